@@ -1,0 +1,99 @@
+"""How to solve a problem: one frozen dataclass whose defaults are the run that won the first AIMO Progress Prize."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from sctir_kaggle.types import UserError
+from sctir_kaggle.voting import TieBreak
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SolverConfig:
+    """Every choice that changes an answer. Raises `UserError` on a value outside its limits."""
+
+    candidates: int = 48
+    """N: solution attempts a problem."""
+
+    turns: int = 4
+    """M: executions of code a candidate may have; the last one runs too. 0 is chain of thought: nothing is executed."""
+
+    temperature: float = 0.8
+    """Sampling temperature; 0 is greedy."""
+
+    top_p: float = 1.0
+    """Nucleus sampling: the smallest set of tokens with this probability."""
+
+    max_tokens: int = 2048
+    """New tokens a turn; an engine cuts it to what the context leaves."""
+
+    code_seconds: float = 5.0
+    """Seconds of wall clock for one block of code."""
+
+    output_chars: int = 600
+    """Characters of output shown to the model, head and tail (the winning run: the first 200)."""
+
+    stateful: bool = True
+    """Whether a candidate's blocks share their variables, as in the training traces; False is a fresh process a block."""
+
+    force_answer: bool = True
+    """Whether a candidate that ran its code and has no answer is asked once to finish `\\boxed{`."""
+
+    force_tokens: int = 32
+    """New tokens for that forced answer."""
+
+    modulus: int | None = 1000
+    """Answers are reduced modulo this; None leaves them as they are."""
+
+    lowest: int | None = 0
+    """The smallest integer that is a vote; None has no limit."""
+
+    highest: int | None = 999
+    """The largest integer that is a vote; None has no limit."""
+
+    default_answer: int = 0
+    """The answer where nobody voted."""
+
+    stop: Literal["exact", "none"] = "exact"
+    """`exact` cancels the rest as soon as no continuation can change the winner; `none` waits for all."""
+
+    tie_break: TieBreak = "first"
+    """Who wins among equal scores."""
+
+    seed: int = 0
+    """Every candidate's every turn draws its own seed from this and its request id."""
+
+    grace_seconds: float = 2.0
+    """How long cancelled candidates may take to go away before the solver goes on without them."""
+
+    def __post_init__(self) -> None:
+        _require(self.candidates >= 1, "candidates", self.candidates, "at least 1")
+        _require(self.turns >= 0, "turns", self.turns, "0 (no code) or more")
+        _require(self.temperature >= 0, "temperature", self.temperature, "0 (greedy) or more")
+        _require(0 < self.top_p <= 1, "top_p", self.top_p, "above 0 and at most 1")
+        _require(self.max_tokens >= 1, "max_tokens", self.max_tokens, "at least 1")
+        _require(self.code_seconds > 0, "code_seconds", self.code_seconds, "above 0 seconds")
+        _require(self.output_chars >= 0, "output_chars", self.output_chars, "0 or more characters")
+        _require(self.force_tokens >= 1, "force_tokens", self.force_tokens, "at least 1")
+        _require(self.modulus is None or self.modulus >= 1, "modulus", self.modulus, "at least 1, or None")
+        _require(self._in_range(self.default_answer), "default_answer", self.default_answer, "an answer in range")
+        _require(self.grace_seconds >= 0, "grace_seconds", self.grace_seconds, "0 seconds or more")
+
+    def _in_range(self, answer: int) -> bool:
+        return (self.lowest is None or answer >= self.lowest) and (self.highest is None or answer <= self.highest)
+
+
+def _require(holds: bool, name: str, value: object, limit: str) -> None:
+    if not holds:
+        raise UserError(f"{name} is {value}; it must be {limit}")
+
+
+AIMO1 = SolverConfig()
+"""AIMO Progress Prize 1 and 2: integers 0..999, reduced modulo 1000."""
+
+AIMO3 = SolverConfig(modulus=None, lowest=0, highest=99_999)
+"""AIMO Progress Prize 3: integers 0..99999, not reduced."""
+
+MATH = SolverConfig(modulus=None, lowest=None, highest=None)
+"""MATH and AMC validation sets: any integer, negative ones too."""

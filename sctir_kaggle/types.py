@@ -1,0 +1,203 @@
+"""The nouns of the package: plain frozen data, and the two seams (`Engine`, `Executor`) everything else is written against.
+
+Standard library only. A *candidate* is one of the N solution attempts for a problem; a *turn* is one generation of a
+candidate plus, if it wrote code, the execution of that code; a *trace* is a candidate's list of turns and why it ended.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Literal, Protocol
+
+TokenIds = tuple[int, ...]
+
+Prompt = tuple[str | TokenIds, ...]
+"""Segments in order: token ids are passed to the model as they were sampled, text is encoded by the engine.
+
+The tokenizer's special tokens (a BOS, say) are added in front of the first segment and nowhere else.
+"""
+
+FinishReason = Literal["stop", "length", "abort"]
+"""vLLM's words: `stop` is a stop string or the end-of-sequence token, `length` the token limit or the context's end."""
+
+
+class UserError(ValueError):
+    """Something that the user can mend: the message gives the value, the limit and the next step."""
+
+
+class EngineError(RuntimeError):
+    """The engine could not serve a request: the model is gone or refused it. A bug in the loop is never this."""
+
+
+class PromptTooLong(EngineError):
+    """The prompt leaves no room for a single new token in the model's context."""
+
+
+class ExecutorError(RuntimeError):
+    """The executor itself could not run code at all (its processes cannot be started, say). Faulty code is never this."""
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One problem as the competition states it. `answer` is the reference where one is known; no prompt ever shows it."""
+
+    id: str
+    text: str
+    answer: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SamplingParams:
+    """How to sample one completion; names and meanings are vLLM's.
+
+    `max_tokens` is a ceiling: an engine cuts it to what the context leaves. A stop string ends the completion and is
+    kept at the end of its text. `temperature` 0 is greedy. The same `seed` and prompt give the same draws, as far as the
+    engine's arithmetic is reproducible.
+    """
+
+    temperature: float = 0.8
+    top_p: float = 1.0
+    max_tokens: int = 2048
+    stop: tuple[str, ...] = ()
+    seed: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Completion:
+    """What the model wrote.
+
+    `token_ids` decode to exactly `text` (without an end-of-sequence token), so that a prompt can be continued without
+    tokenising again; they are empty where an engine does not give them, and then `text` is sent instead. They are not
+    part of equality, because a journal keeps only their number, `tokens`. `stop_reason` is the stop string that was hit,
+    None for the end-of-sequence token. `prompt_tokens` counts the prompt, `cached_tokens` how many of it the engine had.
+    """
+
+    text: str
+    token_ids: TokenIds = field(default=(), compare=False, repr=False)
+    finish_reason: FinishReason = "stop"
+    stop_reason: str | None = None
+    tokens: int = 0
+    prompt_tokens: int = 0
+    cached_tokens: int = 0
+
+
+class ExecutionStatus(str, Enum):
+    """How a block of code ended."""
+
+    OK = "ok"
+    ERROR = "error"  # an exception; the output ends with its traceback
+    TIMEOUT = "timeout"  # wall or CPU time; killed
+    MEMORY = "memory"
+    OUTPUT_LIMIT = "output_limit"
+    CRASH = "crash"  # the process died: a signal, os._exit, ...
+
+
+@dataclass(frozen=True, slots=True)
+class ExecutionResult:
+    """What a block of code printed (standard output, then the traceback or a one-line note on why it was ended)."""
+
+    output: str
+    status: ExecutionStatus = ExecutionStatus.OK
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """One generation and, if it wrote code, its execution. A turn is never changed once it is part of a trace.
+
+    `prefix` is what the solver wrote before the model went on (the opening of the forced box; else empty).
+    `output_block` is what was appended after the completion and is part of the next prompt.
+    """
+
+    completion: Completion
+    prefix: str = ""
+    code: str | None = None
+    execution: ExecutionResult | None = None
+    output_block: str = ""
+    generate_seconds: float = field(default=0.0, compare=False)
+
+
+class TraceStatus(str, Enum):
+    """Why a candidate ended."""
+
+    ANSWERED = "answered"  # it gave an integer in range: one vote
+    PRUNED = "pruned"  # it stopped with nothing to execute and nothing to vote with
+    EXHAUSTED = "exhausted"  # no answer after the last turn
+    OUT_OF_CONTEXT = "out_of_context"
+    CANCELLED = "cancelled"  # the vote was decided, or the deadline passed
+    FAILED = "failed"  # the engine or the sandbox failed it
+
+
+@dataclass(frozen=True, slots=True)
+class Trace:
+    """One candidate, from its first turn to its end. `boxed` is the answer as written, `answer` the integer it votes for."""
+
+    candidate: int
+    turns: tuple[Turn, ...]
+    status: TraceStatus
+    answer: int | None = None
+    boxed: str | None = None
+    detail: str = ""
+    seconds: float = field(default=0.0, compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Vote:
+    """The state of the vote: `ranking` holds (answer, score), the winner first."""
+
+    ranking: tuple[tuple[int, float], ...] = ()
+
+    @property
+    def winner(self) -> int | None:
+        """The leading answer, None while nobody has voted."""
+        return self.ranking[0][0] if self.ranking else None
+
+
+StopReason = Literal["all", "exact", "deadline", "error"]
+
+
+@dataclass(frozen=True, slots=True)
+class SolveResult:
+    """One solved problem: the integer that goes to the competition, and everything needed to vote again.
+
+    `traces` stand in the order in which the candidates ended. `fallback` is True where nobody voted and `answer` is the
+    configured default. `stopped` says what ended the work: `all` candidates finished, the `exact` stop rule, the
+    `deadline`, or an `error` at the competition's edge. Times (seconds of wall clock) are not part of equality.
+    """
+
+    problem: Problem
+    answer: int
+    vote: Vote
+    traces: tuple[Trace, ...]
+    stopped: StopReason = "all"
+    fallback: bool = False
+    seconds: float = field(default=0.0, compare=False)
+
+    @property
+    def correct(self) -> bool | None:
+        """Whether the answer equals the reference; None where there is no reference."""
+        return None if self.problem.answer is None else self.answer == self.problem.answer
+
+
+class Engine(Protocol):
+    """Writes text. One prompt per call: concurrent calls are batched inside the engine.
+
+    Raises `PromptTooLong` before any work is done, `EngineError` where it failed. Cancelling the awaiting task aborts the
+    request and frees what it held. `request_id` is "{problem.id}/{candidate}/{turn}".
+    """
+
+    async def generate(self, prompt: Prompt, params: SamplingParams, *, request_id: str) -> Completion: ...
+
+
+class Executor(Protocol):
+    """Runs code that nobody has read. Faulty code is a result, never an exception.
+
+    `deadline` is absolute, in `time.monotonic()` seconds. Cancelling the awaiting task kills the code. Calls with the
+    same "{problem.id}/{candidate}" share one interpreter's state where the executor is stateful, until `release`.
+    """
+
+    async def execute(self, code: str, *, request_id: str, deadline: float) -> ExecutionResult: ...
+
+    def release(self, candidate_id: str) -> None:
+        """Forget the candidate "{problem.id}/{candidate}": end its process, free its state. Unknown ids are ignored."""
