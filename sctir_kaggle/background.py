@@ -1,0 +1,63 @@
+"""One event loop in one daemon thread, for callers that must not or cannot be asynchronous.
+
+A notebook cell has a running loop already, and a competition's `predict` is called in a worker thread: neither may run the
+solver itself, both may wait for it here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Coroutine
+from concurrent.futures import CancelledError, TimeoutError
+from types import TracebackType
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+
+
+class BackgroundLoop:
+    """A context manager. `run` may be called from any thread but the loop's own."""
+
+    def __init__(self) -> None:
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="sctir-loop", daemon=True)
+        self._thread.start()
+
+    def run(self, work: Coroutine[Any, Any, T]) -> T:
+        """The result of `work`. If the caller is interrupted meanwhile, `work` is cancelled before the interrupt goes on."""
+        future = asyncio.run_coroutine_threadsafe(work, self._loop)
+        try:
+            return future.result()
+        except (KeyboardInterrupt, SystemExit):
+            self._drain()
+            raise
+
+    def close(self) -> None:
+        """Cancel what still runs, end the thread."""
+        if self._loop.is_closed():
+            return
+        self._drain()
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
+
+    def _drain(self, seconds: float = 10.0) -> None:
+        """Cancel every task and wait until all have cleaned up, but not for ever."""
+        try:
+            asyncio.run_coroutine_threadsafe(_cancel_others(), self._loop).result(seconds)
+        except (TimeoutError, CancelledError):
+            pass
+
+    def __enter__(self) -> BackgroundLoop:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.close()
+
+
+async def _cancel_others() -> None:
+    others = asyncio.all_tasks() - {asyncio.current_task()}  # type: ignore[arg-type]
+    for task in others:
+        task.cancel()
+    await asyncio.gather(*others, return_exceptions=True)

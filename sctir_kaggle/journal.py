@@ -1,0 +1,155 @@
+"""A run on disk: JSON lines, a header first, then one line per solved problem, written through to the disk at once.
+
+Sampling is dear, voting is free: a line keeps every text, output, status and time, so that the vote can be held again under
+another rule and the loop run again without a model. Token ids are not kept, only their number.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, TextIO
+
+from sctir_kaggle.types import (
+    Completion,
+    ExecutionResult,
+    ExecutionStatus,
+    Problem,
+    SolveResult,
+    Trace,
+    TraceStatus,
+    Turn,
+    UserError,
+    Vote,
+)
+
+SCHEMA = 1
+
+MUST_MATCH = ("config", "prompt", "problems", "engine")
+"""The header's fields that a resumed run has to share with the run it goes on with."""
+
+Json = dict[str, Any]
+
+
+class Journal:
+    """An open run. `results` holds what an earlier run left, by problem id. A context manager; `close` may be repeated."""
+
+    def __init__(self, path: Path, file: TextIO, results: Mapping[str, SolveResult]) -> None:
+        self.path = path
+        self.results = dict(results)
+        self._file = file
+
+    @classmethod
+    def create(cls, path: Path, header: Json) -> Journal:
+        """Start a new run. Raises `UserError` where one lies already: nothing is ever overwritten."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            journal = cls(path, path.open("x", encoding="utf-8"), {})
+        except FileExistsError:
+            raise UserError(f"{path} exists; add --resume to go on with that run, or choose another --output") from None
+        journal._write({"schema": SCHEMA, **header})
+        return journal
+
+    @classmethod
+    def resume(cls, path: Path, header: Json) -> Journal:
+        """Go on with a run of the same config, prompt, problems and engine; a last line torn by a kill is cut off."""
+        old, results = read_journal(path)
+        for name in MUST_MATCH:
+            if old.get(name) != _plain(header.get(name)):
+                raise UserError(f"cannot resume {path}: its {_difference(name, old.get(name), _plain(header.get(name)))}")
+        _cut_torn_line(path)
+        return cls(path, path.open("a", encoding="utf-8"), {result.problem.id: result for result in results})
+
+    def append(self, result: SolveResult) -> None:
+        """Write one solved problem, and do not return before it is on the disk."""
+        self._write(result_to_json(result))
+        self.results[result.problem.id] = result
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+    def __enter__(self) -> Journal:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _write(self, line: Json) -> None:
+        self._file.write(json.dumps(line, ensure_ascii=False, separators=(",", ":")) + "\n")
+        self._file.flush()
+        os.fsync(self._file.fileno())
+
+
+def read_journal(path: Path) -> tuple[Json, list[SolveResult]]:
+    """Header and results of a run. A torn last line is left out; anything else that is not a journal raises `UserError`."""
+    lines = list(_whole_lines(path))
+    if not lines or "schema" not in lines[0]:
+        raise UserError(f"{path} is not a journal: its first line is no header")
+    if lines[0]["schema"] != SCHEMA:
+        raise UserError(f"{path} has schema {lines[0]['schema']}; this version reads {SCHEMA}")
+    return lines[0], [result_from_json(line) for line in lines[1:]]
+
+
+def result_to_json(result: SolveResult) -> Json:
+    """`result` as plain JSON values, without token ids."""
+    line = _plain(asdict(result))
+    for trace in line["traces"]:
+        for turn in trace["turns"]:
+            del turn["completion"]["token_ids"]
+    return dict(line)
+
+
+def result_from_json(line: Json) -> SolveResult:
+    """The inverse of `result_to_json`, but for the token ids."""
+    vote = Vote(tuple((answer, score) for answer, score in line["vote"]["ranking"]))
+    traces = tuple(_trace(trace) for trace in line["traces"])
+    return SolveResult(**{**line, "problem": Problem(**line["problem"]), "vote": vote, "traces": traces})
+
+
+def _trace(line: Json) -> Trace:
+    turns = tuple(_turn(turn) for turn in line["turns"])
+    return Trace(**{**line, "turns": turns, "status": TraceStatus(line["status"])})
+
+
+def _turn(line: Json) -> Turn:
+    execution = line["execution"] and _execution(line["execution"])
+    return Turn(**{**line, "completion": Completion(**line["completion"]), "execution": execution})
+
+
+def _execution(line: Json) -> ExecutionResult:
+    return ExecutionResult(**{**line, "status": ExecutionStatus(line["status"])})
+
+
+def _plain(value: Any) -> Any:
+    """As it comes back from a JSON file: tuples are lists, enums their values. Lone surrogates become `?`."""
+    text = json.dumps(value, ensure_ascii=False).encode("utf-8", "replace").decode("utf-8")
+    return json.loads(text)
+
+
+def _whole_lines(path: Path) -> Iterator[Json]:
+    try:
+        raw = path.read_bytes()
+    except OSError as error:
+        raise UserError(f"cannot read {path}: {error.strerror}") from None
+    whole = raw[: raw.rfind(b"\n") + 1].splitlines()
+    for number, line in enumerate(whole, 1):
+        try:
+            yield json.loads(line)
+        except ValueError:
+            raise UserError(f"{path}, line {number}, is not JSON; restore the file or start a new run") from None
+
+
+def _cut_torn_line(path: Path) -> None:
+    with path.open("r+b") as file:
+        file.truncate(file.read().rfind(b"\n") + 1)
+
+
+def _difference(name: str, old: object, new: object) -> str:
+    if isinstance(old, dict) and isinstance(new, dict):
+        keys = [key for key in {**old, **new} if old.get(key) != new.get(key)]
+        return ", ".join(f"{name} {key} is {old.get(key)}, now {new.get(key)}" for key in keys)
+    return f"{name} is {old}, now {new}"

@@ -1,0 +1,81 @@
+"""A run over many problems, one at a time: the clock gives a deadline, the solver an answer, the journal keeps it."""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from typing import Protocol
+
+from sctir_kaggle.background import BackgroundLoop
+from sctir_kaggle.budget import Budget
+from sctir_kaggle.journal import Journal
+from sctir_kaggle.solver import Solver
+from sctir_kaggle.types import Problem, SolveResult, Trace, TraceStatus, Vote
+
+log = logging.getLogger("sctir_kaggle")
+
+
+class Observer(Protocol):
+    """Watches a session. Called in the solver's thread (`candidate_ended`) or the caller's (the other two)."""
+
+    def problem_started(self, problem: Problem, seconds_left: float) -> None: ...
+
+    def candidate_ended(self, trace: Trace, vote: Vote) -> None: ...
+
+    def problem_ended(self, result: SolveResult, seconds_left: float) -> None: ...
+
+
+class Silent:
+    """The observer that does nothing."""
+
+    def problem_started(self, problem: Problem, seconds_left: float) -> None: ...
+
+    def candidate_ended(self, trace: Trace, vote: Vote) -> None: ...
+
+    def problem_ended(self, result: SolveResult, seconds_left: float) -> None: ...
+
+
+class Session:
+    """Synchronous and thread-safe for one caller at a time, as both kinds of competition API want it."""
+
+    def __init__(
+        self, solver: Solver, budget: Budget, journal: Journal, loop: BackgroundLoop, observer: Observer | None = None
+    ) -> None:
+        self.journal = journal
+        self.default_answer = solver.config.default_answer
+        self._solver = solver
+        self._budget = budget
+        self._loop = loop
+        self._observer = observer or Silent()
+
+    def solve(self, problem: Problem) -> SolveResult:
+        """The journalled result if an earlier run solved this problem, else a new one, journalled before it is returned."""
+        known = self.journal.results.get(problem.id)
+        if known is not None:
+            self._budget.skip()
+            self._observer.problem_ended(known, self._budget.left)
+            return known
+        self._observer.problem_started(problem, self._budget.left)
+        deadline = self._budget.next_deadline()
+        work = self._solver.solve(problem, deadline=deadline, on_trace=self._observer.candidate_ended)
+        result = self._loop.run(work)
+        self.journal.append(result)
+        log.info(summary(result, self._budget.left))
+        self._observer.problem_ended(result, self._budget.left)
+        return result
+
+
+def summary(result: SolveResult, seconds_left: float) -> str:
+    """One line: id, answer, votes, why candidates ended, seconds, budget left."""
+    ends = ", ".join(f"{count} {status.value}" for status, count in ends_of(result).items())
+    votes = " ".join(f"{answer}x{score:g}" for answer, score in result.vote.ranking[:4]) or "none"
+    marks = {True: " right", False: f" wrong ({result.problem.answer})", None: ""}[result.correct]
+    return (
+        f"{result.problem.id}: {result.answer}{' (default)' if result.fallback else ''}{marks} | votes {votes} | {ends} | "
+        f"stopped by {result.stopped} | {result.seconds:.1f} s | {seconds_left:.0f} s left"
+    )
+
+
+def ends_of(result: SolveResult) -> dict[TraceStatus, int]:
+    """How many candidates ended for which reason, the most frequent first."""
+    return dict(Counter(trace.status for trace in result.traces).most_common())

@@ -1,0 +1,111 @@
+"""Who may import whom, what an import loads, and which names are public."""
+
+from __future__ import annotations
+
+import ast
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import sctir_kaggle
+
+PACKAGE = Path(sctir_kaggle.__file__).parent
+
+ORDER = [
+    ["_version"],
+    ["types"],
+    ["answers", "latex", "voting", "budget", "prompt"],
+    ["config"],
+    ["rollout"],
+    ["solver"],
+    ["engines", "sandbox"],
+    ["journal", "problems", "background"],
+    ["session"],
+    ["display", "competition"],
+    ["cli"],
+    ["recipes"],
+]
+"""Layers from the bottom: a module imports from lower layers and from its own."""
+
+SEES_ONLY_PROTOCOLS = {"rollout", "solver", "voting", "prompt", "answers", "budget", "config", "journal", "session"}
+
+HEAVY = {
+    "torch": {"engines/transformers.py", "engines/slots.py", "recipes"},
+    "transformers": {"engines/transformers.py", "engines/slots.py", "engines/text.py", "recipes"},
+    "vllm": {"engines/vllm.py"},
+    "pandas": {"competition", "problems.py", "recipes"},
+    "rich": {"display.py", "cli.py", "recipes"},
+    "numpy": {"engines/transformers.py", "engines/slots.py", "engines/text.py", "sandbox/zygote.py", "sandbox/cell.py", "recipes"},
+    "sympy": {"sandbox/zygote.py", "sandbox/cell.py", "recipes"},
+}
+"""Where a library may be named at all."""
+
+MODULES = sorted(path for path in PACKAGE.rglob("*.py") if path.name not in ("__init__.py", "__main__.py"))
+
+
+def imports_of(path: Path) -> set[str]:
+    """Every module that the file imports anywhere, type-checking imports too."""
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            found |= {f"{node.module}.{alias.name}" for alias in node.names} | {node.module}
+    return found
+
+
+def layer_of(noun: str) -> int:
+    return next(number for number, nouns in enumerate(ORDER) if noun in nouns)
+
+
+def noun_of(path: Path) -> str:
+    return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_a_module_imports_from_its_own_layer_or_below(path: Path) -> None:
+    nouns = {name.split(".")[1] for name in imports_of(path) if name.startswith("sctir_kaggle.")}
+    known = {noun for nouns_ in ORDER for noun in nouns_}
+    too_high = {noun for noun in nouns & known if layer_of(noun) > layer_of(noun_of(path))}
+    assert not too_high
+
+
+@pytest.mark.parametrize("noun", sorted(SEES_ONLY_PROTOCOLS))
+def test_the_core_sees_engines_and_sandbox_through_the_protocols_only(noun: str) -> None:
+    names = imports_of(PACKAGE / f"{noun}.py")
+    assert not {name for name in names if name.startswith(("sctir_kaggle.engines", "sctir_kaggle.sandbox"))}
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_a_heavy_library_is_named_only_where_it_belongs(path: Path) -> None:
+    relative = str(path.relative_to(PACKAGE))
+    for library in {name.split(".")[0] for name in imports_of(path)} & HEAVY.keys():
+        assert any(relative == place or relative.startswith(place + "/") for place in HEAVY[library]), library
+
+
+@pytest.mark.parametrize("statement", ["import sctir_kaggle", "import sctir_kaggle.cli", "import sctir_kaggle.sandbox"])
+def test_importing_loads_the_standard_library_only(statement: str) -> None:
+    program = f"import sys, json; {statement}; print(json.dumps(sorted({{m.split('.')[0] for m in sys.modules}})))"
+    loaded = set(json.loads(subprocess.run([sys.executable, "-S", "-c", _with_path(program)], **RUN).stdout))
+    assert loaded - set(sys.stdlib_module_names) - {"sctir_kaggle", "__main__"} == set()
+
+
+RUN: dict[str, object] = {"capture_output": True, "text": True, "check": True}
+
+
+def _with_path(program: str) -> str:
+    """`-S` keeps the `.pth` files of other packages out of the count; the package itself is put on the path."""
+    return f"import sys; sys.path.insert(0, {str(PACKAGE.parent)!r}); {program}"
+
+
+def test_the_public_names_are_these() -> None:
+    assert set(sctir_kaggle.__all__) == {
+        *("AIMO1", "AIMO3", "MATH", "SolverConfig"),
+        *("Problem", "Prompt", "SamplingParams", "Completion", "ExecutionResult", "ExecutionStatus", "Turn", "Trace", "TraceStatus"),
+        *("Vote", "SolveResult", "Engine", "Executor", "EngineError", "ExecutorError", "PromptTooLong", "UserError"),
+        *("Rollout", "Solver", "__version__"),
+    }
+    assert all(hasattr(sctir_kaggle, name) for name in sctir_kaggle.__all__)

@@ -1,0 +1,117 @@
+"""A run on disk survives kills, refuses to be overwritten, and comes back equal."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sctir_kaggle import (
+    Completion,
+    ExecutionResult,
+    ExecutionStatus,
+    Problem,
+    SolveResult,
+    Trace,
+    TraceStatus,
+    Turn,
+    UserError,
+    Vote,
+)
+from sctir_kaggle.journal import Journal, read_journal, result_from_json, result_to_json
+
+HEADER = {"config": {"candidates": 2, "stop": "exact"}, "prompt": "ab", "problems": "cd", "engine": {"model": "m"}}
+
+
+def result(id_: str, text: str = "x") -> SolveResult:
+    completion = Completion(text, (5, 6), "stop", "```output\n", tokens=2, prompt_tokens=9, cached_tokens=4)
+    execution = ExecutionResult("42\n", ExecutionStatus.ERROR, 0.25)
+    turn = Turn(completion, "<", "print(42)", execution, "42\n```", generate_seconds=1.5)
+    trace = Trace(1, (turn, Turn(Completion("y"))), TraceStatus.ANSWERED, 42, "42", "note", 2.0)
+    cut = Trace(0, (), TraceStatus.CANCELLED)
+    return SolveResult(Problem(id_, "Add.", 42), 42, Vote(((42, 1.0),)), (trace, cut), "exact", False, 3.0)
+
+
+texts = st.text(st.characters(codec="utf-8"))
+
+
+@given(texts, texts)
+def test_a_result_comes_back_equal(id_: str, text: str) -> None:
+    line = json.loads(json.dumps(result_to_json(result(id_, text))))
+    assert result_from_json(line) == result(id_, text)
+
+
+def test_token_ids_stay_out_but_their_number_is_kept() -> None:
+    line = result_to_json(result("p"))
+    assert "token_ids" not in json.dumps(line)
+    assert line["traces"][0]["turns"][0]["completion"]["tokens"] == 2
+
+
+def test_a_lone_surrogate_is_written_as_a_question_mark(tmp_path: Path) -> None:
+    with Journal.create(tmp_path / "j.jsonl", HEADER) as journal:
+        journal.append(result("p", "a\ud800b"))
+    assert read_journal(tmp_path / "j.jsonl")[1][0].traces[0].turns[0].completion.text == "a?b"
+
+
+def test_every_result_is_on_disk_before_append_returns(tmp_path: Path) -> None:
+    journal = Journal.create(tmp_path / "new" / "j.jsonl", HEADER)
+    for number in range(3):
+        journal.append(result(str(number)))
+        assert len(read_journal(journal.path)[1]) == number + 1
+    journal.close()
+
+
+def test_a_run_is_never_overwritten(tmp_path: Path) -> None:
+    Journal.create(tmp_path / "j.jsonl", HEADER).close()
+    with pytest.raises(UserError, match=r"j\.jsonl exists; add --resume"):
+        Journal.create(tmp_path / "j.jsonl", HEADER)
+
+
+def test_a_line_torn_by_a_kill_is_cut_off_and_the_run_goes_on(tmp_path: Path) -> None:
+    path = tmp_path / "j.jsonl"
+    with Journal.create(path, HEADER) as journal:
+        journal.append(result("a"))
+        journal.append(result("b"))
+    path.write_bytes(path.read_bytes()[:-40])
+    with Journal.resume(path, HEADER) as journal:
+        assert list(journal.results) == ["a"]
+        journal.append(result("c"))
+    assert [r.problem.id for r in read_journal(path)[1]] == ["a", "c"]
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"config": {"candidates": 3, "stop": "exact"}}, "config candidates is 2, now 3"),
+        ({"problems": "ef"}, "problems is cd, now ef"),
+        ({"engine": {"model": "n"}}, "engine model is m, now n"),
+    ],
+)
+def test_another_run_is_not_resumed(tmp_path: Path, changed: dict[str, object], message: str) -> None:
+    Journal.create(tmp_path / "j.jsonl", HEADER).close()
+    with pytest.raises(UserError, match=message):
+        Journal.resume(tmp_path / "j.jsonl", {**HEADER, **changed})
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "is not a journal"),
+        (b'{"id": 1}\n', "is not a journal"),
+        (b'{"schema": 99}\n', "has schema 99; this version reads 1"),
+        (b'{"schema": 1}\nnonsense\n', "line 2, is not JSON"),
+    ],
+)
+def test_what_is_no_journal_is_refused_with_the_reason(tmp_path: Path, content: bytes, message: str) -> None:
+    path = tmp_path / "j.jsonl"
+    path.write_bytes(content)
+    with pytest.raises(UserError, match=message):
+        read_journal(path)
+
+
+def test_a_missing_journal_is_named(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"cannot read .*none\.jsonl"):
+        read_journal(tmp_path / "none.jsonl")

@@ -1,0 +1,194 @@
+"""One candidate, with a scripted engine and the real sandbox."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import time
+
+import pytest
+
+from sctir_kaggle import (
+    Completion,
+    EngineError,
+    ExecutionStatus,
+    Problem,
+    Prompt,
+    PromptTooLong,
+    Rollout,
+    SamplingParams,
+    SolverConfig,
+    Trace,
+    TraceStatus,
+)
+from sctir_kaggle.engines.scripted import Scripted
+from sctir_kaggle.prompt import FORCED_BOX
+from sctir_kaggle.rollout import seed_for
+from sctir_kaggle.sandbox import Sandbox
+from sctir_kaggle.types import Engine
+
+PROBLEM = Problem("p", "Add.")
+
+
+def code(source: str, before: str = "Compute.\n") -> str:
+    return f"{before}```python\n{source}\n```\n```output\n"
+
+
+def run(sandbox: Sandbox, engine: Engine, config: SolverConfig | None = None) -> Trace:
+    rollout = Rollout(
+        PROBLEM,
+        3,
+        engine=engine,
+        executor=sandbox,
+        config=config or SolverConfig(),
+        deadline=time.monotonic() + 60,
+    )
+    return asyncio.run(rollout.run())
+
+
+def script(*texts: str) -> Scripted:
+    return Scripted({3: texts})
+
+
+def test_the_output_goes_back_and_the_answer_is_read(sandbox: Sandbox) -> None:
+    engine = script(code("print(6 * 7)"), "\nThe answer is $\\boxed{42}$.")
+    trace = run(sandbox, engine)
+    assert (trace.status, trace.answer, trace.boxed) == (TraceStatus.ANSWERED, 42, "42")
+    assert engine.prompts["p/3/1"].endswith("```output\n42\n```")
+
+
+def test_what_is_saved_is_what_was_sent(sandbox: Sandbox) -> None:
+    engine = script(code("print(1)"), code("print(2)"), "\n$\\boxed{2}$")
+    trace = run(sandbox, engine)
+    first, second, last = trace.turns
+    saved = engine.prompts["p/3/0"] + first.completion.text + first.output_block + second.completion.text
+    assert engine.prompts["p/3/2"] == saved + second.output_block
+    assert last.output_block == ""
+
+
+def test_a_traceback_goes_back_and_the_repair_counts(sandbox: Sandbox) -> None:
+    engine = script(code("print(undefined)"), code("print(5)"), "\n$\\boxed{5}$")
+    trace = run(sandbox, engine)
+    assert "NameError: name 'undefined' is not defined" in engine.prompts["p/3/1"]
+    assert [turn.execution.status for turn in trace.turns if turn.execution] == [ExecutionStatus.ERROR, ExecutionStatus.OK]
+    assert trace.answer == 5
+
+
+def test_variables_live_over_turns(sandbox: Sandbox) -> None:
+    engine = script(code("a = 41"), code("print(a + 1)"), "\n$\\boxed{42}$")
+    run(sandbox, engine)
+    assert engine.prompts["p/3/2"].endswith("42\n```")
+
+
+def test_the_last_turns_code_runs_and_the_box_is_then_forced(sandbox: Sandbox) -> None:
+    engine = script(code("print(1)"), code("print(8)"), "8}$. And more.")
+    trace = run(sandbox, engine, SolverConfig(turns=2))
+    assert sum(turn.execution is not None for turn in trace.turns) == 2
+    assert (trace.status, trace.answer) == (TraceStatus.ANSWERED, 8)
+    assert trace.turns[-1].prefix == FORCED_BOX
+    assert engine.prompts["p/3/2"].endswith("8\n```" + FORCED_BOX)
+    assert trace.turns[-1].completion.text == "8}$"
+
+
+def test_the_box_is_not_forced_where_the_field_says_no(sandbox: Sandbox) -> None:
+    trace = run(sandbox, script(code("print(1)")), SolverConfig(turns=1, force_answer=False))
+    assert (trace.status, trace.answer, len(trace.turns)) == (TraceStatus.EXHAUSTED, None, 1)
+
+
+def test_a_forced_box_that_holds_no_integer_is_no_vote(sandbox: Sandbox) -> None:
+    trace = run(sandbox, script(code("print(1)"), "\\frac{1}{2}}$"), SolverConfig(turns=1))
+    assert (trace.status, trace.answer, trace.boxed) == (TraceStatus.EXHAUSTED, None, "\\frac{1}{2}")
+
+
+def test_a_candidate_that_stops_without_a_box_after_its_code_is_asked_once(sandbox: Sandbox) -> None:
+    trace = run(sandbox, script(code("print(9)"), "\nDone.", "9}$"))
+    assert (trace.status, trace.answer, len(trace.turns)) == (TraceStatus.ANSWERED, 9, 3)
+
+
+def test_an_answer_without_code_counts(sandbox: Sandbox) -> None:
+    trace = run(sandbox, script("Two and two are $\\boxed{4}$."))
+    assert (trace.status, trace.answer) == (TraceStatus.ANSWERED, 4)
+
+
+def test_a_remark_after_the_box_does_not_lose_it(sandbox: Sandbox) -> None:
+    trace = run(sandbox, script("So $\\boxed{4}$." + " This can be checked by hand." * 20))
+    assert trace.answer == 4
+
+
+def test_an_answer_before_code_ends_the_candidate_before_the_code_runs(sandbox: Sandbox) -> None:
+    trace = run(sandbox, script(code("print(1)", before="It is $\\boxed{4}$. Check:\n")))
+    assert (trace.answer, trace.turns[0].execution) == (4, None)
+
+
+@pytest.mark.parametrize("text", ["I do not know.", "```python\nprint(1", "```output\n"])
+def test_nothing_to_run_and_nothing_to_vote_with_is_pruned(sandbox: Sandbox, text: str) -> None:
+    trace = run(sandbox, script(text))
+    assert (trace.status, trace.answer) == (TraceStatus.PRUNED, None)
+
+
+def test_a_complete_block_runs_although_the_model_did_not_ask_for_its_output(sandbox: Sandbox) -> None:
+    engine = script("```python\nprint(3)\n```", "\n$\\boxed{3}$")
+    assert run(sandbox, engine).answer == 3
+    assert engine.prompts["p/3/1"].endswith("```python\nprint(3)\n```\n```output\n3\n```")
+
+
+def test_without_turns_no_code_is_run_and_nothing_stops_the_text(sandbox: Sandbox) -> None:
+    engine = script(code("print(1)") + "7\n```\nThe answer is $\\boxed{7}$.")
+    trace = run(sandbox, engine, SolverConfig(turns=0))
+    assert (trace.answer, len(trace.turns), trace.turns[0].execution) == (7, 1, None)
+    assert engine.params["p/3/0"].stop == ()
+
+
+def test_code_that_never_ends_is_a_time_out_in_the_trace(sandbox: Sandbox) -> None:
+    class Now(Sandbox):
+        async def execute(self, code: str, *, request_id: str, deadline: float):  # type: ignore[no-untyped-def]
+            return await sandbox.execute(code, request_id=request_id, deadline=min(deadline, time.monotonic() + 0.5))
+
+    engine = script(code("while True: pass"), "\n$\\boxed{1}$")
+    trace = run(Now(), engine)
+    assert trace.turns[0].execution is not None
+    assert trace.turns[0].execution.status is ExecutionStatus.TIMEOUT
+    assert trace.answer == 1
+
+
+class Refusing:
+    def __init__(self, error: EngineError) -> None:
+        self.error = error
+
+    async def generate(self, prompt: Prompt, params: SamplingParams, *, request_id: str) -> Completion:
+        raise self.error
+
+
+def test_a_prompt_too_long_is_a_status_and_not_an_error(sandbox: Sandbox) -> None:
+    trace = run(sandbox, Refusing(PromptTooLong("5000 tokens, the context has 4096")))
+    assert (trace.status, trace.detail) == (TraceStatus.OUT_OF_CONTEXT, "5000 tokens, the context has 4096")
+
+
+def test_a_failing_engine_fails_the_candidate_only(sandbox: Sandbox) -> None:
+    trace = run(sandbox, Refusing(EngineError("gone")))
+    assert (trace.status, trace.detail) == (TraceStatus.FAILED, "EngineError: gone")
+
+
+def test_a_completion_cut_by_the_context_is_out_of_context(sandbox: Sandbox) -> None:
+    class Short(Scripted):
+        async def generate(self, prompt: Prompt, params: SamplingParams, *, request_id: str) -> Completion:
+            return Completion("so far", finish_reason="length", tokens=6)
+
+    assert run(sandbox, Short({})).status is TraceStatus.OUT_OF_CONTEXT
+
+
+def test_every_turn_of_every_candidate_draws_its_own_seed() -> None:
+    ids = [f"p/{candidate}/{turn}" for candidate in range(48) for turn in range(5)]
+    assert len({seed_for(0, request_id) for request_id in ids}) == len(ids)
+    assert seed_for(0, "p/0/0") == seed_for(0, "p/0/0") != seed_for(1, "p/0/0")
+    assert all(0 <= seed_for(s, "p/0/0") < 2**63 for s in range(100))
+
+
+def test_the_sampling_is_the_configs_and_the_forced_box_is_short(sandbox: Sandbox) -> None:
+    engine = script(code("print(1)"), "1}$")
+    run(sandbox, engine, SolverConfig(turns=1, temperature=0.5, top_p=0.9, max_tokens=100, force_tokens=8))
+    first, forced = engine.params["p/3/0"], engine.params["p/3/1"]
+    assert (first.temperature, first.top_p, first.max_tokens) == (0.5, 0.9, 100)
+    assert (forced.temperature, forced.max_tokens, forced.stop) == (0.5, 8, ("$",))
+    assert first.seed != forced.seed
+    assert math.isfinite(first.temperature)
