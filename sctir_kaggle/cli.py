@@ -1,0 +1,242 @@
+"""The command `sctir`: parse what was typed, build the objects, hand them to a session, show the result."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import platform
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, closing, contextmanager
+from dataclasses import asdict, dataclass, replace
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+from sctir_kaggle import config as configs
+from sctir_kaggle import problems as problem_sets
+from sctir_kaggle import prompt
+from sctir_kaggle._version import __version__
+from sctir_kaggle.config import SolverConfig
+from sctir_kaggle.types import Engine, EngineError, ExecutorError, Problem, SolveResult, UserError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from sctir_kaggle.display import LiveLine
+    from sctir_kaggle.session import Session
+
+EMBEDDED_MODEL = problem_sets.ASSETS / "model"
+
+ANSWERS = {"aimo1": configs.AIMO1, "aimo3": configs.AIMO3, "any": configs.MATH}
+
+UNITS = {"": 1.0, "s": 1.0, "m": 60.0, "h": 3600.0}
+
+
+class OpenedEngine(Engine, Protocol):
+    """What the command needs of an engine besides its text: a description for the journal, and an end."""
+
+    def describe(self) -> dict[str, str | int]: ...
+
+    def close(self) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """What a command works on, once everything is open."""
+
+    session: Session
+    problems: list[Problem]
+    folder: Path
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Exit code 0 when all is done, 2 on what the user can mend, 130 after Ctrl-C."""
+    args = _parser().parse_args(argv)
+    started = time.monotonic()
+    try:
+        return int(args.command(args, started))
+    except (UserError, EngineError, ExecutorError) as error:
+        print(f"sctir: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("sctir: interrupted; --resume with the same --output goes on from the journal", file=sys.stderr)
+        return 130
+
+
+def dry_run(args: argparse.Namespace, started: float) -> int:
+    """Problems through the mock of the competition's API, in random order: the path of a submission."""
+    from sctir_kaggle.competition import aimo1, mock
+
+    with _open(args, started) as run:
+        references = {problem.id: problem.answer for problem in run.problems}
+
+        def answer(problem: Problem) -> int:
+            return run.session.solve(replace(problem, answer=references[problem.id])).answer
+
+        env = mock.Aimo1(run.problems, submission=run.folder / "submission.csv", seed=args.seed).make_env()
+        aimo1.serve(env, answer, default=run.session.default_answer)
+    return _show(run, started)
+
+
+def solve(args: argparse.Namespace, started: float) -> int:
+    """Problems straight from the CSV, in its order."""
+    with _open(args, started) as run:
+        answers = {problem.id: run.session.solve(problem).answer for problem in run.problems}
+        problem_sets.write_submission(run.folder / "submission.csv", answers)
+    return _show(run, started)
+
+
+@contextmanager
+def _open(args: argparse.Namespace, started: float) -> Iterator[Run]:
+    """Everything that can be refused is refused before the model is loaded and before anything is written."""
+    from sctir_kaggle.background import BackgroundLoop
+    from sctir_kaggle.budget import Budget
+    from sctir_kaggle.session import Session
+    from sctir_kaggle.solver import Solver
+
+    config = _config(args)
+    problems = problem_sets.read_problems(args.problems, limit=args.limit)
+    folder = _folder(args)
+    with ExitStack() as stack:
+        observer = stack.enter_context(_watch(len(problems), config))
+        engine, executor = _engine(args, config, stack)
+        journal = stack.enter_context(closing(_journal(args, folder, config, problems, engine)))
+        loop = stack.enter_context(BackgroundLoop())
+        budget = Budget(args.budget, len(problems), started=started)
+        yield Run(Session(Solver(engine, executor, config), budget, journal, loop, observer), problems, folder)
+
+
+def _engine(args: argparse.Namespace, config: SolverConfig, stack: ExitStack) -> tuple[OpenedEngine, Any]:
+    """The engine and the executor that goes with it; both are closed with `stack`."""
+    if args.engine == "recorded":
+        from sctir_kaggle.engines.recorded import Recorded
+        from sctir_kaggle.journal import read_journal
+
+        recorded = Recorded(read_journal(args.model)[1], candidates=config.candidates)
+        return recorded, recorded
+    from sctir_kaggle.engines.transformers import TransformersEngine
+    from sctir_kaggle.sandbox import Sandbox
+
+    sandbox = stack.enter_context(Sandbox(code_seconds=config.code_seconds, stateful=config.stateful))
+    engine = TransformersEngine.load(args.model, slots=min(config.candidates, 48))
+    stack.callback(engine.close)
+    return engine, sandbox
+
+
+def _journal(
+    args: argparse.Namespace, folder: Path, config: SolverConfig, problems: list[Problem], engine: OpenedEngine
+) -> Any:
+    from sctir_kaggle.journal import Journal
+
+    header = {
+        "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        "version": __version__,
+        "python": platform.python_version(),
+        "machine": f"{platform.system()} {platform.machine()}",
+        "config": asdict(config),
+        "prompt": prompt.fingerprint(),
+        "problems": problem_sets.fingerprint(problems),
+        "engine": engine.describe(),
+    }
+    start = Journal.resume if args.resume else Journal.create
+    return start(folder / "journal.jsonl", header)
+
+
+def _config(args: argparse.Namespace) -> SolverConfig:
+    chosen = ("candidates", "turns", "temperature", "seed", "stop")
+    return replace(ANSWERS[args.answers], **{name: getattr(args, name) for name in chosen})
+
+
+def _folder(args: argparse.Namespace) -> Path:
+    """Where the run is kept. An existing journal is refused here, before a minute is spent on loading the model."""
+    if args.output is None and args.resume:
+        raise UserError("--resume goes on with a run that is kept somewhere: say where with --output DIR")
+    folder: Path = args.output or Path("runs") / f"{args.name}-{datetime.now():%Y%m%d-%H%M%S}"
+    journal = folder / "journal.jsonl"
+    if journal.exists() and not args.resume:
+        raise UserError(f"{journal} exists; add --resume to go on with that run, or choose another --output")
+    if args.resume and not journal.exists():
+        raise UserError(f"there is no run to resume in {folder}: {journal} does not exist")
+    return folder
+
+
+@contextmanager
+def _watch(problems: int, config: SolverConfig) -> Iterator[LiveLine | None]:
+    """A live line in a terminal, a log line a problem elsewhere."""
+    console = _console()
+    if not console.is_terminal:
+        logging.basicConfig(stream=sys.stdout, format="%(message)s")
+        logging.getLogger("sctir_kaggle").setLevel(logging.INFO)
+        yield None
+        return
+    from sctir_kaggle.display import LiveLine
+
+    with LiveLine(console, problems=problems, candidates=config.candidates) as line:
+        yield line
+
+
+def _show(run: Run, started: float) -> int:
+    from sctir_kaggle.display import results_table, score_line
+
+    results: list[SolveResult] = [run.session.journal.results[problem.id] for problem in run.problems]
+    console = _console()
+    console.print(results_table(results))
+    console.print(score_line(results, seconds=time.monotonic() - started), highlight=False)
+    console.print(f"submission: {run.folder / 'submission.csv'}\njournal:    {run.session.journal.path}", highlight=False)
+    return 0
+
+
+def _console() -> Console:
+    from rich.console import Console
+
+    return Console() if sys.stdout.isatty() else Console(width=160)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="sctir", description="Self-consistency with tool-integrated reasoning.")
+    parser.add_argument("--version", action="version", version=f"sctir {__version__}")
+    commands = parser.add_subparsers(metavar="COMMAND", required=True)
+    dry = commands.add_parser("dry-run", help="answer problems through a mock of the competition's API")
+    dry.add_argument("--problems", type=Path, default=problem_sets.HELD_OUT, metavar="CSV", help="default: the embedded 50")
+    plain = commands.add_parser("solve", help="answer the problems of a CSV in its order")
+    plain.add_argument("problems", type=Path, metavar="CSV", help="columns id, problem and, if known, answer")
+    for name, command, run in (("dry-run", dry, dry_run), ("solve", plain, solve)):
+        _add_options(command)
+        command.set_defaults(command=run, name=name)
+    return parser
+
+
+def _add_options(parser: argparse.ArgumentParser) -> None:
+    d = SolverConfig()
+    add = parser.add_argument
+    add("--model", type=Path, default=EMBEDDED_MODEL, metavar="DIR", help="a checkpoint; default: the embedded model")
+    add("--engine", choices=("transformers", "recorded"), default="transformers", help="recorded: --model is a journal")
+    add("-n", "--candidates", type=int, default=d.candidates, metavar="N", help="candidates a problem (%(default)s)")
+    add("-m", "--turns", type=int, default=d.turns, metavar="M", help="executions a candidate; 0 runs no code (%(default)s)")
+    add("--temperature", type=float, default=d.temperature, metavar="T", help="0 is greedy (%(default)s)")
+    add("--stop", choices=("exact", "none"), default=d.stop, help="end a problem once its vote is decided (%(default)s)")
+    add("--answers", choices=tuple(ANSWERS), default="aimo1", help="0..999 mod 1000, 0..99999, any integer (%(default)s)")
+    add("--budget", type=_seconds, default="9h", metavar="TIME", help="wall clock for the run: 9h, 30m, 90 (%(default)s)")
+    add("--limit", type=_positive, metavar="K", help="the first K problems only")
+    add("--seed", type=int, default=d.seed, help="of the sampling and of the problems' order (%(default)s)")
+    add("--output", type=Path, metavar="DIR", help="where the run is kept; default: runs/, with the time in the name")
+    add("--resume", action="store_true", help="go on with the run in --output")
+
+
+def _seconds(text: str) -> float:
+    number, unit = (text[:-1], text[-1:]) if text[-1:] in ("s", "m", "h") else (text, "")
+    try:
+        seconds = float(number) * UNITS[unit]
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is no time; write 9h, 30m or 90") from None
+    if not 0 < seconds < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text!r} must be more than 0 seconds")
+    return seconds
+
+
+def _positive(text: str) -> int:
+    if not text.isdigit() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} must be a whole number of at least 1")
+    return int(text)

@@ -1,0 +1,121 @@
+"""What a person sees of a run: a live line in a terminal, and a table with the score at the end."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from sctir_kaggle.session import Silent, ends_of
+from sctir_kaggle.types import Problem, SolveResult, Trace, TraceStatus, Vote
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+
+class LiveLine(Silent):
+    """Problem k of n, candidates done, leading answer, seconds, budget left, right so far: one line, drawn again 4 x a second.
+
+    A context manager; each ended problem leaves nothing behind, the table comes at the end.
+    """
+
+    def __init__(self, console: Console, *, problems: int, candidates: int) -> None:
+        from rich.live import Live
+
+        self._problems = problems
+        self._candidates = candidates
+        self._ended: list[SolveResult] = []
+        self._problem: Problem | None = None
+        self._done = 0
+        self._vote = Vote()
+        self._started = self._until = time.monotonic()
+        self._live = Live(self, console=console, refresh_per_second=4, transient=True)
+
+    def problem_started(self, problem: Problem, seconds_left: float) -> None:
+        now = time.monotonic()
+        self._problem, self._done, self._vote = problem, 0, Vote()
+        self._started, self._until = now, now + seconds_left
+
+    def candidate_ended(self, trace: Trace, vote: Vote) -> None:
+        self._done += 1
+        self._vote = vote
+
+    def problem_ended(self, result: SolveResult, seconds_left: float) -> None:
+        self._ended.append(result)
+        self._problem, self._until = None, time.monotonic() + seconds_left
+
+    def __rich__(self) -> Text:
+        from rich.text import Text
+
+        return Text(" | ".join(self._parts()), no_wrap=True, overflow="ellipsis")
+
+    def _parts(self) -> list[str]:
+        now = time.monotonic()
+        parts = [f"problem {min(len(self._ended) + 1, self._problems)} of {self._problems}"]
+        if self._problem is not None:
+            leader = f"{self._vote.winner} x {self._vote.ranking[0][1]:g}" if self._vote.ranking else "none yet"
+            parts += [f"candidates {self._done}/{self._candidates}", f"leading {leader}", f"{now - self._started:.0f} s"]
+        parts.append(f"budget left {clock_face(self._until - now)}")
+        graded = [result for result in self._ended if result.correct is not None]
+        return [*parts, f"right {sum(map(is_correct, graded))}/{len(graded)}"] if graded else parts
+
+    def __enter__(self) -> LiveLine:
+        self._live.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._live.stop()
+
+
+def is_correct(result: SolveResult) -> bool:
+    """Whether the answer is known to be right."""
+    return result.correct is True
+
+
+def results_table(results: Sequence[SolveResult]) -> Table:
+    """A row a problem: id, answer, reference, votes, why candidates ended, seconds."""
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False)
+    for name in ("id", "answer", "reference", "", "votes", "candidates", "stopped by", "seconds"):
+        table.add_column(name, justify="right" if name in ("answer", "reference", "seconds") else "left")
+    for result in results:
+        table.add_row(*_row(result))
+    return table
+
+
+def score_line(results: Sequence[SolveResult], *, seconds: float) -> str:
+    """`46/50 right (92.0 %)` and what it cost: seconds, tokens, executions. Defaults are named: they are no answers."""
+    graded = [result for result in results if result.correct is not None]
+    right = sum(map(is_correct, graded))
+    score = f"{right}/{len(graded)} right ({100 * right / len(graded):.1f} %)" if graded else f"{len(results)} answered"
+    turns = [turn for result in results for trace in result.traces for turn in trace.turns]
+    tokens = sum(turn.completion.tokens for turn in turns)
+    executions = sum(turn.execution is not None for turn in turns)
+    defaults = sum(result.fallback for result in results)
+    tail = f"; {defaults} had no vote and got the default answer" if defaults else ""
+    return f"{score} in {clock_face(seconds)}: {tokens:,} tokens, {executions:,} executions{tail}"
+
+
+def clock_face(seconds: float) -> str:
+    """`8:59:03`, `4:07`: hours only where there are any."""
+    whole = max(0, round(seconds))
+    hours, rest = divmod(whole, 3600)
+    minutes, left = divmod(rest, 60)
+    return f"{hours}:{minutes:02}:{left:02}" if hours else f"{minutes}:{left:02}"
+
+
+def _row(result: SolveResult) -> tuple[str, ...]:
+    reference = "" if result.problem.answer is None else str(result.problem.answer)
+    mark = {True: "[green]right", False: "[red]wrong", None: ""}[result.correct]
+    votes = "  ".join(f"{answer} x {score:g}" for answer, score in result.vote.ranking[:3])
+    more = f"  +{len(result.vote.ranking) - 3}" if len(result.vote.ranking) > 3 else ""
+    answer = f"{result.answer} [yellow](default)" if result.fallback else str(result.answer)
+    return (result.problem.id, answer, reference, mark, votes + more, _ends(result), result.stopped, f"{result.seconds:.1f}")
+
+
+def _ends(result: SolveResult) -> str:
+    names = {TraceStatus.OUT_OF_CONTEXT: "context"}
+    return " ".join(f"{count} {names.get(status, status.value)}" for status, count in ends_of(result).items())

@@ -1,0 +1,153 @@
+"""The AIMO-1 API: what the mock allows and refuses, and the adapter that must never lose a submission."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from sctir_kaggle import Problem
+from sctir_kaggle.competition import aimo1
+from sctir_kaggle.competition.mock import Aimo1, Environment
+
+PROBLEMS = [Problem("007", "P", 7), Problem("424e18", "Q", 8), Problem("c", "R", 9)]
+
+
+@pytest.fixture
+def submission(tmp_path: Path) -> Path:
+    return tmp_path / "submission.csv"
+
+
+@pytest.fixture
+def env(submission: Path) -> Environment:
+    return Aimo1(PROBLEMS, submission=submission, seed=None).make_env()
+
+
+def answered(frame: pd.DataFrame, answer: Any) -> pd.DataFrame:
+    return frame.assign(answer=answer)
+
+
+def test_the_environment_is_made_once(submission: Path) -> None:
+    module = Aimo1(PROBLEMS, submission=submission)
+    module.make_env()
+    with pytest.raises(RuntimeError, match="make_env"):
+        module.make_env()
+
+
+def test_the_problems_are_passed_once(env: Environment) -> None:
+    env.iter_test()
+    with pytest.raises(RuntimeError, match="iter_test"):
+        env.iter_test()
+
+
+def test_a_pair_is_two_frames_of_one_row_without_the_reference(env: Environment) -> None:
+    pairs = env.iter_test()
+    test, sample = next(pairs) or pytest.fail("no pair")
+    assert list(test.columns) == ["id", "problem"]
+    assert (test["id"].iloc[0], test["problem"].iloc[0]) == ("007", "P")
+    assert (list(sample.columns), sample["id"].iloc[0]) == (["id", "answer"], "007")
+    env.predict(answered(sample, 1))
+    test, _ = next(pairs) or pytest.fail("no pair")
+    assert list(test.index) == [1]
+
+
+def test_without_a_prediction_there_is_none_in_place_of_the_next(env: Environment, capsys: Any) -> None:
+    pairs = env.iter_test()
+    _, sample = next(pairs) or pytest.fail("no pair")
+    assert next(pairs) is None
+    assert next(pairs) is None
+    assert "You must call `predict()` successfully" in capsys.readouterr().out
+    env.predict(answered(sample, 1))
+    assert next(pairs) is not None
+
+
+def test_a_second_prediction_and_one_before_the_first_problem_are_refused(env: Environment) -> None:
+    with pytest.raises(RuntimeError, match="no open problem"):
+        env.predict(pd.DataFrame({"id": ["007"], "answer": [1]}))
+    _, sample = next(env.iter_test()) or pytest.fail("no pair")
+    env.predict(answered(sample, 1))
+    with pytest.raises(RuntimeError, match="no open problem"):
+        env.predict(answered(sample, 2))
+
+
+@pytest.mark.parametrize("wrong", [{"id": "007", "answer": 1}, 42, None])
+def test_only_a_frame_is_a_prediction(env: Environment, wrong: Any) -> None:
+    next(env.iter_test())
+    with pytest.raises(TypeError, match="takes a DataFrame"):
+        env.predict(wrong)
+
+
+@pytest.mark.parametrize(
+    "frame",
+    [
+        pd.DataFrame({"id": ["c"], "answer": [1]}),
+        pd.DataFrame({"id": ["007", "007"], "answer": [1, 2]}),
+        pd.DataFrame({"id": ["007"], "result": [1]}),
+        pd.DataFrame({"id": ["007"], "answer": [1.5]}),
+    ],
+)
+def test_a_wrong_frame_is_refused_and_the_problem_stays_open(env: Environment, frame: pd.DataFrame) -> None:
+    pairs = env.iter_test()
+    next(pairs)
+    with pytest.raises(ValueError, match="007"):
+        env.predict(frame)
+    assert next(pairs) is None
+
+
+def test_the_submission_is_written_only_when_the_loop_has_ended(env: Environment, submission: Path) -> None:
+    for pair in env.iter_test():
+        assert not submission.exists()
+        assert pair is not None
+        env.predict(answered(pair[1], 5))
+    assert submission.read_text() == "id,answer\n007,5\n424e18,5\nc,5\n"
+
+
+def test_the_order_is_random_and_repeats_with_its_seed(submission: Path) -> None:
+    def order(seed: int) -> list[str]:
+        seen: list[str] = []
+        many = [Problem(str(number), "P") for number in range(20)]
+
+        def answer(problem: Problem) -> int:
+            seen.append(problem.id)
+            return 1
+
+        aimo1.serve(Aimo1(many, submission=submission, seed=seed).make_env(), answer)
+        return seen
+
+    assert order(1) == order(1) != order(2)
+    assert sorted(order(1)) == sorted(map(str, range(20)))
+
+
+def test_the_adapter_answers_every_problem(env: Environment, submission: Path) -> None:
+    assert aimo1.serve(env, lambda problem: len(problem.text) + 1) == 3
+    assert list(pd.read_csv(submission)["answer"]) == [2, 2, 2]
+
+
+def test_the_adapter_never_sees_a_reference(submission: Path) -> None:
+    seen: list[Problem] = []
+
+    class Leaking(Environment):
+        def iter_test(self) -> Iterator[tuple[pd.DataFrame, pd.DataFrame] | None]:
+            return (pair and (pair[0].assign(answer=7), pair[1]) for pair in super().iter_test())
+
+    aimo1.serve(Leaking(PROBLEMS, submission), lambda problem: seen.append(problem) or 1)
+    assert [problem.answer for problem in seen] == [None, None, None]
+
+
+def broken(problem: Problem) -> int:
+    if problem.id == "424e18":
+        raise KeyError("a bug")
+    return 3
+
+
+def test_in_a_rerun_one_bad_problem_costs_that_problem_alone(env: Environment, submission: Path) -> None:
+    aimo1.serve(env, broken, default=11, rerun=True)
+    assert list(pd.read_csv(submission)["answer"]) == [3, 11, 3]
+
+
+def test_in_a_dry_run_an_error_is_raised(env: Environment) -> None:
+    with pytest.raises(KeyError, match="a bug"):
+        aimo1.serve(env, broken)
