@@ -72,7 +72,9 @@ def row(name: str, scores: list[float], seconds: list[float]) -> str:
 def measure(seeds: int) -> str:
     """The table as Markdown, with what it was measured on."""
     problems = read_problems(HELD_OUT)
-    lines = [f"| {len(problems)} held-out problems, T = 0.8 | right (%), mean ± sd of {seeds} seeds | seconds (median) |"]
+    lines = [
+        f"| {len(problems)} held-out problems, T = 0.8 | right (%), mean ± sd of {seeds} seeds | seconds (median) |"
+    ]
     lines.append("|---|---|---|")
     differing, shares = 0, []
     engine = TransformersEngine.load(EMBEDDED_MODEL, slots=48)
@@ -92,7 +94,11 @@ def measure(seeds: int) -> str:
             lines.append(row(name, scores, seconds))
     engine.close()
     stop = f"Exact stop, replayed from the {seeds} majority runs: {differing} of {seeds * len(problems)} answers differ"
-    lines += ["", f"{stop}; {100 * statistics.fmean(shares):.0f} % of the finished turns' tokens were needed.", machine()]
+    lines += [
+        "",
+        f"{stop}; {100 * statistics.fmean(shares):.0f} % of the finished turns' tokens were needed.",
+        machine(),
+    ]
     return "\n".join(lines)
 
 

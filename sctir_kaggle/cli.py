@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from sctir_kaggle.display import LiveLine
+    from sctir_kaggle.journal import Journal
     from sctir_kaggle.session import Session
 
 EMBEDDED_MODEL = problem_sets.ASSETS / "model"
@@ -60,8 +61,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (UserError, EngineError, ExecutorError) as error:
         print(f"sctir: {error}", file=sys.stderr)
         return 2
-    except KeyboardInterrupt:
-        print("sctir: interrupted; --resume with the same --output goes on from the journal", file=sys.stderr)
+    except KeyboardInterrupt as interrupt:
+        print(f"sctir: interrupted{interrupt}", file=sys.stderr)
         return 130
 
 
@@ -105,7 +106,11 @@ def _open(args: argparse.Namespace, started: float) -> Iterator[Run]:
         journal = stack.enter_context(closing(_journal(args, folder, config, problems, engine)))
         loop = stack.enter_context(BackgroundLoop())
         budget = Budget(args.budget, len(problems), started=started)
-        yield Run(Session(Solver(engine, executor, config), budget, journal, loop, observer), problems, folder)
+        try:
+            yield Run(Session(Solver(engine, executor, config), budget, journal, loop, observer), problems, folder)
+        except KeyboardInterrupt:
+            kept = f"{len(journal.results)} of {len(problems)} problems are in {journal.path}"
+            raise KeyboardInterrupt(f"; {kept}: --resume --output {folder} goes on") from None
 
 
 def _engine(args: argparse.Namespace, config: SolverConfig, stack: ExitStack) -> tuple[OpenedEngine, Any]:
@@ -114,6 +119,8 @@ def _engine(args: argparse.Namespace, config: SolverConfig, stack: ExitStack) ->
         from sctir_kaggle.engines.recorded import Recorded
         from sctir_kaggle.journal import read_journal
 
+        if args.model == EMBEDDED_MODEL:
+            raise UserError("--engine recorded plays a run again: say which with --model JOURNAL")
         recorded = Recorded(read_journal(args.model)[1], candidates=config.candidates)
         return recorded, recorded
     from sctir_kaggle.engines.transformers import TransformersEngine
@@ -127,7 +134,7 @@ def _engine(args: argparse.Namespace, config: SolverConfig, stack: ExitStack) ->
 
 def _journal(
     args: argparse.Namespace, folder: Path, config: SolverConfig, problems: list[Problem], engine: OpenedEngine
-) -> Any:
+) -> Journal:
     from sctir_kaggle.journal import Journal
 
     header = {
@@ -155,6 +162,8 @@ def _folder(args: argparse.Namespace) -> Path:
         raise UserError("--resume goes on with a run that is kept somewhere: say where with --output DIR")
     folder: Path = args.output or Path("runs") / f"{args.name}-{datetime.now():%Y%m%d-%H%M%S}"
     journal = folder / "journal.jsonl"
+    if folder.exists() and not folder.is_dir():
+        raise UserError(f"{folder} is a file; --output wants a folder, new or old")
     if journal.exists() and not args.resume:
         raise UserError(f"{journal} exists; add --resume to go on with that run, or choose another --output")
     if args.resume and not journal.exists():
@@ -184,7 +193,9 @@ def _show(run: Run, started: float) -> int:
     console = _console()
     console.print(results_table(results))
     console.print(score_line(results, seconds=time.monotonic() - started), highlight=False)
-    console.print(f"submission: {run.folder / 'submission.csv'}\njournal:    {run.session.journal.path}", highlight=False)
+    console.print(
+        f"submission: {run.folder / 'submission.csv'}\njournal:    {run.session.journal.path}", highlight=False
+    )
     return 0
 
 
@@ -199,7 +210,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"sctir {__version__}")
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
     dry = commands.add_parser("dry-run", help="answer problems through a mock of the competition's API")
-    dry.add_argument("--problems", type=Path, default=problem_sets.HELD_OUT, metavar="CSV", help="default: the embedded 50")
+    dry.add_argument(
+        "--problems", type=Path, default=problem_sets.HELD_OUT, metavar="CSV", help="default: the embedded 50"
+    )
     plain = commands.add_parser("solve", help="answer the problems of a CSV in its order")
     plain.add_argument("problems", type=Path, metavar="CSV", help="columns id, problem and, if known, answer")
     for name, command, run in (("dry-run", dry, dry_run), ("solve", plain, solve)):
@@ -214,11 +227,31 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
     add("--model", type=Path, default=EMBEDDED_MODEL, metavar="DIR", help="a checkpoint; default: the embedded model")
     add("--engine", choices=("transformers", "recorded"), default="transformers", help="recorded: --model is a journal")
     add("-n", "--candidates", type=int, default=d.candidates, metavar="N", help="candidates a problem (%(default)s)")
-    add("-m", "--turns", type=int, default=d.turns, metavar="M", help="executions a candidate; 0 runs no code (%(default)s)")
+    add(
+        "-m",
+        "--turns",
+        type=int,
+        default=d.turns,
+        metavar="M",
+        help="executions a candidate; 0 runs no code (%(default)s)",
+    )
     add("--temperature", type=float, default=d.temperature, metavar="T", help="0 is greedy (%(default)s)")
-    add("--stop", choices=("exact", "none"), default=d.stop, help="end a problem once its vote is decided (%(default)s)")
-    add("--answers", choices=tuple(ANSWERS), default="aimo1", help="0..999 mod 1000, 0..99999, any integer (%(default)s)")
-    add("--budget", type=_seconds, default="9h", metavar="TIME", help="wall clock for the run: 9h, 30m, 90 (%(default)s)")
+    add(
+        "--stop", choices=("exact", "none"), default=d.stop, help="end a problem once its vote is decided (%(default)s)"
+    )
+    add(
+        "--answers",
+        choices=tuple(ANSWERS),
+        default="aimo1",
+        help="0..999 mod 1000, 0..99999, any integer (%(default)s)",
+    )
+    add(
+        "--budget",
+        type=_seconds,
+        default="9h",
+        metavar="TIME",
+        help="wall clock for the run: 9h, 30m, 90 (%(default)s)",
+    )
     add("--limit", type=_positive, metavar="K", help="the first K problems only")
     add("--seed", type=int, default=d.seed, help="of the sampling and of the problems' order (%(default)s)")
     add("--output", type=Path, metavar="DIR", help="where the run is kept; default: runs/, with the time in the name")

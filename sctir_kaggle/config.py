@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Literal
 
@@ -70,7 +71,7 @@ class SolverConfig:
     def __post_init__(self) -> None:
         _require(self.candidates >= 1, "candidates", self.candidates, "at least 1")
         _require(self.turns >= 0, "turns", self.turns, "0 (no code) or more")
-        _require(self.temperature >= 0, "temperature", self.temperature, "0 (greedy) or more")
+        _require(0 <= self.temperature < math.inf, "temperature", self.temperature, "0 (greedy) or more")
         _require(0 < self.top_p <= 1, "top_p", self.top_p, "above 0 and at most 1")
         _require(self.max_tokens >= 1, "max_tokens", self.max_tokens, "at least 1")
         _require(self.code_seconds > 0, "code_seconds", self.code_seconds, "above 0 seconds")

@@ -56,7 +56,11 @@ class LiveLine(Silent):
         parts = [f"problem {min(len(self._ended) + 1, self._problems)} of {self._problems}"]
         if self._problem is not None:
             leader = f"{self._vote.winner} x {self._vote.ranking[0][1]:g}" if self._vote.ranking else "none yet"
-            parts += [f"candidates {self._done}/{self._candidates}", f"leading {leader}", f"{now - self._started:.0f} s"]
+            parts += [
+                f"candidates {self._done}/{self._candidates}",
+                f"leading {leader}",
+                f"{now - self._started:.0f} s",
+            ]
         parts.append(f"budget left {clock_face(self._until - now)}")
         graded = [result for result in self._ended if result.correct is not None]
         return [*parts, f"right {sum(map(is_correct, graded))}/{len(graded)}"] if graded else parts
@@ -113,7 +117,16 @@ def _row(result: SolveResult) -> tuple[str, ...]:
     votes = "  ".join(f"{answer} x {score:g}" for answer, score in result.vote.ranking[:3])
     more = f"  +{len(result.vote.ranking) - 3}" if len(result.vote.ranking) > 3 else ""
     answer = f"{result.answer} [yellow](default)" if result.fallback else str(result.answer)
-    return (result.problem.id, answer, reference, mark, votes + more, _ends(result), result.stopped, f"{result.seconds:.1f}")
+    return (
+        result.problem.id,
+        answer,
+        reference,
+        mark,
+        votes + more,
+        _ends(result),
+        result.stopped,
+        f"{result.seconds:.1f}",
+    )
 
 
 def _ends(result: SolveResult) -> str:

@@ -45,11 +45,13 @@ class Journal:
     @classmethod
     def create(cls, path: Path, header: Json) -> Journal:
         """Start a new run. Raises `UserError` where one lies already: nothing is ever overwritten."""
-        path.parent.mkdir(parents=True, exist_ok=True)
         try:
+            path.parent.mkdir(parents=True, exist_ok=True)
             journal = cls(path, path.open("x", encoding="utf-8"), {})
         except FileExistsError:
             raise UserError(f"{path} exists; add --resume to go on with that run, or choose another --output") from None
+        except OSError as error:
+            raise UserError(f"cannot write {path}: {error.strerror}") from None
         journal._write({"schema": SCHEMA, **header})
         return journal
 
@@ -59,7 +61,9 @@ class Journal:
         old, results = read_journal(path)
         for name in MUST_MATCH:
             if old.get(name) != _plain(header.get(name)):
-                raise UserError(f"cannot resume {path}: its {_difference(name, old.get(name), _plain(header.get(name)))}")
+                raise UserError(
+                    f"cannot resume {path}: its {_difference(name, old.get(name), _plain(header.get(name)))}"
+                )
         _cut_torn_line(path)
         return cls(path, path.open("a", encoding="utf-8"), {result.problem.id: result for result in results})
 

@@ -35,7 +35,9 @@ def render(problem: Problem, turns: Sequence[Turn] = (), *, prefix: str = "") ->
 
 def _join(segments: Sequence[str | tuple[int, ...]]) -> Prompt:
     joined: list[str | tuple[int, ...]] = []
-    for segment in filter(None, segments):
+    for segment in segments:
+        if not segment:
+            continue
         last = joined[-1] if joined else None
         if isinstance(last, str) and isinstance(segment, str):
             joined[-1] = last + segment
@@ -77,4 +79,6 @@ def clip(text: str, limit: int) -> str:
 
 def fingerprint() -> str:
     """Twelve hex digits that change with any of the texts above: journalled, so that two runs can be told apart."""
-    return hashlib.blake2b("\0".join((HEADER, OUTPUT_FENCE, CLOSE_FENCE, FORCED_BOX)).encode(), digest_size=6).hexdigest()
+    return hashlib.blake2b(
+        "\0".join((HEADER, OUTPUT_FENCE, CLOSE_FENCE, FORCED_BOX)).encode(), digest_size=6
+    ).hexdigest()

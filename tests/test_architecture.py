@@ -38,7 +38,14 @@ HEAVY = {
     "vllm": {"engines/vllm.py"},
     "pandas": {"competition", "problems.py", "recipes"},
     "rich": {"display.py", "cli.py", "recipes"},
-    "numpy": {"engines/transformers.py", "engines/slots.py", "engines/text.py", "sandbox/zygote.py", "sandbox/cell.py", "recipes"},
+    "numpy": {
+        "engines/transformers.py",
+        "engines/slots.py",
+        "engines/text.py",
+        "sandbox/zygote.py",
+        "sandbox/cell.py",
+        "recipes",
+    },
     "sympy": {"sandbox/zygote.py", "sandbox/cell.py", "recipes"},
 }
 """Where a library may be named at all."""
@@ -89,11 +96,9 @@ def test_a_heavy_library_is_named_only_where_it_belongs(path: Path) -> None:
 @pytest.mark.parametrize("statement", ["import sctir_kaggle", "import sctir_kaggle.cli", "import sctir_kaggle.sandbox"])
 def test_importing_loads_the_standard_library_only(statement: str) -> None:
     program = f"import sys, json; {statement}; print(json.dumps(sorted({{m.split('.')[0] for m in sys.modules}})))"
-    loaded = set(json.loads(subprocess.run([sys.executable, "-S", "-c", _with_path(program)], **RUN).stdout))
+    command = [sys.executable, "-S", "-c", _with_path(program)]
+    loaded = set(json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout))
     assert loaded - set(sys.stdlib_module_names) - {"sctir_kaggle", "__main__"} == set()
-
-
-RUN: dict[str, object] = {"capture_output": True, "text": True, "check": True}
 
 
 def _with_path(program: str) -> str:
@@ -103,9 +108,9 @@ def _with_path(program: str) -> str:
 
 def test_the_public_names_are_these() -> None:
     assert set(sctir_kaggle.__all__) == {
-        *("AIMO1", "AIMO3", "MATH", "SolverConfig"),
-        *("Problem", "Prompt", "SamplingParams", "Completion", "ExecutionResult", "ExecutionStatus", "Turn", "Trace", "TraceStatus"),
-        *("Vote", "SolveResult", "Engine", "Executor", "EngineError", "ExecutorError", "PromptTooLong", "UserError"),
-        *("Rollout", "Solver", "__version__"),
+        *("AIMO1", "AIMO3", "MATH", "SolverConfig", "Rollout", "Solver", "__version__"),
+        *("Problem", "Prompt", "SamplingParams", "Completion", "ExecutionResult", "ExecutionStatus", "Turn", "Trace"),
+        *("TraceStatus", "Vote", "SolveResult", "Engine", "Executor"),
+        *("EngineError", "ExecutorError", "PromptTooLong", "UserError"),
     }
     assert all(hasattr(sctir_kaggle, name) for name in sctir_kaggle.__all__)

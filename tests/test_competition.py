@@ -26,8 +26,9 @@ def env(submission: Path) -> Environment:
     return Aimo1(PROBLEMS, submission=submission, seed=None).make_env()
 
 
-def answered(frame: pd.DataFrame, answer: Any) -> pd.DataFrame:
-    return frame.assign(answer=answer)
+def answered(frame: pd.DataFrame, answer: int) -> pd.DataFrame:
+    changed: pd.DataFrame = frame.assign(answer=answer)
+    return changed
 
 
 def test_the_environment_is_made_once(submission: Path) -> None:
@@ -133,7 +134,11 @@ def test_the_adapter_never_sees_a_reference(submission: Path) -> None:
         def iter_test(self) -> Iterator[tuple[pd.DataFrame, pd.DataFrame] | None]:
             return (pair and (pair[0].assign(answer=7), pair[1]) for pair in super().iter_test())
 
-    aimo1.serve(Leaking(PROBLEMS, submission), lambda problem: seen.append(problem) or 1)
+    def answer(problem: Problem) -> int:
+        seen.append(problem)
+        return 1
+
+    aimo1.serve(Leaking(PROBLEMS, submission), answer)
     assert [problem.answer for problem in seen] == [None, None, None]
 
 

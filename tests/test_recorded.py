@@ -102,7 +102,9 @@ def test_fewer_candidates_can_be_replayed_and_more_cannot(sandbox: Sandbox) -> N
 
 
 def test_code_that_was_not_recorded_is_refused(sandbox: Sandbox) -> None:
-    full = solve(Scripted({0: ["```python\nprint(1)\n```\n```output\n", "$\\boxed{1}$"]}), sandbox, SolverConfig(candidates=1))
+    full = solve(
+        Scripted({0: ["```python\nprint(1)\n```\n```output\n", "$\\boxed{1}$"]}), sandbox, SolverConfig(candidates=1)
+    )
     recorded = Recorded([full])
     with pytest.raises(RuntimeError, match="did not run this code"):
         asyncio.run(recorded.execute("print(2)", request_id=f"{PROBLEM.id}/0/0", deadline=0))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections.abc import Callable
 from typing import Any
@@ -23,8 +24,8 @@ def boxed(answer: object) -> str:
 
 def solve(engine: Any, sandbox: Sandbox, *, deadline: float | None = None, **fields: Any) -> SolveResult:
     solver = Solver(engine, sandbox, SolverConfig(**fields))
-    limit = {} if deadline is None else {"deadline": time.monotonic() + deadline}
-    return asyncio.run(solver.solve(PROBLEM, **limit))
+    limit = math.inf if deadline is None else time.monotonic() + deadline
+    return asyncio.run(solver.solve(PROBLEM, deadline=limit))
 
 
 def answers(*given: object) -> Scripted:
@@ -93,7 +94,7 @@ def test_an_engine_that_ignores_its_cancellation_does_not_hang_the_solver(sandbo
         engine_tasks = asyncio.all_tasks() - {asyncio.current_task()}
         assert len(engine_tasks) == 2  # still there, and abandoned
         for task in engine_tasks:
-            task.get_coro().close()  # type: ignore[union-attr]
+            task.get_coro().close()  # type: ignore[union-attr, unused-ignore]
         return result
 
     loop = asyncio.new_event_loop()

@@ -67,7 +67,9 @@ def test_stopping_never_changes_the_winner_under_any_continuation(data: st.DataO
     order = data.draw(st.permutations(range(total)), label="who finishes first")
     done = data.draw(st.integers(max(1, total - 3), total), label="finished")
     weights = st.floats(0, max_weight) | st.sampled_from([0.0, max_weight])
-    cast = [Ballot(c, data.draw(st.integers(0, 2)), data.draw(weights)) for c in order[:done] if data.draw(st.booleans())]
+    cast = [
+        Ballot(c, data.draw(st.integers(0, 2)), data.draw(weights)) for c in order[:done] if data.draw(st.booleans())
+    ]
     if not decided(cast, unfinished=total - done, max_weight=max_weight):
         return
     winner = tally(cast, tie_break=rule).winner

@@ -102,7 +102,9 @@ def _end_of(trace: Trace) -> BaseException:
         return PromptTooLong(trace.detail)
     if trace.status is TraceStatus.FAILED:
         return _failure(trace.detail)
-    return EngineError(f"the record of candidate {trace.candidate} ends after turn {len(trace.turns)}: {trace.status.value}")
+    return EngineError(
+        f"the record of candidate {trace.candidate} ends after turn {len(trace.turns)}: {trace.status.value}"
+    )
 
 
 def _failure(detail: str) -> Exception:

@@ -1,0 +1,195 @@
+"""The command `sctir` as it is typed: with the embedded model, and with everything a tired person gets wrong."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from sctir_kaggle.cli import main
+from sctir_kaggle.journal import read_journal
+
+pytest.importorskip("torch", reason="the embedded model needs the extra `cpu`: pip install 'sctir-kaggle[cpu]'")
+
+PROBLEMS = "id,problem,answer\na,What is the sum of the digits of 1234?,10\nb,What is $3^2$?,9\n"
+
+
+@pytest.fixture
+def csv(tmp_path: Path) -> Path:
+    path = tmp_path / "problems.csv"
+    path.write_text(PROBLEMS)
+    return path
+
+
+def sctir(*arguments: object) -> int:
+    return main([str(argument) for argument in arguments])
+
+
+def test_a_dry_run_answers_every_problem_and_says_where_it_lies(
+    tmp_path: Path, csv: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    output = tmp_path / "run"
+    assert sctir("dry-run", "--problems", csv, "-n", 4, "--output", output) == 0
+    submission = pd.read_csv(output / "submission.csv")
+    assert sorted(submission["id"]) == ["a", "b"]
+    assert submission["answer"].between(0, 999).all()
+    _, results = read_journal(output / "journal.jsonl")
+    assert len(results) == 2
+    shown = capsys.readouterr().out
+    assert "2 right" in shown or "/2 right" in shown
+    assert str(output / "submission.csv") in shown
+
+
+def test_without_a_terminal_there_is_one_log_line_a_problem(
+    tmp_path: Path, csv: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level("INFO", logger="sctir_kaggle"):
+        sctir("solve", csv, "-n", 2, "-m", 1, "--output", tmp_path / "run")
+    assert [record.getMessage().split(":")[0] for record in caplog.records] == ["a", "b"]
+
+
+def test_a_recorded_run_can_be_run_again_without_a_model(tmp_path: Path, csv: Path) -> None:
+    live, again, stopped = (tmp_path / name for name in ("live", "again", "stopped"))
+    options = ("-n", 6, "--stop", "none", "--output")
+    assert sctir("dry-run", "--problems", csv, *options, live) == 0
+    recorded = ("--engine", "recorded", "--model", live / "journal.jsonl")
+    assert sctir("dry-run", "--problems", csv, *recorded, *options, again) == 0
+    assert sctir("dry-run", "--problems", csv, *recorded, "-n", 6, "--output", stopped) == 0
+    first, second, third = (read_journal(folder / "journal.jsonl")[1] for folder in (live, again, stopped))
+    assert first == second
+    assert [result.answer for result in third] == [result.answer for result in first]
+
+
+def test_resuming_a_finished_run_does_nothing_twice(tmp_path: Path, csv: Path) -> None:
+    options = ("dry-run", "--problems", csv, "-n", 2, "--output", tmp_path / "run")
+    assert sctir(*options) == 0
+    before = (tmp_path / "run" / "journal.jsonl").read_bytes()
+    assert sctir(*options, "--resume") == 0
+    assert (tmp_path / "run" / "journal.jsonl").read_bytes() == before
+
+
+def test_an_interrupted_run_keeps_its_journal_and_goes_on(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    command = [sys.executable, "-m", "sctir_kaggle", "dry-run", "-n", "4", "--limit", "20", "--output", str(run)]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    _wait_for_lines(run / "journal.jsonl", 3, process)
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert errors.strip().splitlines() == [errors.strip()]  # one line
+    assert "--resume" in errors
+    done = [result.problem.id for result in read_journal(run / "journal.jsonl")[1]]
+    assert 2 <= len(done) < 20
+    assert not (run / "submission.csv").exists()
+    assert subprocess.run([*command, "--resume"], capture_output=True, check=False).returncode == 0
+    finished = [result.problem.id for result in read_journal(run / "journal.jsonl")[1]]
+    assert finished[: len(done)] == done
+    assert len(set(finished)) == len(finished) == 20 == len(pd.read_csv(run / "submission.csv"))
+
+
+def _wait_for_lines(path: Path, lines: int, process: subprocess.Popen[str]) -> None:
+    for _ in range(1200):
+        if path.exists() and path.read_bytes().count(b"\n") >= lines:
+            return
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.05)
+    process.kill()
+    pytest.fail("the run wrote no journal within a minute")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("dry-run", "--problems", "none.csv"), "cannot read none.csv: No such file or directory"),
+        (("solve", "empty.csv"), "empty.csv is empty"),
+        (("solve", "double.csv"), "the id 'a' is there twice"),
+        (("solve", "wrong.csv"), "has no column problem; it has: id, question"),
+        (("solve", "good.csv", "-n", "0"), "candidates is 0; it must be at least 1"),
+        (("solve", "good.csv", "-m", "-1"), "turns is -1; it must be 0 (no code) or more"),
+        (("solve", "good.csv", "--temperature", "-1"), "temperature is -1.0"),
+        (("solve", "good.csv", "--model", "nowhere"), "nowhere"),
+        (("solve", "good.csv", "--model", "."), "config.json"),
+        (("solve", "good.csv", "--engine", "recorded", "--model", "good.csv"), "is not JSON"),
+        (("solve", "good.csv", "--output", "old"), "exists; add --resume to go on"),
+        (("solve", "good.csv", "--resume"), "say where with --output DIR"),
+        (("solve", "good.csv", "--resume", "--output", "new"), "there is no run to resume in new"),
+        (("solve", "good.csv", "--output", "good.csv"), "good.csv"),
+    ],
+)
+def test_what_cannot_be_used_gets_one_line_and_exit_code_2(
+    arguments: tuple[str, ...],
+    message: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("good.csv").write_text(PROBLEMS)
+    Path("empty.csv").write_text("")
+    Path("double.csv").write_text("id,problem\na,P\na,Q\n")
+    Path("wrong.csv").write_text("id,question\na,P\n")
+    Path("old").mkdir()
+    Path("old/journal.jsonl").write_text('{"schema": 1}\n')
+    before = _files(tmp_path)
+    assert main(list(arguments)) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("sctir: ")
+    assert message in error
+    assert error.count("\n") == 1
+    assert _files(tmp_path) == before  # nothing lost, nothing left
+
+
+def _files(folder: Path) -> dict[str, bytes]:
+    return {str(path): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ((), "the following arguments are required: COMMAND"),
+        (("solve",), "the following arguments are required: CSV"),
+        (("dry-run", "-n", "many"), "invalid int value: 'many'"),
+        (("dry-run", "--budget", "soon"), "'soon' is no time; write 9h, 30m or 90"),
+        (("dry-run", "--budget", "-5"), "'-5' must be more than 0 seconds"),
+        (("dry-run", "--limit", "0"), "'0' must be a whole number of at least 1"),
+        (("dry-run", "--engine", "warp"), "invalid choice: 'warp'"),
+    ],
+)
+def test_what_cannot_be_parsed_is_named(
+    arguments: tuple[str, ...], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as exit_:
+        main(list(arguments))
+    assert exit_.value.code == 2
+    assert message in capsys.readouterr().err
+
+
+def test_a_run_of_other_settings_is_not_resumed(tmp_path: Path, csv: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    options = ("solve", csv, "-m", 1, "--output", tmp_path / "run")
+    assert sctir(*options, "-n", 2) == 0
+    assert sctir(*options, "-n", 3, "--resume") == 2
+    assert "config candidates is 2, now 3" in capsys.readouterr().err
+
+
+def test_real_competition_latex_breaks_nothing(shared_data: Path, tmp_path: Path) -> None:
+    aime = shared_data / "validation" / "aime.csv"
+    for command in (("solve", aime), ("dry-run", "--problems", aime)):
+        output = tmp_path / command[0]
+        assert sctir(*command, "--limit", 10, "-n", 4, "--output", output) == 0
+        _, results = read_journal(output / "journal.jsonl")
+        assert len(results) == 10
+        assert all(0 <= result.answer <= 999 for result in results)
+
+
+def test_the_module_is_the_command() -> None:
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
+    command = [sys.executable, "-m", "sctir_kaggle", "--help"]
+    shown = subprocess.run(command, capture_output=True, text=True, check=True, env=environment).stdout
+    assert "dry-run" in shown
+    assert "solve" in shown
