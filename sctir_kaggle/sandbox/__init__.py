@@ -1,0 +1,7 @@
+"""Runs code that nobody has read: a zygote forks one confined Python per candidate, and limits end it."""
+
+from __future__ import annotations
+
+from sctir_kaggle.sandbox.executor import Sandbox
+
+__all__ = ["Sandbox"]

@@ -1,0 +1,274 @@
+"""The `Executor` that runs code that nobody has read: a bounded number of blocks at a time, each with a deadline.
+
+Covered: code that never ends, exhausts memory, floods its output, crashes, exits, prints anything; state kept for a
+candidate and shared with no other; randomness that differs between turns and repeats between runs. See `confinement`
+for what a block is kept from, and for what it is NOT.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from types import TracebackType
+
+from sctir_kaggle.sandbox.handles import Capture, Child, Reply, Zygote
+from sctir_kaggle.types import ExecutionResult, ExecutionStatus, ExecutorError
+
+FLOOD_BYTES = 8 << 20
+SOFT_SECONDS = 0.25
+"""Between the TimeoutError that a block is given, with a traceback that shows where it was, and the kill."""
+READY_SECONDS = 5.0
+VARIABLES_GONE = "Note: Python was restarted, earlier variables are gone.\n"
+NO_TIME_LEFT = "TimeoutError: no time was left and the code was stopped"
+OUTPUT_FLOOD = f"Error: the code printed more than {FLOOD_BYTES >> 20} MB and was stopped"
+_TOO_LATE = ExecutionResult(NO_TIME_LEFT, ExecutionStatus.TIMEOUT)
+_SURVIVED = ("ok", "error", "timeout")
+
+
+@dataclass
+class _Block:
+    code: str
+    request_id: str
+    deadline: float
+    child: Child | None = None
+    cancelled: bool = False
+
+    def cancel(self) -> None:
+        self.cancelled = True
+        if self.child:
+            self.child.end()
+
+
+@dataclass
+class _Candidate:
+    """What is kept between a candidate's turns. `child` is touched by the holder of `lock` alone."""
+
+    released: bool = False
+    child: Child | None = None
+    lost: bool = False
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def drop(self) -> None:
+        if self.child:
+            self.child.close()
+            self.child, self.lost = None, True
+
+    def died(self) -> bool:
+        """Whether there was a child that ended between two blocks; if so it is dropped."""
+        if self.child and not self.child.alive:
+            self.drop()
+            return True
+        return False
+
+    def release(self) -> None:
+        """Kill the code that runs, if any, and free the child now or as soon as the block that uses it ends."""
+        self.released = True
+        if child := self.child:
+            child.end()
+        self.settle()
+
+    def settle(self) -> None:
+        """Drop the child of a released candidate; called after either side let go, so that the last one does it."""
+        if self.released and self.lock.acquire(blocking=False):
+            try:
+                self.drop()
+            finally:
+                self.lock.release()
+
+
+class Sandbox:
+    """Runs blocks of Python in children of a zygote, `workers` at a time. For any number of event loops and threads.
+
+    `code_seconds` counts from when a block starts to run; `output_bytes` are kept of the head of what it prints and as
+    many of its tail. `stateful` keeps one interpreter for each candidate until `release`; else each block has its own.
+    """
+
+    def __init__(
+        self,
+        *,
+        workers: int | None = None,
+        code_seconds: float = 5.0,
+        memory_mb: int = 1024,
+        output_bytes: int = 16_384,
+        stateful: bool = True,
+        python: str = sys.executable,
+    ) -> None:
+        self.code_seconds, self.memory_mb, self.output_bytes = code_seconds, memory_mb, output_bytes
+        self.stateful, self.python = stateful, python
+        self._pool = ThreadPoolExecutor(workers or os.cpu_count() or 1, thread_name_prefix="sandbox")
+        self._zygote_lock = threading.Lock()  # held while one starts, so never taken on an event loop
+        self._zygote: Zygote | None = None
+        self._candidates_lock = threading.Lock()
+        self._candidates: dict[str, _Candidate] = {}
+        self._closed = False
+
+    def start(self) -> None:
+        """Start the zygote, about two seconds, as `with` does; else the first block has to wait for it.
+
+        Best before a GPU is initialised. Raises `ExecutorError` where Python cannot be started.
+        """
+        self._living_zygote()
+
+    async def execute(self, code: str, *, request_id: str, deadline: float) -> ExecutionResult:
+        """Run a block in its candidate's interpreter. Whatever the code does is a result; cancelling kills it."""
+        if self._closed:
+            raise ExecutorError("the sandbox is closed")
+        block = _Block(code, request_id, deadline)
+        left = deadline - time.monotonic()
+        if left <= 0:
+            return _TOO_LATE
+        job = asyncio.wrap_future(self._pool.submit(self._run, block))
+        try:
+            await asyncio.wait({job}, timeout=left)
+            if not job.done() and block.child is None:  # still in the queue
+                return _TOO_LATE
+            await asyncio.wait({job})
+        finally:
+            if not job.done():
+                block.cancel()
+                job.cancel()
+        if job.cancelled():
+            raise ExecutorError("the sandbox was closed while a block was waiting")
+        return job.result()
+
+    def release(self, candidate_id: str) -> None:
+        """Forget a candidate: kill its code, free its state."""
+        with self._candidates_lock:
+            candidate = self._candidates.pop(candidate_id, None)
+        if candidate:
+            candidate.release()
+
+    def close(self) -> None:
+        """End everything: no process, descriptor or folder is left."""
+        self._closed = True
+        with self._candidates_lock:
+            ids = list(self._candidates)
+        for candidate_id in ids:
+            self.release(candidate_id)
+        with self._zygote_lock:
+            if self._zygote:
+                self._zygote.close()
+                self._zygote = None
+        self._pool.shutdown(wait=True, cancel_futures=True)
+
+    def __enter__(self) -> Sandbox:
+        self.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        self.close()
+
+    async def __aenter__(self) -> Sandbox:
+        await asyncio.get_running_loop().run_in_executor(None, self.start)
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None
+    ) -> None:
+        await asyncio.get_running_loop().run_in_executor(None, self.close)
+
+    def _run(self, block: _Block) -> ExecutionResult:
+        """One block, in a worker thread, from the queue to its result."""
+        if block.cancelled:
+            return _TOO_LATE
+        candidate = self._candidate(block)
+        patience = min(max(0.0, block.deadline - time.monotonic()), threading.TIMEOUT_MAX)
+        if not candidate.lock.acquire(timeout=patience):
+            return _TOO_LATE
+        try:
+            lost = candidate.lost or candidate.died()
+            block.child = candidate.child = self._living_child(candidate, block.deadline)
+            if block.cancelled or block.child is None:  # cancelled before there was a child to end
+                candidate.drop()
+                return _TOO_LATE
+            return self._run_in(candidate, block, note=VARIABLES_GONE if lost else "")
+        finally:
+            candidate.lock.release()
+            candidate.settle()
+
+    def _run_in(self, candidate: _Candidate, block: _Block, *, note: str) -> ExecutionResult:
+        assert candidate.child
+        started = time.monotonic()
+        until = min(block.deadline, started + self.code_seconds + SOFT_SECONDS)
+        seconds = max(min(self.code_seconds, until - started - SOFT_SECONDS), 0.001)
+        request: dict[str, object] = {"code": block.code, "request_id": block.request_id, "seconds": seconds}
+        capture = Capture(self.output_bytes)
+        reply = candidate.child.run(request, until=until, capture=capture, flood=FLOOD_BYTES)
+        taken = time.monotonic() - started
+        candidate.lost = False
+        if reply.status not in _SURVIVED:
+            candidate.drop()
+        status, line = self._verdict(reply, cut_short=block.deadline < started + self.code_seconds)
+        return ExecutionResult(_join(note + capture.text(), reply.text, line), status, taken)
+
+    def _verdict(self, reply: Reply, *, cut_short: bool) -> tuple[ExecutionStatus, str]:
+        """The status, and the one line that tells the model of a limit."""
+        if reply.status in ("ok", "error"):
+            return ExecutionStatus(reply.status), ""
+        if reply.status == "memory":
+            return ExecutionStatus.MEMORY, f"MemoryError: the code needed more than {self.memory_mb} MB and was stopped"
+        if reply.status == "flood":
+            return ExecutionStatus.OUTPUT_LIMIT, OUTPUT_FLOOD
+        if reply.status == "died" and reply.exit_code != -signal.SIGXCPU:
+            return ExecutionStatus.CRASH, f"Error: the code ended Python ({_cause(reply.exit_code)})"
+        if cut_short:
+            return ExecutionStatus.TIMEOUT, NO_TIME_LEFT
+        line = f"TimeoutError: the code ran for more than {self.code_seconds:g} seconds and was stopped"
+        return ExecutionStatus.TIMEOUT, line
+
+    def _candidate(self, block: _Block) -> _Candidate:
+        if not self.stateful:
+            return _Candidate(released=True)
+        with self._candidates_lock:
+            return self._candidates.setdefault(block.request_id.rpartition("/")[0], _Candidate())
+
+    def _living_child(self, candidate: _Candidate, deadline: float) -> Child | None:
+        """The candidate's child, or a new one; None where there is none before the deadline."""
+        if candidate.child:
+            return candidate.child
+        for _ in range(3):
+            zygote = self._living_zygote()
+            patience = min(READY_SECONDS, deadline - time.monotonic())
+            if patience <= 0:
+                return None
+            try:
+                child = zygote.spawn()
+            except OSError:  # it died since
+                zygote.kill()
+                continue
+            if child.ready(patience):
+                return child
+            if child.alive and patience == READY_SECONDS:  # neither a child nor a death: it hangs
+                zygote.kill()
+            child.close()
+        raise ExecutorError("the sandbox cannot start a child: see the error output of its Python")
+
+    def _living_zygote(self) -> Zygote:
+        with self._zygote_lock:
+            if self._closed:
+                raise ExecutorError("the sandbox is closed")
+            if self._zygote and not self._zygote.alive:
+                self._zygote.close()
+                self._zygote = None
+            self._zygote = self._zygote or Zygote(self.python, memory_mb=self.memory_mb)
+            return self._zygote
+
+
+def _join(*parts: str) -> str:
+    """The parts, each beginning on a line of its own."""
+    text = ""
+    for part in filter(None, parts):
+        text += part if not text or text.endswith("\n") else "\n" + part
+    return text
+
+
+def _cause(exit_code: int | None) -> str:
+    if exit_code is None:
+        return "killed"
+    return f"exit code {exit_code}" if exit_code >= 0 else signal.Signals(-exit_code).name
