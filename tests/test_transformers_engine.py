@@ -77,7 +77,7 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def engine(checkpoint: Path) -> Iterator[TransformersEngine]:
     """Few slots, so that requests queue."""
-    engine = TransformersEngine.load(checkpoint, slots=6)
+    engine = TransformersEngine.load(checkpoint, slots=6, threads=1)
     yield engine
     engine.close()
 
@@ -456,3 +456,17 @@ def test_split_characters_are_cut_without_loss() -> None:
         cut, kept = text.finish(ids[:end], stop=stop, before=None)
         assert cut == said[: said.index(stop) + len(stop)]
         assert text.decode(kept) == cut
+
+
+def test_two_checkpoints_in_folders_of_one_name_are_told_apart(checkpoint: Path, tmp_path: Path) -> None:
+    model = hf.AutoModelForCausalLM.from_pretrained(checkpoint)
+    with torch.no_grad():
+        model.lm_head.weight[0, 0] += 1
+    other = tmp_path / checkpoint.name
+    model.save_pretrained(other)
+    hf.PreTrainedTokenizerFast.from_pretrained(checkpoint).save_pretrained(other)
+    engines = [TransformersEngine.load(folder, slots=1) for folder in (checkpoint, checkpoint, other)]
+    first, same, different = (engine.describe()["weights"] for engine in engines)
+    for engine in engines:
+        engine.close()
+    assert first == same != different

@@ -1,0 +1,362 @@
+"""Any Hugging Face causal language model as an `Engine`, on CPU or GPU: continuous batching without vLLM.
+
+One thread owns the model and loops: requests join idle slots, a step writes one token for each, finished requests
+leave. A prompt starts from the longest prefix that any slot still holds. Candidates do not see each other: a request's
+tokens are those that it would get alone, up to the rounding of the arithmetic.
+
+Not covered: encoder-decoder and recurrent models, several GPUs. Sliding attention is covered up to the window's width.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import queue
+import random
+import threading
+from collections import deque
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+from sctir_kaggle.engines.text import Text
+from sctir_kaggle.types import Completion, EngineError, FinishReason, Prompt, PromptTooLong, SamplingParams, TokenIds
+
+if TYPE_CHECKING:
+    from sctir_kaggle.engines.slots import Slots
+
+Facts = dict[str, str | int]
+
+
+@dataclass(slots=True, eq=False)
+class _Request:
+    """One call of `generate` on its way through the batch."""
+
+    prompt: TokenIds
+    params: SamplingParams
+    limit: int
+    future: asyncio.Future[Completion]
+    draws: random.Random
+    ids: list[int] = field(default_factory=list)
+    stored: int = 0  # of prompt + ids, the tokens whose keys and values its slot holds
+    cached: int = 0  # of the prompt, the tokens that another request had left there
+
+    def next_input(self) -> int:
+        """The token that the coming step runs: the prompt's next, or the one that was sampled last."""
+        return self.prompt[self.stored] if self.stored < len(self.prompt) else self.ids[-1]
+
+    def next_draw(self) -> float:
+        """The coming step's random number, in [0, 1); none is spent while the prompt is still running."""
+        return self.draws.random() if self.stored >= len(self.prompt) - 1 else 0.0
+
+
+class TransformersEngine:
+    """Batches concurrent `generate` calls on one model. Build it with `load`; `close` ends its thread.
+
+    `token_ids` decode to exactly `text` where they are decoded behind the prompt, with special tokens skipped.
+    """
+
+    def __init__(self, slots: Slots, text: Text, *, end: frozenset[int], vocabulary: int, facts: Facts) -> None:
+        self._slots, self._text, self._end, self._vocabulary, self._facts = slots, text, end, vocabulary, facts
+        self._inbox: queue.SimpleQueue[_Request | None] = queue.SimpleQueue()
+        self._waiting: deque[_Request] = deque()
+        self._running: list[_Request] = []  # the request of row i is in slot i
+        self._lock = threading.Lock()
+        self._failure: EngineError | None = None
+        self._thread = threading.Thread(target=self._serve, name="transformers-engine", daemon=True)
+        self._thread.start()
+
+    @classmethod
+    def load(
+        cls,
+        model: str | Path,
+        *,
+        slots: int = 48,
+        device: str | None = None,
+        dtype: str | None = None,
+        context_length: int | None = None,
+        threads: int | None = None,
+    ) -> TransformersEngine:
+        """Load `model`, a folder or a name on the Hugging Face hub, for `slots` concurrent requests.
+
+        `device` is CUDA where there is one. `dtype` is float32 on a CPU; on a GPU the checkpoint's bfloat16 where the
+        GPU has it, else float16. `context_length` is the model's own, in tokens. `threads` is the number of CPU threads
+        of the whole process, left as it is by default; 1 is best for a model of a few million parameters beside other
+        busy processes, since threads wait for each other by spinning (2 threads for 2 cores, of which one was busy
+        elsewhere, were 40 times slower than 1).
+        """
+        if slots < 1:
+            raise EngineError(f"slots is {slots}: it is the number of concurrent requests, pass at least 1")
+        try:
+            import torch
+
+            from sctir_kaggle.engines.slots import Slots
+        except ImportError as error:
+            raise EngineError(f"{error.name} is not installed: pip install 'sctir-kaggle[cpu]'") from error
+        if threads is not None:
+            torch.set_num_threads(threads)
+        loaded, tokenizer = _load(model, device or ("cuda" if torch.cuda.is_available() else "cpu"), dtype)
+        context = _context_length(loaded.config.get_text_config(), context_length)
+        return cls(
+            Slots(loaded, slots=slots, context_length=context),
+            Text(tokenizer),
+            end=_end_tokens(loaded, tokenizer),
+            vocabulary=loaded.get_input_embeddings().num_embeddings,
+            facts=_facts(model, loaded, slots, context),
+        )
+
+    @property
+    def context_length(self) -> int:
+        """The most tokens of a prompt and its completion together."""
+        return int(self._facts["context_length"])
+
+    def describe(self) -> Facts:
+        """What a journal should say about this engine: model, sizes, number format, device, versions."""
+        return dict(self._facts)
+
+    async def generate(self, prompt: Prompt, params: SamplingParams, *, request_id: str) -> Completion:
+        """See `Engine`. May be called from any event loop; `request_id` names the request in error messages."""
+        ids = self._text.encode(prompt)
+        room = self.context_length - len(ids)
+        if room < 1:
+            raise PromptTooLong(
+                f"{request_id}: the prompt has {len(ids)} tokens, the context {self.context_length}, and one must be "
+                "left: shorten the prompt or load the model with a larger context_length"
+            )
+        if params.max_tokens < 1:
+            raise EngineError(f"{request_id}: max_tokens is {params.max_tokens}: pass at least 1")
+        if not 0 <= min(ids) <= max(ids) < self._vocabulary:
+            raise EngineError(
+                f"{request_id}: a token id is not in 0..{self._vocabulary - 1}: pass this model's own ids"
+            )
+        future: asyncio.Future[Completion] = asyncio.get_running_loop().create_future()
+        limit = min(params.max_tokens, room)
+        self._submit(_Request(ids, params, limit, future, random.Random(params.seed)))
+        return await future
+
+    def close(self) -> None:
+        """End the thread; requests on their way raise `EngineError`, and so do later ones."""
+        self._inbox.put(None)
+        if threading.current_thread() is not self._thread:
+            self._thread.join()
+
+    def _submit(self, request: _Request) -> None:
+        with self._lock:
+            if self._failure is not None:
+                raise EngineError(str(self._failure)) from self._failure
+            self._inbox.put(request)
+
+    def _serve(self) -> None:
+        """The thread: until `close`, or until an error, which every request is told."""
+        try:
+            while self._receive():
+                self._leave([row for row, request in enumerate(self._running) if request.future.cancelled()])
+                self._join()
+                if self._running:
+                    self._step()
+            failure = EngineError("the engine is closed: load the model again")
+        except BaseException as error:  # a request must never wait for a thread that is gone
+            failure = EngineError(f"the engine failed and is closed: {type(error).__name__}: {error}")
+            failure.__cause__ = error
+        self._fail(failure)
+
+    def _receive(self) -> bool:
+        """Take what came in, waiting only where there is nothing to do; False at the end."""
+        try:
+            while True:
+                request = self._inbox.get(block=not (self._running or self._waiting))
+                if request is None:
+                    return False
+                self._waiting.append(request)
+        except queue.Empty:
+            return True
+
+    def _join(self) -> None:
+        """Waiting requests take idle slots, first come, first served, each with the longest prefix that is stored."""
+        row = first = len(self._running)
+        while self._waiting and row < self._slots.size:
+            request = self._waiting.popleft()
+            if not request.future.cancelled():
+                self._running.append(request)
+                request.cached = self._slots.open(row, request.prompt)
+                row += 1
+        if row > first:
+            self._slots.prefill()
+            for request, stored in zip(self._running[first:], self._slots.length[first:row].tolist(), strict=True):
+                request.stored = stored
+
+    def _step(self) -> None:
+        """One more token for every row, of its prompt or of its completion."""
+        running = self._running
+        tokens = self._slots.step(
+            [request.next_input() for request in running],
+            temperature=[request.params.temperature for request in running],
+            top_p=[request.params.top_p for request in running],
+            uniform=[request.next_draw() for request in running],
+        )
+        self._leave([row for row, token in enumerate(tokens) if self._advance(running[row], token)])
+
+    def _advance(self, request: _Request, token: int) -> bool:
+        """Count the step that gave `token`; True where it was the request's last."""
+        request.stored += 1
+        if request.stored < len(request.prompt):
+            return False
+        if token in self._end:
+            return self._finish(request, "stop")
+        request.ids.append(token)
+        stop = self._text.find_stop(request.ids, request.params.stop, before=request.prompt[-1])
+        if stop is not None:
+            return self._finish(request, "stop", stop)
+        return len(request.ids) == request.limit and self._finish(request, "length")
+
+    def _finish(self, request: _Request, reason: FinishReason, stop: str | None = None) -> bool:
+        text, ids = self._text.finish(request.ids, stop=stop, before=request.prompt[-1])
+        completion = Completion(
+            text,
+            ids,
+            finish_reason=reason,
+            stop_reason=stop,
+            tokens=len(ids or request.ids),
+            prompt_tokens=len(request.prompt),
+            cached_tokens=request.cached,
+        )
+        _settle(request.future, completion)
+        return True
+
+    def _leave(self, rows: Sequence[int]) -> None:
+        """These rows are free; the batch closes up, and their slots keep what they hold for prompts to come."""
+        for row in reversed(rows):
+            self._slots.close(row)
+            self._slots.swap(row, len(self._running) - 1)
+            self._running[row] = self._running[-1]
+            self._running.pop()
+
+    def _fail(self, failure: EngineError) -> None:
+        """From now on every request, on its way or to come, raises `failure`."""
+        with self._lock:
+            self._failure = failure
+            while not self._inbox.empty():
+                self._waiting.extend(filter(None, [self._inbox.get()]))
+        for request in (*self._running, *self._waiting):
+            _settle(request.future, EngineError(str(failure)), cause=failure)
+        self._running, self._waiting = [], deque()
+
+
+def _settle(
+    future: asyncio.Future[Completion], outcome: Completion | EngineError, cause: Exception | None = None
+) -> None:
+    """Hand `outcome` to the loop that waits for it, from any thread."""
+
+    def settle() -> None:
+        if future.cancelled():
+            return
+        if isinstance(outcome, EngineError):
+            outcome.__cause__ = cause
+            future.set_exception(outcome)
+        else:
+            future.set_result(outcome)
+
+    try:
+        future.get_loop().call_soon_threadsafe(settle)
+    except RuntimeError:  # the loop is closed: nobody waits any more
+        pass
+
+
+def _load(model: str | Path, device: str, dtype: str | None) -> tuple[Any, Any]:
+    """Model and tokenizer. Whatever is wrong with the files becomes one line that says what to do."""
+    from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
+
+    here = Path(model).expanduser()
+    if not here.is_dir() and (isinstance(model, Path) or here.is_absolute() or str(model).count("/") != 1):
+        raise EngineError(f"{model} is not a folder: pass the folder that holds config.json and *.safetensors")
+    name = str(here) if here.is_dir() else str(model)
+    options: dict[str, Any] = {"local_files_only": here.is_dir()}
+    try:
+        with _quiet():
+            stored = AutoConfig.from_pretrained(name, **options).get_text_config().dtype
+            tokenizer = AutoTokenizer.from_pretrained(name, **options)
+            loaded = AutoModelForCausalLM.from_pretrained(name, dtype=_dtype(dtype, device, stored), **options)
+            return cast(Any, loaded).to(device).eval(), tokenizer
+    except EngineError:
+        raise
+    except Exception as error:  # any library may find any fault with a file
+        reason = (str(error).strip().splitlines() or [""])[0]
+        raise EngineError(
+            f"{model} cannot be loaded as a causal language model ({type(error).__name__}: {reason}): "
+            "pass a complete checkpoint with config.json, tokenizer.json and *.safetensors"
+        ) from error
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without the library's progress bars, which would tear the program's own."""
+    from transformers.utils import logging as untyped
+
+    logging = cast(Any, untyped)
+    shown = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            logging.enable_progress_bar()
+
+
+def _dtype(asked: str | None, device: str, stored: object) -> Any:
+    """The number format: as asked, or what checkpoint and device do best (a T4 has no bfloat16)."""
+    import torch
+
+    if asked is not None:
+        if not getattr(getattr(torch, asked, None), "is_floating_point", False):
+            raise EngineError(f"dtype is {asked!r}: pass 'float32', 'float16' or 'bfloat16'")
+        return getattr(torch, asked)
+    if not device.startswith("cuda"):
+        return torch.float32
+    has_bfloat16 = torch.cuda.get_device_capability(device) >= (8, 0)
+    return torch.bfloat16 if has_bfloat16 and stored is torch.bfloat16 else torch.float16
+
+
+def _context_length(config: Any, asked: int | None) -> int:
+    """The context in tokens: as asked, at most what the model's positions and its attention window cover."""
+    foreign = set(getattr(config, "layer_types", None) or ()) - {"full_attention", "sliding_attention"}
+    if foreign:
+        raise EngineError(f"the model has layers of type {min(foreign)}: this engine serves attention alone, use vLLM")
+    limits = [getattr(config, name, None) for name in ("max_position_embeddings", "sliding_window")]
+    limit = min([value for value in limits if value] or [asked or 4096])
+    if asked is not None and not 2 <= asked <= limit:
+        raise EngineError(f"context_length is {asked}: pass 2 to {limit}, which is what the model covers")
+    return asked or limit
+
+
+def _end_tokens(model: Any, tokenizer: Any) -> frozenset[int]:
+    """All tokens that end a sequence: what the checkpoint's generation config lists, else the tokenizer's."""
+    listed = getattr(model.generation_config, "eos_token_id", None)
+    tokens = [tokenizer.eos_token_id] if listed is None else [listed] if isinstance(listed, int) else listed
+    return frozenset(token for token in tokens if token is not None)
+
+
+def _facts(model: str | Path, loaded: Any, slots: int, context_length: int) -> Facts:
+    return {
+        "engine": "transformers",
+        "model": Path(model).name,
+        "architecture": type(loaded).__name__,
+        "parameters": sum(weights.numel() for weights in loaded.parameters()),
+        "weights": _fingerprint(loaded),
+        "dtype": str(loaded.dtype).removeprefix("torch."),
+        "device": str(loaded.device),
+        "slots": slots,
+        "context_length": context_length,
+        "torch": version("torch"),
+        "transformers": version("transformers"),
+    }
+
+
+def _fingerprint(loaded: Any) -> str:
+    """Twelve hex digits of the first numbers of every weight: two checkpoints in folders of one name are told apart."""
+    digest = hashlib.blake2b(digest_size=6)
+    for weights in loaded.parameters():
+        digest.update(weights.detach().flatten()[:64].float().cpu().numpy().tobytes())
+    return digest.hexdigest()
