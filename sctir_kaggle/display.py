@@ -6,7 +6,7 @@ import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from sctir_kaggle.session import Silent, ends_of
+from sctir_kaggle.session import Silent
 from sctir_kaggle.types import Problem, SolveResult, Trace, TraceStatus, Vote
 
 if TYPE_CHECKING:
@@ -28,6 +28,7 @@ class LiveLine(Silent):
         self._candidates = candidates
         self._ended: list[SolveResult] = []
         self._problem: Problem | None = None
+        self._begun = False
         self._done = 0
         self._vote = Vote()
         self._started = self._until = time.monotonic()
@@ -35,7 +36,7 @@ class LiveLine(Silent):
 
     def problem_started(self, problem: Problem, seconds_left: float) -> None:
         now = time.monotonic()
-        self._problem, self._done, self._vote = problem, 0, Vote()
+        self._problem, self._begun, self._done, self._vote = problem, True, 0, Vote()
         self._started, self._until = now, now + seconds_left
 
     def candidate_ended(self, trace: Trace, vote: Vote) -> None:
@@ -53,6 +54,8 @@ class LiveLine(Silent):
 
     def _parts(self) -> list[str]:
         now = time.monotonic()
+        if not self._begun:
+            return [f"loading | {now - self._started:.0f} s"]
         parts = [f"problem {min(len(self._ended) + 1, self._problems)} of {self._problems}"]
         if self._problem is not None:
             leader = f"{self._vote.winner} x {self._vote.ranking[0][1]:g}" if self._vote.ranking else "none yet"
@@ -79,12 +82,12 @@ def is_correct(result: SolveResult) -> bool:
 
 
 def results_table(results: Sequence[SolveResult]) -> Table:
-    """A row a problem: id, answer, reference, votes, why candidates ended, seconds."""
+    """A row a problem: id, answer, reference, the two leading votes, how many candidates answered, seconds."""
     from rich.table import Table
 
     table = Table(box=None, pad_edge=False)
-    for name in ("id", "answer", "reference", "", "votes", "candidates", "stopped by", "seconds"):
-        table.add_column(name, justify="right" if name in ("answer", "reference", "seconds") else "left")
+    for name in ("id", "answer", "reference", "", "votes", "answered", "seconds"):
+        table.add_column(name, justify="right" if name in ("answer", "reference", "answered", "seconds") else "left")
     for result in results:
         table.add_row(*_row(result))
     return table
@@ -112,23 +115,16 @@ def clock_face(seconds: float) -> str:
 
 
 def _row(result: SolveResult) -> tuple[str, ...]:
+    from rich.markup import escape
+
     reference = "" if result.problem.answer is None else str(result.problem.answer)
     mark = {True: "[green]right", False: "[red]wrong", None: ""}[result.correct]
-    votes = "  ".join(f"{answer} x {score:g}" for answer, score in result.vote.ranking[:3])
-    more = f"  +{len(result.vote.ranking) - 3}" if len(result.vote.ranking) > 3 else ""
     answer = f"{result.answer} [yellow](default)" if result.fallback else str(result.answer)
-    return (
-        result.problem.id,
-        answer,
-        reference,
-        mark,
-        votes + more,
-        _ends(result),
-        result.stopped,
-        f"{result.seconds:.1f}",
-    )
+    answered = sum(trace.status is TraceStatus.ANSWERED for trace in result.traces)
+    of_all = f"{answered} of {len(result.traces)}"
+    return escape(result.problem.id), answer, reference, mark, _votes(result.vote), of_all, f"{result.seconds:.1f}"
 
 
-def _ends(result: SolveResult) -> str:
-    names = {TraceStatus.OUT_OF_CONTEXT: "context"}
-    return " ".join(f"{count} {names.get(status, status.value)}" for status, count in ends_of(result).items())
+def _votes(vote: Vote) -> str:
+    leaders = "  ".join(f"{answer} x {score:g}" for answer, score in vote.ranking[:2])
+    return leaders + (f"  +{len(vote.ranking) - 2}" if len(vote.ranking) > 2 else "")

@@ -30,6 +30,10 @@ if TYPE_CHECKING:
 
 Facts = dict[str, str | int]
 
+SMALL = 20_000_000
+"""Below so many parameters the threads of one step wait for each other longer than they work, and they wait spinning:
+where one of two cores was taken, a step of 7 ms became one of 270 ms with two threads."""
+
 
 @dataclass(slots=True, eq=False)
 class _Request:
@@ -84,9 +88,7 @@ class TransformersEngine:
 
         `device` is CUDA where there is one. `dtype` is float32 on a CPU; on a GPU the checkpoint's bfloat16 where the
         GPU has it, else float16. `context_length` is the model's own, in tokens. `threads` is the number of CPU threads
-        of the whole process, left as it is by default; 1 is best for a model of a few million parameters beside other
-        busy processes, since threads wait for each other by spinning (2 threads for 2 cores, of which one was busy
-        elsewhere, were 40 times slower than 1).
+        of the whole process: one for a model below `SMALL` parameters, else as many as torch takes.
         """
         if slots < 1:
             raise EngineError(f"slots is {slots}: it is the number of concurrent requests, pass at least 1")
@@ -96,9 +98,11 @@ class TransformersEngine:
             from sctir_kaggle.engines.slots import Slots
         except ImportError as error:
             raise EngineError(f"{error.name} is not installed: pip install 'sctir-kaggle[cpu]'") from error
+        loaded, tokenizer = _load(model, device or ("cuda" if torch.cuda.is_available() else "cpu"), dtype)
+        if threads is None and loaded.num_parameters() < SMALL:
+            threads = 1
         if threads is not None:
             torch.set_num_threads(threads)
-        loaded, tokenizer = _load(model, device or ("cuda" if torch.cuda.is_available() else "cpu"), dtype)
         context = _context_length(loaded.config.get_text_config(), context_length)
         return cls(
             Slots(loaded, slots=slots, context_length=context),
