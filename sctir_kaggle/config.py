@@ -69,7 +69,7 @@ class SolverConfig:
     """How long cancelled candidates may take to go away before the solver goes on without them."""
 
     def __post_init__(self) -> None:
-        _require(self.candidates >= 1, "candidates", self.candidates, "at least 1")
+        _require(1 <= self.candidates <= 1024, "candidates", self.candidates, "1 to 1024")
         _require(self.turns >= 0, "turns", self.turns, "0 (no code) or more")
         _require(0 <= self.temperature < math.inf, "temperature", self.temperature, "0 (greedy) or more")
         _require(0 < self.top_p <= 1, "top_p", self.top_p, "above 0 and at most 1")

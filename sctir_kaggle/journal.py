@@ -52,6 +52,7 @@ class Journal:
             raise UserError(f"{path} exists; add --resume to go on with that run, or choose another --output") from None
         except OSError as error:
             raise UserError(f"cannot write {path}: {error.strerror}") from None
+        _lock(path, journal._file)
         journal._write({"schema": SCHEMA, **header})
         return journal
 
@@ -64,8 +65,10 @@ class Journal:
                 raise UserError(
                     f"cannot resume {path}: its {_difference(name, old.get(name), _plain(header.get(name)))}"
                 )
+        file = path.open("a", encoding="utf-8")
+        _lock(path, file)
         _cut_torn_line(path)
-        return cls(path, path.open("a", encoding="utf-8"), {result.problem.id: result for result in results})
+        return cls(path, file, {result.problem.id: result for result in results})
 
     def append(self, result: SolveResult) -> None:
         """Write one solved problem, and do not return before it is on the disk."""
@@ -91,11 +94,21 @@ class Journal:
 def read_journal(path: Path) -> tuple[Json, list[SolveResult]]:
     """Header and results of a run. A torn last line is left out; anything else that is not a journal raises `UserError`."""
     lines = list(_whole_lines(path))
-    if not lines or "schema" not in lines[0]:
+    if not lines or not isinstance(lines[0], dict) or "schema" not in lines[0]:
         raise UserError(f"{path} is not a journal: its first line is no header")
     if lines[0]["schema"] != SCHEMA:
         raise UserError(f"{path} has schema {lines[0]['schema']}; this version reads {SCHEMA}")
-    return lines[0], [result_from_json(line) for line in lines[1:]]
+    results = [_read_result(path, number, line) for number, line in enumerate(lines[1:], 2)]
+    if len({result.problem.id for result in results}) != len(results):
+        raise UserError(f"{path} holds a problem twice: two runs wrote to it; start a new one")
+    return lines[0], results
+
+
+def _read_result(path: Path, number: int, line: Json) -> SolveResult:
+    try:
+        return result_from_json(line)
+    except (KeyError, TypeError, ValueError):
+        raise UserError(f"{path}, line {number}, is not a result; restore the file or start a new run") from None
 
 
 def result_to_json(result: SolveResult) -> Json:
@@ -141,10 +154,24 @@ def _whole_lines(path: Path) -> Iterator[Json]:
         raise UserError(f"cannot read {path}: {error.strerror}") from None
     whole = raw[: raw.rfind(b"\n") + 1].splitlines()
     for number, line in enumerate(whole, 1):
+        if not line.strip():
+            continue
         try:
             yield json.loads(line)
         except ValueError:
             raise UserError(f"{path}, line {number}, is not JSON; restore the file or start a new run") from None
+
+
+def _lock(path: Path, file: TextIO) -> None:
+    """One run writes to a journal at a time; the lock goes with the process."""
+    try:
+        import fcntl
+    except ImportError:  # not on Windows
+        return
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        raise UserError(f"another run is writing to {path}; wait for it, or choose another --output") from None
 
 
 def _cut_torn_line(path: Path) -> None:
@@ -153,6 +180,8 @@ def _cut_torn_line(path: Path) -> None:
 
 
 def _difference(name: str, old: object, new: object) -> str:
+    if name == "problems":
+        return "problems are others (another CSV, or another --limit)"
     if isinstance(old, dict) and isinstance(new, dict):
         keys = [key for key in {**old, **new} if old.get(key) != new.get(key)]
         return ", ".join(f"{name} {key} is {old.get(key)}, now {new.get(key)}" for key in keys)

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
+import csv
 import hashlib
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from sctir_kaggle.types import Problem, UserError
-
-if TYPE_CHECKING:
-    from pandas import DataFrame
 
 ASSETS = Path(__file__).parent / "assets"
 
@@ -24,13 +22,11 @@ def read_problems(path: Path, *, limit: int | None = None) -> list[Problem]:
     Raises `UserError`, with the row, where a column is missing, an id is empty or double, a text is empty or an answer is
     not an integer.
     """
-    table = _read_table(path)
-    _check_columns(path, list(table.columns))
-    if table.empty:
+    header, *rows = _read_rows(path)
+    columns = _columns(path, header)
+    if not rows:
         raise UserError(f"{path} has no rows; a problem a row is needed")
-    answers = table["answer"] if "answer" in table.columns else [""] * len(table)
-    rows = list(zip(table["id"], table["problem"], answers, strict=True))[:limit]
-    problems = [_problem(path, number, *row) for number, row in enumerate(rows, 1)]
+    problems = [_problem(path, number, header, row, columns) for number, row in enumerate(rows[:limit], 1)]
     _check_unique(path, problems)
     return problems
 
@@ -48,32 +44,43 @@ def write_submission(path: Path, answers: Mapping[str, int]) -> None:
     pd.DataFrame({"id": list(answers), "answer": list(answers.values())}).to_csv(path, index=False)
 
 
-def _read_table(path: Path) -> DataFrame:
-    import pandas as pd
-
+def _read_rows(path: Path) -> list[list[str]]:
+    """All rows as they are written. Not by pandas, which takes a row with one comma too many for one with an index."""
     try:
-        return pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8-sig")
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            rows = [row for row in csv.reader(file, strict=True) if row]
     except OSError as error:
-        raise UserError(f"cannot read {path}: {error.strerror or error}") from None
-    except pd.errors.EmptyDataError:
-        raise UserError(f"{path} is empty; a header `id,problem,answer` and a row a problem are needed") from None
-    except (pd.errors.ParserError, UnicodeDecodeError) as error:
+        raise UserError(f"cannot read {path}: {error.strerror}") from None
+    except (csv.Error, UnicodeDecodeError) as error:
         raise UserError(f"{path} is not a CSV in UTF-8: {error}") from None
+    if not rows:
+        raise UserError(f"{path} is empty; a header `id,problem,answer` and a row a problem are needed")
+    return rows
 
 
-def _check_columns(path: Path, columns: list[str]) -> None:
-    missing = [name for name in ("id", "problem") if name not in columns]
+def _columns(path: Path, header: list[str]) -> dict[str, int]:
+    """Where the columns that are read stand."""
+    missing = [name for name in ("id", "problem") if name not in header]
     if missing:
-        raise UserError(f"{path} has no column {' and no column '.join(missing)}; it has: {', '.join(columns)}")
+        raise UserError(f"{path} has no column {' and no column '.join(missing)}; it has: {', '.join(header)}")
+    double = [name for name in ("id", "problem", "answer") if header.count(name) > 1]
+    if double:
+        raise UserError(f"{path} has the column {double[0]} twice")
+    return {name: header.index(name) for name in ("id", "problem", "answer") if name in header}
 
 
-def _problem(path: Path, number: int, id_: str, text: str, answer: str) -> Problem:
-    if not id_.strip() or not text.strip():
-        raise UserError(f"{path}, row {number}: the {'problem' if id_.strip() else 'id'} is empty")
-    try:
-        return Problem(id_.strip(), text, int(answer.replace("_", "?")) if answer.strip() else None)
-    except ValueError:
-        raise UserError(f"{path}, row {number}: the answer {answer!r} is not an integer") from None
+def _problem(path: Path, number: int, header: list[str], row: list[str], columns: dict[str, int]) -> Problem:
+    if len(row) != len(header):
+        raise UserError(
+            f"{path}, row {number}: {len(row)} fields for {len(header)} columns; put a text with commas in quotes"
+        )
+    fields = {name: row[place].strip() for name, place in columns.items()}
+    if not fields["id"] or not fields["problem"]:
+        raise UserError(f"{path}, row {number}: the {'problem' if fields['id'] else 'id'} is empty")
+    answer = fields.get("answer", "")
+    if answer and not re.fullmatch("[-+]?[0-9]+", answer):
+        raise UserError(f"{path}, row {number}: the answer {answer!r} is not an integer")
+    return Problem(fields["id"], row[columns["problem"]], int(answer) if answer else None)
 
 
 def _check_unique(path: Path, problems: Sequence[Problem]) -> None:

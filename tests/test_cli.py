@@ -110,7 +110,7 @@ def _wait_for_lines(path: Path, lines: int, process: subprocess.Popen[str]) -> N
         (("solve", "empty.csv"), "empty.csv is empty"),
         (("solve", "double.csv"), "the id 'a' is there twice"),
         (("solve", "wrong.csv"), "has no column problem; it has: id, question"),
-        (("solve", "good.csv", "-n", "0"), "candidates is 0; it must be at least 1"),
+        (("solve", "good.csv", "-n", "0"), "candidates is 0; it must be 1 to 1024"),
         (("solve", "good.csv", "-m", "-1"), "turns is -1; it must be 0 (no code) or more"),
         (("solve", "good.csv", "--temperature", "-1"), "temperature is -1.0"),
         (("solve", "good.csv", "--model", "nowhere"), "nowhere"),

@@ -32,6 +32,7 @@ def test_it_cannot_be_changed() -> None:
     "wrong",
     [
         {"candidates": 0},
+        {"candidates": 1025},
         {"turns": -1},
         {"temperature": -0.1},
         {"top_p": 0.0},

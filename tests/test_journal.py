@@ -86,7 +86,7 @@ def test_a_line_torn_by_a_kill_is_cut_off_and_the_run_goes_on(tmp_path: Path) ->
     ("changed", "message"),
     [
         ({"config": {"candidates": 3, "stop": "exact"}}, "config candidates is 2, now 3"),
-        ({"problems": "ef"}, "problems is cd, now ef"),
+        ({"problems": "ef"}, "its problems are others"),
         ({"engine": {"model": "n"}}, "engine model is m, now n"),
     ],
 )
@@ -102,13 +102,38 @@ def test_another_run_is_not_resumed(tmp_path: Path, changed: dict[str, object], 
         (b"", "is not a journal"),
         (b'{"id": 1}\n', "is not a journal"),
         (b'{"schema": 99}\n', "has schema 99; this version reads 1"),
+        (b"5\n", "is not a journal"),
         (b'{"schema": 1}\nnonsense\n', "line 2, is not JSON"),
+        (b'{"schema": 1}\n{}\n', "line 2, is not a result"),
+        (b'{"schema": 1}\n[1]\n', "line 2, is not a result"),
     ],
 )
 def test_what_is_no_journal_is_refused_with_the_reason(tmp_path: Path, content: bytes, message: str) -> None:
     path = tmp_path / "j.jsonl"
     path.write_bytes(content)
     with pytest.raises(UserError, match=message):
+        read_journal(path)
+
+
+def test_two_runs_cannot_write_to_one_journal(tmp_path: Path) -> None:
+    path = tmp_path / "j.jsonl"
+    with Journal.create(path, HEADER) as journal:
+        journal.append(result("a"))
+        with pytest.raises(UserError, match="another run is writing"):
+            Journal.resume(path, HEADER)
+    with Journal.resume(path, HEADER) as journal:
+        assert list(journal.results) == ["a"]
+
+
+def test_a_problem_that_is_there_twice_is_refused_and_an_empty_line_is_not(tmp_path: Path) -> None:
+    path = tmp_path / "j.jsonl"
+    with Journal.create(path, HEADER) as journal:
+        journal.append(result("a"))
+    text = path.read_text()
+    path.write_text(text + "\n")
+    assert len(read_journal(path)[1]) == 1
+    path.write_text(text + text.splitlines()[1] + "\n")
+    with pytest.raises(UserError, match="a problem twice"):
         read_journal(path)
 
 

@@ -54,6 +54,9 @@ def test_a_limit_takes_the_first_rows(tmp_path: Path) -> None:
         ("id,problem,answer\na,P,4.5\n", "row 1: the answer '4.5' is not an integer"),
         ("id,problem,answer\na,P,2112_6\n", "row 1: the answer '2112_6' is not an integer"),
         ('id,problem\na,"P\n', "is not a CSV"),
+        ("id,problem,answer\n1,What is 1,000?,5\n2,What is 2,000?,6\n", "row 1: 4 fields for 3 columns; put a text"),
+        ("id,problem,answer\na,P,1\nb,Q\n", "row 2: 2 fields for 3 columns"),
+        ("id,problem,problem\na,P,Q\n", "has the column problem twice"),
     ],
 )
 def test_an_unusable_csv_is_refused_with_the_place(tmp_path: Path, text: str, message: str) -> None:

@@ -94,11 +94,26 @@ def test_a_full_record_gives_the_same_answer_with_the_stop_rule(sandbox: Sandbox
 
 def test_fewer_candidates_can_be_replayed_and_more_cannot(sandbox: Sandbox) -> None:
     full = solve(Chaotic(3), sandbox, SolverConfig(candidates=8, stop="none"))
-    few = Recorded([full], candidates=4)
+    few = Recorded([full])
     assert {t.candidate for t in solve(few, few, SolverConfig(candidates=4, stop="none")).traces} == {0, 1, 2, 3}
     many = Recorded([full])
     traces = solve(many, many, SolverConfig(candidates=9, stop="none")).traces
     assert "not in the record" in next(trace for trace in traces if trace.candidate == 8).detail
+
+
+def test_the_same_instance_replays_a_second_time(sandbox: Sandbox) -> None:
+    config = SolverConfig(candidates=7)
+    live = solve(Chaotic(5), sandbox, config)
+    engine = Recorded([live])
+    assert solve(engine, engine, config) == solve(engine, engine, config) == live
+
+
+def test_other_settings_that_lead_to_another_prompt_are_refused_and_not_made_up(sandbox: Sandbox) -> None:
+    texts = ["```python\nprint(1)\n```\n```output\n", "\nSo $\\boxed{1}$."]
+    engine = Recorded([solve(Scripted({0: texts}), sandbox, SolverConfig(candidates=1, turns=4))])
+    [trace] = solve(engine, engine, SolverConfig(candidates=1, turns=1)).traces
+    assert (trace.status.value, trace.answer) == ("failed", None)
+    assert "was recorded with another prompt" in trace.detail
 
 
 def test_code_that_was_not_recorded_is_refused(sandbox: Sandbox) -> None:

@@ -1,7 +1,8 @@
 """A journal in place of a model and a sandbox: the loop runs again, and must come to the same trace, vote and answer.
 
-Covered: every turn, status and the order in which candidates ended, hence the point at which the stop rule struck. Not
-covered: times, and a rule that needs more than was recorded, which raises `EngineError` in the candidate concerned.
+Covered: every turn, status and the order in which candidates ended, hence the point at which the stop rule struck; a
+replay with fewer candidates or another stop rule. Not covered: times, and a rule that leads to a prompt or code that was
+not recorded, which raises `EngineError` or `ExecutorError` in the candidate concerned.
 """
 
 from __future__ import annotations
@@ -9,55 +10,61 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterable
 
+from sctir_kaggle.prompt import render
 from sctir_kaggle.types import (
     Completion,
     EngineError,
     ExecutionResult,
     ExecutorError,
+    Problem,
     Prompt,
     PromptTooLong,
     SamplingParams,
     SolveResult,
     Trace,
     TraceStatus,
-    Turn,
 )
 
 
 class Recorded:
-    """Engine and executor at once. One candidate at a time plays its record, in the order of the recorded ends.
+    """Engine and executor at once. Of a problem's candidates one at a time plays its record, in the order of their ends.
 
-    Those that were cancelled go first: whoever cancelled them ended after their last turn. `candidates` are the ones that
-    the replay runs, all that were recorded by default; an instance serves each problem once.
+    Those that were cancelled go first: whoever caused it ended after their last turn.
     """
 
-    def __init__(self, results: Iterable[SolveResult], *, candidates: int | None = None) -> None:
+    def __init__(self, results: Iterable[SolveResult]) -> None:
+        self._problems: dict[str, Problem] = {}
         self._traces: dict[str, Trace] = {}
-        self._before: dict[str, str] = {}
-        self._ended: dict[str, asyncio.Event] = {}
+        self._earlier: dict[str, list[str]] = {}
+        self._playing: dict[str, asyncio.Event] = {}
         for result in results:
-            self._queue(result, candidates)
+            self._add(result)
 
     async def generate(self, prompt: Prompt, params: SamplingParams, *, request_id: str) -> Completion:
         """The recorded completion, or the recorded end where the record has no more turns."""
         candidate_id, turn = _split(request_id)
-        await self._my_turn(candidate_id)
-        trace = self._traces[candidate_id]
+        trace = self._trace(candidate_id)
+        if turn == 0:
+            await self._my_turn(candidate_id)
         if turn >= len(trace.turns):
             raise _end_of(trace)
-        return trace.turns[turn].completion
+        recorded = trace.turns[turn]
+        if prompt != render(self._problems[candidate_id], trace.turns[:turn], prefix=recorded.prefix):
+            raise EngineError(f"{request_id} was recorded with another prompt: replay it with the settings of its run")
+        return recorded.completion
 
     async def execute(self, code: str, *, request_id: str, deadline: float) -> ExecutionResult:
         """The recorded output of exactly this code."""
-        turn = self._turn(request_id)
-        if turn.execution is None or turn.code != code:
+        candidate_id, turn = _split(request_id)
+        recorded = self._trace(candidate_id).turns[turn]
+        if recorded.execution is None or recorded.code != code:
             raise ExecutorError(f"{request_id} did not run this code when it was recorded")
-        return turn.execution
+        return recorded.execution
 
     def release(self, candidate_id: str) -> None:
         """The candidate has ended: the next one may start."""
-        if candidate_id in self._ended:
-            self._ended[candidate_id].set()
+        if candidate_id in self._playing:
+            self._playing.pop(candidate_id).set()
 
     def describe(self) -> dict[str, str | int]:
         """What a journal's header says of this engine."""
@@ -66,27 +73,28 @@ class Recorded:
     def close(self) -> None:
         """Nothing to close."""
 
-    def _queue(self, result: SolveResult, candidates: int | None) -> None:
-        played = [trace for trace in result.traces if candidates is None or trace.candidate < candidates]
-        played.sort(key=lambda trace: trace.status is not TraceStatus.CANCELLED)
-        ids = [f"{result.problem.id}/{trace.candidate}" for trace in played]
-        self._traces.update(zip(ids, played, strict=True))
-        self._before.update(zip(ids[1:], ids, strict=False))
+    def _add(self, result: SolveResult) -> None:
+        order = sorted(result.traces, key=lambda trace: trace.status is not TraceStatus.CANCELLED)
+        ids = [f"{result.problem.id}/{trace.candidate}" for trace in order]
+        self._problems.update(dict.fromkeys(ids, result.problem))
+        self._traces.update(zip(ids, order, strict=True))
+        self._earlier.update({candidate_id: ids[:place] for place, candidate_id in enumerate(ids)})
+
+    def _trace(self, candidate_id: str) -> Trace:
+        try:
+            return self._traces[candidate_id]
+        except KeyError:
+            raise EngineError(
+                f"candidate {candidate_id} is not in the record: replay at most what was recorded"
+            ) from None
 
     async def _my_turn(self, candidate_id: str) -> None:
-        if candidate_id not in self._traces:
-            raise EngineError(f"candidate {candidate_id} is not in the record; replay with at most what was recorded")
-        before = self._before.get(candidate_id)
-        self._event(candidate_id)
-        if before is not None:
-            await self._event(before).wait()
-
-    def _event(self, candidate_id: str) -> asyncio.Event:
-        return self._ended.setdefault(candidate_id, asyncio.Event())
-
-    def _turn(self, request_id: str) -> Turn:
-        candidate_id, turn = _split(request_id)
-        return self._traces[candidate_id].turns[turn]
+        """Wait for all that ended earlier, among those that play at all."""
+        self._playing[candidate_id] = asyncio.Event()
+        await asyncio.sleep(0)  # a solver starts its candidates in one step: now all that play are known
+        for earlier in self._earlier[candidate_id]:
+            if earlier in self._playing:
+                await self._playing[earlier].wait()
 
 
 def _split(request_id: str) -> tuple[str, int]:

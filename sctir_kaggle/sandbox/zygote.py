@@ -45,9 +45,11 @@ def main() -> None:
     control = socket.socket(fileno=options["control"])
     warm_up()
     nursery = Nursery(control, folder=options["folder"], memory_mb=options["memory_mb"])
-    control.sendall(b"r")
     try:
+        control.sendall(b"r")
         nursery.serve()
+    except BrokenPipeError:  # the host left before it was needed
+        pass
     finally:
         nursery.end_all()
         shutil.rmtree(options["folder"], ignore_errors=True)
