@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import logging
+import os
 import platform
 import sys
 import time
@@ -25,12 +26,19 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from sctir_kaggle.display import LiveLine
+    from sctir_kaggle.engines.recorded import Recorded
     from sctir_kaggle.journal import Journal
     from sctir_kaggle.session import Session
 
 EMBEDDED_MODEL = problem_sets.ASSETS / "model"
 
 ANSWERS = {"aimo1": configs.AIMO1, "aimo3": configs.AIMO3, "any": configs.MATH}
+
+RESERVE = 0.02
+"""The share of the budget that is kept for cancelling the last candidates and writing the submission."""
+
+MAY_DIFFER = {"candidates", "stop", "tie_break", "seed", "default_answer", "grace_seconds"}
+"""What a replay may choose anew; every other field led to the texts that were recorded."""
 
 UNITS = {"": 1.0, "s": 1.0, "m": 60.0, "h": 3600.0}
 
@@ -41,6 +49,9 @@ class OpenedEngine(Engine, Protocol):
     def describe(self) -> dict[str, str | int]: ...
 
     def close(self) -> None: ...
+
+
+log = logging.getLogger("sctir_kaggle")
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +71,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         return int(args.command(args, started))
     except (UserError, EngineError, ExecutorError) as error:
         print(f"sctir: {error}", file=sys.stderr)
+        return 2
+    except BrokenPipeError:  # the reader of our output has gone, as `head` does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
+    except OSError as error:
+        print(f"sctir: {error.filename or 'the system'}: {error.strerror or error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt as interrupt:
         print(f"sctir: interrupted{interrupt}", file=sys.stderr)
@@ -102,10 +119,12 @@ def _open(args: argparse.Namespace, started: float) -> Iterator[Run]:
     folder = _folder(args)
     with ExitStack() as stack:
         observer = stack.enter_context(_watch(len(problems), config))
-        engine, executor = _engine(args, config, stack)
+        engine, executor = _engine(args, config, problems, stack)
         journal = stack.enter_context(closing(_journal(args, folder, config, problems, engine)))
         loop = stack.enter_context(BackgroundLoop())
-        budget = Budget(args.budget, len(problems), started=started)
+        budget = Budget(args.budget, len(problems), reserve=RESERVE * args.budget, started=started)
+        if budget.left == 0:
+            log.warning("loading took the whole budget of %g s: every problem gets the default answer", args.budget)
         try:
             yield Run(Session(Solver(engine, executor, config), budget, journal, loop, observer), problems, folder)
         except KeyboardInterrupt:
@@ -113,15 +132,12 @@ def _open(args: argparse.Namespace, started: float) -> Iterator[Run]:
             raise KeyboardInterrupt(f"; {kept}: --resume --output {folder} goes on") from None
 
 
-def _engine(args: argparse.Namespace, config: SolverConfig, stack: ExitStack) -> tuple[OpenedEngine, Any]:
+def _engine(
+    args: argparse.Namespace, config: SolverConfig, problems: list[Problem], stack: ExitStack
+) -> tuple[OpenedEngine, Any]:
     """The engine and the executor that goes with it; both are closed with `stack`."""
     if args.engine == "recorded":
-        from sctir_kaggle.engines.recorded import Recorded
-        from sctir_kaggle.journal import read_journal
-
-        if args.model == EMBEDDED_MODEL:
-            raise UserError("--engine recorded plays a run again: say which with --model JOURNAL")
-        recorded = Recorded(read_journal(args.model)[1], candidates=config.candidates)
+        recorded = _recorded(args.model, config, problems)
         return recorded, recorded
     from sctir_kaggle.engines.transformers import TransformersEngine
     from sctir_kaggle.sandbox import Sandbox
@@ -130,6 +146,33 @@ def _engine(args: argparse.Namespace, config: SolverConfig, stack: ExitStack) ->
     engine = TransformersEngine.load(args.model, slots=min(config.candidates, 48))
     stack.callback(engine.close)
     return engine, sandbox
+
+
+def _recorded(journal: Path, config: SolverConfig, problems: list[Problem]) -> Recorded:
+    """A run to play again. What it cannot answer is refused before the replay starts."""
+    from sctir_kaggle.engines.recorded import Recorded
+    from sctir_kaggle.journal import read_journal
+
+    if journal == EMBEDDED_MODEL:
+        raise UserError("--engine recorded plays a run again: say which with --model JOURNAL")
+    header, results = read_journal(journal / "journal.jsonl" if journal.is_dir() else journal)
+    known = {(result.problem.id, result.problem.text) for result in results}
+    missing = [problem.id for problem in problems if (problem.id, problem.text) not in known]
+    if missing:
+        raise UserError(
+            f"{journal} holds no record of {len(missing)} of {len(problems)} problems, the first is {missing[0]}"
+        )
+    recorded = header.get("config", {})
+    for name, value in asdict(config).items():
+        if name not in MAY_DIFFER and recorded.get(name, value) != value:
+            raise UserError(
+                f"{journal} was recorded with {name} {recorded[name]}, not {value}: replay it with the same"
+            )
+    if config.candidates > recorded.get("candidates", config.candidates):
+        raise UserError(
+            f"{journal} holds {recorded['candidates']} candidates a problem; replay at most as many with -n"
+        )
+    return Recorded(results)
 
 
 def _journal(
@@ -164,6 +207,8 @@ def _folder(args: argparse.Namespace) -> Path:
     journal = folder / "journal.jsonl"
     if folder.exists() and not folder.is_dir():
         raise UserError(f"{folder} is a file; --output wants a folder, new or old")
+    if (folder / "submission.csv").is_dir():
+        raise UserError(f"{folder / 'submission.csv'} is a folder; choose another --output")
     if journal.exists() and not args.resume:
         raise UserError(f"{journal} exists; add --resume to go on with that run, or choose another --output")
     if args.resume and not journal.exists():
@@ -175,9 +220,10 @@ def _folder(args: argparse.Namespace) -> Path:
 def _watch(problems: int, config: SolverConfig) -> Iterator[LiveLine | None]:
     """A live line in a terminal, a log line a problem elsewhere."""
     console = _console()
+    logging.raiseExceptions = False  # a closed pipe is no reason for a traceback per line
+    logging.basicConfig(stream=sys.stdout, format="%(message)s")
     if not console.is_terminal:
-        logging.basicConfig(stream=sys.stdout, format="%(message)s")
-        logging.getLogger("sctir_kaggle").setLevel(logging.INFO)
+        log.setLevel(logging.INFO)
         yield None
         return
     from sctir_kaggle.display import LiveLine
@@ -187,12 +233,14 @@ def _watch(problems: int, config: SolverConfig) -> Iterator[LiveLine | None]:
 
 
 def _show(run: Run, started: float) -> int:
-    from sctir_kaggle.display import results_table, score_line
+    from sctir_kaggle.display import results_table, score_line, warnings_of
 
     results: list[SolveResult] = [run.session.journal.results[problem.id] for problem in run.problems]
     console = _console()
     console.print(results_table(results))
     console.print(score_line(results, seconds=time.monotonic() - started), highlight=False)
+    for warning in warnings_of(results):
+        console.print(f"[yellow]{warning}", highlight=False)
     console.print(
         f"submission: {run.folder / 'submission.csv'}\njournal:    {run.session.journal.path}", highlight=False
     )
@@ -270,6 +318,6 @@ def _seconds(text: str) -> float:
 
 
 def _positive(text: str) -> int:
-    if not text.isdigit() or int(text) < 1:
+    if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"{text!r} must be a whole number of at least 1")
     return int(text)

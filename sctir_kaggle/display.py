@@ -57,6 +57,8 @@ class LiveLine(Silent):
         if not self._begun:
             return [f"loading | {now - self._started:.0f} s"]
         parts = [f"problem {min(len(self._ended) + 1, self._problems)} of {self._problems}"]
+        if graded := [result for result in self._ended if result.correct is not None]:
+            parts.append(f"right {sum(map(is_correct, graded))}/{len(graded)}")
         if self._problem is not None:
             leader = f"{self._vote.winner} x {self._vote.ranking[0][1]:g}" if self._vote.ranking else "none yet"
             parts += [
@@ -64,9 +66,7 @@ class LiveLine(Silent):
                 f"leading {leader}",
                 f"{now - self._started:.0f} s",
             ]
-        parts.append(f"budget left {clock_face(self._until - now)}")
-        graded = [result for result in self._ended if result.correct is not None]
-        return [*parts, f"right {sum(map(is_correct, graded))}/{len(graded)}"] if graded else parts
+        return [*parts, f"left {clock_face(self._until - now)}"]
 
     def __enter__(self) -> LiveLine:
         self._live.start()
@@ -94,16 +94,27 @@ def results_table(results: Sequence[SolveResult]) -> Table:
 
 
 def score_line(results: Sequence[SolveResult], *, seconds: float) -> str:
-    """`46/50 right (92.0 %)` and what it cost: seconds, tokens, executions. Defaults are named: they are no answers."""
+    """`46/50 right (92.0 %)` and what it cost: seconds, tokens, executions."""
     graded = [result for result in results if result.correct is not None]
     right = sum(map(is_correct, graded))
     score = f"{right}/{len(graded)} right ({100 * right / len(graded):.1f} %)" if graded else f"{len(results)} answered"
     turns = [turn for result in results for trace in result.traces for turn in trace.turns]
     tokens = sum(turn.completion.tokens for turn in turns)
     executions = sum(turn.execution is not None for turn in turns)
-    defaults = sum(result.fallback for result in results)
-    tail = f"; {defaults} had no vote and got the default answer" if defaults else ""
-    return f"{score} in {clock_face(seconds)}: {tokens:,} tokens, {executions:,} executions{tail}"
+    return f"{score} in {clock_face(seconds)}: {tokens:,} tokens, {executions:,} executions"
+
+
+def warnings_of(results: Sequence[SolveResult]) -> list[str]:
+    """What makes a score worth less than it looks: defaults in place of answers, candidates that were failed."""
+    warnings = []
+    if defaults := [result for result in results if result.fallback]:
+        late = sum(result.stopped == "deadline" for result in defaults)
+        why = f", {late} of them ran out of time: give more --budget" if late else ""
+        warnings.append(f"{len(defaults)} of {len(results)} problems had no vote and got the default answer{why}")
+    failed = [trace for result in results for trace in result.traces if trace.status is TraceStatus.FAILED]
+    if failed:
+        warnings.append(f"{len(failed)} candidates failed, the first with: {failed[0].detail}")
+    return warnings
 
 
 def clock_face(seconds: float) -> str:
@@ -121,7 +132,8 @@ def _row(result: SolveResult) -> tuple[str, ...]:
     mark = {True: "[green]right", False: "[red]wrong", None: ""}[result.correct]
     answer = f"{result.answer} [yellow](default)" if result.fallback else str(result.answer)
     answered = sum(trace.status is TraceStatus.ANSWERED for trace in result.traces)
-    of_all = f"{answered} of {len(result.traces)}"
+    cut = sum(trace.status is TraceStatus.CANCELLED for trace in result.traces)
+    of_all = f"{answered} of {len(result.traces)}" + (f", {cut} cut" if cut else "")
     return escape(result.problem.id), answer, reference, mark, _votes(result.vote), of_all, f"{result.seconds:.1f}"
 
 

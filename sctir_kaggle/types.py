@@ -184,7 +184,8 @@ class Engine(Protocol):
     """Writes text. One prompt per call: concurrent calls are batched inside the engine.
 
     Raises `PromptTooLong` before any work is done, `EngineError` where it failed; anything else is a bug and ends the run.
-    Cancelling the awaiting task aborts the request, frees what it held and must propagate. `request_id` is "{problem.id}/{candidate}/{turn}".
+    Cancelling the awaiting task aborts the request, frees what it held and must propagate. `request_id` is
+    "{problem.id}/{candidate}/{turn}".
     """
 
     async def generate(self, prompt: Prompt, params: SamplingParams, *, request_id: str) -> Completion: ...

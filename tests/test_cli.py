@@ -66,6 +66,43 @@ def test_a_recorded_run_can_be_run_again_without_a_model(tmp_path: Path, csv: Pa
     assert [result.answer for result in third] == [result.answer for result in first]
 
 
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("-n", 3), "holds 2 candidates a problem; replay at most as many with -n"),
+        (("-n", 2, "-m", 1), "was recorded with turns 4, not 1: replay it with the same"),
+        (("-n", 2, "--answers", "any"), "was recorded with modulus 1000, not None"),
+    ],
+)
+def test_a_record_is_not_played_under_settings_that_it_cannot_answer(
+    tmp_path: Path, csv: Path, options: tuple[object, ...], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert sctir("solve", csv, "-n", 2, "--output", tmp_path / "live") == 0
+    recorded = ("--engine", "recorded", "--model", tmp_path / "live")  # the run's folder will do
+    assert sctir("solve", csv, *recorded, "-n", 1, "--output", tmp_path / "fewer") == 0
+    assert sctir("solve", csv, *recorded, *options, "--output", tmp_path / "again") == 2
+    assert message in capsys.readouterr().err
+    assert not (tmp_path / "again").exists()
+
+
+def test_a_budget_that_loading_uses_up_is_said_and_every_problem_is_answered(
+    tmp_path: Path, csv: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert sctir("solve", csv, "-n", 2, "--budget", "0.01", "--output", tmp_path / "run") == 0
+    assert list(pd.read_csv(tmp_path / "run" / "submission.csv")["answer"]) == [0, 0]
+    assert (
+        "2 of 2 problems had no vote and got the default answer, 2 of them ran out of time" in capsys.readouterr().out
+    )
+
+
+def test_a_reader_that_goes_away_ends_the_run_without_a_traceback(tmp_path: Path, csv: Path) -> None:
+    command = f"{sys.executable} -m sctir_kaggle solve {csv} -n 2 --output {tmp_path / 'run'} | head -1"
+    shown = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=False)
+    assert shown.stdout.startswith("a: ")
+    assert "Traceback" not in shown.stderr
+    assert "Logging error" not in shown.stderr
+
+
 def test_resuming_a_finished_run_does_nothing_twice(tmp_path: Path, csv: Path) -> None:
     options = ("dry-run", "--problems", csv, "-n", 2, "--output", tmp_path / "run")
     assert sctir(*options) == 0
@@ -116,6 +153,11 @@ def _wait_for_lines(path: Path, lines: int, process: subprocess.Popen[str]) -> N
         (("solve", "good.csv", "--model", "nowhere"), "nowhere"),
         (("solve", "good.csv", "--model", "."), "config.json"),
         (("solve", "good.csv", "--engine", "recorded", "--model", "good.csv"), "is not JSON"),
+        (("solve", "good.csv", "--engine", "recorded"), "say which with --model JOURNAL"),
+        (
+            ("solve", "good.csv", "--engine", "recorded", "--model", "old"),
+            "holds no record of 2 of 2 problems, the first is a",
+        ),
         (("solve", "good.csv", "--output", "old"), "exists; add --resume to go on"),
         (("solve", "good.csv", "--resume"), "say where with --output DIR"),
         (("solve", "good.csv", "--resume", "--output", "new"), "there is no run to resume in new"),

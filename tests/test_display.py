@@ -9,7 +9,7 @@ import pytest
 from rich.console import Console
 
 from sctir_kaggle import Completion, ExecutionResult, Problem, SolveResult, Trace, TraceStatus, Turn, Vote
-from sctir_kaggle.display import LiveLine, clock_face, results_table, score_line
+from sctir_kaggle.display import LiveLine, clock_face, results_table, score_line, warnings_of
 
 TURN = Turn(Completion("x", tokens=30), execution=ExecutionResult("1"))
 
@@ -29,7 +29,7 @@ def shown(what: Any, width: int = 100) -> str:
 def test_a_row_holds_answer_reference_votes_and_how_many_answered() -> None:
     lines = shown(results_table([result("a", 42, 42), result("[b]", 41, 42), result("c", 5, None)])).splitlines()
     assert lines[0].split() == ["id", "answer", "reference", "votes", "answered", "seconds"]
-    assert " ".join(lines[1].split()) == "a 42 42 right 42 x 9 7 x 2 +2 1 of 2 1.2"
+    assert " ".join(lines[1].split()) == "a 42 42 right 42 x 9 7 x 2 +2 1 of 2, 1 cut 1.2"
     assert lines[2].split()[:4] == ["[b]", "41", "42", "wrong"]
     assert lines[3].split()[:3] == ["c", "5", "5"]
 
@@ -48,10 +48,6 @@ def test_the_table_of_fifty_fits_a_terminal_of_ninety_columns() -> None:
     [
         ([result("a", 1, 1), result("b", 2, 3)], "1/2 right (50.0 %) in 1:01: 180 tokens, 6 executions"),
         ([result("a", 1, None)], "1 answered in 1:01: 90 tokens, 3 executions"),
-        (
-            [result("a", 0, 1, fallback=True)],
-            "0/1 right (0.0 %) in 1:01: 90 tokens, 3 executions; 1 had no vote and got the default answer",
-        ),
     ],
 )
 def test_the_score_says_what_it_cost(results: list[SolveResult], line: str) -> None:
@@ -63,12 +59,25 @@ def test_a_time_is_read_like_a_clock(seconds: float, face: str) -> None:
     assert clock_face(seconds) == face
 
 
+def test_what_makes_a_score_worth_less_is_said() -> None:
+    failed = Trace(0, (), TraceStatus.FAILED, detail="EngineError: gone")
+    results = [
+        result("a", 1, 1),
+        result("b", 0, 1, fallback=True, stopped="deadline"),
+        SolveResult(Problem("c", "?"), 0, Vote(), (failed, failed), fallback=True),
+    ]
+    defaults, failures = warnings_of(results)
+    assert defaults.startswith("2 of 3 problems had no vote and got the default answer, 1 of them ran out of time")
+    assert failures == "2 candidates failed, the first with: EngineError: gone"
+    assert warnings_of(results[:1]) == []
+
+
 def test_the_live_line_follows_the_problem() -> None:
     line = LiveLine(Console(file=io.StringIO()), problems=2, candidates=16)
     assert shown(line).startswith("loading | ")
     line.problem_started(Problem("a", "?"), 300.0)
-    assert shown(line).startswith("problem 1 of 2 | candidates 0/16 | leading none yet | 0 s | budget left ")
+    assert shown(line).startswith("problem 1 of 2 | candidates 0/16 | leading none yet | 0 s | left ")
     line.candidate_ended(Trace(3, (), TraceStatus.ANSWERED, 42), Vote(((42, 1.0),)))
     assert "candidates 1/16 | leading 42 x 1 |" in shown(line)
     line.problem_ended(result("a", 42, 42), 290.0)
-    assert shown(line).startswith("problem 2 of 2 | budget left 4:50 | right 1/1")
+    assert shown(line).startswith("problem 2 of 2 | right 1/1 | left 4:50")
