@@ -96,7 +96,7 @@ def measure(seeds: int) -> str:
     stop = f"Exact stop, replayed from the {seeds} majority runs: {differing} of {seeds * len(problems)} answers differ"
     lines += [
         "",
-        f"{stop}; {100 * statistics.fmean(shares):.0f} % of the finished turns' tokens were needed.",
+        f"{stop}; with candidates replayed one after the other, {100 * statistics.fmean(shares):.0f} % of the tokens do.",
         machine(),
     ]
     return "\n".join(lines)
