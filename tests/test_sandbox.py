@@ -364,6 +364,26 @@ def test_release_of_a_stranger_is_ignored(sandbox: Sandbox, run: Talk) -> None:
     assert run("a + 1").output == "42\n"
 
 
+def test_a_candidate_cancelled_and_released_at_any_moment_starts_clean(sandbox: Sandbox) -> None:
+    async def cut_short(number: int) -> None:
+        task = asyncio.ensure_future(
+            sandbox.execute("a = 1", request_id=f"cut/{number}/0", deadline=time.monotonic() + 20)
+        )
+        await asyncio.sleep(number * 0.0005)
+        task.cancel()
+        await asyncio.wait({task})
+        sandbox.release(f"cut/{number}")
+
+    async def main() -> list[str]:
+        await asyncio.gather(*(cut_short(number) for number in range(40)))
+        again = (Talk(sandbox, f"cut/{number}").turn("'a' in globals()") for number in range(40))
+        return [result.output for result in await asyncio.gather(*again)]
+
+    assert set(asyncio.run(main())) == {"False\n"}
+    for number in range(40):
+        sandbox.release(f"cut/{number}")
+
+
 def test_cancelling_kills_the_code_at_once(run: Talk) -> None:
     child = int(run("import os; os.getpid()").output)
 

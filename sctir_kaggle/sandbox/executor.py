@@ -32,20 +32,6 @@ _SURVIVED = ("ok", "error", "timeout")
 
 
 @dataclass
-class _Block:
-    code: str
-    request_id: str
-    deadline: float
-    child: Child | None = None
-    cancelled: bool = False
-
-    def cancel(self) -> None:
-        self.cancelled = True
-        if self.child:
-            self.child.end()
-
-
-@dataclass
 class _Candidate:
     """What is kept between a candidate's turns. `child` is touched by the holder of `lock` alone."""
 
@@ -80,6 +66,21 @@ class _Candidate:
                 self.drop()
             finally:
                 self.lock.release()
+
+
+@dataclass
+class _Block:
+    code: str
+    request_id: str
+    deadline: float
+    candidate: _Candidate
+    child: Child | None = None
+    cancelled: bool = False
+
+    def cancel(self) -> None:
+        self.cancelled = True
+        if self.child:
+            self.child.end()
 
 
 class Sandbox:
@@ -119,10 +120,10 @@ class Sandbox:
         """Run a block in its candidate's interpreter. Whatever the code does is a result; cancelling kills it."""
         if self._closed:
             raise ExecutorError("the sandbox is closed")
-        block = _Block(code, request_id, deadline)
         left = deadline - time.monotonic()
         if left <= 0:
             return _TOO_LATE
+        block = _Block(code, request_id, deadline, self._candidate(request_id))
         job = asyncio.wrap_future(self._pool.submit(self._run, block))
         try:
             await asyncio.wait({job}, timeout=left)
@@ -177,7 +178,7 @@ class Sandbox:
         """One block, in a worker thread, from the queue to its result."""
         if block.cancelled:
             return _TOO_LATE
-        candidate = self._candidate(block)
+        candidate = block.candidate
         patience = min(max(0.0, block.deadline - time.monotonic()), threading.TIMEOUT_MAX)
         if not candidate.lock.acquire(timeout=patience):
             return _TOO_LATE
@@ -222,11 +223,12 @@ class Sandbox:
         line = f"TimeoutError: the code ran for more than {self.code_seconds:g} seconds and was stopped"
         return ExecutionStatus.TIMEOUT, line
 
-    def _candidate(self, block: _Block) -> _Candidate:
+    def _candidate(self, request_id: str) -> _Candidate:
+        """Looked up when a block is asked for and not when it runs: by then its candidate may have been released."""
         if not self.stateful:
             return _Candidate(released=True)
         with self._candidates_lock:
-            return self._candidates.setdefault(block.request_id.rpartition("/")[0], _Candidate())
+            return self._candidates.setdefault(request_id.rpartition("/")[0], _Candidate())
 
     def _living_child(self, candidate: _Candidate, deadline: float) -> Child | None:
         """The candidate's child, or a new one; None where there is none before the deadline."""
