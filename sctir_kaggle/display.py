@@ -85,9 +85,9 @@ def results_table(results: Sequence[SolveResult]) -> Table:
     """A row a problem: id, answer, reference, the two leading votes, how many candidates answered, seconds."""
     from rich.table import Table
 
-    table = Table(box=None, pad_edge=False)
-    for name in ("id", "answer", "reference", "", "votes", "answered", "seconds"):
-        table.add_column(name, justify="right" if name in ("answer", "reference", "answered", "seconds") else "left")
+    table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0))
+    for name in ("id", "answer", "ref", "", "votes", "answered", "seconds"):
+        table.add_column(name, justify="right" if name in ("answer", "ref", "answered", "seconds") else "left")
     for result in results:
         table.add_row(*_row(result))
     return table
@@ -133,7 +133,7 @@ def _row(result: SolveResult) -> tuple[str, ...]:
     answer = f"{result.answer} [yellow](default)" if result.fallback else str(result.answer)
     answered = sum(trace.status is TraceStatus.ANSWERED for trace in result.traces)
     cut = sum(trace.status is TraceStatus.CANCELLED for trace in result.traces)
-    of_all = f"{answered} of {len(result.traces)}" + (f", {cut} cut" if cut else "")
+    of_all = f"{answered}/{len(result.traces)}" + (f", {cut} cut" if cut else "")
     return escape(result.problem.id), answer, reference, mark, _votes(result.vote), of_all, f"{result.seconds:.1f}"
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -28,8 +29,8 @@ def shown(what: Any, width: int = 100) -> str:
 
 def test_a_row_holds_answer_reference_votes_and_how_many_answered() -> None:
     lines = shown(results_table([result("a", 42, 42), result("[b]", 41, 42), result("c", 5, None)])).splitlines()
-    assert lines[0].split() == ["id", "answer", "reference", "votes", "answered", "seconds"]
-    assert " ".join(lines[1].split()) == "a 42 42 right 42 x 9 7 x 2 +2 1 of 2, 1 cut 1.2"
+    assert lines[0].split() == ["id", "answer", "ref", "votes", "answered", "seconds"]
+    assert " ".join(lines[1].split()) == "a 42 42 right 42 x 9 7 x 2 +2 1/2, 1 cut 1.2"
     assert lines[2].split()[:4] == ["[b]", "41", "42", "wrong"]
     assert lines[3].split()[:3] == ["c", "5", "5"]
 
@@ -39,7 +40,10 @@ def test_a_default_answer_is_marked_as_one() -> None:
 
 
 def test_the_table_of_fifty_fits_a_terminal_of_ninety_columns() -> None:
-    results = [result(f"integer_triangles-{number}", 999, 999) for number in range(50)]
+    results = [result(f"quadratic_inequality-{number}", 999, 999) for number in range(50)]
+    traces = [Trace(number, (), TraceStatus.CANCELLED if number > 30 else TraceStatus.ANSWERED) for number in range(48)]
+    results = [replace(item, vote=Vote(((999, 19.0), (998, 12.0), *((n, 1.0) for n in range(9))))) for item in results]
+    results = [replace(item, traces=tuple(traces), seconds=648.5) for item in results]
     assert len(shown(results_table(results), width=90).splitlines()) == 51
 
 
