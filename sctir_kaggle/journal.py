@@ -59,15 +59,17 @@ class Journal:
     @classmethod
     def resume(cls, path: Path, header: Json) -> Journal:
         """Go on with a run of the same config, prompt, problems and engine; a last line torn by a kill is cut off."""
-        old, results = read_journal(path)
-        for name in MUST_MATCH:
-            if old.get(name) != _plain(header.get(name)):
-                raise UserError(
-                    f"cannot resume {path}: its {_difference(name, old.get(name), _plain(header.get(name)))}"
-                )
-        file = path.open("a", encoding="utf-8")
-        _lock(path, file)
-        _cut_torn_line(path)
+        try:
+            file = path.open("a", encoding="utf-8")
+        except OSError as error:
+            raise UserError(f"cannot write {path}: {error.strerror}") from None
+        try:
+            _lock(path, file)  # before it is read: no other run adds a result from here on
+            results = _matching(path, header)
+            _cut_torn_line(path)
+        except UserError:
+            file.close()
+            raise
         return cls(path, file, {result.problem.id: result for result in results})
 
     def append(self, result: SolveResult) -> None:
@@ -102,6 +104,16 @@ def read_journal(path: Path) -> tuple[Json, list[SolveResult]]:
     if len({result.problem.id for result in results}) != len(results):
         raise UserError(f"{path} holds a problem twice: two runs wrote to it; start a new one")
     return lines[0], results
+
+
+def _matching(path: Path, header: Json) -> list[SolveResult]:
+    """The results of a run that a run with this header may go on with."""
+    old, results = read_journal(path)
+    for name in MUST_MATCH:
+        new = _plain(header.get(name))
+        if old.get(name) != new:
+            raise UserError(f"cannot resume {path}: its {_difference(name, old.get(name), new)}")
+    return results
 
 
 def _read_result(path: Path, number: int, line: Json) -> SolveResult:

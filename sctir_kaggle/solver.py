@@ -6,6 +6,7 @@ import asyncio
 import math
 import time
 from collections.abc import Callable
+from typing import Any
 
 from sctir_kaggle.config import SolverConfig
 from sctir_kaggle.rollout import Rollout
@@ -41,12 +42,13 @@ class Solver:
     ) -> SolveResult:
         """The vote of N candidates, at the latest `config.grace_seconds` after `deadline` (absolute, on the clock)."""
         started = self._clock()
+        over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         election = _Election(self.config, on_trace)
         rollouts = [self._rollout(problem, candidate, deadline) for candidate in range(self.config.candidates)]
         tasks = {asyncio.ensure_future(election.follow(rollout)): rollout for rollout in rollouts}
-        election.on_decided = lambda: _cancel(tasks)
+        election.on_decided = lambda: _end(tasks, over)
         try:
-            await self._wait(set(tasks), deadline)
+            await self._wait(set(tasks), over, deadline)
         finally:
             _cancel(tasks)
         for task in tasks:
@@ -65,11 +67,17 @@ class Solver:
             clock=self._clock,
         )
 
-    async def _wait(self, tasks: set[asyncio.Task[None]], deadline: float) -> None:
-        """Until all have ended, one has failed with a bug, or the deadline; then cancel, and wait for the grace only."""
+    async def _wait(self, tasks: set[asyncio.Task[None]], over: asyncio.Future[None], deadline: float) -> None:
+        """Until all have ended, one has failed with a bug, the vote is over, or the deadline; then for the grace only."""
         left = None if math.isinf(deadline) else max(0.0, deadline - self._clock())
-        _, pending = await asyncio.wait(tasks, timeout=left, return_when=asyncio.FIRST_EXCEPTION)
-        _cancel(pending)
+        ended = asyncio.ensure_future(asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION))
+        ends: set[asyncio.Future[Any]] = {ended, over}
+        try:
+            await asyncio.wait(ends, timeout=left, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            ended.cancel()
+        _cancel(tasks)
+        pending = {task for task in tasks if not task.done()}
         if pending:  # an engine that ignores its cancellation must not hang the solver
             await asyncio.wait(pending, timeout=self.config.grace_seconds)
 
@@ -113,6 +121,13 @@ class _Election:
 
     def _vote(self) -> Vote:
         return tally(self._ballots, tie_break=self._config.tie_break)
+
+
+def _end(tasks: dict[asyncio.Task[None], Rollout], over: asyncio.Future[None]) -> None:
+    """The vote is decided: cancel in this very step, and wake the solver."""
+    _cancel(tasks)
+    if not over.done():
+        over.set_result(None)
 
 
 def _cancel(tasks: dict[asyncio.Task[None], Rollout] | set[asyncio.Task[None]]) -> None:

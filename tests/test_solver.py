@@ -87,10 +87,15 @@ def test_after_the_deadline_the_answer_comes_at_once(sandbox: Sandbox) -> None:
     assert (result.answer, result.fallback, result.stopped) == (0, True, "deadline")
 
 
-def test_an_engine_that_ignores_its_cancellation_does_not_hang_the_solver(sandbox: Sandbox) -> None:
+@pytest.mark.parametrize(("voters", "stopped"), [(0, "deadline"), (3, "exact")])
+def test_an_engine_that_ignores_its_cancellation_does_not_hang_the_solver(
+    sandbox: Sandbox, voters: int, stopped: str
+) -> None:
     async def main() -> SolveResult:
-        solver = Solver(Waiting({}, obeys=False), sandbox, SolverConfig(candidates=2, grace_seconds=0.1))
-        result = await solver.solve(PROBLEM, deadline=time.monotonic() + 0.1)
+        engine = Waiting(dict.fromkeys(range(2, 2 + voters), 42), obeys=False)
+        solver = Solver(engine, sandbox, SolverConfig(candidates=2 + voters, grace_seconds=0.1))
+        seconds = math.inf if voters else 0.1
+        result = await asyncio.wait_for(solver.solve(PROBLEM, deadline=time.monotonic() + seconds), 30)
         engine_tasks = asyncio.all_tasks() - {asyncio.current_task()}
         assert len(engine_tasks) == 2  # still there, and abandoned
         for task in engine_tasks:
@@ -98,7 +103,7 @@ def test_an_engine_that_ignores_its_cancellation_does_not_hang_the_solver(sandbo
         return result
 
     loop = asyncio.new_event_loop()
-    assert loop.run_until_complete(main()).stopped == "deadline"
+    assert loop.run_until_complete(main()).stopped == stopped
 
 
 def test_candidates_run_their_code_while_others_write(sandbox: Sandbox) -> None:
