@@ -56,8 +56,18 @@ class SolverConfig:
     default_answer: int = 0
     """The answer where nobody voted."""
 
-    stop: Literal["exact", "none"] = "exact"
-    """`exact` cancels the rest as soon as no continuation can change the winner; `none` waits for all."""
+    stop: Literal["exact", "beta", "none"] = "exact"
+    """`exact` cancels the rest as soon as no continuation can change the winner, `beta` as soon as one probably will not
+    (`voting.beta_decided`; it may change an answer, and the result says with which risk); `none` waits for all."""
+
+    stop_delta: float = 0.05
+    """The risk at which `beta` stops: the probability, under its model, that the rest would elect another answer."""
+
+    stop_ballots: int = 8
+    """`beta` never stops with fewer votes than this, unless the vote is exactly decided."""
+
+    contested_risk: float = 0.05
+    """At its deadline a problem may use time that others saved only if its leader would lose with more than this risk."""
 
     tie_break: TieBreak = "first"
     """Who wins among equal scores."""
@@ -79,6 +89,9 @@ class SolverConfig:
         _require(self.force_tokens >= 1, "force_tokens", self.force_tokens, "at least 1")
         _require(self.modulus is None or self.modulus >= 1, "modulus", self.modulus, "at least 1, or None")
         _require(self._in_range(self.default_answer), "default_answer", self.default_answer, "an answer in range")
+        _require(0 <= self.stop_delta < 0.5, "stop_delta", self.stop_delta, "0 (exact) or more and below 0.5")
+        _require(self.stop_ballots >= 1, "stop_ballots", self.stop_ballots, "at least 1")
+        _require(0 <= self.contested_risk <= 1, "contested_risk", self.contested_risk, "from 0 to 1")
         _require(self.grace_seconds >= 0, "grace_seconds", self.grace_seconds, "0 seconds or more")
 
     def _in_range(self, answer: int) -> bool:

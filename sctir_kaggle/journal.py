@@ -15,6 +15,7 @@ from typing import Any, TextIO
 
 from sctir_kaggle.types import (
     Completion,
+    Cut,
     ExecutionResult,
     ExecutionStatus,
     Problem,
@@ -127,13 +128,13 @@ def result_to_json(result: SolveResult) -> Json:
     """`result` as plain JSON values, without token ids."""
     line = _plain(asdict(result))
     for trace in line["traces"]:
-        for turn in trace["turns"]:
+        for turn in (*trace["turns"], *_turn_cut_short(trace)):
             del turn["completion"]["token_ids"]
     return dict(line)
 
 
 def result_from_json(line: Json) -> SolveResult:
-    """The inverse of `result_to_json`, but for the token ids."""
+    """The inverse of `result_to_json`, but for the token ids. Fields that an older version did not write have defaults."""
     vote = Vote(tuple((answer, score) for answer, score in line["vote"]["ranking"]))
     traces = tuple(_trace(trace) for trace in line["traces"])
     return SolveResult(**{**line, "problem": Problem(**line["problem"]), "vote": vote, "traces": traces})
@@ -141,7 +142,17 @@ def result_from_json(line: Json) -> SolveResult:
 
 def _trace(line: Json) -> Trace:
     turns = tuple(_turn(turn) for turn in line["turns"])
-    return Trace(**{**line, "turns": turns, "status": TraceStatus(line["status"])})
+    cut = line.get("cut") and _cut(line["cut"])
+    return Trace(**{**line, "turns": turns, "status": TraceStatus(line["status"]), "cut": cut})
+
+
+def _cut(line: Json) -> Cut:
+    return Cut(**{**line, "turn": line["turn"] and _turn(line["turn"])})
+
+
+def _turn_cut_short(trace: Json) -> list[Json]:
+    """The turn whose code was running when the candidate was ended, if there is one."""
+    return [trace["cut"]["turn"]] if trace["cut"] and trace["cut"]["turn"] else []
 
 
 def _turn(line: Json) -> Turn:

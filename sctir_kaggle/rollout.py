@@ -5,12 +5,14 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Callable
+from dataclasses import replace
 
 from sctir_kaggle.answers import Reading, read_answer
 from sctir_kaggle.config import SolverConfig
 from sctir_kaggle.prompt import CLOSE_BOX, FORCED_BOX, OUTPUT_FENCE, last_code_block, output_block, render
 from sctir_kaggle.types import (
     Completion,
+    Cut,
     Engine,
     EngineError,
     Executor,
@@ -55,6 +57,8 @@ class Rollout:
         self._started = clock()
         self._turns: list[Turn] = []
         self._reading = Reading()
+        self._begun: Cut | None = None
+        self._begun_at = self._started
 
     async def run(self) -> Trace:
         """The candidate from its first turn to its end. What goes wrong with it is in the trace; a bug raises."""
@@ -70,8 +74,16 @@ class Rollout:
     def trace(self, status: TraceStatus, *, detail: str = "") -> Trace:
         """The trace of the turns so far, ended for the reason `status`."""
         vote = self._reading.answer if status is TraceStatus.ANSWERED else None
+        cut = self._cut() if status in (TraceStatus.CANCELLED, TraceStatus.FAILED) else None
         seconds = self._clock() - self._started
-        return Trace(self._candidate, tuple(self._turns), status, vote, self._reading.boxed, detail, seconds)
+        return Trace(self._candidate, tuple(self._turns), status, vote, self._reading.boxed, detail, seconds, cut)
+
+    def _begin(self, begun: Cut) -> None:
+        """Remember what is being done, for the case that it is cut short."""
+        self._begun, self._begun_at = begun, self._clock()
+
+    def _cut(self) -> Cut | None:
+        return self._begun and replace(self._begun, seconds=self._clock() - self._begun_at)
 
     async def _solve(self) -> TraceStatus:
         for _ in range(max(1, self._config.turns)):
@@ -90,6 +102,7 @@ class Rollout:
         request_id = f"{self.candidate_id}/{len(self._turns)}"
         started = self._clock()
         prompt = render(self._problem, self._turns, prefix=prefix)
+        self._begin(Cut(request_id, "generating"))
         completion = await self._engine.generate(prompt, self._params(request_id, prefix), request_id=request_id)
         turn = Turn(completion, prefix, generate_seconds=self._clock() - started)
         reading = self._read(turn)
@@ -97,13 +110,15 @@ class Rollout:
         if code is not None and reading.answer is None:
             turn = await self._execute(turn, code, request_id)
         self._turns.append(turn)
-        self._reading = reading
+        self._reading, self._begun = reading, None
         return turn
 
     async def _execute(self, turn: Turn, code: str, request_id: str) -> Turn:
+        turn = replace(turn, code=code)
+        self._begin(Cut(request_id, "executing", turn))
         result = await self._executor.execute(code, request_id=request_id, deadline=self._deadline)
         block = output_block(turn.completion.text, result, limit=self._config.output_chars)
-        return Turn(turn.completion, turn.prefix, code, result, block, turn.generate_seconds)
+        return replace(turn, execution=result, output_block=block)
 
     def _params(self, request_id: str, prefix: str) -> SamplingParams:
         config = self._config

@@ -56,8 +56,10 @@ class Session:
             self._observer.problem_ended(known, self._budget.left)
             return known
         self._observer.problem_started(problem, self._budget.left)
-        deadline = self._budget.next_deadline()
-        work = self._solver.solve(problem, deadline=deadline, on_trace=self._observer.candidate_ended)
+        limits = self._budget.next_deadlines()
+        work = self._solver.solve(
+            problem, deadline=limits.soft, hard_deadline=limits.hard, on_trace=self._observer.candidate_ended
+        )
         result = self._loop.run(work)
         self.journal.append(result)
         log.info(summary(result, self._budget.left))
@@ -66,13 +68,14 @@ class Session:
 
 
 def summary(result: SolveResult, seconds_left: float) -> str:
-    """One line: id, answer, votes, why candidates ended, seconds, budget left."""
+    """One line: id, answer, votes, why candidates ended, what stopped it and at which risk, seconds, budget left."""
     ends = ", ".join(f"{count} {status.value}" for status, count in ends_of(result).items())
     votes = " ".join(f"{answer}x{score:g}" for answer, score in result.vote.ranking[:4]) or "none"
     marks = {True: " right", False: f" wrong ({result.problem.answer})", None: ""}[result.correct]
+    risk = "" if result.risk is None else f" at a risk of {100 * result.risk:.2g} %"
     return (
         f"{result.problem.id}: {result.answer}{' (default)' if result.fallback else ''}{marks} | votes {votes} | {ends} | "
-        f"stopped by {result.stopped} | {result.seconds:.1f} s | {seconds_left:.0f} s left"
+        f"stopped by {result.stopped}{risk} | {result.seconds:.1f} s | {seconds_left:.0f} s left"
     )
 
 

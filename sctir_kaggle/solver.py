@@ -1,4 +1,7 @@
-"""One problem: N candidates at once, a vote after every answer, an end as soon as the vote is decided or time is up."""
+"""One problem: N candidates at once, a vote after every answer, an end as soon as the vote is decided or time is up.
+
+Time is up at the soft deadline, or later where the vote is contested then: the hard one is the last.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +23,7 @@ from sctir_kaggle.types import (
     TraceStatus,
     Vote,
 )
-from sctir_kaggle.voting import Ballot, decided, tally
+from sctir_kaggle.voting import Ballot, beta_decided, decided, leader_risk, tally
 
 OnTrace = Callable[[Trace, Vote], None]
 """Called with every candidate that ends and the vote after it."""
@@ -38,22 +41,24 @@ class Solver:
         self._clock = clock
 
     async def solve(
-        self, problem: Problem, *, deadline: float = math.inf, on_trace: OnTrace | None = None
+        self,
+        problem: Problem,
+        *,
+        deadline: float = math.inf,
+        hard_deadline: float | None = None,
+        on_trace: OnTrace | None = None,
     ) -> SolveResult:
-        """The vote of N candidates, at the latest `config.grace_seconds` after `deadline` (absolute, on the clock)."""
+        """The vote of N candidates, at the latest `config.grace_seconds` after `deadline` (absolute, on the clock).
+
+        A vote that is then contested (`config.contested_risk`) goes on while it is, at the longest until `hard_deadline`.
+        Where no time is left at the start, no candidate is started: the default is the answer, at once.
+        """
         started = self._clock()
-        over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        hard = deadline if hard_deadline is None else max(deadline, hard_deadline)
         election = _Election(self.config, on_trace)
-        rollouts = [self._rollout(problem, candidate, deadline) for candidate in range(self.config.candidates)]
-        tasks = {asyncio.ensure_future(election.follow(rollout)): rollout for rollout in rollouts}
-        election.on_decided = lambda: _end(tasks, over)
-        try:
-            await self._wait(set(tasks), over, deadline)
-        finally:
-            _cancel(tasks)
-        for task in tasks:
-            if task.done() and not task.cancelled():
-                task.result()  # a bug in a rollout is raised here
+        rollouts = [self._rollout(problem, candidate, hard) for candidate in range(self.config.candidates)]
+        if started < hard:
+            await self._run(rollouts, election, deadline, hard)
         return election.result(problem, rollouts, seconds=self._clock() - started)
 
     def _rollout(self, problem: Problem, candidate: int, deadline: float) -> Rollout:
@@ -67,31 +72,48 @@ class Solver:
             clock=self._clock,
         )
 
-    async def _wait(self, tasks: set[asyncio.Task[None]], over: asyncio.Future[None], deadline: float) -> None:
-        """Until all have ended, one has failed with a bug, the vote is over, or the deadline; then for the grace only."""
-        left = None if math.isinf(deadline) else max(0.0, deadline - self._clock())
+    async def _run(self, rollouts: list[Rollout], election: _Election, soft: float, hard: float) -> None:
+        """All at once, until all have ended, one has failed with a bug, or the election is over; then the grace."""
+        over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        tasks = {asyncio.ensure_future(election.follow(rollout)) for rollout in rollouts}
+        election.on_over = lambda: _end(tasks, over)
         ended = asyncio.ensure_future(asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION))
-        ends: set[asyncio.Future[Any]] = {ended, over}
         try:
-            await asyncio.wait(ends, timeout=left, return_when=asyncio.FIRST_COMPLETED)
+            await self._until(soft, {ended, over})
+            if soft < hard and not (ended.done() or over.done()) and election.goes_on():
+                await self._until(hard, {ended, over})
         finally:
             ended.cancel()
-        _cancel(tasks)
-        pending = {task for task in tasks if not task.done()}
-        if pending:  # an engine that ignores its cancellation must not hang the solver
-            await asyncio.wait(pending, timeout=self.config.grace_seconds)
+            _cancel(tasks)
+        await self._drain(tasks)
+        for task in tasks:
+            if task.done() and not task.cancelled():
+                task.result()  # a bug in a rollout is raised here
+
+    async def _until(self, deadline: float, ends: set[asyncio.Future[Any]]) -> None:
+        left = None if math.isinf(deadline) else max(0.0, deadline - self._clock())
+        await asyncio.wait(ends, timeout=left, return_when=asyncio.FIRST_COMPLETED)
+
+    async def _drain(self, tasks: set[asyncio.Task[None]]) -> None:
+        """Wait for the cancelled for the grace only: an engine that ignores its cancellation must not hang the solver."""
+        try:
+            if pending := {task for task in tasks if not task.done()}:
+                await asyncio.wait(pending, timeout=self.config.grace_seconds)
+        finally:
+            _cancel(tasks)
 
 
 class _Election:
     """The candidates' traces as they end. It decides in the very step in which a trace arrives, so a replay can repeat it."""
 
     def __init__(self, config: SolverConfig, on_trace: OnTrace | None) -> None:
-        self.on_decided: Callable[[], None] = lambda: None
+        self.on_over: Callable[[], None] = lambda: None
         self._config = config
         self._on_trace = on_trace
         self._traces: list[Trace] = []
         self._ballots: list[Ballot] = []
-        self._decided = False
+        self._stopped: StopReason | None = None
+        self._overtime = False
 
     async def follow(self, rollout: Rollout) -> None:
         self._add(await rollout.run())
@@ -101,20 +123,43 @@ class _Election:
         cut = [rollout.trace(TraceStatus.CANCELLED) for i, rollout in enumerate(rollouts) if i not in ended]
         vote = self._vote()
         answer = self._config.default_answer if vote.winner is None else vote.winner
-        stopped: StopReason = "exact" if self._decided and cut else "deadline" if cut else "all"
-        return SolveResult(problem, answer, vote, (*self._traces, *cut), stopped, vote.winner is None, seconds)
+        stopped: StopReason = (self._stopped or "deadline") if cut else "all"
+        risk = self._risk() if stopped == "beta" else None
+        return SolveResult(problem, answer, vote, (*self._traces, *cut), stopped, vote.winner is None, seconds, risk)
+
+    def goes_on(self) -> bool:
+        """At the soft deadline: whether there is a vote left to win. From then on it is asked after every answer."""
+        self._overtime = True
+        return self._contested()
 
     def _add(self, trace: Trace) -> None:
-        if self._decided:
+        if self._stopped is not None:
             return  # it ended in the step in which it was cancelled: the vote is closed
         self._traces.append(trace)
         if trace.answer is not None:
             self._ballots.append(Ballot(trace.candidate, trace.answer))
         if self._on_trace is not None:
             self._on_trace(trace, self._vote())
-        if self._config.stop == "exact" and decided(self._ballots, unfinished=self._unfinished()):
-            self._decided = True
-            self.on_decided()
+        self._stopped = self._why_over()
+        if self._stopped is not None:
+            self.on_over()
+
+    def _why_over(self) -> StopReason | None:
+        """What ends the work now; None while it goes on."""
+        config, unfinished = self._config, self._unfinished()
+        if config.stop != "none" and decided(self._ballots, unfinished=unfinished):
+            return "exact"
+        if config.stop == "beta" and beta_decided(
+            self._ballots, unfinished=unfinished, delta=config.stop_delta, min_ballots=config.stop_ballots
+        ):
+            return "beta"
+        return "deadline" if self._overtime and not self._contested() else None
+
+    def _contested(self) -> bool:
+        return self._risk() > self._config.contested_risk
+
+    def _risk(self) -> float:
+        return float(leader_risk(self._ballots, unfinished=self._unfinished()))
 
     def _unfinished(self) -> int:
         return self._config.candidates - len(self._traces)
@@ -123,14 +168,14 @@ class _Election:
         return tally(self._ballots, tie_break=self._config.tie_break)
 
 
-def _end(tasks: dict[asyncio.Task[None], Rollout], over: asyncio.Future[None]) -> None:
-    """The vote is decided: cancel in this very step, and wake the solver."""
+def _end(tasks: set[asyncio.Task[None]], over: asyncio.Future[None]) -> None:
+    """The election is over: cancel in this very step, and wake the solver."""
     _cancel(tasks)
     if not over.done():
         over.set_result(None)
 
 
-def _cancel(tasks: dict[asyncio.Task[None], Rollout] | set[asyncio.Task[None]]) -> None:
+def _cancel(tasks: set[asyncio.Task[None]]) -> None:
     current = asyncio.current_task()
     for task in tasks:
         if task is not current:  # the candidate that decides the vote has itself ended

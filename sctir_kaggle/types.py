@@ -118,6 +118,20 @@ class Turn:
     generate_seconds: float = field(default=0.0, compare=False)
 
 
+@dataclass(frozen=True, slots=True)
+class Cut:
+    """What a candidate was doing when it was ended from outside, so that a journal says what was lost with it.
+
+    `turn` is None while the model was `generating`: an engine gives whole completions only. While its code was
+    `executing`, `turn` is that turn without an execution. `seconds` is how long it had been at it.
+    """
+
+    request_id: str
+    doing: Literal["generating", "executing"]
+    turn: Turn | None = None
+    seconds: float = 0.0
+
+
 class TraceStatus(str, Enum):
     """Why a candidate ended."""
 
@@ -131,7 +145,11 @@ class TraceStatus(str, Enum):
 
 @dataclass(frozen=True, slots=True)
 class Trace:
-    """One candidate, from its first turn to its end. `boxed` is the answer as written, `answer` the integer it votes for."""
+    """One candidate, from its first turn to its end. `boxed` is the answer as written, `answer` the integer it votes for.
+
+    `turns` are whole turns. `cut` is the one that a cancelled or failed candidate had begun; like times it is not part of
+    equality, since a replay ends a candidate before the turn that its record does not finish.
+    """
 
     candidate: int
     turns: tuple[Turn, ...]
@@ -140,6 +158,7 @@ class Trace:
     boxed: str | None = None
     detail: str = ""
     seconds: float = field(default=0.0, compare=False)
+    cut: Cut | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,7 +173,7 @@ class Vote:
         return self.ranking[0][0] if self.ranking else None
 
 
-StopReason = Literal["all", "exact", "deadline", "error"]
+StopReason = Literal["all", "exact", "beta", "deadline", "error"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,8 +181,10 @@ class SolveResult:
     """One solved problem: the integer that goes to the competition, and everything needed to vote again.
 
     `traces` stand in the order in which the candidates ended. `fallback` is True where nobody voted and `answer` is the
-    configured default. `stopped` says what ended the work: `all` candidates finished, the `exact` stop rule, the
-    `deadline`, or an `error` at the competition's edge. Times (seconds of wall clock) are not part of equality.
+    configured default. `stopped` says what ended the work: `all` candidates finished, the `exact` or the `beta` stop
+    rule, the `deadline`, or an `error` at the competition's edge. `risk`, where the `beta` rule stopped, bounds the
+    probability under its model that all candidates would have elected another answer; else it is None. Times (seconds of
+    wall clock) are not part of equality.
     """
 
     problem: Problem
@@ -173,6 +194,7 @@ class SolveResult:
     stopped: StopReason = "all"
     fallback: bool = False
     seconds: float = field(default=0.0, compare=False)
+    risk: float | None = None
 
     @property
     def correct(self) -> bool | None:

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import random
+import time
+from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from sctir_kaggle.budget import Budget
+from sctir_kaggle.budget import Budget, process_started
 
 
 class Clock:
@@ -57,3 +61,141 @@ def test_whatever_problems_take_up_to_their_deadline_the_last_ends_in_time(seed:
     for _ in range(rng.randint(1, 80)):  # more problems than planned, too
         clock.now = rng.uniform(clock.now, budget.next_deadline())
     assert clock.now <= 1000 + 3600 - 60 + 1e-6
+
+
+def test_time_that_was_saved_is_the_bank_that_a_contested_problem_may_draw_on() -> None:
+    clock = Clock()
+    budget = Budget(100, 10, clock=clock)
+    first = budget.next_deadlines()
+    assert first.hard == first.soft  # nothing is saved yet
+    clock.now += 1
+    second = budget.next_deadlines()
+    assert second.soft == pytest.approx(1001 + 99 / 9)
+    assert second.hard == pytest.approx(1001 + 10 + 9 / 2)
+
+
+def test_the_cap_bounds_what_one_problem_draws() -> None:
+    clock = Clock()
+    budget = Budget(100, 10, cap=2.5, clock=clock)
+    for _ in range(5):
+        budget.next_deadlines()
+    assert budget.next_deadlines().hard == pytest.approx(1025)
+
+
+def test_a_cap_below_one_share_and_a_part_beyond_the_whole_are_refused() -> None:
+    with pytest.raises(ValueError, match=r"cap is 0\.5"):
+        Budget(100, 10, cap=0.5)
+    with pytest.raises(ValueError, match=r"draw is 1\.5"):
+        Budget(100, 10, draw=1.5)
+
+
+def test_the_last_problem_may_take_all_that_is_left() -> None:
+    clock = Clock()
+    budget = Budget(100, 2, clock=clock)
+    budget.next_deadlines()
+    clock.now += 10
+    assert budget.next_deadlines().soft == pytest.approx(1100)
+
+
+def test_the_grace_is_kept_back_once_for_every_problem_to_come() -> None:
+    clock = Clock()
+    budget = Budget(100, 4, grace=5, clock=clock)
+    assert budget.left == 80
+    assert budget.next_deadline() == pytest.approx(1020)
+    clock.now += 25
+    assert budget.left == 60
+
+
+PARTS = st.floats(0, 1)
+
+
+@settings(max_examples=500, deadline=None)
+@given(
+    seconds=st.floats(1, 40_000),
+    start_up=PARTS,
+    reserve=st.floats(0, 0.5),
+    planned=st.integers(1, 60),
+    grace=st.floats(0, 10),
+    cap=st.floats(1, 10),
+    draw=PARTS,
+    durations=st.lists(st.tuples(PARTS, PARTS, st.booleans()) | st.none(), max_size=80),
+)
+def test_for_any_durations_up_to_the_hard_deadline_and_the_grace_the_last_answer_is_in_time(
+    seconds: float,
+    start_up: float,
+    reserve: float,
+    planned: int,
+    grace: float,
+    cap: float,
+    draw: float,
+    durations: list[tuple[float, float, bool] | None],
+) -> None:
+    """None is a problem answered before; a problem that starts at its deadline is answered at once, as the solver does."""
+    clock = Clock()
+    clock.now += start_up * (1 - reserve) * seconds
+    budget = Budget(
+        seconds, planned, reserve=reserve * seconds, grace=grace, cap=cap, draw=draw, started=1000.0, clock=clock
+    )
+    for duration in durations:
+        if duration is None:
+            budget.skip()
+            continue
+        part, part_of_grace, contested = duration
+        limits = budget.next_deadlines()
+        assert clock.now <= limits.soft <= limits.hard
+        limit = limits.hard if contested else limits.soft
+        if limit > clock.now:
+            clock.now += part * (limit - clock.now) + part_of_grace * grace
+        assert clock.now <= 1000 + (1 - reserve) * seconds + 1e-6
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    planned=st.integers(1, 60),
+    cap=st.floats(1, 10),
+    draw=PARTS,
+    grace=st.floats(0, 5),
+    durations=st.lists(st.tuples(PARTS, PARTS), min_size=60, max_size=60),
+)
+def test_whatever_contested_problems_draw_every_planned_one_gets_at_least_the_base_share(
+    planned: int, cap: float, draw: float, grace: float, durations: list[tuple[float, float]]
+) -> None:
+    clock = Clock()
+    budget = Budget(3600, planned, grace=grace, cap=cap, draw=draw, clock=clock)
+    base = budget.left / planned
+    for part, part_of_grace in durations[:planned]:
+        limits = budget.next_deadlines()
+        assert limits.soft - clock.now >= base - 1e-6
+        assert limits.hard - clock.now <= max(limits.soft - clock.now, cap * base) + 1e-6
+        clock.now += part * (limits.hard - clock.now) + part_of_grace * grace
+
+
+def stat_file(folder: Path, ticks: int) -> Path:
+    path = folder / "stat"
+    path.write_text(f"7 (a name) with (brackets) S {' '.join(map(str, range(4, 22)))} {ticks} 23 24\n")
+    return path
+
+
+def test_the_process_start_is_read_from_the_ticks_since_boot(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("os.sysconf", lambda name: {"SC_CLK_TCK": 100}[name])
+    monkeypatch.setattr(time, "clock_gettime", lambda which: {time.CLOCK_BOOTTIME: 5000.0}[which])
+    assert process_started(Clock(), stat=stat_file(tmp_path, 499_000 - 8_000)) == pytest.approx(1000 - 90)
+
+
+@pytest.mark.parametrize("content", ["", "7 (name) S 1 2", "7 (name) S " + "x " * 40])
+def test_without_a_readable_start_the_process_begins_now(tmp_path: Path, content: str) -> None:
+    path = tmp_path / "stat"
+    assert process_started(Clock(), stat=path) == 1000
+    path.write_text(content)
+    assert process_started(Clock(), stat=path) == 1000
+
+
+@pytest.mark.parametrize("ticks", [0, 10**15])
+def test_a_start_that_cannot_be_is_not_believed(tmp_path: Path, ticks: int) -> None:
+    assert process_started(Clock(), stat=stat_file(tmp_path, ticks)) == 1000
+
+
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="only Linux tells when a process began")
+def test_this_process_began_before_now_and_after_the_boot() -> None:
+    age = time.monotonic() - process_started()
+    assert 0 < age < time.clock_gettime(time.CLOCK_BOOTTIME)

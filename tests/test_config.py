@@ -42,6 +42,10 @@ def test_it_cannot_be_changed() -> None:
         {"modulus": 0},
         {"default_answer": 1000},
         {"force_tokens": 0},
+        {"stop_delta": -0.1},
+        {"stop_delta": 0.5},
+        {"stop_ballots": 0},
+        {"contested_risk": 1.1},
     ],
 )
 def test_a_wrong_value_is_named_with_its_limit(wrong: dict[str, Any]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -22,6 +23,7 @@ from sctir_kaggle import (
     Vote,
 )
 from sctir_kaggle.journal import Journal, read_journal, result_from_json, result_to_json
+from sctir_kaggle.types import Cut
 
 HEADER = {"config": {"candidates": 2, "stop": "exact"}, "prompt": "ab", "problems": "cd", "engine": {"model": "m"}}
 
@@ -48,6 +50,33 @@ def test_token_ids_stay_out_but_their_number_is_kept() -> None:
     line = result_to_json(result("p"))
     assert "token_ids" not in json.dumps(line)
     assert line["traces"][0]["turns"][0]["completion"]["tokens"] == 2
+
+
+RUNNING = Turn(Completion("```python\n1\n```", (5, 6), tokens=2), code="1", generate_seconds=0.5)
+
+
+@pytest.mark.parametrize("cut", [Cut("p/0/0", "generating", None, 1.5), Cut("p/0/0", "executing", RUNNING, 2.5)])
+def test_what_a_cancelled_candidate_was_doing_comes_back(cut: Cut) -> None:
+    cancelled = Trace(0, (), TraceStatus.CANCELLED, cut=cut)
+    line = json.dumps(result_to_json(replace(result("p"), traces=(cancelled,))))
+    assert "token_ids" not in line
+    [trace] = result_from_json(json.loads(line)).traces
+    assert trace.cut == cut
+
+
+def test_the_risk_of_a_stop_comes_back() -> None:
+    stopped = replace(result("p"), stopped="beta", risk=0.1 / 3)
+    assert result_from_json(json.loads(json.dumps(result_to_json(stopped)))) == stopped
+
+
+def test_a_line_of_a_version_that_knew_neither_cuts_nor_risks_is_read() -> None:
+    line = result_to_json(result("p"))
+    del line["risk"]
+    for trace in line["traces"]:
+        del trace["cut"]
+    old = result_from_json(line)
+    assert old == result("p")
+    assert (old.risk, [trace.cut for trace in old.traces]) == (None, [None, None])
 
 
 def test_a_lone_surrogate_is_written_as_a_question_mark(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Callable
 
 import pytest
 
@@ -11,6 +12,7 @@ from sctir_kaggle import (
     Completion,
     EngineError,
     ExecutionStatus,
+    ExecutorError,
     Problem,
     Prompt,
     PromptTooLong,
@@ -24,7 +26,7 @@ from sctir_kaggle.engines.scripted import Scripted
 from sctir_kaggle.prompt import FORCED_BOX
 from sctir_kaggle.rollout import seed_for
 from sctir_kaggle.sandbox import Sandbox
-from sctir_kaggle.types import Engine
+from sctir_kaggle.types import Cut, Engine, ExecutionResult
 
 PROBLEM = Problem("p", "Add.")
 
@@ -188,3 +190,83 @@ def test_the_sampling_is_the_configs_and_the_forced_box_is_short(sandbox: Sandbo
     assert (first.temperature, first.top_p, first.max_tokens) == (0.5, 0.9, 100)
     assert (forced.temperature, forced.max_tokens, forced.stop) == (0.5, 8, ("$",))
     assert first.seed != forced.seed
+
+
+class Stuck:
+    """An engine and an executor whose first call of one kind never ends; `reached` says when it is there."""
+
+    def __init__(self, kind: str, engine: Engine) -> None:
+        self.kind, self.engine, self.reached = kind, engine, asyncio.Event()
+
+    async def generate(self, prompt: Prompt, params: SamplingParams, *, request_id: str) -> Completion:
+        if self.kind == "generate":
+            await self._never()
+        return await self.engine.generate(prompt, params, request_id=request_id)
+
+    async def execute(self, code: str, *, request_id: str, deadline: float) -> ExecutionResult:
+        if self.kind == "execute":
+            await self._never()
+        if self.kind == "fail":
+            raise ExecutorError("no processes")
+        return ExecutionResult("1\n")
+
+    def release(self, candidate_id: str) -> None:
+        """Nothing to release."""
+
+    async def _never(self) -> None:
+        self.reached.set()
+        await asyncio.sleep(3600)
+
+
+def rollout_of(stuck: Stuck, clock: Callable[[], float] = time.monotonic) -> Rollout:
+    return Rollout(PROBLEM, 3, engine=stuck, executor=stuck, config=SolverConfig(), deadline=float("inf"), clock=clock)
+
+
+def cancelled(kind: str, *texts: str) -> Trace:
+    """The trace of a candidate that is cancelled ten seconds after it has begun what it never ends."""
+    now = 100.0
+
+    async def main() -> Trace:
+        nonlocal now
+        stuck = Stuck(kind, script(*texts))
+        rollout = rollout_of(stuck, lambda: now)
+        task = asyncio.ensure_future(rollout.run())
+        await asyncio.wait_for(stuck.reached.wait(), 30)
+        now += 10
+        task.cancel()
+        await asyncio.wait([task])
+        return rollout.trace(TraceStatus.CANCELLED)
+
+    return asyncio.run(main())
+
+
+def test_a_candidate_cancelled_while_it_writes_says_so() -> None:
+    trace = cancelled("generate")
+    assert (trace.turns, trace.seconds) == ((), 10)
+    assert trace.cut == Cut("p/3/0", "generating", None, 10)
+
+
+def test_a_candidate_cancelled_while_its_code_runs_keeps_what_it_wrote() -> None:
+    trace = cancelled("execute", code("while True: pass"))
+    assert trace.turns == ()
+    assert trace.cut is not None
+    assert (trace.cut.request_id, trace.cut.doing, trace.cut.seconds) == ("p/3/0", "executing", 10)
+    assert trace.cut.turn is not None
+    assert trace.cut.turn.completion.text == code("while True: pass")
+    assert (trace.cut.turn.code, trace.cut.turn.execution) == ("while True: pass", None)
+
+
+def test_a_candidate_that_the_sandbox_failed_keeps_what_it_wrote() -> None:
+    async def main() -> Trace:
+        return await rollout_of(Stuck("fail", script(code("print(1)")))).run()
+
+    trace = asyncio.run(main())
+    assert trace.status is TraceStatus.FAILED
+    assert trace.cut is not None
+    assert trace.cut.turn is not None
+    assert trace.cut.turn.code == "print(1)"
+
+
+def test_a_candidate_that_ended_by_itself_was_cut_nowhere(sandbox: Sandbox) -> None:
+    assert run(sandbox, script(code("print(1)"), "$\\boxed{1}$")).cut is None
+    assert run(sandbox, script("I do not know.")).cut is None

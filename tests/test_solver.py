@@ -1,4 +1,4 @@
-"""One problem, many candidates: votes, the exact stop, the deadline, cancellation."""
+"""One problem, many candidates: votes, the stop rules, the deadlines, cancellation."""
 
 from __future__ import annotations
 
@@ -10,10 +10,23 @@ from typing import Any
 
 import pytest
 
-from sctir_kaggle import Completion, Problem, Prompt, SamplingParams, SolverConfig, SolveResult, TraceStatus
+from sctir_kaggle import (
+    Completion,
+    ExecutionResult,
+    Problem,
+    Prompt,
+    SamplingParams,
+    SolverConfig,
+    SolveResult,
+    TraceStatus,
+)
+from sctir_kaggle.engines.recorded import Recorded
 from sctir_kaggle.engines.scripted import Scripted
+from sctir_kaggle.journal import result_from_json, result_to_json
 from sctir_kaggle.sandbox import Sandbox
+from sctir_kaggle.session import summary
 from sctir_kaggle.solver import Solver
+from sctir_kaggle.voting import Ballot, leader_risk
 
 PROBLEM = Problem("p", "Add.", answer=42)
 
@@ -22,10 +35,13 @@ def boxed(answer: object) -> str:
     return f"It is $\\boxed{{{answer}}}$."
 
 
-def solve(engine: Any, sandbox: Sandbox, *, deadline: float | None = None, **fields: Any) -> SolveResult:
-    solver = Solver(engine, sandbox, SolverConfig(**fields))
-    limit = math.inf if deadline is None else time.monotonic() + deadline
-    return asyncio.run(solver.solve(PROBLEM, deadline=limit))
+def solve(
+    engine: Any, sandbox: Any, *, deadline: float = math.inf, hard: float | None = None, **fields: Any
+) -> SolveResult:
+    """`deadline` and `hard` in seconds from now."""
+    solver, now = Solver(engine, sandbox, SolverConfig(**fields)), time.monotonic()
+    latest = None if hard is None else now + hard
+    return asyncio.run(asyncio.wait_for(solver.solve(PROBLEM, deadline=now + deadline, hard_deadline=latest), 60))
 
 
 def answers(*given: object) -> Scripted:
@@ -173,3 +189,128 @@ def observed(make: Callable[[], Scripted], sandbox: Sandbox) -> list[tuple[int |
 
 def test_an_observer_sees_the_vote_grow(sandbox: Sandbox) -> None:
     assert observed(lambda: answers(1, 1, 2), sandbox)[-1] == (1, 2)
+
+
+class Late(Waiting):
+    """Like Waiting, but the candidates of `late` answer, one after the other, once `after` seconds are over."""
+
+    def __init__(self, table: dict[int, int], late: dict[int, int], *, after: float) -> None:
+        super().__init__(table)
+        self.late, self.after = late, after
+
+    async def generate(self, prompt: Prompt, params: SamplingParams, *, request_id: str) -> Completion:
+        candidate = int(request_id.split("/")[1])
+        if candidate in self.late:
+            await asyncio.sleep(self.after + 0.01 * candidate)
+            return Completion(boxed(self.late[candidate]), tokens=5)
+        return await super().generate(prompt, params, request_id=request_id)
+
+
+def test_a_contested_vote_goes_on_after_its_deadline_until_it_is_decided(sandbox: Sandbox) -> None:
+    engine = Late({0: 7, 1: 42}, {2: 42}, after=1.0)
+    assert solve(engine, sandbox, candidates=3, deadline=0.1).answer == 7  # a tie, cut short
+    result = solve(engine, sandbox, candidates=3, deadline=0.1, hard=3600)
+    assert (result.answer, result.stopped) == (42, "all")
+
+
+def test_a_vote_without_a_ballot_is_contested(sandbox: Sandbox) -> None:
+    assert solve(Late({}, {0: 42}, after=0.3), sandbox, candidates=1, deadline=0.1, hard=3600).answer == 42
+
+
+def test_an_uncontested_vote_ends_at_its_deadline_although_it_could_go_on(sandbox: Sandbox) -> None:
+    engine = Waiting(dict.fromkeys(range(10), 42))
+    result = solve(engine, sandbox, candidates=20, deadline=0.1, hard=3600)
+    assert (result.answer, result.stopped, engine.cancelled) == (42, "deadline", 10)
+
+
+def test_overtime_ends_as_soon_as_the_vote_is_not_contested_any_more(sandbox: Sandbox) -> None:
+    engine = Late({0: 7, 1: 42}, dict.fromkeys(range(2, 14), 42), after=0.3)
+    result = solve(engine, sandbox, candidates=26, deadline=0.1, hard=3600)
+    assert (result.answer, result.stopped) == (42, "deadline")
+    votes = len([trace for trace in result.traces if trace.status is TraceStatus.ANSWERED])
+    assert 2 < votes < 14
+
+
+def test_the_hard_deadline_ends_a_contested_vote(sandbox: Sandbox) -> None:
+    result = solve(Waiting({0: 7, 1: 42}), sandbox, candidates=4, deadline=0.1, hard=0.3)
+    assert (result.answer, result.stopped) == (7, "deadline")
+
+
+def test_in_overtime_the_exact_stop_still_says_exact(sandbox: Sandbox) -> None:
+    engine = Late({0: 7, 1: 42}, {2: 42, 3: 42}, after=0.3)
+    result = solve(engine, sandbox, candidates=5, deadline=0.1, hard=3600, contested_risk=0.0)
+    assert (result.answer, result.stopped) == (42, "exact")
+
+
+def test_after_the_deadline_no_candidate_is_started(sandbox: Sandbox) -> None:
+    engine = answers(42, 42)
+    result = solve(engine, sandbox, candidates=2, deadline=-1)
+    assert engine.prompts == {}
+    assert [trace.status for trace in result.traces] == [TraceStatus.CANCELLED] * 2
+
+
+def test_the_beta_rule_stops_early_and_says_at_which_risk(sandbox: Sandbox) -> None:
+    engine = Waiting(dict.fromkeys(range(8), 42))
+    result = solve(engine, sandbox, candidates=48, stop="beta", stop_delta=0.05, stop_ballots=8)
+    assert (result.answer, result.stopped) == (42, "beta")
+    assert [trace.status for trace in result.traces] == [TraceStatus.ANSWERED] * 8 + [TraceStatus.CANCELLED] * 40
+    risk = leader_risk([Ballot(candidate, 42) for candidate in range(8)], unfinished=40)
+    assert result.risk == float(risk) < 0.05
+    assert f"stopped by beta at a risk of {100 * float(risk):.2g} % |" in summary(result, 0)
+
+
+def test_where_the_vote_is_decided_the_beta_rule_calls_it_exact(sandbox: Sandbox) -> None:
+    result = solve(Waiting({0: 42, 1: 42}), sandbox, candidates=3, stop="beta")
+    assert (result.answer, result.stopped, result.risk) == (42, "exact", None)
+
+
+def test_the_beta_rule_waits_for_its_ballots(sandbox: Sandbox) -> None:
+    engine = Waiting(dict.fromkeys(range(7), 42))
+    assert solve(engine, sandbox, candidates=48, stop="beta", deadline=0.1).stopped == "deadline"
+
+
+def test_a_run_stopped_by_beta_replays_equally(sandbox: Sandbox) -> None:
+    fields: dict[str, Any] = {"candidates": 48, "stop": "beta"}
+    live = solve(Late(dict.fromkeys(range(5), 42), dict.fromkeys(range(5, 30), 42), after=0), sandbox, **fields)
+    engine = Recorded([result_from_json(result_to_json(live))])
+    assert live.stopped == "beta"
+    assert solve(engine, engine, **fields) == live
+
+
+class EndlessSecondBlock:
+    """Executor and engine: candidate 0's second block never ends; once it runs, 1, 2 and 4 answer; 3 writes for ever."""
+
+    def __init__(self) -> None:
+        self.running = asyncio.Event()
+
+    async def generate(self, prompt: Prompt, params: SamplingParams, *, request_id: str) -> Completion:
+        candidate, turn = map(int, request_id.split("/")[1:])
+        if candidate == 0:
+            return Completion(f"```python\n{turn}\n```\n```output\n", tokens=5)
+        await self.running.wait()
+        await asyncio.sleep(3600 if candidate == 3 else 0)
+        return Completion(boxed(42), tokens=5)
+
+    async def execute(self, code: str, *, request_id: str, deadline: float) -> ExecutionResult:
+        if request_id == "p/0/1":
+            self.running.set()
+            await asyncio.sleep(3600)
+        return ExecutionResult("1\n")
+
+    def release(self, candidate_id: str) -> None:
+        """Nothing to release."""
+
+
+def test_a_run_with_a_turn_that_was_cut_short_says_what_was_lost_and_replays_equally() -> None:
+    both = EndlessSecondBlock()
+    live = solve(both, both, candidates=5)
+    cuts = {trace.candidate: trace.cut for trace in live.traces if trace.cut}
+    assert {candidate: (cut.request_id, cut.doing) for candidate, cut in cuts.items()} == {
+        0: ("p/0/1", "executing"),
+        3: ("p/3/0", "generating"),
+    }
+    assert cuts[0].turn is not None
+    assert (cuts[0].turn.code, cuts[0].turn.execution) == ("1", None)
+    engine = Recorded([result_from_json(result_to_json(live))])
+    assert solve(engine, engine, candidates=5) == live
+    assert live.stopped == "exact"
