@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
-from sctir_kaggle.sandbox.executor import Sandbox
+from sctir_kaggle.sandbox.executor import Sandbox, layers
+from sctir_kaggle.sandbox.layer import Layer
 
-__all__ = ["Sandbox"]
+__all__ = ["Layer", "Sandbox", "layers"]

@@ -1,106 +1,112 @@
-"""What holds a child back once it has been forked, before it sees a line of the model's code.
+"""What holds a child back before it sees a line of the model's code, in layers; each is used where the kernel has it.
 
-Covered, against faulty code: memory (address space), CPU time, file sizes, open files, core dumps, stack; its own
-session, so that one signal ends the group; death together with the zygote; no way to gain privileges; a private working
-folder; first in line for the kernel's out-of-memory killer; no descriptor of the zygote.
+| layer      | needs                    | holds                                                                         |
+|------------|--------------------------|-------------------------------------------------------------------------------|
+| limits     | Unix                     | memory, CPU time, stack, file size, open files; own session, folder and empty |
+|            |                          | environment, no descriptors, no core; first for the out-of-memory killer      |
+| seccomp    | Linux, x86_64 or aarch64 | an allow-list of system calls: no processes, network, signals to others,      |
+|            |                          | tracing, mounts, metadata of files, hidden memory, new kernel interfaces      |
+| landlock   | Linux 5.13, switched on  | reads Python and libraries only, writes the private folder only               |
+| user       | root                     | a user id of its own without capabilities; a limit on threads that counts     |
+| namespaces | root, or user namespaces | no network interfaces, no foreign processes, all end with the zygote          |
 
-NOT covered, yet: network, reading or writing any file the user may, creating processes (a fork bomb is a real one),
-signals to other processes of the same user, memory that address space does not count (files in /dev/shm).
+What is left when one is missing:
+- no landlock: the filter refuses every opening for writing (so there is no use of the private folder); files can be READ
+  as far as their permissions go, the environment of other processes of the same user (in /proc) included. With `user`
+  that is what everyone may read.
+- no seccomp: processes, network and signals are held by `namespaces` and `user` alone; without these, by nothing.
+- no user: the number of threads is bounded by their stacks' address space only.
+- no namespaces: nothing that seccomp does not hold already.
+- not Linux: `limits` only, and of these no memory limit.
+
+NOT covered by any of them: a bug of the kernel; whether a path exists and its size (stat); time and load as side
+channels; the memory of all children together (each has its limit, and the kernel ends them before anything else); what a
+block writes to the disk within the tenth of a second between two looks (`folder`); how a block says it ended. That last
+is the word of a process that the block runs in, which could read the token that a reply begins with: it can only harm
+its own candidate, since a child is stopped between blocks and time, memory and output are bounded from outside.
+
+What ordinary code misses: `chmod`, and so `shutil.copy` (`copyfile` works); links; locks shared between processes
+(`multiprocessing`, its `ThreadPool` included; `concurrent.futures` has one that works); anything else that needs a process.
 """
 
 from __future__ import annotations
 
 import contextlib
-import ctypes
-import math
 import os
-import resource
-import signal
-import tempfile
-import time
+from collections.abc import Callable, Collection
+from typing import TypeVar
 
-PR_SET_PDEATHSIG = 1  # include/uapi/linux/prctl.h
-PR_SET_CHILD_SUBREAPER = 36
-PR_SET_NO_NEW_PRIVS = 38
+from sctir_kaggle.sandbox import kernel, limits
+from sctir_kaggle.sandbox.landlock import View
+from sctir_kaggle.sandbox.layer import SWITCHED_OFF, Layer
+from sctir_kaggle.sandbox.privileges import Unprivileged
+from sctir_kaggle.sandbox.seccomp import Filter
 
-CHANNEL = 3
-"""The child's descriptor for requests and replies; 0 is empty, 1 and 2 are the output pipe, all others are closed."""
-
-MIB = 1 << 20
-SPARE_MEMORY = 64 * MIB
-"""What a child may take on top of its budget to report that the budget is spent."""
-
-_LIMITS = {
-    resource.RLIMIT_CORE: 0,
-    resource.RLIMIT_FSIZE: 64 * MIB,  # Python ignores SIGXFSZ: the block sees an OSError
-    resource.RLIMIT_NOFILE: 256,
-    resource.RLIMIT_STACK: 64 * MIB,  # deep recursion, before Python 3.11 on the C stack
-}
+T = TypeVar("T")
 
 
-_prctl = getattr(ctypes.CDLL(None), "prctl", None)  # looked up once, in the zygote
+class Confinement:
+    """The layers of this machine, prepared in the zygote and entered by each child."""
 
+    def __init__(self, folder: str, *, memory_mb: int, namespaces: Layer, without: Collection[str]) -> None:
+        self._folder, self._memory_mb, self._without, self._zygote = folder, memory_mb, without, os.getpid()
+        self.layers = [self._limits(), namespaces]
+        self._view = self._prepare("landlock", View)
+        self._filter = self._prepare("seccomp", self._make_filter)
+        self._user = self._prepare_user()
 
-def prctl(option: int, value: int) -> None:
-    """prctl(2) with one argument; nothing where there is none."""
-    if _prctl:
-        _prctl(option, *(ctypes.c_ulong(argument) for argument in (value, 0, 0, 0)))
+    def enter(self, number: int, *, channel: int, output: int) -> None:
+        """Turn a fresh fork of the zygote into its child of that number; ends it where the zygote is gone."""
+        os.setsid()
+        if "limits" not in self._without:
+            limits.lower_all(self._memory_mb)
+        limits.give_up_privileges()
+        folder = f"{self._folder}/{number}"
+        os.mkdir(folder, 0o700)
+        self._give_up_root(number, folder)
+        limits.move_to(folder)
+        if self._view:
+            self._view.enter(folder)
+        limits.die_with(self._zygote)
+        limits.keep_only(channel, output)
+        if "limits" not in self._without:
+            limits.limit_open_files()
+        if self._filter:
+            self._filter.install(os.getpid())
 
+    def _limits(self) -> Layer:
+        if "limits" in self._without:
+            return Layer("limits", False, SWITCHED_OFF)
+        return Layer("limits", True, f"{self._memory_mb} MB, {limits.OPEN_FILES} open files")
 
-def confine(*, channel: int, output: int, folder: str, memory_mb: int, zygote: int) -> None:
-    """Turn a fresh fork of the zygote into a child; ends the process where the zygote is already gone."""
-    os.setsid()
-    _keep_only(channel, output)
-    _move_to(folder)
-    _limit_memory(memory_mb * MIB)
-    for limit, value in _LIMITS.items():
-        _lower(limit, value)
-    with contextlib.suppress(OSError), open("/proc/self/oom_score_adj", "w") as file:
-        file.write("1000")
-    prctl(PR_SET_NO_NEW_PRIVS, 1)
-    prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != zygote:
-        os._exit(1)
+    def _make_filter(self) -> Filter:
+        kernel.check_filters()
+        return Filter(writable=self._view is not None)
 
+    def _prepare_user(self) -> Unprivileged | None:
+        if os.geteuid() != 0:
+            self.layers.append(Layer("user", None, f"not root: children have user id {os.geteuid()}"))
+            return None
+        os.chmod(self._folder, 0o711)  # children pass through it to their own
+        return self._prepare("user", lambda: Unprivileged(self._folder, confined_files=self._view is not None))
 
-def limit_cpu(seconds: float) -> None:
-    """From now on the process may use `seconds` of CPU time, in all its threads; then SIGXCPU ends it."""
-    _lower(resource.RLIMIT_CPU, math.ceil(time.process_time() + seconds), hard=resource.RLIM_INFINITY)
+    def _give_up_root(self, number: int, folder: str) -> None:
+        if self._user:
+            limits.limit_threads()
+            self._user.enter(number, folder)
+        elif "user" not in self._without:
+            with contextlib.suppress(OSError):  # not Linux
+                kernel.keep_capabilities(0)  # of root, or what a user namespace gave
 
-
-def spend_spare_memory() -> None:
-    """Allow the little extra that reporting a MemoryError takes."""
-    hard = resource.getrlimit(resource.RLIMIT_AS)[1]
-    resource.setrlimit(resource.RLIMIT_AS, (hard, hard))
-
-
-def _keep_only(channel: int, output: int) -> None:
-    os.dup2(output, 1)
-    os.dup2(output, 2)
-    os.dup2(channel, CHANNEL, inheritable=False)
-    os.closerange(CHANNEL + 1, resource.getrlimit(resource.RLIMIT_NOFILE)[0])
-
-
-def _move_to(folder: str) -> None:
-    os.mkdir(folder, 0o700)
-    os.chdir(folder)
-    os.environ.update(HOME=folder, TMPDIR=folder)
-    tempfile.tempdir = folder
-
-
-def _limit_memory(budget: int) -> None:
-    try:
-        with open("/proc/self/statm") as file:
-            used = int(file.read().split()[0]) * resource.getpagesize()
-    except OSError:  # not Linux, where the address space tells nothing
-        return
-    _lower(resource.RLIMIT_AS, used + budget, hard=used + budget + SPARE_MEMORY)
-
-
-def _lower(limit: int, value: int, *, hard: int | None = None) -> None:
-    """Set a limit, or the nearest that the limits already in force allow."""
-    ceiling = resource.getrlimit(limit)[1]
-    wanted = value if hard is None else hard
-    if ceiling != resource.RLIM_INFINITY:
-        value, wanted = min(value, ceiling), ceiling if wanted == resource.RLIM_INFINITY else min(wanted, ceiling)
-    resource.setrlimit(limit, (value, wanted))
+    def _prepare(self, name: str, make: Callable[[], T]) -> T | None:
+        """The layer, noted as active; or None, noted with the reason."""
+        if name in self._without:
+            self.layers.append(Layer(name, False, SWITCHED_OFF))
+            return None
+        try:
+            made = make()
+        except (OSError, ValueError) as error:
+            self.layers.append(Layer(name, False, str(error)))
+            return None
+        self.layers.append(Layer(name, True, str(made)))
+        return made

@@ -8,17 +8,27 @@ for what a block is kept from, and for what it is NOT.
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import signal
 import sys
 import threading
 import time
+from collections.abc import Collection, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import cache
 from types import TracebackType
+from typing import Any
 
-from sctir_kaggle.sandbox.handles import Capture, Child, Reply, Zygote
-from sctir_kaggle.types import ExecutionResult, ExecutionStatus, ExecutorError
+from sctir_kaggle.sandbox.capture import Capture
+from sctir_kaggle.sandbox.child import Child, Reply
+from sctir_kaggle.sandbox.folder import FILES, TOTAL_MB
+from sctir_kaggle.sandbox.launcher import Zygote
+from sctir_kaggle.sandbox.layer import LAYERS, Layer
+from sctir_kaggle.types import ExecutionResult, ExecutionStatus, ExecutorError, UserError
+
+log = logging.getLogger(__name__)
 
 FLOOD_BYTES = 8 << 20
 SOFT_SECONDS = 0.25
@@ -27,6 +37,8 @@ READY_SECONDS = 5.0
 VARIABLES_GONE = "Note: Python was restarted, earlier variables are gone.\n"
 NO_TIME_LEFT = "TimeoutError: no time was left and the code was stopped"
 OUTPUT_FLOOD = f"Error: the code printed more than {FLOOD_BYTES >> 20} MB and was stopped"
+FOLDER_FULL = f"Error: the code filled its working folder, {FILES} files or {TOTAL_MB} MB at most, and was stopped"
+BROKEN = "Error: the code broke the Python that it ran in and was stopped"
 _TOO_LATE = ExecutionResult(NO_TIME_LEFT, ExecutionStatus.TIMEOUT)
 _SURVIVED = ("ok", "error", "timeout")
 
@@ -88,6 +100,8 @@ class Sandbox:
 
     `code_seconds` counts from when a block starts to run; `output_bytes` are kept of the head of what it prints and as
     many of its tail. `stateful` keeps one interpreter for each candidate until `release`; else each block has its own.
+    A layer of the confinement that this machine does not have is warned of, and with `strict` refused; `without` names
+    layers to do without, for comparisons.
     """
 
     def __init__(
@@ -98,11 +112,16 @@ class Sandbox:
         memory_mb: int = 1024,
         output_bytes: int = 16_384,
         stateful: bool = True,
+        strict: bool = False,
+        without: Collection[str] = (),
         python: str = sys.executable,
     ) -> None:
+        if unknown := set(without) - set(LAYERS):
+            raise UserError(f"no such layer: {', '.join(sorted(unknown))}; there are {', '.join(LAYERS)}")
         self.code_seconds, self.memory_mb, self.output_bytes = code_seconds, memory_mb, output_bytes
-        self.stateful, self.python = stateful, python
-        self._pool = ThreadPoolExecutor(workers or os.cpu_count() or 1, thread_name_prefix="sandbox")
+        self.stateful, self.strict, self.without, self.python = stateful, strict, tuple(without), python
+        self.workers = workers or os.cpu_count() or 1
+        self._pool = ThreadPoolExecutor(self.workers, thread_name_prefix="sandbox")
         self._zygote_lock = threading.Lock()  # held while one starts, so never taken on an event loop
         self._zygote: Zygote | None = None
         self._candidates_lock = threading.Lock()
@@ -112,9 +131,19 @@ class Sandbox:
     def start(self) -> None:
         """Start the zygote, about two seconds, as `with` does; else the first block has to wait for it.
 
-        Best before a GPU is initialised. Raises `ExecutorError` where Python cannot be started.
+        Best before a GPU is initialised. Raises `ExecutorError` where Python cannot be started, where a layer of the
+        confinement lets pass what it should refuse, and, if `strict`, where one is missing.
         """
         self._living_zygote()
+
+    def layers(self) -> tuple[Layer, ...]:
+        """What confines the code on this machine; starts the zygote if need be."""
+        return self._living_zygote().layers
+
+    def describe(self) -> dict[str, Any]:
+        """For the header of a journal: the limits, and what confines the code; starts the zygote if need be."""
+        limits = {name: getattr(self, name) for name in ("workers", "code_seconds", "memory_mb", "output_bytes")}
+        return {**limits, "stateful": self.stateful, "layers": [layer._asdict() for layer in self.layers()]}
 
     async def execute(self, code: str, *, request_id: str, deadline: float) -> ExecutionResult:
         """Run a block in its candidate's interpreter. Whatever the code does is a result; cancelling kills it."""
@@ -205,6 +234,8 @@ class Sandbox:
         candidate.lost = False
         if reply.status not in _SURVIVED:
             candidate.drop()
+        elif self.stateful:
+            candidate.child.stop()
         status, line = self._verdict(reply, cut_short=block.deadline < started + self.code_seconds)
         return ExecutionResult(_join(note + capture.text(), reply.text, line), status, taken)
 
@@ -216,7 +247,14 @@ class Sandbox:
             return ExecutionStatus.MEMORY, f"MemoryError: the code needed more than {self.memory_mb} MB and was stopped"
         if reply.status == "flood":
             return ExecutionStatus.OUTPUT_LIMIT, OUTPUT_FLOOD
-        if reply.status == "died" and reply.exit_code != -signal.SIGXCPU:
+        if reply.status == "files":
+            return ExecutionStatus.OUTPUT_LIMIT, FOLDER_FULL
+        if reply.status == "broken":
+            return ExecutionStatus.CRASH, BROKEN
+        if reply.exit_code == -signal.SIGXCPU:
+            line = f"TimeoutError: the code used more than {self.code_seconds:g} seconds of CPU time and was stopped"
+            return ExecutionStatus.TIMEOUT, line
+        if reply.status == "died":
             return ExecutionStatus.CRASH, f"Error: the code ended Python ({_cause(reply.exit_code)})"
         if cut_short:
             return ExecutionStatus.TIMEOUT, NO_TIME_LEFT
@@ -234,21 +272,27 @@ class Sandbox:
         """The candidate's child, or a new one; None where there is none before the deadline."""
         if candidate.child:
             return candidate.child
-        for _ in range(3):
+        failures = 0
+        while failures < 3:
             zygote = self._living_zygote()
             patience = min(READY_SECONDS, deadline - time.monotonic())
             if patience <= 0:
                 return None
             try:
                 child = zygote.spawn()
+            except BlockingIOError:  # no memory or descriptors for one: another may end meanwhile
+                time.sleep(min(0.1, patience))
+                continue
             except OSError:  # it died since
                 zygote.kill()
+                failures += 1
                 continue
             if child.ready(patience):
                 return child
             if child.alive and patience == READY_SECONDS:  # neither a child nor a death: it hangs
                 zygote.kill()
             child.close()
+            failures += 1
         raise ExecutorError("the sandbox cannot start a child: see the error output of its Python")
 
     def _living_zygote(self) -> Zygote:
@@ -256,10 +300,37 @@ class Sandbox:
             if self._closed:
                 raise ExecutorError("the sandbox is closed")
             if self._zygote and not self._zygote.alive:
-                self._zygote.close()
-                self._zygote = None
-            self._zygote = self._zygote or Zygote(self.python, memory_mb=self.memory_mb)
+                dead, self._zygote = self._zygote, None
+                dead.close()
+            if self._zygote is None:
+                zygote = Zygote(self.python, memory_mb=self.memory_mb, without=self.without, spares=self.workers)
+                self._complain(zygote)
+                self._zygote = zygote
             return self._zygote
+
+    def _complain(self, zygote: Zygote) -> None:
+        """Of layers that are missing and were not done without: once, or with an error."""
+        missing = [layer for layer in zygote.layers if layer.active is False]
+        if self.strict and missing:
+            zygote.close()
+            raise ExecutorError(f"the sandbox is strict, and {_names(missing)}")
+        if unasked := [layer for layer in missing if layer.name not in self.without]:
+            _warn_once(f"the sandbox does what it can without all of its layers: {_names(unasked)}")
+
+
+def layers(*, python: str = sys.executable) -> tuple[Layer, ...]:
+    """What confines model-written code on this machine, tried out in a fraction of a second.
+
+    `ExecutorError` where Python does not start, or where a layer lets pass what it should refuse.
+    """
+    zygote = Zygote(python, memory_mb=1024, without=(), spares=0, warm=False)
+    zygote.close()
+    return zygote.layers
+
+
+@cache
+def _warn_once(text: str) -> None:
+    log.warning(text)
 
 
 def _join(*parts: str) -> str:
@@ -270,7 +341,13 @@ def _join(*parts: str) -> str:
     return text
 
 
+def _names(layers: Iterable[Layer]) -> str:
+    return ", ".join(f"{layer.name} is missing ({layer.detail})" for layer in layers)
+
+
 def _cause(exit_code: int | None) -> str:
     if exit_code is None:
         return "killed"
-    return f"exit code {exit_code}" if exit_code >= 0 else signal.Signals(-exit_code).name
+    if exit_code >= 0:
+        return f"exit code {exit_code}"
+    return next((known.name for known in signal.Signals if known == -exit_code), f"signal {-exit_code}")

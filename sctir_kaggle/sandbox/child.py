@@ -1,0 +1,197 @@
+"""The host's handle on a child: feed, read, stop, end. Blocking; used from worker threads.
+
+How a block ended comes as a bounded frame on a channel of its own, how a process ended comes from the zygote. Whatever
+a child does to its descriptors, the host waits no longer than it was told to.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import secrets
+import select
+import signal
+import socket
+import struct
+import time
+from typing import TYPE_CHECKING, NamedTuple
+
+from sctir_kaggle.sandbox.capture import Capture, clean
+from sctir_kaggle.sandbox.folder import free_mb, over_quota
+from sctir_kaggle.sandbox.wire import TOKEN_BYTES
+
+if TYPE_CHECKING:
+    from sctir_kaggle.sandbox.launcher import Zygote
+
+KILL_SECONDS = 5.0
+FOLDER_SECONDS = 0.1
+"""Between two looks at what a running block has written; what it can write meanwhile goes beyond the quota."""
+SMALL, MANY = 512, 32
+REPLY_LIMIT = 1 << 16
+TEXT_LIMIT = 1 << 13
+"""Of a traceback, which has half of that at most; the rest of a frame is not read."""
+CHUNK = 1 << 16  # a pipe holds as much
+_STATUSES = (b"ok", b"error", b"timeout", b"memory")
+
+
+class Reply(NamedTuple):
+    """How a block ended: the child's own word (`ok`, `error`, `timeout`, `memory`), or what became of the child.
+
+    `killed` by the clock, `flood` of output, `files` beyond the folder's quota, `broken` where it sent what is no
+    reply, `died` with an exit code (negative: the signal; None: not known).
+    """
+
+    status: str
+    text: str = ""
+    exit_code: int | None = None
+
+
+class Child:
+    """A forked interpreter: a lifeline to the zygote, a channel for requests and replies, a pipe for output."""
+
+    def __init__(
+        self, zygote: Zygote, folder: str, lifeline: int, channel: int, output: int, pidfd: int | None = None
+    ) -> None:
+        self._zygote, self._folder, self._output, self._pidfd = zygote, folder, output, pidfd
+        self._lifeline, self._channel = socket.socket(fileno=lifeline), socket.socket(fileno=channel)
+        self._received, self._token, self._free = bytearray(), b"", 0
+        os.set_blocking(output, False)
+        self._poll = select.poll()
+        for fd in (lifeline, channel, output):
+            self._poll.register(fd, select.POLLIN)
+
+    @property
+    def alive(self) -> bool:
+        return not readable(self._lifeline, 0)
+
+    def ready(self, seconds: float) -> bool:
+        """Wait for the child's first, empty frame."""
+        self._channel.settimeout(max(seconds, 0.001))
+        try:
+            return self._channel.recv(4) == bytes(4)
+        except OSError:
+            return False
+
+    def run(self, request: dict[str, object], *, until: float, capture: Capture, flood: int) -> Reply:
+        """Run one block, until `until` (monotonic) at most. It is dead afterwards unless the reply is its own."""
+        self._signal(signal.SIGCONT)
+        self._token, self._free = secrets.token_bytes(TOKEN_BYTES), free_mb(self._folder)
+        with contextlib.suppress(OSError):  # it does not read, or is gone: the loop will tell
+            self._send(json.dumps(request).encode(), self._token, until=until)
+        look, small = time.monotonic() + FOLDER_SECONDS, 0
+        while True:
+            ready = {fd for fd, _ in self._poll.poll(max(0.0, min(until, look) - time.monotonic()) * 1000)}
+            if self._output in ready and self._pump(capture) < SMALL:
+                small += 1
+                if small > MANY:  # it prints in a slow drip: let some gather, a look at each would keep a core busy
+                    time.sleep(0.001)
+            if self._channel.fileno() in ready and (reply := self._reply()):
+                return self._checked(reply, capture)
+            if self._lifeline.fileno() in ready:
+                return self._finish("died", capture)
+            if capture.total > flood:
+                return self._finish("flood", capture)
+            if (now := time.monotonic()) >= until:
+                return self._finish("killed", capture)
+            if now >= look:
+                if self._over_quota():
+                    return self._finish("files", capture)
+                look = time.monotonic() + FOLDER_SECONDS
+
+    def _checked(self, reply: Reply, capture: Capture) -> Reply:
+        if reply.status == "broken" or self._over_quota():
+            return self._finish("broken" if reply.status == "broken" else "files", capture)
+        self._drain(capture)
+        return reply
+
+    def _over_quota(self) -> bool:
+        return over_quota(self._folder, free_before=self._free)
+
+    def stop(self) -> None:
+        """Until the next block none of its threads runs, whatever the last block left behind or claimed."""
+        self._signal(signal.SIGSTOP)
+
+    def _signal(self, number: int) -> None:
+        """At once, and not by way of the zygote; where the kernel has no pidfd children are not stopped."""
+        if self._pidfd is not None:
+            with contextlib.suppress(OSError):
+                signal.pidfd_send_signal(self._pidfd, number)
+
+    def end(self) -> None:
+        """Have the zygote kill it. Returns at once, and may be called from any thread."""
+        with contextlib.suppress(OSError):
+            self._lifeline.shutdown(socket.SHUT_WR)
+
+    def close(self) -> None:
+        """End it and free the descriptors; for the thread that owns the child."""
+        self.end()
+        self._lifeline.close()
+        self._channel.close()
+        os.close(self._output)
+        if self._pidfd is not None:
+            os.close(self._pidfd)
+
+    def _send(self, *payloads: bytes, until: float) -> None:
+        self._channel.settimeout(max(until - time.monotonic(), 0.001))
+        self._channel.sendall(b"".join(struct.pack("!I", len(payload)) + payload for payload in payloads))
+
+    def _pump(self, capture: Capture) -> int:
+        """Take what the pipe holds now; the number of bytes."""
+        try:
+            chunk = os.read(self._output, CHUNK)
+        except BlockingIOError:
+            return 0
+        capture.add(chunk)
+        if not chunk:
+            self._ignore(self._output)
+        return len(chunk)
+
+    def _drain(self, capture: Capture) -> None:
+        """Take what was printed before the reply: never more than a pipe holds, whatever is printed meanwhile."""
+        taken = capture.total
+        while capture.total - taken < CHUNK and self._pump(capture):
+            pass
+
+    def _reply(self) -> Reply | None:
+        """The frame on the channel, once it is complete; `broken` where it is not a reply to this request."""
+        try:
+            chunk = self._channel.recv(CHUNK)
+        except ConnectionError:
+            chunk = b""
+        if not chunk:
+            self._ignore(self._channel.fileno())
+            return None
+        self._received += chunk
+        if len(self._received) < 4:
+            return None
+        (length,) = struct.unpack_from("!I", self._received)
+        frame = bytes(self._received[4 : 4 + length])
+        if len(frame) < length <= REPLY_LIMIT:
+            return None
+        self._received.clear()
+        token, (status, _, text) = frame[:TOKEN_BYTES], frame[TOKEN_BYTES:].partition(b"\n")
+        if length > REPLY_LIMIT or token != self._token or status not in _STATUSES:
+            return Reply("broken")
+        return Reply(status.decode(), clean(text[:TEXT_LIMIT]))
+
+    def _ignore(self, fd: int) -> None:
+        """The child has closed its end. That it lives on is its own affair, until its time is up."""
+        with contextlib.suppress(KeyError):
+            self._poll.unregister(fd)
+
+    def _finish(self, status: str, capture: Capture) -> Reply:
+        """Make sure that it is dead, and take its last words. A zygote that does not obey is killed as well."""
+        self.end()
+        if not readable(self._lifeline, KILL_SECONDS):
+            self._zygote.kill()
+        code = self._lifeline.recv(4) if readable(self._lifeline, KILL_SECONDS) else b""
+        self._drain(capture)
+        return Reply(status, exit_code=struct.unpack("!i", code)[0] if len(code) == 4 else None)
+
+
+def readable(sock: socket.socket, seconds: float) -> bool:
+    """Whether something, or the end, can be read from the socket within the time."""
+    poll = select.poll()
+    poll.register(sock, select.POLLIN)
+    return bool(poll.poll(seconds * 1000))

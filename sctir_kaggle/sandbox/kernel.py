@@ -1,0 +1,94 @@
+"""The Linux calls that Python has no function for, by ctypes; absent elsewhere, where every one raises OSError(ENOSYS).
+
+Numbers and structures: include/uapi/linux/{prctl,landlock,capability,sched}.h of the kernel, Documentation/userspace-api/
+landlock.rst, capabilities(7), namespaces(7). The numbers of the Landlock calls are the same on every architecture.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import os
+import signal
+import struct
+import sys
+
+PR_SET_PDEATHSIG = 1
+PR_SET_KEEPCAPS = 8
+PR_SET_SECCOMP = 22
+_SECCOMP_MODE_FILTER = 2
+PR_SET_CHILD_SUBREAPER = 36
+PR_SET_NO_NEW_PRIVS = 38
+
+CLONE_NEWIPC = 0x08000000
+CLONE_NEWUSER = 0x10000000
+CLONE_NEWPID = 0x20000000
+CLONE_NEWNET = 0x40000000
+
+LANDLOCK_CREATE_RULESET, LANDLOCK_ADD_RULE, LANDLOCK_RESTRICT_SELF = 444, 445, 446
+
+CAP_DAC_READ_SEARCH = 2
+_CAPABILITY_VERSION_3 = 0x20080522
+
+_SIGACTION_BYTES, _SIGACTION_FLAGS = 152, 136  # struct sigaction of 64-bit C libraries: handler, mask, flags
+
+_LIBC = ctypes.CDLL(None, use_errno=True)  # looked up once, in the zygote
+_ON_LINUX = sys.platform == "linux"
+
+
+def _checked(name: str, *arguments: object) -> int:
+    function = getattr(_LIBC, name, None) if _ON_LINUX else None
+    if function is None:
+        raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
+    result = int(function(*arguments))
+    if result < 0:
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number))
+    return result
+
+
+def prctl(option: int, value: int) -> int:
+    """prctl(2) with one argument."""
+    return _checked("prctl", option, *(ctypes.c_ulong(argument) for argument in (value, 0, 0, 0)))
+
+
+def check_filters() -> None:
+    """OSError where the kernel takes no system-call filters: one that lies at no address fails for another reason."""
+    try:
+        prctl(PR_SET_SECCOMP, _SECCOMP_MODE_FILTER)
+    except OSError as error:
+        if error.errno != errno.EFAULT:
+            raise
+
+
+def unshare(flags: int) -> None:
+    """unshare(2): leave the namespaces of `flags` for new ones; all of them or none."""
+    _checked("unshare", flags)
+
+
+def landlock(number: int, *arguments: int | bytes | None) -> int:
+    """One of the three Landlock calls; integers are passed as 64 bits, bytes as a pointer to them."""
+    words = [ctypes.c_uint64(word) if isinstance(word, int) else word for word in arguments]
+    return _checked("syscall", ctypes.c_long(number), *words)
+
+
+def ignore_stops_of_children() -> None:
+    """SA_NOCLDSTOP for the SIGCHLD handler that is installed: children that stop or go on are no news."""
+    action = ctypes.create_string_buffer(_SIGACTION_BYTES)
+    _checked("sigaction", int(signal.SIGCHLD), None, action)
+    (flags,) = struct.unpack_from("=i", action, _SIGACTION_FLAGS)
+    struct.pack_into("=i", action, _SIGACTION_FLAGS, flags | 1)
+    _checked("sigaction", int(signal.SIGCHLD), action, None)
+
+
+def capabilities() -> int:
+    """The permitted capabilities of this process, one bit each."""
+    with open("/proc/self/status") as file:
+        return next(int(line.split()[1], 16) for line in file if line.startswith("CapPrm:"))
+
+
+def keep_capabilities(kept: int) -> None:
+    """capset(2): have the capabilities of the bit mask `kept` and no others."""
+    low, high = kept & 0xFFFFFFFF, kept >> 32
+    header = struct.pack("=Ii", _CAPABILITY_VERSION_3, 0)
+    _checked("capset", header, struct.pack("=6I", low, low, 0, high, high, 0))

@@ -1,0 +1,13 @@
+"""What host, zygote and child say to each other besides frames of JSON."""
+
+from __future__ import annotations
+
+CHANNEL = 3
+"""The child's descriptor for requests and replies; 0 is empty, 1 and 2 are the output pipe, all others are closed."""
+
+CHILD_PLEASE = b"c"
+NO_CHILD = (1 << 64) - 1
+"""The zygote's answer in place of a child's number where it cannot fork one."""
+
+TOKEN_BYTES = 16
+"""A request ends with as many random bytes, and its reply begins with them."""

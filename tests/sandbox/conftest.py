@@ -1,0 +1,36 @@
+"""One sandbox for all of these tests, with short limits, and candidates that are released after each."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+
+import pytest
+
+from sctir_kaggle.sandbox import Sandbox
+from tests.sandbox.talk import CODE_SECONDS, Talk
+
+pytest.importorskip("numpy")
+pytest.importorskip("sympy")
+
+_numbers = itertools.count()
+
+
+@pytest.fixture(scope="package")
+def sandbox() -> Iterator[Sandbox]:
+    with Sandbox(workers=4, code_seconds=CODE_SECONDS, memory_mb=512) as sandbox:
+        yield sandbox
+
+
+@pytest.fixture
+def run(sandbox: Sandbox) -> Iterator[Talk]:
+    talk = Talk(sandbox, f"problem/{next(_numbers)}")
+    yield talk
+    sandbox.release(talk.candidate_id)
+
+
+@pytest.fixture
+def other(sandbox: Sandbox) -> Iterator[Talk]:
+    talk = Talk(sandbox, f"problem/{next(_numbers)}")
+    yield talk
+    sandbox.release(talk.candidate_id)
