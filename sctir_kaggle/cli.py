@@ -19,6 +19,7 @@ from sctir_kaggle import config as configs
 from sctir_kaggle import problems as problem_sets
 from sctir_kaggle import prompt
 from sctir_kaggle._version import __version__
+from sctir_kaggle.budget import Budget, process_started
 from sctir_kaggle.config import SolverConfig
 from sctir_kaggle.types import Engine, EngineError, ExecutorError, Problem, SolveResult, UserError
 
@@ -37,7 +38,10 @@ ANSWERS = {"aimo1": configs.AIMO1, "aimo3": configs.AIMO3, "any": configs.MATH}
 RESERVE = 0.02
 """The share of the budget that is kept for cancelling the last candidates and writing the submission."""
 
-MAY_DIFFER = {"candidates", "stop", "tie_break", "seed", "default_answer", "grace_seconds"}
+MAY_DIFFER = {
+    *("candidates", "stop", "stop_delta", "stop_ballots", "contested_risk"),
+    *("tie_break", "seed", "default_answer", "grace_seconds"),
+}
 """What a replay may choose anew; every other field led to the texts that were recorded."""
 
 UNITS = {"": 1.0, "s": 1.0, "m": 60.0, "h": 3600.0}
@@ -66,7 +70,8 @@ class Run:
 def main(argv: Sequence[str] | None = None) -> int:
     """Exit code 0 when all is done, 2 on what the user can mend, 130 after Ctrl-C."""
     args = _parser().parse_args(argv)
-    started = time.monotonic()
+    # Called with arguments, it shares its process with whatever ran before.
+    started = process_started() if argv is None else time.monotonic()
     try:
         return int(args.command(args, started))
     except (UserError, EngineError, ExecutorError) as error:
@@ -110,7 +115,6 @@ def solve(args: argparse.Namespace, started: float) -> int:
 def _open(args: argparse.Namespace, started: float) -> Iterator[Run]:
     """Everything that can be refused is refused before the model is loaded and before anything is written."""
     from sctir_kaggle.background import BackgroundLoop
-    from sctir_kaggle.budget import Budget
     from sctir_kaggle.session import Session
     from sctir_kaggle.solver import Solver
 
@@ -120,9 +124,10 @@ def _open(args: argparse.Namespace, started: float) -> Iterator[Run]:
     with ExitStack() as stack:
         observer = stack.enter_context(_watch(len(problems), config))
         engine, executor = _engine(args, config, problems, stack)
-        journal = stack.enter_context(closing(_journal(args, folder, config, problems, engine)))
+        journal = stack.enter_context(closing(_journal(args, folder, config, problems, engine, executor)))
         loop = stack.enter_context(BackgroundLoop())
-        budget = Budget(args.budget, len(problems), reserve=RESERVE * args.budget, started=started)
+        reserve, grace = RESERVE * args.budget, config.grace_seconds
+        budget = Budget(args.budget, len(problems), reserve=reserve, grace=grace, started=started)
         if budget.left == 0:
             log.warning("loading took the whole budget of %g s: every problem gets the default answer", args.budget)
         try:
@@ -140,10 +145,12 @@ def _engine(
         recorded = _recorded(args.model, config, problems)
         return recorded, recorded
     from sctir_kaggle.engines.transformers import TransformersEngine
+    from sctir_kaggle.engines.vllm import VLLMEngine
     from sctir_kaggle.sandbox import Sandbox
 
     sandbox = stack.enter_context(Sandbox(code_seconds=config.code_seconds, stateful=config.stateful))
-    engine = TransformersEngine.load(args.model, slots=min(config.candidates, 48))
+    load = VLLMEngine.load if args.engine == "vllm" else TransformersEngine.load
+    engine = load(args.model, slots=min(config.candidates, 48))
     stack.callback(engine.close)
     return engine, sandbox
 
@@ -176,7 +183,12 @@ def _recorded(journal: Path, config: SolverConfig, problems: list[Problem]) -> R
 
 
 def _journal(
-    args: argparse.Namespace, folder: Path, config: SolverConfig, problems: list[Problem], engine: OpenedEngine
+    args: argparse.Namespace,
+    folder: Path,
+    config: SolverConfig,
+    problems: list[Problem],
+    engine: OpenedEngine,
+    executor: Any,
 ) -> Journal:
     from sctir_kaggle.journal import Journal
 
@@ -189,13 +201,14 @@ def _journal(
         "prompt": prompt.fingerprint(),
         "problems": problem_sets.fingerprint(problems),
         "engine": engine.describe(),
+        "executor": executor.describe(),
     }
     start = Journal.resume if args.resume else Journal.create
     return start(folder / "journal.jsonl", header)
 
 
 def _config(args: argparse.Namespace) -> SolverConfig:
-    chosen = ("candidates", "turns", "temperature", "seed", "stop")
+    chosen = ("candidates", "turns", "temperature", "seed", "stop", "stop_delta")
     return replace(ANSWERS[args.answers], **{name: getattr(args, name) for name in chosen})
 
 
@@ -241,10 +254,23 @@ def _show(run: Run, started: float) -> int:
     console.print(score_line(results, seconds=time.monotonic() - started), highlight=False)
     for warning in warnings_of(results):
         console.print(f"[yellow]{warning}", highlight=False)
+    if risk := risk_line(results):
+        console.print(risk, highlight=False)
     console.print(
         f"submission: {run.folder / 'submission.csv'}\njournal:    {run.session.journal.path}", highlight=False
     )
     return 0
+
+
+def risk_line(results: Sequence[SolveResult]) -> str:
+    """What the beta rule risked; empty where it stopped nothing."""
+    risks = [result.risk for result in results if result.risk is not None]
+    if not risks:
+        return ""
+    return (
+        f"beta stopped {len(risks)} of {len(results)} problems; under its model each answer differs from the full vote's "
+        f"with probability at most {100 * max(risks):.2g} %, and at most {sum(risks):.2g} of them are expected to"
+    )
 
 
 def _console() -> Console:
@@ -273,7 +299,7 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
     d = SolverConfig()
     add = parser.add_argument
     add("--model", type=Path, default=EMBEDDED_MODEL, metavar="DIR", help="a checkpoint; default: the embedded model")
-    add("--engine", choices=("transformers", "recorded"), default="transformers", help="recorded: --model is a journal")
+    add("--engine", choices=("transformers", "vllm", "recorded"), default="transformers", help="recorded: a journal")
     add("-n", "--candidates", type=int, default=d.candidates, metavar="N", help="candidates a problem (%(default)s)")
     add(
         "-m",
@@ -285,7 +311,18 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
     )
     add("--temperature", type=float, default=d.temperature, metavar="T", help="0 is greedy (%(default)s)")
     add(
-        "--stop", choices=("exact", "none"), default=d.stop, help="end a problem once its vote is decided (%(default)s)"
+        "--stop",
+        choices=("exact", "beta", "none"),
+        default=d.stop,
+        help="end a problem once its vote is decided, or very probably so: beta (%(default)s)",
+    )
+    add(
+        "--delta",
+        type=float,
+        default=d.stop_delta,
+        dest="stop_delta",
+        metavar="RISK",
+        help="the risk of another answer at which beta stops (%(default)s)",
     )
     add(
         "--answers",

@@ -34,8 +34,14 @@ SEES_ONLY_PROTOCOLS = {"rollout", "solver", "voting", "prompt", "answers", "budg
 
 HEAVY = {
     "torch": {"engines/transformers.py", "engines/slots.py", "recipes"},
-    "transformers": {"engines/transformers.py", "engines/slots.py", "engines/text.py", "recipes"},
-    "vllm": {"engines/vllm.py"},
+    "transformers": {
+        "engines/transformers.py",
+        "engines/slots.py",
+        "engines/text.py",
+        "engines/vllm.py",
+        "recipes",
+    },
+    "vllm": {"engines/vllm.py", "engines/vllm_options.py"},
     "pandas": {"competition", "problems.py", "recipes"},
     "rich": {"display.py", "cli.py", "recipes"},
     "numpy": {

@@ -12,7 +12,8 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from sctir_kaggle.cli import main
+from sctir_kaggle import Problem, SolveResult, Vote
+from sctir_kaggle.cli import main, risk_line
 from sctir_kaggle.journal import read_journal
 
 pytest.importorskip("torch", reason="the embedded model needs the extra `cpu`: pip install 'sctir-kaggle[cpu]'")
@@ -64,6 +65,33 @@ def test_a_recorded_run_can_be_run_again_without_a_model(tmp_path: Path, csv: Pa
     first, second, third = (read_journal(folder / "journal.jsonl")[1] for folder in (live, again, stopped))
     assert first == second
     assert [result.answer for result in third] == [result.answer for result in first]
+
+
+def test_a_record_can_be_stopped_by_beta_which_says_what_it_risked(
+    tmp_path: Path, csv: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    live, again = tmp_path / "live", tmp_path / "again"
+    assert sctir("solve", csv, "-n", 12, "--stop", "none", "--output", live) == 0
+    assert "beta stopped" not in capsys.readouterr().out
+    recorded = ("--engine", "recorded", "--model", live, "-n", 12, "--stop", "beta", "--delta", 0.4)
+    assert sctir("solve", csv, *recorded, "--output", again) == 0
+    header, results = read_journal(again / "journal.jsonl")
+    assert (header["config"]["stop"], header["config"]["stop_delta"]) == ("beta", 0.4)
+    shown = capsys.readouterr().out
+    for result in results:
+        assert (result.risk is not None) == (result.stopped == "beta")
+    assert ("beta stopped" in shown) == any(result.risk is not None for result in results)
+
+
+def test_the_risk_line_gives_the_largest_risk_and_the_sum() -> None:
+    def stopped(risk: float | None) -> SolveResult:
+        return SolveResult(Problem("p", "Add."), 1, Vote(((1, 9.0),)), (), risk=risk)
+
+    line = risk_line([stopped(0.01), stopped(0.04), stopped(None)])
+    assert line.startswith("beta stopped 2 of 3 problems")
+    assert "at most 4 %" in line
+    assert "at most 0.05 of them" in line
+    assert risk_line([stopped(None)]) == ""
 
 
 @pytest.mark.parametrize(
@@ -150,6 +178,7 @@ def _wait_for_lines(path: Path, lines: int, process: subprocess.Popen[str]) -> N
         (("solve", "good.csv", "-n", "0"), "candidates is 0; it must be 1 to 1024"),
         (("solve", "good.csv", "-m", "-1"), "turns is -1; it must be 0 (no code) or more"),
         (("solve", "good.csv", "--temperature", "-1"), "temperature is -1.0"),
+        (("solve", "good.csv", "--delta", "0.7"), "stop_delta is 0.7; it must be 0 (exact) or more and below 0.5"),
         (("solve", "good.csv", "--model", "nowhere"), "nowhere"),
         (("solve", "good.csv", "--model", "."), "config.json"),
         (("solve", "good.csv", "--engine", "recorded", "--model", "good.csv"), "is not JSON"),

