@@ -9,7 +9,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 CANDIDATES_KEPT = 4096
 """How many candidates' replicas are remembered, the last used ones: dozens of problems at 48 candidates each."""
@@ -34,14 +34,15 @@ class Balance:
         with self._lock:
             return tuple(self._running)
 
-    def take(self, request_id: str) -> int:
+    def take(self, request_id: str, *, without: Collection[int] = ()) -> int:
         """The replica for this request, which counts one more running there until `give_back`.
 
-        A replica to be avoided is chosen only where all are; then it is the one whose time ends first.
+        None of `without`, those that have failed the request already. One to be avoided is chosen only where all that are
+        left are; then it is the one whose time ends first. Raises `ValueError` where `without` leaves none.
         """
         candidate = candidate_of(request_id)
         with self._lock:
-            index = self._choose(self._replica_of.get(candidate))
+            index = self._choose(self._replica_of.get(candidate), without)
             self._running[index] += 1
             self._taken[index] += 1
             self._keep(candidate, index)
@@ -64,11 +65,12 @@ class Balance:
         with self._lock:
             self._replica_of.pop(candidate_id, None)
 
-    def _choose(self, before: int | None) -> int:
+    def _choose(self, before: int | None, without: Collection[int]) -> int:
         now = self._clock()
-        if before is not None and self._avoided_until[before] <= now:
+        if before is not None and before not in without and self._avoided_until[before] <= now:
             return before
-        return min(range(len(self._running)), key=lambda index: self._cost(index, now))
+        left = [index for index in range(len(self._running)) if index not in without]
+        return min(left, key=lambda index: self._cost(index, now))
 
     def _cost(self, index: int, now: float) -> tuple[float, int, int]:
         """The least of these is chosen; where equally much runs, it is the one that was taken less often so far."""
