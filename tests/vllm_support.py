@@ -87,7 +87,7 @@ def run(work: Coroutine[Any, Any, T]) -> T:
     return asyncio.run(asyncio.wait_for(work, 300))
 
 
-def inner(engine: VLLMEngine) -> Any:
+def inner(engine: Any) -> Any:
     """vLLM's own engine."""
     return engine._loop.engine
 

@@ -3,8 +3,8 @@
 Prompts go in as token ids and completions come out as the ids that were sampled, so that what a turn re-sends is what is
 cached. A stop string can end inside a token: `Text` then gives ids for exactly the text, and only the last block is lost.
 
-Covered: one replica on the GPUs that vLLM is told to use, or its CPU build. In a process where vLLM's CPU build has
-served, `torch.set_num_threads` has no effect any more (vLLM replaces it): set OMP_NUM_THREADS before the start. vLLM
+Covered: one replica, in this process or in one of its own, on the GPUs that vLLM is told to use or on its CPU build. In a
+process where the latter has served, `torch.set_num_threads` has no effect any more: set OMP_NUM_THREADS before. There vLLM
 also seeds the process's global random numbers; nothing in this package draws from those.
 """
 
@@ -16,10 +16,12 @@ import logging
 import time
 import weakref
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 from sctir_kaggle.engines.text import Text
+from sctir_kaggle.engines.vllm_child import environment_of_child, tell_death
 from sctir_kaggle.engines.vllm_loop import EngineLoop, Request
 from sctir_kaggle.engines.vllm_options import checkpoint_name, engine_arguments
 from sctir_kaggle.types import Completion, EngineError, Prompt, PromptTooLong, SamplingParams, TokenIds
@@ -28,7 +30,7 @@ Facts = dict[str, str | int]
 
 _SAMPLE = 65_536  # bytes at either end of a weight file that tell two checkpoints apart
 
-_LOOPS: weakref.WeakSet[EngineLoop] = weakref.WeakSet()
+_IN_PROCESS: weakref.WeakSet[EngineLoop] = weakref.WeakSet()
 
 log = logging.getLogger("sctir_kaggle")
 
@@ -53,6 +55,7 @@ class VLLMEngine:
         dtype: str | None = None,
         context_length: int | None = None,
         memory: float = 0.9,
+        child: Mapping[str, str] | None = None,
         options: Mapping[str, Any] | None = None,
     ) -> VLLMEngine:
         """Load `model`, a folder or a name on the Hugging Face hub, for `slots` concurrent requests.
@@ -60,25 +63,40 @@ class VLLMEngine:
         The quantization is the checkpoint's own. `dtype` is float32 on a CPU unless quantized, float16 on a GPU
         without bfloat16, else the checkpoint's. `context_length` is the model's own, in tokens. `memory` is the share of
         a GPU's memory that vLLM may take; on a CPU, VLLM_CPU_KVCACHE_SPACE gives the cache that many GiB, 4 unless set.
-        `options` are engine arguments of the installed vLLM, and win. Raises `EngineError` where anything is amiss.
+        With `child`, environment variables such as {"CUDA_VISIBLE_DEVICES": "1"}, the engine runs in a process of its own
+        that has them: a process holds any number of such engines, but one of its own. `options` are engine arguments of
+        the installed vLLM, and win. Raises `EngineError` where anything is amiss.
         """
         if slots < 1:
             raise EngineError(f"slots is {slots}: it is the number of concurrent requests, pass at least 1")
-        if any(loop.engine is not None for loop in _LOOPS):  # the end of one would end the other's process groups
+        if child is None and any(
+            loop.serving for loop in _IN_PROCESS
+        ):  # one's end would end the other's process groups
             raise EngineError("this process has a vLLM engine already: close it before you load another")
         started, name = time.monotonic(), checkpoint_name(model)
         arguments = engine_arguments(
             name, slots=slots, dtype=dtype, context_length=context_length, memory=memory, options=options
         )
-        imported, text = time.monotonic(), Text(_tokenizer(name))
-        loop = EngineLoop(lambda: _build(arguments), _shut_down)
-        _LOOPS.add(loop)
-        loop.wait_until_started()
+        imported = time.monotonic()
+        loop = EngineLoop(lambda: _build(arguments, child), _shut_down)
+        if child is None:
+            _IN_PROCESS.add(loop)
+        with ExitStack() as undo:
+            undo.callback(loop.close)
+            text = Text(_tokenizer(name))  # while the loop's thread loads the weights
+            encodes = time.monotonic()
+            loop.wait_until_started()
+            undo.pop_all()
         log.info(
-            f"vLLM: {imported - started:.1f} s to import, {time.monotonic() - imported:.1f} s to start, "
-            f"{_kv_tokens(loop.engine)} tokens of KV cache for {slots} requests"
+            f"vLLM: {imported - started:.1f} s to import, {time.monotonic() - imported:.1f} s to start, the tokenizer's "
+            f"{encodes - imported:.1f} s among them; {_kv_tokens(loop.engine)} tokens of KV cache for {slots} requests"
         )
         return cls(loop, text, _facts(model, loop.engine, slots))
+
+    @property
+    def serving(self) -> bool:
+        """False while vLLM is being restarted, and once it has died for good or is closed."""
+        return self._loop.serving
 
     @property
     def context_length(self) -> int:
@@ -159,13 +177,43 @@ def _sampling(params: SamplingParams, *, limit: int, request_id: str) -> Any:
         raise EngineError(f"{request_id}: vLLM refused the sampling parameters: {error}") from error
 
 
-def _build(arguments: Any) -> Any:
-    """A new engine, with the memory that one before it may have left; only now does nothing refer to that any more."""
+def _build(arguments: Any, child: Mapping[str, str] | None) -> Any:
+    """A new engine that has said two tokens, so that what is compiled at first use does not wait for the first problem."""
+    started = time.monotonic()
+    engine = _in_this_process(arguments) if child is None else _in_a_child(arguments, child)
+    loaded = time.monotonic()
+    _warm_up(engine)
+    log.info(
+        f"vLLM: {loaded - started:.1f} s for its configuration, weights and KV cache, "
+        f"{time.monotonic() - loaded:.1f} s to the first two tokens"
+    )
+    return engine
+
+
+def _in_this_process(arguments: Any) -> Any:
+    """With the memory that an engine before it may have left; only now does nothing refer to that any more."""
     from vllm.distributed import cleanup_dist_env_and_memory  # type: ignore[import-not-found,unused-ignore]
     from vllm.v1.engine.llm_engine import LLMEngine  # type: ignore[import-not-found,unused-ignore]
 
     cleanup_dist_env_and_memory()
     return LLMEngine.from_engine_args(arguments)
+
+
+def _in_a_child(arguments: Any, variables: Mapping[str, str]) -> Any:
+    from vllm.v1.engine.llm_engine import LLMEngine  # type: ignore[import-not-found,unused-ignore]
+
+    with environment_of_child(variables):
+        engine = LLMEngine.from_engine_args(arguments, enable_multiprocessing=True)
+    tell_death(engine)
+    return engine
+
+
+def _warm_up(engine: Any) -> None:
+    import vllm  # type: ignore[import-not-found,unused-ignore]
+
+    engine.add_request("warm-up", {"prompt_token_ids": [0]}, vllm.SamplingParams(temperature=1, seed=0, max_tokens=2))
+    while engine.has_unfinished_requests():
+        engine.step()
 
 
 def _shut_down(engine: Any) -> None:

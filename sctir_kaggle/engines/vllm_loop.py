@@ -54,6 +54,11 @@ class EngineLoop:
         self._thread = threading.Thread(target=self._serve, name="vllm-engine", daemon=True)
         self._thread.start()
 
+    @property
+    def serving(self) -> bool:
+        """False before the first start, while the engine is being restarted, and after its end."""
+        return self.engine is not None
+
     def wait_until_started(self) -> None:
         """Return when the engine serves; raises `EngineError` where it cannot be built."""
         self._started.result()

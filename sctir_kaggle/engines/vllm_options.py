@@ -19,6 +19,8 @@ INSTALL = "pip install 'vllm==0.19.1' on Kaggle's image, pip install vllm elsewh
 ENVIRONMENT = {
     # In this process: no second copy of Python and torch to start, and no message between the loop and the engine.
     "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
+    # Whatever is started, replicas or the workers of tensor parallel: a fork would copy this process's threads' locks.
+    "VLLM_WORKER_MULTIPROC_METHOD": "spawn",
     "VLLM_NO_USAGE_STATS": "1",
     "VLLM_LOGGING_LEVEL": "WARNING",
     # GiB, on a CPU only. vLLM's own default there is most of the machine's memory.

@@ -1,0 +1,57 @@
+"""Which GPUs this process may use: asked of NVIDIA's driver through `nvidia-smi`, because CUDA must not be initialised in
+a process that starts others.
+
+Not covered: MIG slices, and GPUs of other makers (none is found: name the layout and the number of GPUs yourself).
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+_QUERY = ("nvidia-smi", "--query-gpu=index,uuid,memory.total,compute_cap", "--format=csv,noheader,nounits")
+_SECONDS = 20
+_MIB = 1 << 20
+
+VISIBLE = "CUDA_VISIBLE_DEVICES"
+
+
+@dataclass(frozen=True, slots=True)
+class GPU:
+    """`name` is what CUDA_VISIBLE_DEVICES calls it. `memory` in bytes, `bandwidth` of that memory and `link` to another
+    GPU in bytes a second; the last two are a T4's unless known."""
+
+    memory: int
+    capability: tuple[int, int] = (7, 5)
+    name: str = ""
+    bandwidth: float = 320e9
+    link: float = 6e9
+
+
+def visible_gpus(environment: Mapping[str, str] = os.environ) -> list[GPU]:
+    """The GPUs in the order in which CUDA numbers those it may see; none where there is no driver."""
+    try:
+        ran = subprocess.run(_QUERY, capture_output=True, text=True, timeout=_SECONDS, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return []
+    return chosen_of(ran.stdout, environment.get(VISIBLE))
+
+
+def chosen_of(listing: str, visible: str | None) -> list[GPU]:
+    """The lines "index, uuid, MiB, capability" as GPUs, in the order of `visible`; like CUDA, it ends at an unknown one."""
+    found: dict[str, GPU] = {}
+    for line in filter(None, map(str.strip, listing.splitlines())):
+        index, uuid, memory, capability = (field.strip() for field in line.split(","))
+        major, minor = map(int, capability.split("."))
+        for name in (index, uuid):
+            found[name] = GPU(int(memory) * _MIB, (major, minor), name)
+    if visible is None:
+        return [gpu for name, gpu in found.items() if name.isdecimal()]
+    chosen: list[GPU] = []
+    for name in (name.strip() for name in visible.split(",")):
+        if name not in found:
+            break
+        chosen.append(found[name])
+    return chosen

@@ -1,0 +1,74 @@
+"""A vLLM engine in a process of its own: which environment that process is started with, and how its death is noticed.
+
+vLLM starts the process itself (by spawn) and hands it the environment of that moment. Where several engines are started
+at once, the environment is theirs in turn, each only until its process has been started.
+"""
+
+from __future__ import annotations
+
+import logging
+import multiprocessing
+import os
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from multiprocessing import connection
+from typing import Any
+
+NAME = "EngineCore"
+"""How vLLM, from 0.11 to 0.32, names the process, with or without a number behind it."""
+
+_TURN = threading.Lock()
+_POLL_SECONDS = 0.02
+
+log = logging.getLogger("sctir_kaggle")
+
+
+@contextmanager
+def environment_of_child(variables: Mapping[str, str]) -> Iterator[None]:
+    """`os.environ` has `variables` until vLLM has started a process, which keeps them, or until the block ends.
+
+    One block at a time has its turn; the next waits for the start of that process, not for its weights. Where the process
+    is not recognised, it waits for the end of the block: slower, but no engine gets another's variables.
+    """
+    _TURN.acquire()
+    before = {name: os.environ.get(name) for name in variables}
+    known = {child.pid for child in multiprocessing.active_children()}
+    os.environ.update(variables)
+    over = threading.Event()
+
+    def end_turn() -> None:
+        while not over.wait(_POLL_SECONDS) and not _started_since(known):
+            pass
+        for name, value in before.items():
+            os.environ.pop(name, None) if value is None else os.environ.update({name: value})
+        _TURN.release()
+
+    watcher = threading.Thread(target=end_turn, name="vllm-start", daemon=True)
+    watcher.start()
+    try:
+        yield
+    finally:
+        over.set()
+        watcher.join()
+
+
+def tell_death(engine: Any) -> None:
+    """From now on, whoever waits for the engine's next output is told when its process ends.
+
+    vLLM's own client notices a killed process, too, but lets the one who waits in `step` wait for ever.
+    """
+    client = engine.engine_core
+    processes = list(client.resources.engine_manager.processes)
+
+    def wait() -> None:
+        connection.wait([process.sentinel for process in processes])
+        ended = ", ".join(f"{process.name} {process.pid}" for process in processes)
+        client.outputs_queue.put(RuntimeError(f"its process has ended ({ended})"))
+
+    threading.Thread(target=wait, name="vllm-watch", daemon=True).start()
+
+
+def _started_since(known: set[int | None]) -> bool:
+    children = multiprocessing.active_children()
+    return any(child.pid not in known and child.name.startswith(NAME) for child in children)
