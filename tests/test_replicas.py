@@ -5,7 +5,10 @@ from __future__ import annotations
 import asyncio
 import multiprocessing
 import os
+import queue
 import signal
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -21,7 +24,7 @@ from sctir_kaggle.engines import vllm_layout
 from sctir_kaggle.engines.gpus import GPU
 from sctir_kaggle.engines.replicas import ReplicatedEngine, start_all
 from sctir_kaggle.engines.scripted import Scripted
-from sctir_kaggle.engines.vllm_child import environment_of_child, tell_death
+from sctir_kaggle.engines.vllm_child import environment_of_child, tie
 from sctir_kaggle.engines.vllm_layout import load_vllm
 from sctir_kaggle.problems import HELD_OUT, read_problems
 from sctir_kaggle.sandbox import Sandbox
@@ -253,23 +256,52 @@ def environment_of(pid: int) -> dict[str, str]:
     return dict(pair.decode().split("=", 1) for pair in pairs if b"=" in pair)
 
 
-def test_the_death_of_a_process_reaches_who_waits_for_its_output() -> None:
-    import queue
+def played_engine(pid_and_name: Any) -> Any:
+    """As much of vLLM's engine as `tie` touches."""
+    resources = SimpleNamespace(engine_manager=SimpleNamespace(processes=[pid_and_name]))
+    return SimpleNamespace(engine_core=SimpleNamespace(resources=resources, outputs_queue=queue.Queue()))
 
+
+def test_the_death_of_a_process_reaches_who_waits_for_its_output() -> None:
     child = multiprocessing.get_context("spawn").Process(target=time.sleep, args=(60,), name="EngineCore")
     child.start()
-    outputs: queue.Queue[Any] = queue.Queue()
-    manager = SimpleNamespace(processes=[child])
-    tell_death(
-        SimpleNamespace(
-            engine_core=SimpleNamespace(resources=SimpleNamespace(engine_manager=manager), outputs_queue=outputs)
-        )
-    )
+    engine = played_engine(child)
+    tie(engine)
+    outputs = engine.engine_core.outputs_queue
     with pytest.raises(queue.Empty):
         outputs.get(timeout=0.2)
     child.kill()
     assert f"EngineCore {child.pid}" in str(outputs.get(timeout=20))
     child.join()
+
+
+OWNER = """
+import multiprocessing, sys, time
+from tests.test_replicas import played_engine
+from sctir_kaggle.engines.vllm_child import tie
+if __name__ == "__main__":
+    child = multiprocessing.get_context("spawn").Process(target=time.sleep, args=(60,), name="EngineCore")
+    child.start()
+    tie(played_engine(child))
+    print(child.pid, flush=True)
+    time.sleep(60)
+"""
+
+
+def test_an_engine_ends_when_the_process_that_started_it_is_killed(tmp_path: Path) -> None:
+    (tmp_path / "owner.py").write_text(OWNER)
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
+    owner = subprocess.Popen([sys.executable, tmp_path / "owner.py"], stdout=subprocess.PIPE, env=environment)
+    assert owner.stdout is not None
+    child = int(owner.stdout.readline())
+    assert is_alive(child)
+    owner.kill()
+    owner.wait()
+    owner.stdout.close()
+    end = time.monotonic() + 20
+    while is_alive(child):
+        assert time.monotonic() < end, "the engine's process outlives its owner"
+        time.sleep(0.05)
 
 
 @pytest.mark.parametrize("wrong", [{"layout": "pipeline"}, {"gpus": 0}, {"gpus": 3}])

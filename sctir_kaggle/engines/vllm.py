@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from sctir_kaggle.engines.text import Text
-from sctir_kaggle.engines.vllm_child import environment_of_child, tell_death
+from sctir_kaggle.engines.vllm_child import environment_of_child, tie
 from sctir_kaggle.engines.vllm_loop import EngineLoop, Request
 from sctir_kaggle.engines.vllm_options import checkpoint_name, engine_arguments
 from sctir_kaggle.types import Completion, EngineError, Prompt, PromptTooLong, SamplingParams, TokenIds
@@ -204,7 +204,7 @@ def _in_a_child(arguments: Any, variables: Mapping[str, str]) -> Any:
 
     with environment_of_child(variables):
         engine = LLMEngine.from_engine_args(arguments, enable_multiprocessing=True)
-    tell_death(engine)
+    tie(engine)
     return engine
 
 

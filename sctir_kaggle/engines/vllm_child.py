@@ -1,4 +1,5 @@
-"""A vLLM engine in a process of its own: which environment that process is started with, and how its death is noticed.
+"""A vLLM engine in a process of its own: which environment it is started with, that its death is noticed, and that it ends
+with this process.
 
 vLLM starts the process itself (by spawn) and hands it the environment of that moment. Where several engines are started
 at once, the environment is theirs in turn, each only until its process has been started.
@@ -9,6 +10,7 @@ from __future__ import annotations
 import logging
 import multiprocessing
 import os
+import subprocess
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -17,6 +19,10 @@ from typing import Any
 
 NAME = "EngineCore"
 """How vLLM, from 0.11 to 0.32, names the process, with or without a number behind it."""
+
+_GUARD = (
+    'read -r _; kill -TERM "$0"; for _ in 1 2 3 4 5 6 7 8 9; do kill -0 "$0" || exit; sleep 1; done; kill -KILL "$0"'
+)
 
 _TURN = threading.Lock()
 _POLL_SECONDS = 0.02
@@ -53,20 +59,36 @@ def environment_of_child(variables: Mapping[str, str]) -> Iterator[None]:
         watcher.join()
 
 
-def tell_death(engine: Any) -> None:
-    """From now on, whoever waits for the engine's next output is told when its process ends.
+def tie(engine: Any) -> None:
+    """Tie the engine's process to this one: its death is told to whoever waits for output, and ours, even by a kill, ends it.
 
-    vLLM's own client notices a killed process, too, but lets the one who waits in `step` wait for ever.
+    vLLM's own client notices a killed process, too, but lets the one who waits in `step` wait for ever. And its process
+    notices nothing of ours: without a guard it would keep the GPU's memory.
     """
     client = engine.engine_core
     processes = list(client.resources.engine_manager.processes)
+    guards = [_guard(process.pid) for process in processes]
 
     def wait() -> None:
         connection.wait([process.sentinel for process in processes])
         ended = ", ".join(f"{process.name} {process.pid}" for process in processes)
         client.outputs_queue.put(RuntimeError(f"its process has ended ({ended})"))
+        for guard in guards:
+            guard.kill()
+            guard.communicate()
 
     threading.Thread(target=wait, name="vllm-watch", daemon=True).start()
+
+
+def _guard(pid: int) -> subprocess.Popen[bytes]:
+    """A shell that reads from a pipe of ours. It ends, and with it the wait, when nobody holds the other end any more."""
+    return subprocess.Popen(
+        ("sh", "-c", _GUARD, str(pid)),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,  # Ctrl-C is for us
+    )
 
 
 def _started_since(known: set[int | None]) -> bool:
