@@ -7,8 +7,10 @@ import logging
 import os
 import platform
 import sys
+import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timezone
@@ -118,6 +120,8 @@ def _open(args: argparse.Namespace, started: float) -> Iterator[Run]:
     from sctir_kaggle.session import Session
     from sctir_kaggle.solver import Solver
 
+    if args.engine != "vllm" and (args.layout != "auto" or args.gpus):
+        raise UserError(f"--layout and --gpus are for --engine vllm, not for {args.engine}")
     config = _config(args)
     problems = problem_sets.read_problems(args.problems, limit=args.limit)
     folder = _folder(args)
@@ -144,15 +148,41 @@ def _engine(
     if args.engine == "recorded":
         recorded = _recorded(args.model, config, problems)
         return recorded, recorded
-    from sctir_kaggle.engines.transformers import TransformersEngine
-    from sctir_kaggle.engines.vllm import VLLMEngine
     from sctir_kaggle.sandbox import Sandbox
 
+    loading = _in_thread(lambda: _load(args, slots=min(config.candidates, 48)))  # the sandbox starts meanwhile
+    stack.callback(loading.add_done_callback, _close_loaded)
     sandbox = stack.enter_context(Sandbox(code_seconds=config.code_seconds, stateful=config.stateful))
-    load = VLLMEngine.load if args.engine == "vllm" else TransformersEngine.load
-    engine = load(args.model, slots=min(config.candidates, 48))
-    stack.callback(engine.close)
-    return engine, sandbox
+    return loading.result(), sandbox
+
+
+def _load(args: argparse.Namespace, *, slots: int) -> OpenedEngine:
+    if args.engine == "vllm":
+        from sctir_kaggle.engines.vllm_layout import load_vllm
+
+        return load_vllm(args.model, slots=slots, layout=args.layout, gpus=args.gpus)
+    from sctir_kaggle.engines.transformers import TransformersEngine
+
+    return TransformersEngine.load(args.model, slots=slots)
+
+
+def _in_thread(work: Callable[[], OpenedEngine]) -> Future[OpenedEngine]:
+    """A daemon: Ctrl-C need not wait for a model to be loaded."""
+    future: Future[OpenedEngine] = Future()
+
+    def run() -> None:
+        try:
+            future.set_result(work())
+        except BaseException as error:  # whoever waits must be told, whatever it is
+            future.set_exception(error)
+
+    threading.Thread(target=run, name="sctir-load", daemon=True).start()
+    return future
+
+
+def _close_loaded(loading: Future[OpenedEngine]) -> None:
+    if loading.exception() is None:
+        loading.result().close()
 
 
 def _recorded(journal: Path, config: SolverConfig, problems: list[Problem]) -> Recorded:
@@ -300,6 +330,13 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("--model", type=Path, default=EMBEDDED_MODEL, metavar="DIR", help="a checkpoint; default: the embedded model")
     add("--engine", choices=("transformers", "vllm", "recorded"), default="transformers", help="recorded: a journal")
+    add(
+        "--layout",
+        choices=("auto", "replicas", "tensor"),
+        default="auto",
+        help="vLLM on several GPUs: an engine on each, or one over all; auto estimates and says why (%(default)s)",
+    )
+    add("--gpus", type=_positive, metavar="G", help="vLLM: the first G GPUs (all)")
     add("-n", "--candidates", type=int, default=d.candidates, metavar="N", help="candidates a problem (%(default)s)")
     add(
         "-m",

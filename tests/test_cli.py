@@ -6,15 +6,20 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
 
 from sctir_kaggle import Problem, SolveResult, Vote
 from sctir_kaggle.cli import main, risk_line
+from sctir_kaggle.engines.transformers import TransformersEngine
 from sctir_kaggle.journal import read_journal
+from sctir_kaggle.sandbox import Sandbox
+from sctir_kaggle.types import EngineError, ExecutorError
 
 pytest.importorskip("torch", reason="the embedded model needs the extra `cpu`: pip install 'sctir-kaggle[cpu]'")
 
@@ -264,3 +269,68 @@ def test_the_module_is_the_command() -> None:
     shown = subprocess.run(command, capture_output=True, text=True, check=True, env=environment).stdout
     assert "dry-run" in shown
     assert "solve" in shown
+
+
+def test_the_sandbox_starts_while_the_engine_loads(tmp_path: Path, csv: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    together, load, start = threading.Barrier(2, timeout=60), TransformersEngine.load, Sandbox.start
+
+    def load_then(*arguments: Any, **choices: Any) -> TransformersEngine:
+        together.wait()
+        return load(*arguments, **choices)
+
+    def start_then(sandbox: Sandbox) -> None:
+        together.wait()
+        start(sandbox)
+
+    monkeypatch.setattr(TransformersEngine, "load", load_then)
+    monkeypatch.setattr(Sandbox, "start", start_then)
+    assert sctir("solve", csv, "-n", 1, "-m", 0, "--limit", 1, "--output", tmp_path / "run") == 0
+
+
+def test_an_engine_that_was_loaded_is_closed_where_the_sandbox_does_not_start(
+    tmp_path: Path, csv: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    closed = threading.Event()
+
+    def refuse(sandbox: Sandbox) -> None:
+        raise ExecutorError("no Python")
+
+    monkeypatch.setattr(TransformersEngine, "close", lambda engine: closed.set())
+    monkeypatch.setattr(Sandbox, "start", refuse)
+    assert sctir("solve", csv, "-n", 1, "--output", tmp_path / "run") == 2
+    assert closed.wait(60)
+
+
+def test_what_the_engine_says_is_passed_on(
+    tmp_path: Path, csv: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail(*_: Any, **__: Any) -> None:
+        raise EngineError("no memory for the weights")
+
+    monkeypatch.setattr(TransformersEngine, "load", fail)
+    assert sctir("solve", csv, "--output", tmp_path / "run") == 2
+    assert "no memory for the weights" in capsys.readouterr().err
+
+
+def test_the_layout_reaches_vllm(tmp_path: Path, csv: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from sctir_kaggle.engines import vllm_layout
+
+    asked: dict[str, Any] = {}
+
+    def load(model: Path, **choices: Any) -> None:
+        asked.update(choices)
+        raise EngineError("enough")
+
+    monkeypatch.setattr(vllm_layout, "load_vllm", load)
+    options = ("--engine", "vllm", "--layout", "tensor", "--gpus", 2, "-n", 12)
+    assert sctir("solve", csv, *options, "--output", tmp_path / "run") == 2
+    assert asked == {"slots": 12, "layout": "tensor", "gpus": 2}
+
+
+@pytest.mark.parametrize("option", [("--layout", "replicas"), ("--gpus", "2")])
+def test_a_layout_for_another_engine_is_refused(
+    tmp_path: Path, csv: Path, option: tuple[str, str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert sctir("solve", csv, *option, "--output", tmp_path / "run") == 2
+    assert "--engine vllm" in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
