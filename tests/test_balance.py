@@ -24,7 +24,7 @@ def test_new_candidates_are_shared_out_evenly() -> None:
     balance = Balance(3)
     taken = [balance.take(f"p/{candidate}/0") for candidate in range(48)]
     assert Counter(taken) == {0: 16, 1: 16, 2: 16}
-    assert balance.running == (16, 16, 16)
+    assert balance.running == balance.taken == (16, 16, 16)
 
 
 def test_a_candidate_keeps_its_replica_although_another_has_less_to_do() -> None:
@@ -57,6 +57,7 @@ def test_where_nothing_runs_the_replicas_take_turns() -> None:
         taken.append(balance.take(f"p/{candidate}/0"))
         balance.give_back(taken[-1])
     assert Counter(taken) == {0: 5, 1: 5}
+    assert (balance.running, balance.taken) == ((0, 0), (5, 5))
 
 
 def test_one_to_be_avoided_gets_nothing_until_its_time_is_over() -> None:

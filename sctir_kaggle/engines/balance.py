@@ -34,6 +34,12 @@ class Balance:
         with self._lock:
             return tuple(self._running)
 
+    @property
+    def taken(self) -> tuple[int, ...]:
+        """The requests that each replica has been given so far."""
+        with self._lock:
+            return tuple(self._taken)
+
     def take(self, request_id: str, *, without: Collection[int] = ()) -> int:
         """The replica for this request, which counts one more running there until `give_back`.
 

@@ -57,6 +57,11 @@ class ReplicatedEngine:
         """The requests that each replica has now."""
         return self._balance.running
 
+    @property
+    def taken(self) -> tuple[int, ...]:
+        """The requests that each replica has been given so far, those that it failed among them."""
+        return self._balance.taken
+
     def describe(self) -> dict[str, str | int]:
         """The facts of the first replica, the number of them, and the restarts of all."""
         facts = [replica.describe() for replica in self.replicas]
