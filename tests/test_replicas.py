@@ -224,6 +224,7 @@ def test_a_child_keeps_the_environment_that_the_others_do_not_see(monkeypatch: p
         for thread in threads:
             thread.start()
         started.wait()
+        time.sleep(0.2)  # a process shows its parent's environment until it has become another program
         seen = {number: environment_of(child.pid)["SCTIR_REPLICA"] for number, child in children.items()}
         assert seen == {0: "0", 1: "1"}
         end = time.monotonic() + 20

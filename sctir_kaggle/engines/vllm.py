@@ -4,8 +4,8 @@ Prompts go in as token ids and completions come out as the ids that were sampled
 cached. A stop string can end inside a token: `Text` then gives ids for exactly the text, and only the last block is lost.
 
 Covered: one replica, in this process or in one of its own, on the GPUs that vLLM is told to use or on its CPU build. In a
-process where the latter has served, `torch.set_num_threads` has no effect any more: set OMP_NUM_THREADS before. There vLLM
-also seeds the process's global random numbers; nothing in this package draws from those.
+process where the latter has served, `torch.set_num_threads` has no effect any more (vLLM replaces it): set OMP_NUM_THREADS
+before the start. vLLM also seeds the process's global random numbers; nothing in this package draws from those.
 """
 
 from __future__ import annotations
@@ -69,9 +69,8 @@ class VLLMEngine:
         """
         if slots < 1:
             raise EngineError(f"slots is {slots}: it is the number of concurrent requests, pass at least 1")
-        if child is None and any(
-            loop.serving for loop in _IN_PROCESS
-        ):  # one's end would end the other's process groups
+        # In one process, the end of an engine would end the other's process groups.
+        if child is None and any(loop.serving for loop in _IN_PROCESS):
             raise EngineError("this process has a vLLM engine already: close it before you load another")
         started, name = time.monotonic(), checkpoint_name(model)
         arguments = engine_arguments(
