@@ -1,7 +1,8 @@
 """Several engines as one: requests go to the one with least to do, a candidate stays where its prefix is cached.
 
 An engine that fails a request is not the end of it: the request is tried on every other one, once. Not covered: a request
-that kills whatever serves it will kill them all, each as often as it is restarted.
+that kills whatever serves it will kill them all, each as often as it is restarted; and one that is handed over at the
+moment of a death, before the engine has it, waits for the restart.
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@ One GPU is served from this process; else each engine has a process of its own, 
 any spawn does: in a script, call this below `if __name__ == "__main__":`. A notebook and `sctir` are fine as they are.
 
 Covered: NVIDIA's GPUs of one machine, alike. On a CPU the layouts work, to be tested there, with the cores shared out:
-nothing gets faster by it, and without `gpus` there is one engine.
+nothing gets faster by it, and without `gpus` there is one engine. A CPU build beside GPUs: pass `gpus=1`.
 """
 
 from __future__ import annotations
