@@ -86,8 +86,9 @@ class Slots:
         self._device, self._dtype = model.device, model.dtype
         self._layers: Any = [_Layer(slots) for _ in range(model.config.get_text_config().num_hidden_layers)]
         self._cache = Cache(layers=self._layers)
-        trims = "logits_to_keep" in inspect.signature(model.forward).parameters
-        self._options = {"logits_to_keep": 1} if trims else {}
+        known = inspect.signature(model.forward).parameters
+        self._options: dict[str, Any] = {"logits_to_keep": 1} if "logits_to_keep" in known else {}
+        self._options["cache" if "cache" in known else "past_key_values"] = self._cache  # renamed in transformers 5.24
         self._clock = 0
         self._unstored: list[int] = []  # running slots that `prefill` has to see to
         self.size = slots
@@ -200,7 +201,6 @@ class Slots:
             input_ids=torch.from_numpy(ids).to(self._device),
             position_ids=places,
             attention_mask=self._mask(places, length),
-            past_key_values=self._cache,
             use_cache=True,
             **self._options,
         )
