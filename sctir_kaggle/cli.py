@@ -41,7 +41,7 @@ RESERVE = 0.02
 """The share of the budget that is kept for cancelling the last candidates and writing the submission."""
 
 MAY_DIFFER = {
-    *("candidates", "stop", "stop_delta", "stop_ballots", "contested_risk"),
+    *("candidates", "extra_candidates", "stop", "stop_delta", "stop_ballots", "contested_risk"),
     *("tie_break", "seed", "default_answer", "grace_seconds"),
 }
 """What a replay may choose anew; every other field led to the texts that were recorded."""
@@ -238,7 +238,7 @@ def _journal(
 
 
 def _config(args: argparse.Namespace) -> SolverConfig:
-    chosen = ("candidates", "turns", "temperature", "seed", "stop", "stop_delta")
+    chosen = ("candidates", "extra_candidates", "turns", "temperature", "seed", "stop", "stop_delta")
     return replace(ANSWERS[args.answers], **{name: getattr(args, name) for name in chosen})
 
 
@@ -294,7 +294,7 @@ def _show(run: Run, started: float) -> int:
 
 def risk_line(results: Sequence[SolveResult]) -> str:
     """What the beta rule risked; empty where it stopped nothing."""
-    risks = [result.risk for result in results if result.risk is not None]
+    risks = [result.risk for result in results if result.stopped == "beta" and result.risk is not None]
     if not risks:
         return ""
     return (
@@ -345,6 +345,13 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
         default=d.turns,
         metavar="M",
         help="executions a candidate; 0 runs no code (%(default)s)",
+    )
+    add(
+        "--extra-candidates",
+        type=int,
+        default=d.extra_candidates,
+        metavar="E",
+        help="more candidates where all N leave the vote contested and time is left (%(default)s)",
     )
     add("--temperature", type=float, default=d.temperature, metavar="T", help="0 is greedy (%(default)s)")
     add(

@@ -69,6 +69,10 @@ class SolverConfig:
     contested_risk: float = 0.05
     """At its deadline a problem may use time that others saved only if its leader would lose with more than this risk."""
 
+    extra_candidates: int = 0
+    """How many more candidates a problem gets once all have ended, where they would then overturn its vote with more than
+    `contested_risk`; they are cancelled as soon as that is no longer so. 0 is the winning run."""
+
     tie_break: TieBreak = "first"
     """Who wins among equal scores."""
 
@@ -92,6 +96,7 @@ class SolverConfig:
         _require(0 <= self.stop_delta < 0.5, "stop_delta", self.stop_delta, "0 (exact) or more and below 0.5")
         _require(self.stop_ballots >= 1, "stop_ballots", self.stop_ballots, "at least 1")
         _require(0 <= self.contested_risk <= 1, "contested_risk", self.contested_risk, "from 0 to 1")
+        _require(0 <= self.extra_candidates <= 1024, "extra_candidates", self.extra_candidates, "0 (none) to 1024")
         _require(self.grace_seconds >= 0, "grace_seconds", self.grace_seconds, "0 seconds or more")
 
     def _in_range(self, answer: int) -> bool:

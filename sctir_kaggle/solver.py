@@ -51,6 +51,7 @@ class Solver:
         """The vote of N candidates, at the latest `config.grace_seconds` after `deadline` (absolute, on the clock).
 
         A vote that is then contested (`config.contested_risk`) goes on while it is, at the longest until `hard_deadline`.
+        One that is contested when all have ended goes on with `config.extra_candidates`, by the same two deadlines.
         Where no time is left at the start, no candidate is started: the default is the answer, at once.
         """
         started = self._clock()
@@ -59,6 +60,10 @@ class Solver:
         rollouts = [self._rollout(problem, candidate, hard) for candidate in range(self.config.candidates)]
         if started < hard:
             await self._run(rollouts, election, deadline, hard)
+        if more := election.call_extra():
+            extra = [self._rollout(problem, len(rollouts) + number, hard) for number in range(more)]
+            rollouts += extra
+            await self._run(extra, election, deadline, hard)
         return election.result(problem, rollouts, seconds=self._clock() - started)
 
     def _rollout(self, problem: Problem, candidate: int, deadline: float) -> Rollout:
@@ -113,6 +118,7 @@ class _Election:
         self._traces: list[Trace] = []
         self._ballots: list[Ballot] = []
         self._stopped: StopReason | None = None
+        self._electorate = config.candidates
         self._overtime = False
 
     async def follow(self, rollout: Rollout) -> None:
@@ -124,13 +130,20 @@ class _Election:
         vote = self._vote()
         answer = self._config.default_answer if vote.winner is None else vote.winner
         stopped: StopReason = (self._stopped or "deadline") if cut else "all"
-        risk = self._risk() if stopped == "beta" else None
+        risk = self._risk() if stopped in ("beta", "uncontested") else None
         return SolveResult(problem, answer, vote, (*self._traces, *cut), stopped, vote.winner is None, seconds, risk)
 
     def goes_on(self) -> bool:
         """At the soft deadline: whether there is a vote left to win. From then on it is asked after every answer."""
         self._overtime = True
         return self._contested()
+
+    def call_extra(self) -> int:
+        """How many candidates are to be started beyond the first N: none unless all have ended and left it contested."""
+        if self._stopped is not None or self._unfinished():
+            return 0
+        self._electorate += self._config.extra_candidates
+        return self._unfinished() if self._contested() else 0
 
     def _add(self, trace: Trace) -> None:
         if self._stopped is not None:
@@ -153,7 +166,10 @@ class _Election:
             self._ballots, unfinished=unfinished, delta=config.stop_delta, min_ballots=config.stop_ballots
         ):
             return "beta"
-        return "deadline" if self._overtime and not self._contested() else None
+        extra = self._electorate > config.candidates
+        if (extra or self._overtime) and not self._contested():
+            return "uncontested" if extra else "deadline"
+        return None
 
     def _contested(self) -> bool:
         return self._risk() > self._config.contested_risk
@@ -162,7 +178,7 @@ class _Election:
         return float(leader_risk(self._ballots, unfinished=self._unfinished()))
 
     def _unfinished(self) -> int:
-        return self._config.candidates - len(self._traces)
+        return self._electorate - len(self._traces)
 
     def _vote(self) -> Vote:
         return tally(self._ballots, tie_break=self._config.tie_break)

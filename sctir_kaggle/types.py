@@ -173,7 +173,7 @@ class Vote:
         return self.ranking[0][0] if self.ranking else None
 
 
-StopReason = Literal["all", "exact", "beta", "deadline", "error"]
+StopReason = Literal["all", "exact", "beta", "uncontested", "deadline", "error"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,9 +182,9 @@ class SolveResult:
 
     `traces` stand in the order in which the candidates ended. `fallback` is True where nobody voted and `answer` is the
     configured default. `stopped` says what ended the work: `all` candidates finished, the `exact` or the `beta` stop
-    rule, the `deadline`, or an `error` at the competition's edge. `risk`, where the `beta` rule stopped, bounds the
-    probability under its model that all candidates would have elected another answer; else it is None. Times (seconds of
-    wall clock) are not part of equality.
+    rule, a vote `uncontested` again by extra candidates, the `deadline`, or an `error` at the competition's edge. `risk`,
+    where a probability stopped it (`beta`, `uncontested`), bounds the probability under that model that all candidates
+    would have elected another answer; else it is None. Times (seconds of wall clock) are not part of equality.
     """
 
     problem: Problem

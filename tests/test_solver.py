@@ -249,6 +249,39 @@ def test_after_the_deadline_no_candidate_is_started(sandbox: Sandbox) -> None:
     assert [trace.status for trace in result.traces] == [TraceStatus.CANCELLED] * 2
 
 
+def test_a_vote_that_all_leave_contested_is_settled_by_extra_candidates(sandbox: Sandbox) -> None:
+    engine = answers(7, 42, 42, 42)
+    assert solve(engine, sandbox, candidates=2).answer == 7  # a tie
+    result = solve(engine, sandbox, candidates=2, extra_candidates=2)
+    assert (result.answer, result.stopped) == (42, "all")
+    assert [trace.candidate for trace in result.traces] == [0, 1, 2, 3]
+
+
+def test_a_clear_vote_gets_no_extra_candidates(sandbox: Sandbox) -> None:
+    engine = answers(*[42] * 12)
+    result = solve(engine, sandbox, candidates=10, extra_candidates=2, stop="none")
+    assert len(result.traces) == len(engine.prompts) == 10
+
+
+def test_extra_candidates_are_cancelled_once_the_vote_is_not_contested_any_more(sandbox: Sandbox) -> None:
+    engine = Waiting({0: 7, 1: 42, **dict.fromkeys(range(2, 12), 42)})
+    result = solve(engine, sandbox, candidates=2, extra_candidates=20)
+    assert (result.answer, result.stopped) == (42, "uncontested")
+    assert [trace.status for trace in result.traces[-10:]] == [TraceStatus.CANCELLED] * 10
+    assert result.risk is not None
+    assert 0 < result.risk <= SolverConfig().contested_risk
+    replayed = Recorded([result_from_json(result_to_json(result))])
+    assert solve(replayed, replayed, candidates=2, extra_candidates=20) == result
+
+
+def test_no_extra_candidate_outlives_the_deadlines(sandbox: Sandbox) -> None:
+    started = time.monotonic()
+    result = solve(Waiting({0: 7, 1: 42}), sandbox, candidates=2, extra_candidates=4, deadline=0.1, hard=0.4)
+    assert (result.answer, result.stopped) == (7, "deadline")
+    assert time.monotonic() - started < 0.4 + SolverConfig().grace_seconds
+    assert solve(Waiting({0: 7}), sandbox, candidates=2, extra_candidates=4, deadline=0.1).traces[-1].candidate == 1
+
+
 def test_the_beta_rule_stops_early_and_says_at_which_risk(sandbox: Sandbox) -> None:
     engine = Waiting(dict.fromkeys(range(8), 42))
     result = solve(engine, sandbox, candidates=48, stop="beta", stop_delta=0.05, stop_ballots=8)
