@@ -90,7 +90,7 @@ def test_a_record_can_be_stopped_by_beta_which_says_what_it_risked(
 
 def test_the_risk_line_gives_the_largest_risk_and_the_sum() -> None:
     def stopped(risk: float | None) -> SolveResult:
-        return SolveResult(Problem("p", "Add."), 1, Vote(((1, 9.0),)), (), risk=risk)
+        return SolveResult(Problem("p", "Add."), 1, Vote(((1, 9.0),)), (), "beta" if risk else "all", risk=risk)
 
     line = risk_line([stopped(0.01), stopped(0.04), stopped(None)])
     assert line.startswith("beta stopped 2 of 3 problems")
