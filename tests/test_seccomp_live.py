@@ -17,7 +17,6 @@ import pytest
 from sctir_kaggle.sandbox import syscalls
 from tests.seccomp_table import DANGEROUS, NATIVE
 
-
 PRELUDE = """
 import ctypes, errno, json, os, signal, socket, struct, sys, threading
 from sctir_kaggle.sandbox.seccomp import Filter
