@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Coroutine
-from concurrent.futures import CancelledError, TimeoutError
+from concurrent.futures import CancelledError, Future, TimeoutError
 from types import TracebackType
 from typing import Any, TypeVar
 
@@ -26,23 +26,27 @@ class BackgroundLoop:
 
     def run(self, work: Coroutine[Any, Any, T]) -> T:
         """The result of `work`. If the caller is interrupted meanwhile, `work` is cancelled before the interrupt goes on."""
-        future = asyncio.run_coroutine_threadsafe(work, self._loop)
+        future = self.submit(work)
         try:
             return future.result()
         except (KeyboardInterrupt, SystemExit):
-            self._drain()
+            self.drain()
             raise
+
+    def submit(self, work: Coroutine[Any, Any, T]) -> Future[T]:
+        """Start `work` and do not wait for it. Cancelling the future cancels it."""
+        return asyncio.run_coroutine_threadsafe(work, self._loop)
 
     def close(self) -> None:
         """Cancel what still runs, end the thread."""
         if self._loop.is_closed():
             return
-        self._drain()
+        self.drain()
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
         self._loop.close()
 
-    def _drain(self, seconds: float = 10.0) -> None:
+    def drain(self, seconds: float = 10.0) -> None:
         """Cancel every task and wait until all have cleaned up, but not for ever."""
         try:
             asyncio.run_coroutine_threadsafe(_cancel_others(), self._loop).result(seconds)
