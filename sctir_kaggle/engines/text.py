@@ -10,6 +10,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Sequence
 from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 from sctir_kaggle.types import EngineError, Prompt, TokenIds
@@ -30,6 +31,24 @@ class Text:
         self._needs_anchor = any(map(self._starts_with_dummy, _ANCHORS))
         self.segment = lru_cache(maxsize=256)(self._segment)
         self.stop_tokens = lru_cache(maxsize=256)(self._stop_tokens)
+
+    @classmethod
+    def load(cls, model: str | Path) -> Text:
+        """The tokenizer of a checkpoint, a folder or owner/name on the Hugging Face hub; the weights are not read."""
+        try:
+            from transformers import AutoTokenizer
+        except ImportError as error:
+            raise EngineError(f"{error.name} is not installed: pip install transformers") from error
+        here = Path(model).expanduser()
+        if not here.is_dir() and (isinstance(model, Path) or here.is_absolute() or str(model).count("/") != 1):
+            raise EngineError(f"{model} is not a folder: pass the checkpoint's, which holds its tokenizer")
+        try:
+            return cls(
+                AutoTokenizer.from_pretrained(str(here if here.is_dir() else model), local_files_only=here.is_dir())
+            )
+        except Exception as error:  # any library may find any fault with a file
+            reason = (str(error).strip().splitlines() or [""])[0]
+            raise EngineError(f"{model} has no usable tokenizer ({reason}): pass a complete checkpoint") from error
 
     def encode(self, prompt: Prompt) -> TokenIds:
         """The prompt's token ids: text is encoded, ids are passed through, special tokens come in front only."""
