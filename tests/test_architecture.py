@@ -42,6 +42,7 @@ HEAVY = {
         "recipes",
     },
     "vllm": {"engines/vllm.py", "engines/vllm_options.py"},
+    "httpx": {"engines/openai_client.py"},
     "pandas": {"competition", "problems.py", "recipes"},
     "rich": {"display.py", "cli.py", "recipes"},
     "numpy": {

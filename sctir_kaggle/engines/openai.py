@@ -1,0 +1,300 @@
+"""Any OpenAI-compatible completions server, or several of one model, as an `Engine`: vLLM serve, SGLang, llama.cpp, ...
+
+With a local tokenizer prompts go out as token ids, and where the server gives ids back a turn is continued exactly as it was
+sampled. Without one both are text. Requests go to the server with the fewest running; a candidate stays where its prefix
+is cached. What breaks off is sent anew, from its start and with its seed, to a server that is not pausing.
+
+Run with vLLM's server; SGLang's and llama.cpp's dialects are from their sources. Not covered: chat completions, servers
+that differ in their weights. SGLang minds a seed only with deterministic inference turned on.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from sctir_kaggle.background import BackgroundLoop
+from sctir_kaggle.engines.balance import Balance
+from sctir_kaggle.engines.openai_client import Client, Failed, Refused
+from sctir_kaggle.engines.openai_reply import Reply
+from sctir_kaggle.engines.openai_server import Server, body_for, discover, room_said, says_too_long, server_at
+from sctir_kaggle.engines.text import Text
+from sctir_kaggle.types import Completion, EngineError, Prompt, PromptTooLong, SamplingParams, TokenIds
+
+Facts = dict[str, str | int]
+
+_HALF = "\ufffd"  # what a character reads as that a token limit has cut in half
+
+log = logging.getLogger("sctir_kaggle")
+
+
+@dataclass(slots=True, eq=False)
+class _Request:
+    """One call of `generate` on its way. `limit` is the room for new tokens, as far as it is known."""
+
+    request_id: str
+    prompt: str | TokenIds
+    params: SamplingParams
+    limit: int
+
+
+class OpenAIEngine:
+    """Sends concurrent `generate` calls to the servers. Build it with `open`; `close` ends its thread and connections.
+
+    All HTTP is done by one thread with a loop of its own, so that `generate` may be called from any event loop: a
+    client's connections belong to the loop that opened them. `token_ids` are given where the server returns ids that
+    decode to its text; else they are empty.
+    """
+
+    def __init__(
+        self,
+        servers: Sequence[Server],
+        client: Client,
+        text: Text | None,
+        *,
+        slots: int,
+        tries: int,
+        pause: float,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._servers, self._client, self._text = servers, client, text
+        self._tries, self._pause, self._clock = tries, pause, clock
+        self._balance = Balance(len(servers), clock=clock)
+        self._free = asyncio.Semaphore(slots)
+        self._jitter = random.Random().random  # the process's own may be seeded by others
+        self._model, self._context_length, self._facts = "", 0, Facts()
+        self._lock, self._closed, self._warned = threading.Lock(), False, False
+        self._loop = BackgroundLoop()
+
+    @classmethod
+    def open(
+        cls,
+        base_urls: str | Sequence[str],
+        model: str | None = None,
+        *,
+        tokenizer: str | Path | None = None,
+        api_key: str | None = None,
+        context_length: int | None = None,
+        slots: int = 48,
+        tries: int = 5,
+        pause: float = 0.5,
+        stall: float = 300.0,
+    ) -> OpenAIEngine:
+        """Connect to `base_urls`, with or without /v1, which serve the same model to `slots` requests at once in all.
+
+        `model` is its name there; None takes the only one. `tokenizer` is the checkpoint (its weights are not read): with
+        it token ids are sent, without it text. `api_key` goes to all servers; None takes the environment's
+        OPENAI_API_KEY, if any. `context_length`, in tokens, is the server's own where it says so. A request is sent at
+        most `tries` times; a server that failed it pauses for `pause` seconds, twice as long each time, or as long as it
+        says. A stream that is silent for `stall` seconds counts as dropped. Raises `EngineError` where anything is amiss.
+        """
+        servers = _servers(base_urls)
+        for name, value in (("slots", slots), ("tries", tries)):
+            if value < 1:
+                raise EngineError(f"{name} is {value}: pass at least 1")
+        client = Client(api_key, slots=slots, stall=stall)
+        text = None if tokenizer is None else Text.load(tokenizer)
+        engine = cls(servers, client, text, slots=slots, tries=tries, pause=pause)
+        try:
+            engine._loop.run(engine._discover(model, context_length))
+        except BaseException:
+            engine.close()
+            raise
+        return engine
+
+    @property
+    def context_length(self) -> int | None:
+        """The most tokens of a prompt and its completion together; None where no server says it and nobody did."""
+        return self._context_length or None
+
+    @property
+    def counters(self) -> dict[str, dict[str, int]]:
+        """By URL: `requests` sent, `retries` among them, and streams `dropped`."""
+        return {s.url: {"requests": s.requests, "retries": s.retries, "dropped": s.dropped} for s in self._servers}
+
+    def describe(self) -> Facts:
+        """What a journal should say about this engine: nothing that differs from start to start, as ports may."""
+        return dict(self._facts)
+
+    async def generate(self, prompt: Prompt, params: SamplingParams, *, request_id: str) -> Completion:
+        """See `Engine`. May be called from any event loop; `request_id` names the request in error messages."""
+        request = self._request(prompt, params, request_id)
+        with self._lock:
+            if self._closed:
+                raise EngineError("the engine is closed: open it again")
+            future = self._loop.submit(self._serve(request))
+        return self._completion(request, await asyncio.wrap_future(future))
+
+    def close(self) -> None:
+        """Close all connections, end the thread; requests on their way raise `EngineError`, and so do later ones."""
+        with self._lock:
+            closed, self._closed = self._closed, True
+        if not closed:
+            self._loop.drain()
+            self._loop.run(self._client.close())
+            self._loop.close()
+
+    def _request(self, prompt: Prompt, params: SamplingParams, request_id: str) -> _Request:
+        """Refuses what needs no server to be refused."""
+        if params.max_tokens < 1:
+            raise EngineError(f"{request_id}: max_tokens is {params.max_tokens}: pass at least 1")
+        if self._text is None:
+            limit = min(params.max_tokens, self._context_length or params.max_tokens)
+            return _Request(request_id, _joined(prompt, request_id), params, limit)
+        ids = self._text.encode(prompt)
+        room = self._context_length - len(ids) if self._context_length else params.max_tokens
+        if room < 1:
+            raise PromptTooLong(
+                f"{request_id}: the prompt has {len(ids)} tokens, the context {self._context_length}, and one must be "
+                "left: shorten the prompt or start the server with a longer context"
+            )
+        return _Request(request_id, ids, params, min(params.max_tokens, room))
+
+    async def _serve(self, request: _Request) -> Reply:
+        """Ask until a server has answered in full, at most `tries` times."""
+        failure: Failed | None = None
+        try:
+            for number in range(self._tries):
+                try:
+                    return await self._try(request, again=number > 0)
+                except Failed as failed:
+                    failure = failed
+        except Refused as refused:
+            raise _error(request, refused) from refused
+        except asyncio.CancelledError:
+            if self._closed:
+                raise EngineError(f"{request.request_id}: the engine was closed under it") from None
+            raise
+        raise EngineError(f"{request.request_id}: gave up after {self._tries} tries: {failure}") from failure
+
+    async def _try(self, request: _Request, *, again: bool) -> Reply:
+        """One try, at the server that is its candidate's, or has least to do."""
+        index = self._balance.take(request.request_id)
+        server = self._servers[index]
+        try:
+            await self._pause_over(server)
+            async with self._free:
+                server.retries += again
+                reply = await self._ask(server, request)
+            server.served()
+            return reply
+        except Failed as failed:
+            self._note(index, failed)
+            raise
+        finally:
+            self._balance.give_back(index)
+
+    async def _pause_over(self, server: Server) -> None:
+        """Returns at once unless every server pauses. Those that wait do not all come back in the same moment."""
+        while (left := server.until - self._clock()) > 0:
+            await asyncio.sleep(left * (1 + 0.1 * self._jitter()))
+
+    def _note(self, index: int, failed: Failed) -> None:
+        server = self._servers[index]
+        server.dropped += failed.dropped
+        if server.failed(self._clock(), self._pause, asked_for=failed.pause, jitter=self._jitter):
+            log.warning(f"{failed}; it pauses for {max(0.0, server.until - self._clock()):.1f} s")
+        self._balance.avoid(index, server.until)
+
+    async def _ask(self, server: Server, request: _Request) -> Reply:
+        """The whole reply of one server. One that does not cut `max_tokens` to the room there is, is asked for that."""
+        stop = () if server.dialect.says_stop else tuple(filter(None, request.params.stop))
+        while True:
+            reply = Reply(stop)
+            server.requests += 1
+            try:
+                body = body_for(server, self._model, request.prompt, request.params, limit=request.limit)
+                await self._client.complete(server, body, reply)
+                return reply
+            except Refused as refused:
+                room = room_said(refused.said, request.limit)
+                if not (says_too_long(refused.status, refused.said) and 0 < room < request.limit):
+                    raise
+                request.limit = room
+
+    def _completion(self, request: _Request, reply: Reply) -> Completion:
+        """Made in the caller's thread, so that the loop's goes on reading."""
+        text, ids = self._exact(request, reply)
+        counted = reply.chunks if reply.tokens is None else reply.tokens
+        given = reply.prompt_tokens or 0 if isinstance(request.prompt, str) else len(request.prompt)
+        return Completion(
+            text,
+            ids,
+            finish_reason="stop" if reply.finish_reason == "stop" else "length",
+            stop_reason=reply.stop_reason,
+            tokens=len(ids) or counted,
+            prompt_tokens=given,
+            cached_tokens=reply.cached_tokens or 0,
+        )
+
+    def _exact(self, request: _Request, reply: Reply) -> tuple[str, TokenIds]:
+        """Text and ids that decode to it; no ids where there are none, or where they are another tokenizer's."""
+        text, stop, sampled = _cut(reply.text, reply.stop_reason), reply.stop_reason, reply.ids
+        if self._text is None or not sampled:
+            return text, ()
+        before = int(request.prompt[-1])
+        ended = reply.finish_reason == "stop" and stop is None
+        if ended and self._text.decode(sampled, before=before) != reply.text:
+            sampled = sampled[:-1]  # the token that ended the sequence; a checkpoint may name one that is not special
+        ours, ids = self._text.finish(sampled, stop=stop, before=before)
+        if ours.rstrip(_HALF) == text.rstrip(_HALF):
+            return ours, ids
+        if not self._warned:
+            log.warning(
+                f"{request.request_id}: the server's token ids do not decode to its text: whose tokenizer is this?"
+            )
+        self._warned = True
+        return text, ()
+
+    async def _discover(self, model: str | None, context_length: int | None) -> None:
+        """Asks every server who it is. One that does not answer now is an error: its URL may be mistyped."""
+        asked = (discover(server, model, partial(self._client.get, server)) for server in self._servers)
+        found = await asyncio.gather(*asked)
+        names = sorted({name for name, _ in found})
+        if len(names) > 1:
+            raise EngineError(f"the servers serve different models, {', '.join(names)}: say which to ask for")
+        self._model = names[0]
+        self._context_length = min((tokens for tokens in (context_length, *(c for _, c in found)) if tokens), default=0)
+        self._facts = {
+            "engine": "openai",
+            "model": Path(self._model).name,
+            "server": "+".join(sorted({server.kind for server in self._servers})),
+            "version": "+".join(sorted({server.version for server in self._servers})),
+            "prompts": "text" if self._text is None else "token ids",
+            "context_length": self._context_length or "unknown",
+        }
+
+
+def _servers(base_urls: str | Sequence[str]) -> list[Server]:
+    servers = [server_at(url) for url in ([base_urls] if isinstance(base_urls, str) else base_urls)]
+    if not servers:
+        raise EngineError("no base URL: pass at least one, such as http://localhost:8000")
+    if len({server.url for server in servers}) != len(servers):
+        raise EngineError("a base URL is given twice: pass each server once")
+    return servers
+
+
+def _joined(prompt: Prompt, request_id: str) -> str:
+    segments = [segment for segment in prompt if isinstance(segment, str)]
+    if len(segments) < len(prompt):
+        raise EngineError(f"{request_id}: the prompt holds token ids: open the engine with the checkpoint's tokenizer")
+    if not any(segments):
+        raise EngineError("the prompt is empty (0 tokens): pass at least one segment with text or token ids")
+    return "".join(segments)
+
+
+def _cut(text: str, stop: str | None) -> str:
+    """`text` up to and with the stop string that was hit, whether the server left it off or wrote on to its token's end."""
+    return text if stop is None else text.partition(stop)[0] + stop
+
+
+def _error(request: _Request, refused: Refused) -> EngineError:
+    kind = PromptTooLong if says_too_long(refused.status, refused.said) else EngineError
+    return kind(f"{request.request_id}: {refused}")

@@ -1,0 +1,157 @@
+"""The HTTP of `OpenAIEngine`: one request, one stream, one reply; what fails is told apart by whether it may pass.
+
+Nothing that is raised here holds the API key or a URL's userinfo.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+from collections.abc import AsyncIterator
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+from sctir_kaggle.engines.openai_reply import BrokenReply, Lines, Reply
+from sctir_kaggle.engines.openai_server import Server, seconds_to_wait
+from sctir_kaggle.types import EngineError
+
+if TYPE_CHECKING:
+    import httpx
+
+MAY_PASS = {408, 429, *range(500, 600)}
+"""Statuses after which the same request may be served."""
+
+KEEP_ALIVE = 4.0
+"""Seconds for which an idle connection is kept: less than the 5 after which uvicorn and llama.cpp close it."""
+
+ANSWER_SECONDS = 10.0
+"""How long a server may take to be connected to, and to say who it is."""
+
+
+class Failed(Exception):
+    """A try that may be made again: `pause` is what the server asked for in seconds, if it did."""
+
+    def __init__(self, reason: str, *, pause: float | None = None, dropped: bool = False) -> None:
+        super().__init__(reason)
+        self.pause, self.dropped = pause, dropped
+
+
+class Refused(Exception):
+    """The server will not serve this request, now or later. `said` is its body, cut."""
+
+    def __init__(self, server: Server, status: int, said: str) -> None:
+        super().__init__(f"{server.url}: status {status}: {said}")
+        self.status, self.said = status, said
+
+
+class Client:
+    """A pool of `slots` connections to all servers. Belongs to one event loop. `stall` is the longest silence in seconds."""
+
+    def __init__(self, api_key: str | None, *, slots: int, stall: float) -> None:
+        try:
+            import httpx
+        except ImportError as error:
+            raise EngineError(f"{error.name} is not installed: pip install 'sctir-kaggle[openai]'") from error
+        self._key = _key(api_key)
+        self._http = httpx.AsyncClient(
+            headers={"authorization": f"Bearer {self._key}"} if self._key else {},
+            limits=httpx.Limits(max_connections=slots, max_keepalive_connections=slots, keepalive_expiry=KEEP_ALIVE),
+            timeout=httpx.Timeout(connect=ANSWER_SECONDS, read=stall, write=30, pool=None),
+            # A proxy of the environment is not asked for what is on this machine.
+            mounts={f"all://{host}": None for host in ("localhost", "127.0.0.1", "[::1]")},
+        )
+
+    async def get(self, server: Server, path: str) -> Any:
+        """The JSON at `path`, None where there is none. Raises `EngineError`: nothing is tried again here."""
+        import httpx
+
+        try:
+            response = await self._http.get(server.url + path, auth=server.auth, timeout=ANSWER_SECONDS)
+        except httpx.RequestError as error:
+            raise EngineError(f"{server.url} cannot be reached ({_told(error)}): start it, or mend the URL") from error
+        if response.status_code in (401, 403):
+            said = self._told_by(response.content)
+            raise EngineError(f"{server.url}: status {response.status_code}: {said}: set OPENAI_API_KEY")
+        try:
+            return response.json() if response.status_code == 200 else None
+        except ValueError:
+            raise EngineError(f"{server.url}{path} answers with something that is not JSON: mend the URL") from None
+
+    async def complete(self, server: Server, body: dict[str, Any], reply: Reply) -> None:
+        """Fill `reply`. However this ends, the stream is closed, which ends the request at the server.
+
+        Raises `Failed` or `Refused`.
+        """
+        import httpx
+
+        # Escaped: model-written text may hold halves of characters, for which UTF-8 has no bytes.
+        content, kind = json.dumps(body).encode(), {"content-type": "application/json"}
+        url, started = f"{server.url}/v1/completions", False
+        try:
+            async with self._http.stream("POST", url, content=content, headers=kind, auth=server.auth) as response:
+                if response.status_code != 200:
+                    raise self._refusal(server, response, await response.aread())
+                started = True
+                await _read(response, reply)
+                reply.check_whole()
+        except (httpx.RequestError, BrokenReply) as error:
+            if reply.finish_reason not in ("stop", "length"):  # else only the counts can be missing
+                raise Failed(f"{server.url}: {_told(error)}", dropped=started) from error
+
+    async def close(self) -> None:
+        """Close every connection."""
+        await self._http.aclose()
+
+    def _refusal(self, server: Server, response: httpx.Response, body: bytes) -> Exception:
+        refused = Refused(server, response.status_code, self._told_by(body))
+        if response.status_code not in MAY_PASS:
+            return refused
+        return Failed(str(refused), pause=seconds_to_wait(response.headers.get("retry-after")))
+
+    def _told_by(self, body: bytes) -> str:
+        """A refusal on one line of at most 300 characters, without the API key that it may quote."""
+        line = " ".join(body.decode("utf-8", "replace").split())
+        return (line.replace(self._key, "***") if self._key else line)[:300]
+
+
+async def _read(response: httpx.Response, reply: Reply) -> None:
+    """Reads until the completion is whole, or nothing more comes."""
+    if "text/event-stream" not in response.headers.get("content-type", ""):
+        reply.add_json(await response.aread())
+        return
+    lines, pieces = Lines(), response.aiter_bytes()
+    async for piece in pieces:
+        for line in lines.feed(piece):
+            reply.add_line(line)
+            if reply.cut:
+                return
+            if reply.done:
+                await _read_to_the_end(pieces)
+                return
+    for line in lines.feed(b"\n"):  # the last line may lack its end
+        reply.add_line(line)
+
+
+async def _read_to_the_end(pieces: AsyncIterator[bytes]) -> None:
+    """After the last event only the body's end is missing: a connection that has it is used again."""
+
+    async def rest() -> None:
+        async for _ in pieces:
+            pass
+
+    with suppress(asyncio.TimeoutError):
+        await asyncio.wait_for(rest(), 0.25)
+
+
+def _key(api_key: str | None) -> str:
+    key = (os.environ.get("OPENAI_API_KEY", "") if api_key is None else api_key).strip()
+    if not (key.isascii() and key.isprintable()):
+        raise EngineError("the API key holds characters that no HTTP header may: check OPENAI_API_KEY")
+    return key
+
+
+def _told(error: Exception) -> str:
+    """An error on one line; some of httpx's have a name only."""
+    said = " ".join(str(error).split())
+    return said if isinstance(error, BrokenReply) else f"{type(error).__name__}{said and ': ' + said}"

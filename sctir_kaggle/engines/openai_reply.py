@@ -1,0 +1,109 @@
+"""One completion as an OpenAI-compatible server streams it: server-sent events in; text, token ids and counts out.
+
+Covered: pieces that end anywhere, comments, a server that gives no usage, no token ids or no `[DONE]`, one that ignores
+`stream` (its whole answer is one event), vLLM's `stop_reason`, SGLang's `matched_stop`, llama.cpp's `timings`. Not covered:
+events of several data lines, which no server sends, and more than one choice.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+
+class BrokenReply(Exception):
+    """What came is not a completion, or only the beginning of one: the request may be sent again."""
+
+
+class Lines:
+    """Cuts pieces of bytes into whole lines.
+
+    Only a line feed ends a line: what Python takes for a line break besides, U+2028 say, may stand inside a completion.
+    """
+
+    def __init__(self) -> None:
+        self._rest = b""
+
+    def feed(self, piece: bytes) -> list[bytes]:
+        """The lines that `piece` completes, without their ends."""
+        *lines, self._rest = (self._rest + piece).split(b"\n")
+        return [line.removesuffix(b"\r") for line in lines]
+
+
+@dataclass(slots=True)
+class Reply:
+    """What a server has said so far. `stop` are the strings to look for here, where the server does not say which it hit.
+
+    `chunks` counts the events with text, which is about a token each; `tokens`, `prompt_tokens` and `cached_tokens` are
+    None until the server gives them. `done` is True once the server has said so, `cut` once a stop string was found here.
+    """
+
+    stop: Sequence[str] = ()
+    text: str = ""
+    ids: list[int] = field(default_factory=list)
+    finish_reason: str | None = None
+    stop_reason: str | None = None
+    chunks: int = 0
+    tokens: int | None = None
+    prompt_tokens: int | None = None
+    cached_tokens: int | None = None
+    done: bool = False
+    cut: bool = False
+
+    def add_line(self, line: bytes) -> None:
+        """One line of the stream; raises `BrokenReply` where its data is garbage or an error."""
+        if not line.startswith(b"data:"):  # an event's end or name, or a comment that keeps the connection alive
+            return
+        data = line[5:].strip()
+        if data == b"[DONE]":
+            self.done = True
+        else:
+            self.add_json(data)
+
+    def add_json(self, data: bytes) -> None:
+        """One event, or a whole answer that was not streamed."""
+        try:
+            event = json.loads(data)
+            if error := event.get("error"):
+                raise BrokenReply(f"an error in the stream: {json.dumps(error)[:300]}")
+            self._count(event)
+            for choice in event.get("choices") or ():
+                self._add(choice)
+        except (ValueError, TypeError, AttributeError) as error:
+            raise BrokenReply(f"an event that is no completion: {data[:100]!r}") from error
+
+    def check_whole(self) -> None:
+        """Raises `BrokenReply` where the stream has ended before the completion has."""
+        if self.finish_reason is None:
+            raise BrokenReply(f"the stream ended after {self.chunks} pieces of text, without a finish_reason")
+        if self.finish_reason not in ("stop", "length"):
+            raise BrokenReply(f"the server ended the request with {self.finish_reason!r}")
+
+    def _add(self, choice: dict[str, Any]) -> None:
+        if delta := choice.get("text"):
+            self.chunks += 1
+            self._append(delta)
+        if not self.cut:
+            self.ids += choice.get("token_ids") or ()
+            self.finish_reason = choice.get("finish_reason") or self.finish_reason
+            said = choice.get("stop_reason", choice.get("matched_stop"))
+            self.stop_reason = said if isinstance(said, str) else self.stop_reason
+
+    def _append(self, delta: str) -> None:
+        """`delta`, as far as a stop string that is looked for here lets it."""
+        searched = max(0, len(self.text) - max(map(len, self.stop), default=0) + 1)
+        self.text += delta
+        ends = [(at + len(string), string) for string in self.stop if (at := self.text.find(string, searched)) >= 0]
+        if ends:
+            end, self.stop_reason = min(ends)
+            self.text, self.finish_reason, self.cut = self.text[:end], "stop", True
+
+    def _count(self, event: dict[str, Any]) -> None:
+        if usage := event.get("usage"):
+            self.tokens, self.prompt_tokens = usage.get("completion_tokens"), usage.get("prompt_tokens")
+            self.cached_tokens = (usage.get("prompt_tokens_details") or {}).get("cached_tokens")
+        elif timings := event.get("timings"):
+            self.tokens, self.cached_tokens = timings.get("predicted_n"), timings.get("cache_n", 0)
+            self.prompt_tokens = timings.get("prompt_n", 0) + self.cached_tokens
