@@ -148,6 +148,8 @@ def _engine(
     if args.engine == "recorded":
         recorded = _recorded(args.model, config, problems)
         return recorded, recorded
+    if (args.engine == "openai") != bool(args.base_url):
+        raise UserError("--engine openai and --base-url http://HOST:PORT go together: give both or neither")
     from sctir_kaggle.sandbox import Sandbox
 
     loading = _in_thread(lambda: _load(args, slots=min(config.candidates, 48)))  # the sandbox starts meanwhile
@@ -157,13 +159,19 @@ def _engine(
 
 
 def _load(args: argparse.Namespace, *, slots: int) -> OpenedEngine:
+    """The engine that writes the text: on servers, which have their model, or here."""
+    if args.engine == "openai":
+        from sctir_kaggle.engines.openai import OpenAIEngine
+
+        return OpenAIEngine.open(args.base_url, args.served_model, tokenizer=args.model, slots=slots)
+    model = args.model or EMBEDDED_MODEL
     if args.engine == "vllm":
         from sctir_kaggle.engines.vllm_layout import load_vllm
 
-        return load_vllm(args.model, slots=slots, layout=args.layout, gpus=args.gpus)
+        return load_vllm(model, slots=slots, layout=args.layout, gpus=args.gpus)
     from sctir_kaggle.engines.transformers import TransformersEngine
 
-    return TransformersEngine.load(args.model, slots=slots)
+    return TransformersEngine.load(model, slots=slots)
 
 
 def _in_thread(work: Callable[[], OpenedEngine]) -> Future[OpenedEngine]:
@@ -185,12 +193,12 @@ def _close_loaded(loading: Future[OpenedEngine]) -> None:
         loading.result().close()
 
 
-def _recorded(journal: Path, config: SolverConfig, problems: list[Problem]) -> Recorded:
+def _recorded(journal: Path | None, config: SolverConfig, problems: list[Problem]) -> Recorded:
     """A run to play again. What it cannot answer is refused before the replay starts."""
     from sctir_kaggle.engines.recorded import Recorded
     from sctir_kaggle.journal import read_journal
 
-    if journal == EMBEDDED_MODEL:
+    if journal is None:
         raise UserError("--engine recorded plays a run again: say which with --model JOURNAL")
     header, results = read_journal(journal / "journal.jsonl" if journal.is_dir() else journal)
     known = {(result.problem.id, result.problem.text) for result in results}
@@ -328,8 +336,15 @@ def _parser() -> argparse.ArgumentParser:
 def _add_options(parser: argparse.ArgumentParser) -> None:
     d = SolverConfig()
     add = parser.add_argument
-    add("--model", type=Path, default=EMBEDDED_MODEL, metavar="DIR", help="a checkpoint; default: the embedded model")
-    add("--engine", choices=("transformers", "vllm", "recorded"), default="transformers", help="recorded: a journal")
+    add("--model", type=Path, metavar="DIR", help="a checkpoint; openai: its tokenizer; default: the embedded model")
+    add(
+        "--engine",
+        choices=("transformers", "vllm", "openai", "recorded"),
+        default="transformers",
+        help="openai: servers; recorded: a journal (%(default)s)",
+    )
+    add("--base-url", nargs="+", metavar="URL", help="completions servers of one model, http://HOST:PORT")
+    add("--served-model", metavar="NAME", help="the model's name at the servers; default: the only one there")
     add(
         "--layout",
         choices=("auto", "replicas", "tensor"),

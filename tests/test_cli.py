@@ -20,6 +20,7 @@ from sctir_kaggle.engines.transformers import TransformersEngine
 from sctir_kaggle.journal import read_journal
 from sctir_kaggle.sandbox import Sandbox
 from sctir_kaggle.types import EngineError, ExecutorError
+from tests.fake_server import FakeServer, says
 
 pytest.importorskip("torch", reason="the embedded model needs the extra `cpu`: pip install 'sctir-kaggle[cpu]'")
 
@@ -192,6 +193,17 @@ def _wait_for_lines(path: Path, lines: int, process: subprocess.Popen[str]) -> N
             ("solve", "good.csv", "--engine", "recorded", "--model", "old"),
             "holds no record of 2 of 2 problems, the first is a",
         ),
+        (("solve", "good.csv", "--engine", "openai"), "--base-url http://HOST:PORT go together"),
+        (("solve", "good.csv", "--base-url", "http://h"), "--engine openai and --base-url"),
+        (
+            ("solve", "good.csv", "--engine", "openai", "--base-url", "localhost:8000"),
+            "'localhost:8000' is no base URL",
+        ),
+        (("solve", "good.csv", "--engine", "openai", "--base-url", "http://127.0.0.1:9"), "cannot be reached"),
+        (
+            ("solve", "good.csv", "--engine", "openai", "--base-url", "http://127.0.0.1:9", "--model", "nowhere"),
+            "nowhere is not a folder",
+        ),
         (("solve", "good.csv", "--output", "old"), "exists; add --resume to go on"),
         (("solve", "good.csv", "--resume"), "say where with --output DIR"),
         (("solve", "good.csv", "--resume", "--output", "new"), "there is no run to resume in new"),
@@ -244,6 +256,21 @@ def test_what_cannot_be_parsed_is_named(
         main(list(arguments))
     assert exit_.value.code == 2
     assert message in capsys.readouterr().err
+
+
+def test_a_run_may_be_written_by_a_server_and_go_on_at_another(tmp_path: Path, csv: Path) -> None:
+    pytest.importorskip("httpx", reason="the engine needs the extra `openai`: pip install 'sctir-kaggle[openai]'")
+    output = tmp_path / "run"
+    with FakeServer(otherwise=says("The answer is $\\boxed{9}$."), model="served") as fake:
+        options = ("solve", csv, "-n", 4, "--engine", "openai", "--base-url", fake.url, "--output", output)
+        assert sctir(*options, "--limit", 1) == 0
+        assert len(fake.bodies) >= 3, "a majority of 4 has to be asked for"
+    header, results = read_journal(output / "journal.jsonl")
+    assert header["engine"]["model"] == "served"
+    assert [result.answer for result in results] == [9]
+    with FakeServer(otherwise=says("The answer is $\\boxed{9}$."), model="served") as fake:
+        assert sctir(*options[:-3], fake.url, "--output", output, "--limit", 1, "--resume") == 0
+        assert fake.bodies == []
 
 
 def test_a_run_of_other_settings_is_not_resumed(tmp_path: Path, csv: Path, capsys: pytest.CaptureFixture[str]) -> None:
