@@ -186,7 +186,7 @@ def test_pauses_grow_and_shrink_again() -> None:
     assert not server.failed(301.0, 1.0, asked_for=None, jitter=lambda: 0.5), "it was sent before the pause"
     assert server.failed(10_000.0, 1.0, asked_for=1e9, jitter=lambda: 0.5)
     assert server.until == 10_060
-    server.served()
+    server.failures = 0
     server.failed(20_000.0, 1.0, asked_for=None, jitter=lambda: 0.0)
     assert server.until == 20_000.75
 
@@ -336,6 +336,24 @@ def test_a_server_that_dies_hands_its_requests_to_the_other_and_may_come_back() 
         assert engine.counters[a.url]["dropped"] == 3
         with FakeServer(port=a.port) as again:
             until(lambda: (ask_all(engine, [f"q/{len(b.bodies)}-{n}/0" for n in range(2)]), len(again.bodies) > 0)[1])
+
+
+def test_one_request_finds_out_whether_a_server_serves_again() -> None:
+    with FakeServer(refuses(500)) as a, FakeServer() as b, closing(opened(a, b, pause=0.3)) as engine:
+        ask_all(engine, ["p/0/0", "p/1/0"])
+        a.otherwise = Answer([0.15, *says("yes").pieces])
+        asked = len(b.bodies)
+        until(lambda: (ask_all(engine, [f"q/{len(b.bodies)}-{n}/0" for n in range(8)]), len(a.bodies) > 1)[1])
+        assert len(a.bodies) == 2
+        assert len(b.bodies) >= asked + 7
+        ask_all(engine, [f"r/{n}/0" for n in range(8)])
+        assert len(a.bodies) == 6
+
+
+def test_a_proxy_that_cannot_be_used_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ALL_PROXY", "gopher://h")
+    with pytest.raises(EngineError, match="check HTTP_PROXY"):
+        OpenAIEngine.open("http://h")
 
 
 def test_it_serves_several_event_loops_at_once() -> None:

@@ -178,12 +178,14 @@ class OpenAIEngine:
         """One try, at the server that is its candidate's, or has least to do."""
         index = self._balance.take(request.request_id)
         server = self._servers[index]
+        if server.failures:  # this request finds out whether it serves again; others go elsewhere meanwhile
+            self._balance.avoid(index, max(server.until, self._clock()) + server.paused)
         try:
             await self._pause_over(server)
             async with self._free:
                 server.retries += again
                 reply = await self._ask(server, request)
-            server.served()
+            self._served(index)
             return reply
         except Failed as failed:
             self._note(index, failed)
@@ -202,6 +204,11 @@ class OpenAIEngine:
         if server.failed(self._clock(), self._pause, asked_for=failed.pause, jitter=self._jitter):
             log.warning(f"{failed}; it pauses for {max(0.0, server.until - self._clock()):.1f} s")
         self._balance.avoid(index, server.until)
+
+    def _served(self, index: int) -> None:
+        if self._servers[index].failures:
+            self._servers[index].failures = 0
+            self._balance.avoid(index, self._servers[index].until)
 
     async def _ask(self, server: Server, request: _Request) -> Reply:
         """The whole reply of one server. One that does not cut `max_tokens` to the room there is, is asked for that."""

@@ -54,13 +54,18 @@ class Client:
         except ImportError as error:
             raise EngineError(f"{error.name} is not installed: pip install 'sctir-kaggle[openai]'") from error
         self._key = _key(api_key)
-        self._http = httpx.AsyncClient(
-            headers={"authorization": f"Bearer {self._key}"} if self._key else {},
-            limits=httpx.Limits(max_connections=slots, max_keepalive_connections=slots, keepalive_expiry=KEEP_ALIVE),
-            timeout=httpx.Timeout(connect=ANSWER_SECONDS, read=stall, write=30, pool=None),
-            # A proxy of the environment is not asked for what is on this machine.
-            mounts={f"all://{host}": None for host in ("localhost", "127.0.0.1", "[::1]")},
-        )
+        try:
+            self._http = httpx.AsyncClient(
+                headers={"authorization": f"Bearer {self._key}"} if self._key else {},
+                limits=httpx.Limits(
+                    max_connections=slots, max_keepalive_connections=slots, keepalive_expiry=KEEP_ALIVE
+                ),
+                timeout=httpx.Timeout(connect=ANSWER_SECONDS, read=stall, write=30, pool=None),
+                # A proxy of the environment is not asked for what is on this machine.
+                mounts={f"all://{host}": None for host in ("localhost", "127.0.0.1", "[::1]")},
+            )
+        except (ImportError, ValueError, httpx.InvalidURL) as error:  # an address or a kind of proxy that it cannot use
+            raise EngineError(f"no HTTP client: {_told(error)}: check HTTP_PROXY, HTTPS_PROXY and ALL_PROXY") from error
 
     async def get(self, server: Server, path: str) -> Any:
         """The JSON at `path`, None where there is none. Raises `EngineError`: nothing is tried again here."""

@@ -49,8 +49,8 @@ DIALECTS: Mapping[str, Dialect] = {
 class Server:
     """One base URL. `url` has neither /v1 nor userinfo, and may be shown; `auth` is the userinfo and may not.
 
-    `until` is the end of its pause on the clock; `requests` counts what it was sent, `retries` the part of it that another
-    try had been made for, `dropped` the streams that broke off.
+    `until` is the end of its pause on the clock, `paused` its length in seconds. `requests` counts what it was sent,
+    `retries` the part of it that another try had been made for, `dropped` the streams that broke off.
     """
 
     url: str
@@ -58,6 +58,7 @@ class Server:
     kind: str = "unknown"
     version: str = "unknown"
     until: float = 0.0
+    paused: float = 0.0
     failures: int = 0
     requests: int = 0
     retries: int = 0
@@ -79,12 +80,9 @@ class Server:
             pause * 2.0 ** min(self.failures - 1, 16) * (0.75 + 0.5 * jitter()) if asked_for is None else asked_for
         )
         if new or asked_for is not None:
-            self.until = max(self.until, now + min(seconds, LONGEST_PAUSE))
+            self.paused = min(seconds, LONGEST_PAUSE)
+            self.until = max(self.until, now + self.paused)
         return new
-
-    def served(self) -> None:
-        """It has answered: the next pause is short again."""
-        self.failures = 0
 
 
 def server_at(base_url: str) -> Server:
