@@ -17,6 +17,7 @@ import pytest
 
 from sctir_kaggle.engines.openai import OpenAIEngine
 from sctir_kaggle.engines.openai_server import room_said, seconds_to_wait, server_at
+from sctir_kaggle.engines.text import Text
 from sctir_kaggle.problems import ASSETS
 from sctir_kaggle.types import EngineError, PromptTooLong, SamplingParams
 from tests.fake_server import DONE, Answer, FakeServer, data, event, free_port, refuses, says, usage
@@ -538,6 +539,54 @@ def test_token_ids_without_a_tokenizer_and_empty_prompts_are_refused() -> None:
         with pytest.raises(EngineError, match="p/0/0: max_tokens is 0"):
             ask(engine, params=replace(PARAMS, max_tokens=0))
         assert fake.bodies == []
+
+
+@pytest.fixture(scope="module")
+def text() -> Text:
+    pytest.importorskip("transformers", reason="token ids need a tokenizer: pip install 'sctir-kaggle[openai]'")
+    return Text.load(MODEL)
+
+
+def test_with_a_tokenizer_token_ids_go_out_and_come_back(text: Text) -> None:
+    first, second = text.encode(("Hi.",)), text.segment("So 12.", False)
+    halves = [event("So ", token_ids=second[:2]), event("12.", token_ids=second[2:], finish_reason="length")]
+    with served(Answer([*halves, DONE]), engine={"tokenizer": MODEL}, max_model_len=64) as (engine, fake):
+        said = ask(engine, ("Hi.", second))
+        assert fake.bodies[0]["prompt"] == [*first, *second]
+        assert fake.bodies[0]["return_token_ids"] is True
+        assert (said.text, said.token_ids, said.tokens) == ("So 12.", second, len(second))
+        assert said.prompt_tokens == len(first + second)
+        ask(engine, ((5,) * 60,))
+        assert fake.bodies[1]["max_tokens"] == 4
+        with pytest.raises(PromptTooLong, match=r"p/0/0: the prompt has 64 tokens, the context 64"):
+            ask(engine, ((5,) * 64,))
+        assert len(fake.bodies) == 2
+
+
+def test_a_token_that_ends_the_sequence_is_no_part_of_the_text(text: Text) -> None:
+    ids = text.segment("12.", False)
+    end = text.segment("x", False)[-1]
+    for last in (end, int(text._tokenizer.eos_token_id)):
+        answer = says("12.", token_ids=[*ids, last], stop_reason=last)
+        with served(answer, engine={"tokenizer": MODEL}) as (engine, _):
+            said = ask(engine)
+        assert (said.text, said.token_ids, said.stop_reason) == ("12.", ids, None)
+
+
+def test_ids_that_run_past_the_stop_string_are_cut(text: Text) -> None:
+    answer = says(f"code{STOP}7", token_ids=text.encode((f"code{STOP}7",)), stop_reason=STOP)
+    with served(answer, engine={"tokenizer": MODEL}) as (engine, _):
+        said = ask(engine)
+    assert said.text == "code" + STOP == text.decode(said.token_ids)
+
+
+def test_ids_of_another_tokenizer_are_not_used_and_warned_of_once(text: Text, caplog: pytest.LogCaptureFixture) -> None:
+    wrong = says("So 12.", token_ids=text.encode(("something else",)))
+    with served(otherwise=wrong, engine={"tokenizer": MODEL}) as (engine, _):
+        for _ in range(2):
+            said = ask(engine)
+            assert (said.text, said.token_ids, said.tokens) == ("So 12.", (), 2)
+    assert caplog.text.count("whose tokenizer is this?") == 1
 
 
 def test_half_a_character_in_a_prompt_is_the_servers_to_judge() -> None:
