@@ -243,6 +243,15 @@ def test_a_request_that_is_refused_for_good_fails_at_once(status: int) -> None:
         assert len(fake.bodies) == 1
 
 
+def test_a_refusal_that_comes_as_an_event_is_none_that_may_pass() -> None:
+    for error, kind in (("Token id 1024 is out of vocabulary", EngineError), ("Prompt is too long", PromptTooLong)):
+        with served(Answer([data({"error": {"message": error, "code": 400}}), DONE])) as (engine, fake):
+            with pytest.raises(kind, match=f"p/0/0: {fake.url}: status 400: .*{error}"):
+                ask(engine)
+            assert list(engine.counters.values()) == [{"requests": 1, "retries": 0, "dropped": 0}]
+            assert ask(engine).text == "yes"
+
+
 @pytest.mark.parametrize(
     "words",
     [

@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-from sctir_kaggle.engines.openai_reply import BrokenReply, Lines, Reply
+from sctir_kaggle.engines.openai_reply import BrokenReply, ErrorReply, Lines, Reply
 from sctir_kaggle.engines.openai_server import Server, seconds_to_wait
 from sctir_kaggle.types import EngineError
 
@@ -96,10 +96,13 @@ class Client:
         try:
             async with self._http.stream("POST", url, content=content, headers=kind, auth=server.auth) as response:
                 if response.status_code != 200:
-                    raise self._refusal(server, response, await response.aread())
+                    wait = seconds_to_wait(response.headers.get("retry-after"))
+                    raise self._refusal(server, response.status_code, await response.aread(), wait=wait)
                 started = True
                 await _read(response, reply)
                 reply.check_whole()
+        except ErrorReply as error:
+            raise self._refusal(server, error.status, str(error).encode(), dropped=True) from error
         except (httpx.RequestError, BrokenReply) as error:
             if reply.finish_reason not in ("stop", "length"):  # else only the counts can be missing
                 raise Failed(f"{server.url}: {_told(error)}", dropped=started) from error
@@ -108,11 +111,11 @@ class Client:
         """Close every connection."""
         await self._http.aclose()
 
-    def _refusal(self, server: Server, response: httpx.Response, body: bytes) -> Exception:
-        refused = Refused(server, response.status_code, self._told_by(body))
-        if response.status_code not in MAY_PASS:
-            return refused
-        return Failed(str(refused), pause=seconds_to_wait(response.headers.get("retry-after")))
+    def _refusal(
+        self, server: Server, status: int, body: bytes, *, wait: float | None = None, dropped: bool = False
+    ) -> Exception:
+        refused = Refused(server, status, self._told_by(body))
+        return Failed(str(refused), pause=wait, dropped=dropped) if status in MAY_PASS else refused
 
     def _told_by(self, body: bytes) -> str:
         """A refusal on one line of at most 300 characters, without the API key that it may quote."""

@@ -17,6 +17,15 @@ class BrokenReply(Exception):
     """What came is not a completion, or only the beginning of one: the request may be sent again."""
 
 
+class ErrorReply(Exception):
+    """The stream is an error, which would have been an HTTP status had the stream not begun: `status` is its code."""
+
+    def __init__(self, error: Any) -> None:
+        super().__init__(json.dumps(error))
+        code = error.get("code") if isinstance(error, dict) else None
+        self.status = code if isinstance(code, int) else 500
+
+
 class Lines:
     """Cuts pieces of bytes into whole lines.
 
@@ -53,7 +62,7 @@ class Reply:
     cut: bool = False
 
     def add_line(self, line: bytes) -> None:
-        """One line of the stream; raises `BrokenReply` where its data is garbage or an error."""
+        """One line of the stream; raises `BrokenReply` where its data is garbage, `ErrorReply` where it is an error."""
         if not line.startswith(b"data:"):  # an event's end or name, or a comment that keeps the connection alive
             return
         data = line[5:].strip()
@@ -67,7 +76,7 @@ class Reply:
         try:
             event = json.loads(data)
             if error := event.get("error"):
-                raise BrokenReply(f"an error in the stream: {json.dumps(error)[:300]}")
+                raise ErrorReply(error)
             self._count(event)
             for choice in event.get("choices") or ():
                 self._add(choice)
