@@ -155,6 +155,13 @@ def test_a_server_that_is_known_is_told_to_sample_like_the_others() -> None:
     assert [body["seed"] for body in bodies.values()] == [2**62 + 5, 5, 5]
 
 
+def test_options_win_and_are_journalled() -> None:
+    with served(engine={"options": {"top_k": 40, "priority": 1}}) as (engine, fake):
+        ask(engine)
+        assert (fake.bodies[0]["top_k"], fake.bodies[0]["priority"]) == (40, 1)
+        assert engine.describe()["options"] == '{"priority": 1, "top_k": 40}'
+
+
 def test_llama_cpp_counts_where_the_stream_is_closed_early() -> None:
     timings = data({"choices": [{"text": STOP}], "timings": {"predicted_n": 4, "prompt_n": 3, "cache_n": 6}})
     with served(Answer([event("x"), timings], end="hang"), owned_by="llamacpp") as (engine, _):

@@ -35,6 +35,10 @@ FLAGS = (
     *("--block-size", "32", "--max-num-seqs", str(SLOTS), "--enable-prompt-tokens-details", "--host", "127.0.0.1"),
 )
 
+ENDLESS: dict[str, Any] = {"tokenizer": MODEL, "options": {"ignore_eos": True}}
+LONG = SamplingParams(temperature=1.0, max_tokens=1500)
+"""With `ENDLESS`, a request that takes seconds: time enough to cancel it or to kill its server."""
+
 
 class Server:
     """vLLM's server with the embedded model, in a process group of its own; its output goes to `log`."""
@@ -211,20 +215,20 @@ def test_a_continued_turn_is_found_in_the_prefix_cache(engine: OpenAIEngine) -> 
 
 
 @needs_vllm
-def test_cancelled_requests_end_at_the_server(engine: OpenAIEngine, server: Server) -> None:
-    async def start_and_cancel() -> None:
-        params = SamplingParams(temperature=1.0, max_tokens=1500)
-        calls = [engine.generate(p, params, request_id=f"p/{n}/0") for n, p in enumerate(prompts(40))]
+def test_cancelled_requests_end_at_the_server(server: Server) -> None:
+    async def start_and_cancel(engine: OpenAIEngine) -> None:
+        calls = [engine.generate(p, LONG, request_id=f"p/{n}/0") for n, p in enumerate(prompts(40))]
         tasks = [asyncio.ensure_future(call) for call in calls]
         await _until(lambda: server.requests() > 30)
         for task in tasks:
             task.cancel()
         ended = await asyncio.gather(*tasks, return_exceptions=True)
-        assert sum(isinstance(outcome, asyncio.CancelledError) for outcome in ended) > 30
+        assert all(isinstance(outcome, asyncio.CancelledError) for outcome in ended)
         await _until(lambda: server.requests() == 0, 20)
 
-    run(start_and_cancel())
-    assert ask(engine, prompts(1)[0], GREEDY).text
+    with closing(OpenAIEngine.open(server.url, **ENDLESS)) as engine:
+        run(start_and_cancel(engine))
+        assert ask(engine, prompts(1)[0], GREEDY).text
 
 
 async def _until(condition: Callable[[], bool], seconds: float = 60) -> None:
@@ -292,10 +296,10 @@ def test_two_servers_share_the_load_and_one_takes_over_when_the_other_is_killed(
             asked = [(prompt, GREEDY) for prompt in prompts(10)]
             assert [completion.text for completion in ask_all(engine, asked)] == [c.text for c in expected]
             assert [counts["requests"] for counts in engine.counters.values()] == [5, 5]
+        with closing(OpenAIEngine.open([server.url, second.url], **ENDLESS)) as engine:
             run(_kill_it_midway(engine, second))
-            lost = engine.counters[second.url]["dropped"]
-            assert lost >= 10
-            assert engine.counters[server.url]["retries"] >= lost
+            assert engine.counters[server.url] == {"requests": 24, "retries": 12, "dropped": 0}
+            assert 6 <= engine.counters[second.url]["dropped"] <= 12  # the others had no first token yet
             run(_until(lambda: server.requests() == 0))
     finally:
         second.kill()
@@ -303,11 +307,10 @@ def test_two_servers_share_the_load_and_one_takes_over_when_the_other_is_killed(
 
 async def _kill_it_midway(engine: OpenAIEngine, victim: Server) -> None:
     """All of 24 requests are answered, though half of them ran where nothing runs any more."""
-    params = SamplingParams(temperature=1.0, max_tokens=400)
-    asked = [(prompt, replace(params, seed=n)) for n, prompt in enumerate(prompts(24))]
+    asked = [(prompt, replace(LONG, max_tokens=400, seed=n)) for n, prompt in enumerate(prompts(24))]
     calls = [engine.generate(*request, request_id=f"q/{n}/0") for n, request in enumerate(asked)]
     tasks = [asyncio.ensure_future(call) for call in calls]
     await _until(lambda: victim.requests() >= 11)
     await asyncio.to_thread(victim.kill)
     said = await asyncio.gather(*tasks)
-    assert all(completion.finish_reason in ("stop", "length") and completion.tokens for completion in said)
+    assert all((completion.finish_reason, completion.tokens) == ("length", 400) for completion in said)

@@ -11,14 +11,16 @@ that differ in their weights. SGLang minds a seed only with deterministic infere
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 import random
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from sctir_kaggle.background import BackgroundLoop
 from sctir_kaggle.engines.balance import Balance
@@ -59,12 +61,13 @@ class OpenAIEngine:
         client: Client,
         text: Text | None,
         *,
+        options: Mapping[str, Any],
         slots: int,
         tries: int,
         pause: float,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._servers, self._client, self._text = servers, client, text
+        self._servers, self._client, self._text, self._options = servers, client, text, dict(options)
         self._tries, self._pause, self._clock = tries, pause, clock
         self._balance = Balance(len(servers), clock=clock)
         self._free = asyncio.Semaphore(slots)
@@ -86,6 +89,7 @@ class OpenAIEngine:
         tries: int = 5,
         pause: float = 0.5,
         stall: float = 300.0,
+        options: Mapping[str, Any] | None = None,
     ) -> OpenAIEngine:
         """Connect to `base_urls`, with or without /v1, which serve the same model to `slots` requests at once in all.
 
@@ -93,7 +97,8 @@ class OpenAIEngine:
         it token ids are sent, without it text. `api_key` goes to all servers; None takes the environment's
         OPENAI_API_KEY, if any. `context_length`, in tokens, is the server's own where it says so. A request is sent at
         most `tries` times; a server that failed it pauses for `pause` seconds, twice as long each time, or as long as it
-        says. A stream that is silent for `stall` seconds counts as dropped. Raises `EngineError` where anything is amiss.
+        says. A stream that is silent for `stall` seconds counts as dropped. `options` are fields of the request that the
+        servers know, and win. Raises `EngineError` where anything is amiss.
         """
         servers = _servers(base_urls)
         for name, value in (("slots", slots), ("tries", tries)):
@@ -101,7 +106,7 @@ class OpenAIEngine:
                 raise EngineError(f"{name} is {value}: pass at least 1")
         client = Client(api_key, slots=slots, stall=stall)
         text = None if tokenizer is None else Text.load(tokenizer)
-        engine = cls(servers, client, text, slots=slots, tries=tries, pause=pause)
+        engine = cls(servers, client, text, options=options or {}, slots=slots, tries=tries, pause=pause)
         try:
             engine._loop.run(engine._discover(model, context_length))
         except BaseException:
@@ -217,14 +222,17 @@ class OpenAIEngine:
             reply = Reply(stop)
             server.requests += 1
             try:
-                body = body_for(server, self._model, request.prompt, request.params, limit=request.limit)
-                await self._client.complete(server, body, reply)
+                await self._client.complete(server, self._body(server, request), reply)
                 return reply
             except Refused as refused:
                 room = room_said(refused.said, request.limit)
                 if not (says_too_long(refused.status, refused.said) and 0 < room < request.limit):
                     raise
                 request.limit = room
+
+    def _body(self, server: Server, request: _Request) -> dict[str, Any]:
+        limit, options = request.limit, self._options
+        return body_for(server, self._model, request.prompt, request.params, limit=limit, options=options)
 
     def _completion(self, request: _Request, reply: Reply) -> Completion:
         """Made in the caller's thread, so that the loop's goes on reading."""
@@ -276,6 +284,7 @@ class OpenAIEngine:
             "version": "+".join(sorted({server.version for server in self._servers})),
             "prompts": "text" if self._text is None else "token ids",
             "context_length": self._context_length or "unknown",
+            **({"options": json.dumps(self._options, sort_keys=True)} if self._options else {}),
         }
 
 

@@ -141,9 +141,15 @@ def _named(cards: Sequence[Mapping[str, Any]]) -> str:
 
 
 def body_for(
-    server: Server, model: str, prompt: str | TokenIds, params: SamplingParams, *, limit: int
+    server: Server,
+    model: str,
+    prompt: str | TokenIds,
+    params: SamplingParams,
+    *,
+    limit: int,
+    options: Mapping[str, Any],
 ) -> dict[str, Any]:
-    """The request's JSON. Seeds are cut to 31 bits where 63 are not known to be taken."""
+    """The request's JSON, in which `options` win. Seeds are cut to 31 bits where 63 are not known to be taken."""
     dialect, stop = server.dialect, [string for string in params.stop if string]
     body: dict[str, Any] = {
         "model": model,
@@ -161,7 +167,7 @@ def body_for(
         body["stop"] = stop
     if dialect.gives_ids and not isinstance(prompt, str):
         body["return_token_ids"] = True
-    return body
+    return {**body, **options}
 
 
 _TOO_LONG = re.compile(
