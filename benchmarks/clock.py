@@ -16,9 +16,6 @@ from __future__ import annotations
 import argparse
 import gzip
 import json
-import os
-import platform
-import subprocess
 import time
 from bisect import bisect_right
 from collections.abc import Callable
@@ -30,6 +27,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks.machine import machine
 from sctir_kaggle.budget import Budget, Deadlines
 from sctir_kaggle.cli import RESERVE
 from sctir_kaggle.config import SolverConfig
@@ -280,15 +278,6 @@ def table(hardness: Hardness, title: str, load: float, draws: int, orders: int, 
     return [*lines, *(row(clock.name, simulate(clock, drawn, shuffled, rng)) for clock in CLOCKS), ""]
 
 
-def machine(runs: int, seconds: float) -> str:
-    """Commit and kind of machine."""
-    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False)
-    return (
-        f"{runs:,} simulated runs a line. Commit {commit.stdout.strip() or 'unknown'}, {os.cpu_count()} x "
-        f"{platform.machine()} cores, Python {platform.python_version()}, {seconds:.0f} s: `python -m benchmarks.clock`."
-    )
-
-
 def main() -> None:
     """Print the tables."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -305,7 +294,8 @@ def main() -> None:
         hardness = source(np.random.default_rng(args.seed))
         for load in args.loads:
             print("\n".join(table(hardness, title, load, args.draws, args.orders, args.seed)), flush=True)
-    print(machine(args.draws * args.orders, time.monotonic() - started))
+    runs, seconds = args.draws * args.orders, time.monotonic() - started
+    print(f"{runs:,} simulated runs a line, {seconds:.0f} s. {machine('clock')}")
 
 
 if __name__ == "__main__":

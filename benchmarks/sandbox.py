@@ -33,6 +33,7 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.blocks import BLOCKS
+from benchmarks.machine import machine
 from benchmarks.soak import cpu_seconds, kib, largest, processes_below
 from benchmarks.traces import FOLDER, LEAST, completions
 from sctir_kaggle.sandbox import Sandbox
@@ -412,17 +413,6 @@ def memory_table() -> Table:
     return table
 
 
-def machine() -> str:
-    """Commit and kind of machine."""
-    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False)
-    changed = subprocess.run(["git", "status", "--porcelain"], capture_output=True, text=True, check=False)
-    return (
-        f"Commit {commit.stdout.strip() or 'unknown'}{' with changes' if changed.stdout else ''}, {os.cpu_count()} x "
-        f"{platform.machine()} cores, Linux {platform.release()}, Python {platform.python_version()}, load "
-        f"{os.getloadavg()[0]:.1f}: `python -m benchmarks.sandbox`."
-    )
-
-
 def throughput(console: Console, *, folder: Path, rounds: int, subset: int) -> None:
     """The comparison of the ways, on both kinds of blocks."""
     note = f"{rounds} rounds of {subset} blocks (the sandbox: {REPEATS} times), {WORKERS} at a time: median (range)"
@@ -457,7 +447,7 @@ def main() -> None:
     """Print the tables."""
     args = arguments()
     parts, console = args.part or PARTS, Console(width=None if sys.stdout.isatty() else 132)
-    console.print(machine())
+    console.print(machine("sandbox", f"Linux {platform.release()}", f"load {os.getloadavg()[0]:.1f}"))
     if "throughput" in parts:
         throughput(console, folder=args.traces, rounds=args.rounds, subset=args.subset)
     if "latency" in parts:
