@@ -13,8 +13,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from benchmarks.machine import machine
-from benchmarks.tables import publish
 from benchmarks.runs import changed_by_the_stop, score, solve_all
+from benchmarks.tables import publish
 from sctir_kaggle import SolverConfig
 from sctir_kaggle.cli import EMBEDDED_MODEL
 from sctir_kaggle.engines.transformers import TransformersEngine
