@@ -1,9 +1,11 @@
 """What the loop costs and what it saves, on one vLLM engine: `python -m benchmarks.loop --write README.md --figure loop.svg`.
 
-Four ways in turn, same problems and seeds, interleaved round by round: (a) the published notebook's algorithm
+Five ways in turn, same problems and seeds, interleaved round by round: (a) the published notebook's algorithm
 (`numina_compat`), (b) ours with every candidate to its end, (c) ours with the exact stop, (d) the tokens of (b) in flat
-batches without tools (`flat`). The prefix cache is emptied before each. Engine: vLLM in this process with the embedded
-8-bit GPTQ checkpoint; without a GPU that takes the tests' kernel, and figures are about the loop, not about 8-bit speed.
+batches without tools (`flat`), (e) ours as in (b) with every output at hand: what it takes longer than (d) is the loop's
+cost and that of feeding outputs, and what (b) takes longer still is the code's, which runs on the same cores. The prefix
+cache is emptied before each. Engine: vLLM in this process with the embedded 8-bit GPTQ checkpoint; without a GPU that takes
+the tests' kernel, and figures are about the loop, not about 8-bit speed.
 
 Columns: tokens that the engine sampled, aborted ones included; prefix hits, the share of the re-sent prompt tokens that the
 engine had cached, and in brackets of those in full cache blocks; engine busy, the share of the wall clock inside vLLM's
@@ -24,10 +26,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
+from benchmarks.executors import AtHand, Slowed
 from benchmarks.flat import generate_flat
 from benchmarks.loop_report import Run, figure, lag, table
 from benchmarks.machine import machine
-from benchmarks.meters import Listened, Slowed, StepMeter, Took, timed
+from benchmarks.meters import Listened, StepMeter, Took, timed
 from benchmarks.numina_compat import FreshPythons, NuminaCompat
 from benchmarks.runs import changed_by_the_stop, solve
 from benchmarks.tables import publish
@@ -63,7 +66,8 @@ class Bench:
     sampled: Counter[str]
 
     def way(self, name: str) -> Way:
-        return {"a": self.published, "b": self.to_the_end, "c": self.stopped, "d": self.flat}[name]
+        ways = {"a": self.published, "b": self.to_the_end, "c": self.stopped, "d": self.flat, "e": self.at_hand}
+        return ways[name]
 
     async def published(self, engine: Engine, config: SolverConfig) -> list[int]:
         """(a)"""
@@ -89,10 +93,19 @@ class Bench:
 
     async def flat(self, engine: Engine, config: SolverConfig) -> None:
         """(d), after (b) with the same seed"""
+        by_candidate: Counter[str] = Counter()
+        for request_id, count in self.sampled.items():
+            by_candidate[request_id.rpartition("/")[0]] += count
         for problem in self.problems:
             candidates = (f"{problem.id}/{number}" for number in range(config.candidates))
-            tokens = {candidate: self.sampled[candidate] for candidate in candidates}
+            tokens = {candidate: by_candidate[candidate] for candidate in candidates}
             await generate_flat(self.engine, problem, config, tokens)
+
+    async def at_hand(self, engine: Engine, config: SolverConfig) -> list[int]:
+        """(e), after (b) with the same seed"""
+        config = replace(config, stop="none")
+        results = await solve(engine, AtHand(self.results), config, self.problems)
+        return [result.answer for result in results]
 
 
 def run(bench: Bench, name: str, config: SolverConfig) -> Run:
@@ -128,7 +141,7 @@ def rounds_of(bench: Bench, ways: str, config: SolverConfig, rounds: int) -> tup
     runs: dict[str, list[Run]] = {name: [] for name in sorted(ways)}
     differing = 0
     for seed in range(rounds):
-        groups = ["a", "bd", "c"]
+        groups = ["a", "bde", "c"]
         order = "".join(groups[seed % 3 :] + groups[: seed % 3])
         for name in filter(runs.__contains__, order):
             runs[name].append(run(bench, name, replace(config, seed=seed)))
@@ -207,7 +220,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3, metavar="R", help="each with a seed of its own")
     parser.add_argument("--candidates", type=int, default=48)
     parser.add_argument("--turns", type=int, default=4)
-    parser.add_argument("--ways", default="abcd", help="which of them; (d) needs (b)")
+    parser.add_argument("--ways", default="abcde", help="which of them; (d) and (e) need (b)")
     parser.add_argument("--write", type=Path, metavar="FILE")
     parser.add_argument(
         "--figure", type=Path, metavar="FILE", help="PNG, SVG, ...; needs matplotlib (the extra `plots`)"

@@ -12,7 +12,11 @@ NAMES = {
     "b": "(b) ours, to the end",
     "c": "(c) ours, exact stop",
     "d": "(d) tokens of (b), no tools",
+    "e": "(e) ours, outputs at hand",
 }
+
+
+COLOURS = {"a": "#c8553d", "b": "#7fb69f", "c": "#2a7f62", "d": "#bbbbbb", "e": "#dddddd"}
 
 
 @dataclass(frozen=True)
@@ -59,8 +63,8 @@ def _ratios(runs: dict[str, list[Run]]) -> list[str]:
     if {"a", "c"} <= runs.keys():
         faster, fewer = (ratio(of(runs["a"]), of(runs["c"])) for of in (seconds, tokens))
         lines.append(f"(c) is {faster} x as fast as (a), and samples {fewer} x fewer tokens.")
-    if {"b", "d"} <= runs.keys():
-        lines.append(f"(b) takes {ratio(seconds(runs['b']), seconds(runs['d']))} x as long as (d).")
+    for name in sorted({"b", "e"} & runs.keys() if "d" in runs else ()):
+        lines.append(f"({name}) takes {ratio(seconds(runs[name]), seconds(runs['d']))} x as long as (d).")
     return [*lines, f"Medians and ranges of {len(next(iter(runs.values())))} interleaved rounds."]
 
 
@@ -125,7 +129,7 @@ def figure(runs: dict[str, list[Run]], path: Path) -> None:
         below = [m - min(column) for m, column in zip(middle, values.values(), strict=True)]
         above = [max(column) - m for m, column in zip(middle, values.values(), strict=True)]
         axis.barh(
-            list(values), middle, xerr=[below, above], capsize=3, color=["#bbbbbb", "#2a7f62", "#7fb69f", "#c8553d"]
+            list(values), middle, xerr=[below, above], capsize=3, color=[COLOURS[name] for name in reversed(runs)]
         )
         axis.set_xlabel(title)
         axis.spines[["top", "right"]].set_visible(False)

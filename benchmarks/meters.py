@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from sctir_kaggle.engines.vllm import VLLMEngine
-from sctir_kaggle.types import Completion, Engine, ExecutionResult, Executor, Prompt, SamplingParams
+from sctir_kaggle.types import Completion, Engine, Prompt, SamplingParams
 
 BEAT = 0.01
 """Seconds between two heartbeats of the event loop."""
@@ -20,7 +20,7 @@ T = TypeVar("T")
 
 @dataclass
 class Steps:
-    """Of vLLM's engine, from the wrapped engine's thread: seconds in its steps, steps, and tokens sampled by candidate.
+    """Of vLLM's engine, from the wrapped engine's thread: seconds in its steps, steps, and tokens sampled by request.
 
     A token counts when it is sampled, also where its request is aborted later or a stop string cuts it off.
     """
@@ -55,10 +55,10 @@ class StepMeter:
         return outputs
 
     def _counted(self) -> Any:
-        """vLLM's own ids begin with ours, which end in the turn."""
+        """vLLM's own ids begin with ours."""
         outputs = self._get_output()
         for output in outputs.outputs:
-            self._steps.tokens[output.request_id.rpartition("#")[0].rpartition("/")[0]] += len(output.new_token_ids)
+            self._steps.tokens[output.request_id.rpartition("#")[0]] += len(output.new_token_ids)
         return outputs
 
 
@@ -90,23 +90,6 @@ class Listened:
                 sent += again
                 found += min(completion.cached_tokens, again)
         return sent, found
-
-
-class Slowed:
-    """An `Executor` whose every block first computes for `seconds`, as the blocks of a large model do."""
-
-    def __init__(self, executor: Executor, seconds: float) -> None:
-        self.busy = 0.0
-        self._executor = executor
-        self._burn = f"import time as _t\n_u = _t.perf_counter() + {seconds}\nwhile _t.perf_counter() < _u: pass\n"
-
-    async def execute(self, code: str, *, request_id: str, deadline: float) -> ExecutionResult:
-        result = await self._executor.execute(self._burn + code, request_id=request_id, deadline=deadline)
-        self.busy += result.seconds
-        return result
-
-    def release(self, candidate_id: str) -> None:
-        self._executor.release(candidate_id)
 
 
 @dataclass(frozen=True)
