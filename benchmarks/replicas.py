@@ -20,7 +20,7 @@ from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
 
-from benchmarks.embedded import score, solve_all, tokens
+from benchmarks.runs import score, solve_all, tokens
 from sctir_kaggle import Problem, SolverConfig, SolveResult
 from sctir_kaggle.cli import EMBEDDED_MODEL
 from sctir_kaggle.engines.replicas import ReplicatedEngine, start_all
