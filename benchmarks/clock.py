@@ -29,8 +29,8 @@ from numpy.typing import NDArray
 
 from benchmarks.machine import machine
 from sctir_kaggle.budget import Budget, Deadlines
-from sctir_kaggle.cli import RESERVE
 from sctir_kaggle.config import SolverConfig
+from sctir_kaggle.opening import RESERVE
 from sctir_kaggle.voting import _worst_overtaking
 
 LIMIT = 9 * 3600.0

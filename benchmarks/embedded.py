@@ -16,8 +16,8 @@ from benchmarks.machine import machine
 from benchmarks.runs import changed_by_the_stop, score, solve_all
 from benchmarks.tables import publish
 from sctir_kaggle import SolverConfig
-from sctir_kaggle.cli import EMBEDDED_MODEL
 from sctir_kaggle.engines.transformers import TransformersEngine
+from sctir_kaggle.opening import EMBEDDED_MODEL
 from sctir_kaggle.problems import HELD_OUT, read_problems
 from sctir_kaggle.sandbox import Sandbox
 

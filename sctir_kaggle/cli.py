@@ -5,56 +5,32 @@ from __future__ import annotations
 import argparse
 import logging
 import os
-import platform
 import sys
-import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future
-from contextlib import ExitStack, closing, contextmanager
-from dataclasses import asdict, dataclass, replace
-from datetime import datetime, timezone
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING
 
 from sctir_kaggle import config as configs
 from sctir_kaggle import problems as problem_sets
-from sctir_kaggle import prompt
 from sctir_kaggle._version import __version__
-from sctir_kaggle.budget import Budget, process_started
+from sctir_kaggle.budget import process_started
 from sctir_kaggle.config import SolverConfig
-from sctir_kaggle.types import Engine, EngineError, ExecutorError, Problem, SolveResult, UserError
+from sctir_kaggle.opening import Setup, opened
+from sctir_kaggle.types import EngineError, ExecutorError, Problem, SolveResult, UserError
 
 if TYPE_CHECKING:
     from rich.console import Console
 
     from sctir_kaggle.display import LiveLine
-    from sctir_kaggle.engines.recorded import Recorded
-    from sctir_kaggle.journal import Journal
     from sctir_kaggle.session import Session
-
-EMBEDDED_MODEL = problem_sets.ASSETS / "model"
 
 ANSWERS = {"aimo1": configs.AIMO1, "aimo3": configs.AIMO3, "any": configs.MATH}
 
-RESERVE = 0.02
-"""The share of the budget that is kept for cancelling the last candidates and writing the submission."""
-
-MAY_DIFFER = {
-    *("candidates", "extra_candidates", "stop", "stop_delta", "stop_ballots", "contested_risk"),
-    *("tie_break", "seed", "default_answer", "grace_seconds"),
-}
-"""What a replay may choose anew; every other field led to the texts that were recorded."""
-
 UNITS = {"": 1.0, "s": 1.0, "m": 60.0, "h": 3600.0}
-
-
-class OpenedEngine(Engine, Protocol):
-    """What the command needs of an engine besides its text: a description for the journal, and an end."""
-
-    def describe(self) -> dict[str, str | int]: ...
-
-    def close(self) -> None: ...
 
 
 log = logging.getLogger("sctir_kaggle")
@@ -116,133 +92,32 @@ def solve(args: argparse.Namespace, started: float) -> int:
 @contextmanager
 def _open(args: argparse.Namespace, started: float) -> Iterator[Run]:
     """Everything that can be refused is refused before the model is loaded and before anything is written."""
-    from sctir_kaggle.background import BackgroundLoop
-    from sctir_kaggle.session import Session
-    from sctir_kaggle.solver import Solver
-
-    if args.engine != "vllm" and (args.layout != "auto" or args.gpus):
-        raise UserError(f"--layout and --gpus are for --engine vllm, not for {args.engine}")
-    config = _config(args)
+    setup = _setup(args)
     problems = problem_sets.read_problems(args.problems, limit=args.limit)
-    folder = _folder(args)
-    with ExitStack() as stack:
-        observer = stack.enter_context(_watch(len(problems), config))
-        engine, executor = _engine(args, config, problems, stack)
-        journal = stack.enter_context(closing(_journal(args, folder, config, problems, engine, executor)))
-        loop = stack.enter_context(BackgroundLoop())
-        reserve, grace = RESERVE * args.budget, config.grace_seconds
-        budget = Budget(args.budget, len(problems), reserve=reserve, grace=grace, started=started)
-        if budget.left == 0:
-            log.warning("loading took the whole budget of %g s: every problem gets the default answer", args.budget)
+    with (
+        _watch(len(problems), setup.config) as observer,
+        opened(setup, planned=len(problems), started=started, problems=problems, observer=observer) as session,
+    ):
         try:
-            yield Run(Session(Solver(engine, executor, config), budget, journal, loop, observer), problems, folder)
+            yield Run(session, problems, setup.folder)
         except KeyboardInterrupt:
-            kept = f"{len(journal.results)} of {len(problems)} problems are in {journal.path}"
-            raise KeyboardInterrupt(f"; {kept}: --resume --output {folder} goes on") from None
+            kept = f"{len(session.journal.results)} of {len(problems)} problems are in {session.journal.path}"
+            raise KeyboardInterrupt(f"; {kept}: --resume --output {setup.folder} goes on") from None
 
 
-def _engine(
-    args: argparse.Namespace, config: SolverConfig, problems: list[Problem], stack: ExitStack
-) -> tuple[OpenedEngine, Any]:
-    """The engine and the executor that goes with it; both are closed with `stack`."""
-    if args.engine == "recorded":
-        recorded = _recorded(args.model, config, problems)
-        return recorded, recorded
-    if (args.engine == "openai") != bool(args.base_url):
-        raise UserError("--engine openai and --base-url http://HOST:PORT go together: give both or neither")
-    from sctir_kaggle.sandbox import Sandbox
-
-    loading = _in_thread(lambda: _load(args, slots=min(config.candidates, 48)))  # the sandbox starts meanwhile
-    stack.callback(loading.add_done_callback, _close_loaded)
-    sandbox = stack.enter_context(Sandbox(code_seconds=config.code_seconds, stateful=config.stateful))
-    return loading.result(), sandbox
-
-
-def _load(args: argparse.Namespace, *, slots: int) -> OpenedEngine:
-    """The engine that writes the text: on servers, which have their model, or here."""
-    if args.engine == "openai":
-        from sctir_kaggle.engines.openai import OpenAIEngine
-
-        return OpenAIEngine.open(args.base_url, args.served_model, tokenizer=args.model, slots=slots)
-    model = args.model or EMBEDDED_MODEL
-    if args.engine == "vllm":
-        from sctir_kaggle.engines.vllm_layout import load_vllm
-
-        return load_vllm(model, slots=slots, layout=args.layout, gpus=args.gpus)
-    from sctir_kaggle.engines.transformers import TransformersEngine
-
-    return TransformersEngine.load(model, slots=slots)
-
-
-def _in_thread(work: Callable[[], OpenedEngine]) -> Future[OpenedEngine]:
-    """A daemon: Ctrl-C need not wait for a model to be loaded."""
-    future: Future[OpenedEngine] = Future()
-
-    def run() -> None:
-        try:
-            future.set_result(work())
-        except BaseException as error:  # whoever waits must be told, whatever it is
-            future.set_exception(error)
-
-    threading.Thread(target=run, name="sctir-load", daemon=True).start()
-    return future
-
-
-def _close_loaded(loading: Future[OpenedEngine]) -> None:
-    if loading.exception() is None:
-        loading.result().close()
-
-
-def _recorded(journal: Path | None, config: SolverConfig, problems: list[Problem]) -> Recorded:
-    """A run to play again. What it cannot answer is refused before the replay starts."""
-    from sctir_kaggle.engines.recorded import Recorded
-    from sctir_kaggle.journal import read_journal
-
-    if journal is None:
-        raise UserError("--engine recorded plays a run again: say which with --model JOURNAL")
-    header, results = read_journal(journal / "journal.jsonl" if journal.is_dir() else journal)
-    known = {(result.problem.id, result.problem.text) for result in results}
-    missing = [problem.id for problem in problems if (problem.id, problem.text) not in known]
-    if missing:
-        raise UserError(
-            f"{journal} holds no record of {len(missing)} of {len(problems)} problems, the first is {missing[0]}"
-        )
-    recorded = header.get("config", {})
-    for name, value in asdict(config).items():
-        if name not in MAY_DIFFER and recorded.get(name, value) != value:
-            raise UserError(
-                f"{journal} was recorded with {name} {recorded[name]}, not {value}: replay it with the same"
-            )
-    if config.candidates > recorded.get("candidates", config.candidates):
-        raise UserError(
-            f"{journal} holds {recorded['candidates']} candidates a problem; replay at most as many with -n"
-        )
-    return Recorded(results)
-
-
-def _journal(
-    args: argparse.Namespace,
-    folder: Path,
-    config: SolverConfig,
-    problems: list[Problem],
-    engine: OpenedEngine,
-    executor: Any,
-) -> Journal:
-    from sctir_kaggle.journal import Journal
-
-    header = {
-        "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),
-        "version": __version__,
-        "python": platform.python_version(),
-        "machine": f"{platform.system()} {platform.machine()}",
-        "config": asdict(config),
-        "prompt": prompt.fingerprint(),
-        "problems": problem_sets.fingerprint(problems),
-        "engine": engine.describe(),
-        "executor": executor.describe(),
-    }
-    start = Journal.resume if args.resume else Journal.create
-    return start(folder / "journal.jsonl", header)
+def _setup(args: argparse.Namespace) -> Setup:
+    return Setup(
+        config=_config(args),
+        folder=_folder(args),
+        budget=args.budget,
+        engine=args.engine,
+        model=args.model,
+        layout=args.layout,
+        gpus=args.gpus,
+        base_url=args.base_url or (),
+        served_model=args.served_model,
+        resume=args.resume,
+    )
 
 
 def _config(args: argparse.Namespace) -> SolverConfig:

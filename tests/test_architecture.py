@@ -24,7 +24,7 @@ ORDER = [
     ["engines", "sandbox"],
     ["journal", "problems"],
     ["session"],
-    ["display", "competition"],
+    ["display", "competition", "opening"],
     ["cli"],
     ["recipes"],
 ]

@@ -11,8 +11,8 @@ import pytest
 pytest.importorskip("torch", reason="the embedded model needs the extra `cpu`: pip install 'sctir-kaggle[cpu]'")
 
 from sctir_kaggle import Problem, Solver, SolverConfig, SolveResult
-from sctir_kaggle.cli import EMBEDDED_MODEL
 from sctir_kaggle.engines.transformers import TransformersEngine
+from sctir_kaggle.opening import EMBEDDED_MODEL
 from sctir_kaggle.problems import HELD_OUT, read_problems
 from sctir_kaggle.sandbox import Sandbox
 

@@ -1,0 +1,202 @@
+"""A run, opened: engine, sandbox, journal, event loop and clock are built from one `Setup` and closed together."""
+
+from __future__ import annotations
+
+import logging
+import platform
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future
+from contextlib import ExitStack, closing, contextmanager
+from dataclasses import asdict, dataclass
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, Protocol
+
+from sctir_kaggle import problems as problem_sets
+from sctir_kaggle import prompt
+from sctir_kaggle._version import __version__
+from sctir_kaggle.budget import Budget
+from sctir_kaggle.config import SolverConfig
+from sctir_kaggle.types import Engine, Problem, UserError
+
+if TYPE_CHECKING:
+    from sctir_kaggle.engines.recorded import Recorded
+    from sctir_kaggle.journal import Journal
+    from sctir_kaggle.session import Observer, Session
+
+EMBEDDED_MODEL = problem_sets.ASSETS / "model"
+
+RESERVE = 0.02
+"""The share of the budget that is kept for cancelling the last candidates and writing the submission."""
+
+MAY_DIFFER = {
+    *("candidates", "extra_candidates", "stop", "stop_delta", "stop_ballots", "contested_risk"),
+    *("tie_break", "seed", "default_answer", "grace_seconds"),
+}
+"""What a replay may choose anew; every other field led to the texts that were recorded."""
+
+log = logging.getLogger("sctir_kaggle")
+
+
+class OpenedEngine(Engine, Protocol):
+    """What the command needs of an engine besides its text: a description for the journal, and an end."""
+
+    def describe(self) -> dict[str, str | int]: ...
+
+    def close(self) -> None: ...
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Setup:
+    """What a run is made of, besides its problems."""
+
+    config: SolverConfig
+
+    folder: Path
+    """Where the run is kept."""
+
+    budget: float
+    """Seconds for all problems, start-up included."""
+
+    engine: Literal["transformers", "vllm", "openai", "recorded"] = "transformers"
+
+    model: Path | None = None
+    """A checkpoint's folder; None is the embedded model. For `openai` that of the tokenizer, for `recorded` a journal."""
+
+    layout: Literal["auto", "replicas", "tensor"] = "auto"
+    """Of vLLM on several GPUs."""
+
+    gpus: int | None = None
+    """How many of them vLLM takes; None is all."""
+
+    base_url: Sequence[str] = ()
+    """The completions servers of `openai`."""
+
+    served_model: str | None = None
+    """The model's name there; None takes the only one."""
+
+    resume: bool = False
+    """Go on with the run that is kept in `folder`."""
+
+    def __post_init__(self) -> None:
+        if self.engine != "vllm" and (self.layout != "auto" or self.gpus):
+            raise UserError(f"--layout and --gpus are for --engine vllm, not for {self.engine}")
+        if (self.engine == "openai") != bool(self.base_url):
+            raise UserError("--engine openai and --base-url http://HOST:PORT go together: give both or neither")
+
+
+@contextmanager
+def opened(
+    setup: Setup, *, planned: int, started: float, problems: Sequence[Problem] = (), observer: Observer | None = None
+) -> Iterator[Session]:
+    """A session for `planned` problems, whose budget counts from `started` (monotonic).
+
+    `problems` are those that are known beforehand; a competition shows them one at a time.
+    """
+    from sctir_kaggle.background import BackgroundLoop
+    from sctir_kaggle.session import Session
+    from sctir_kaggle.solver import Solver
+
+    with ExitStack() as stack:
+        engine, executor = _engine(setup, problems, stack)
+        journal = stack.enter_context(closing(_journal(setup, problems, engine, executor)))
+        loop = stack.enter_context(BackgroundLoop())
+        reserve, grace = RESERVE * setup.budget, setup.config.grace_seconds
+        budget = Budget(setup.budget, planned, reserve=reserve, grace=grace, started=started)
+        if budget.left == 0:
+            log.warning("loading took the whole budget of %g s: every problem gets the default answer", setup.budget)
+        yield Session(Solver(engine, executor, setup.config), budget, journal, loop, observer)
+
+
+def _engine(setup: Setup, problems: Sequence[Problem], stack: ExitStack) -> tuple[OpenedEngine, Any]:
+    """The engine and the executor that goes with it; both are closed with `stack`."""
+    if setup.engine == "recorded":
+        recorded = _recorded(setup.model, setup.config, problems)
+        return recorded, recorded
+    from sctir_kaggle.sandbox import Sandbox
+
+    loading = _in_thread(lambda: _load(setup, slots=min(setup.config.candidates, 48)))  # the sandbox starts meanwhile
+    stack.callback(loading.add_done_callback, _close_loaded)
+    sandbox = stack.enter_context(Sandbox(code_seconds=setup.config.code_seconds, stateful=setup.config.stateful))
+    return loading.result(), sandbox
+
+
+def _load(setup: Setup, *, slots: int) -> OpenedEngine:
+    """The engine that writes the text: on servers, which have their model, or here."""
+    if setup.engine == "openai":
+        from sctir_kaggle.engines.openai import OpenAIEngine
+
+        return OpenAIEngine.open(setup.base_url, setup.served_model, tokenizer=setup.model, slots=slots)
+    model = setup.model or EMBEDDED_MODEL
+    if setup.engine == "vllm":
+        from sctir_kaggle.engines.vllm_layout import load_vllm
+
+        return load_vllm(model, slots=slots, layout=setup.layout, gpus=setup.gpus)
+    from sctir_kaggle.engines.transformers import TransformersEngine
+
+    return TransformersEngine.load(model, slots=slots)
+
+
+def _in_thread(work: Callable[[], OpenedEngine]) -> Future[OpenedEngine]:
+    """A daemon: Ctrl-C need not wait for a model to be loaded."""
+    future: Future[OpenedEngine] = Future()
+
+    def run() -> None:
+        try:
+            future.set_result(work())
+        except BaseException as error:  # whoever waits must be told, whatever it is
+            future.set_exception(error)
+
+    threading.Thread(target=run, name="sctir-load", daemon=True).start()
+    return future
+
+
+def _close_loaded(loading: Future[OpenedEngine]) -> None:
+    if loading.exception() is None:
+        loading.result().close()
+
+
+def _recorded(journal: Path | None, config: SolverConfig, problems: Sequence[Problem]) -> Recorded:
+    """A run to play again. What it cannot answer is refused before the replay starts."""
+    from sctir_kaggle.engines.recorded import Recorded
+    from sctir_kaggle.journal import read_journal
+
+    if journal is None:
+        raise UserError("--engine recorded plays a run again: say which with --model JOURNAL")
+    header, results = read_journal(journal / "journal.jsonl" if journal.is_dir() else journal)
+    known = {(result.problem.id, result.problem.text) for result in results}
+    missing = [problem.id for problem in problems if (problem.id, problem.text) not in known]
+    if missing:
+        raise UserError(
+            f"{journal} holds no record of {len(missing)} of {len(problems)} problems, the first is {missing[0]}"
+        )
+    recorded = header.get("config", {})
+    for name, value in asdict(config).items():
+        if name not in MAY_DIFFER and recorded.get(name, value) != value:
+            raise UserError(
+                f"{journal} was recorded with {name} {recorded[name]}, not {value}: replay it with the same"
+            )
+    if config.candidates > recorded.get("candidates", config.candidates):
+        raise UserError(
+            f"{journal} holds {recorded['candidates']} candidates a problem; replay at most as many with -n"
+        )
+    return Recorded(results)
+
+
+def _journal(setup: Setup, problems: Sequence[Problem], engine: OpenedEngine, executor: Any) -> Journal:
+    from sctir_kaggle.journal import Journal
+
+    header = {
+        "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        "version": __version__,
+        "python": platform.python_version(),
+        "machine": f"{platform.system()} {platform.machine()}",
+        "config": asdict(setup.config),
+        "prompt": prompt.fingerprint(),
+        "problems": problem_sets.fingerprint(problems),
+        "engine": engine.describe(),
+        "executor": executor.describe(),
+    }
+    start = Journal.resume if setup.resume else Journal.create
+    return start(setup.folder / "journal.jsonl", header)
