@@ -77,7 +77,7 @@ def run(rounds: int, config: SolverConfig, problems: list[Problem]) -> dict[str,
         }
         for number in range(-1, rounds):
             for name in (ONE, TWO) if number % 2 else (TWO, ONE):
-                took = measure(engines[name], sandbox, replace(config, seed=max(0, number)), problems)
+                took = measure(engines[name], sandbox, replace(config, seed=number + 1), problems)
                 print(f"round {number}: {name}: {took}", flush=True)
                 if number >= 0:
                     done[name].append(took)
@@ -87,13 +87,14 @@ def run(rounds: int, config: SolverConfig, problems: list[Problem]) -> dict[str,
 def table(done: dict[str, list[Round]]) -> str:
     """The medians and ranges as Markdown, and the ratio round by round."""
     lines = [
-        "| | seconds | tokens/s | re-sent tokens cached (%) | right (%) | requests a replica |",
-        "|---|---|---|---|---|---|",
+        "| | seconds | tokens in all | tokens/s | re-sent tokens cached (%) | right (%) | requests a replica |",
+        "|---|---|---|---|---|---|---|",
     ]
     for name, rounds in done.items():
         given = [sum(each) for each in zip(*(took.requests for took in rounds), strict=True)]
         cells = (
             spread([took.seconds for took in rounds], ".1f"),
+            str(sum(took.tokens for took in rounds)),
             spread([took.tokens / took.seconds for took in rounds], ".0f"),
             spread([took.hits for took in rounds], ".1f"),
             spread([took.right for took in rounds], ".0f"),
