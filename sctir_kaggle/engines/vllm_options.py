@@ -37,6 +37,8 @@ _ON_CPU = {
     # The prefix cache works in full blocks, and vLLM takes 128 tokens a block on a CPU: a short turn would never hit.
     "block_size": 32,
     "enforce_eager": True,
+    # A prompt split over two steps sets back its seed's generator, which a CPU's cannot: the engine would die.
+    "enable_chunked_prefill": False,
 }
 
 NO_DESC_ACT_FROM = (0, 30)
