@@ -24,7 +24,10 @@ class PredictTimedOut(GatewayError):
 
 
 class ErrorHidden(GatewayError):
-    """`predict` raised with a text over 8192 bytes: gRPC refuses that as metadata, and the author never reads it."""
+    """`predict` raised with a text that gRPC refuses as metadata, over 8192 bytes: the author never reads it.
+
+    The bytes are those on the wire, where each byte of UTF-8 that is not plain ASCII takes three.
+    """
 
 
 class InvalidSubmission(GatewayError):

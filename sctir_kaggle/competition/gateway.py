@@ -27,12 +27,18 @@ if TYPE_CHECKING:
     import grpc
     import polars as pl
 
+    Method = grpc.UnaryUnaryMultiCallable[bytes, bytes]
+
 SERVICE = "sctir.Notebook"
 
 METADATA_BYTES = 8192
 """What gRPC takes of a server's trailing metadata, where the text of an error is."""
 
+ANY_LENGTH = [("grpc.max_send_message_length", -1), ("grpc.max_receive_message_length", -1)]
+"""gRPC's own limit is 4 MB; Kaggle's is not known."""
+
 OPTIONS = [
+    *ANY_LENGTH,
     ("grpc.max_metadata_size", METADATA_BYTES),
     ("grpc.absolute_max_metadata_size", METADATA_BYTES),  # without it sizes up to the double are refused by chance
     ("grpc.enable_http_proxy", 0),
@@ -69,8 +75,9 @@ class Notebook:
     """The notebook's server, as the gateway sees it."""
 
     def __init__(self, channel: grpc.Channel, answer_seconds: float) -> None:
-        self._predict = channel.unary_unary(f"/{SERVICE}/predict")
-        self._attended = channel.unary_unary(f"/{SERVICE}/attend").future(b"")  # never answered: it ends with us
+        self._predict: Method = channel.unary_unary(f"/{SERVICE}/predict")
+        attend: Method = channel.unary_unary(f"/{SERVICE}/attend")
+        self._attended = attend.future(b"")  # open as long as this process lives, so that the server sees its end
         self._answer_seconds = answer_seconds
         self._deadline: float | None = None  # the first call has none
 

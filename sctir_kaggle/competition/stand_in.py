@@ -1,7 +1,8 @@
 """The notebook's side of the push API: `InferenceServer(predict, ...)` in place of `AIMO2InferenceServer(predict)`.
 
 Real gRPC over loopback; the gateway that asks is another process (`gateway.py`). `predict` runs in a gRPC worker thread.
-Not covered: a thread that holds the interpreter lock for over about a minute, which can cost the connection on Kaggle.
+Not covered: a thread that holds the interpreter lock for over about a minute can cost the connection on Kaggle. Here it
+does not: the gRPC of today answers keep-alive pings from threads that need no lock (tried with pings each second).
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from sctir_kaggle.competition.gateway import SERVICE, Session
+from sctir_kaggle.competition.gateway import ANY_LENGTH, SERVICE, Session
 from sctir_kaggle.competition.gateway_process import GatewayProcess
 from sctir_kaggle.competition.verdict import Version
 from sctir_kaggle.competition.wire import pack, unpack
@@ -83,9 +84,8 @@ class Listener:
         self.gateway_gone = threading.Event()
         self._predict = predict
         self._workers = ThreadPoolExecutor(2, thread_name_prefix="sctir-predict")
-        self._server = grpc.server(self._workers, options=[("grpc.so_reuseport", 0)])
-        methods = {name: grpc.unary_unary_rpc_method_handler(handler) for name, handler in self._handlers().items()}
-        self._server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE, methods),))
+        self._server = grpc.server(self._workers, options=[*ANY_LENGTH, ("grpc.so_reuseport", 0)])
+        self._server.add_generic_rpc_handlers((self._handler(),))
         self.port = _bound(self._server, port)
         self._server.start()
 
@@ -94,8 +94,14 @@ class Listener:
         self._server.stop(None).wait()
         self._workers.shutdown(wait=False)
 
-    def _handlers(self) -> dict[str, Callable[[bytes, grpc.ServicerContext], bytes]]:
-        return {"predict": self._answer, "attend": self._attend}
+    def _handler(self) -> grpc.GenericRpcHandler:
+        import grpc
+
+        methods: dict[str, grpc.RpcMethodHandler[bytes, bytes]] = {
+            "predict": grpc.unary_unary_rpc_method_handler(self._answer),
+            "attend": grpc.unary_unary_rpc_method_handler(self._attend),
+        }
+        return grpc.method_handlers_generic_handler(SERVICE, methods)
 
     def _answer(self, request: bytes, _: grpc.ServicerContext) -> bytes:
         """An exception goes to gRPC, which sends its text."""

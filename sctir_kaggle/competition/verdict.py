@@ -54,7 +54,7 @@ def _row(version: Version, id_: str, frame: pl.DataFrame) -> pl.DataFrame:
         raise InvalidSubmission(f"problem {id_}: predict() returned {frame.height} rows; one is wanted")
     if set(frame.columns) not in COLUMNS[version]:
         raise InvalidSubmission(f"problem {id_}: predict() returned columns {frame.columns}; id and answer are wanted")
-    if version == "0.3.0" and str(frame["id"][0]) != id_:
+    if version == "0.3.0" and frame["id"][0] != id_:
         raise InvalidSubmission(f"problem {id_}: predict() returned the id {frame['id'][0]!r}")
     return pl.DataFrame({"id": [id_], "answer": frame["answer"]})
 
