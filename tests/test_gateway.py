@@ -5,11 +5,7 @@ from __future__ import annotations
 import functools
 import os
 import signal
-import socket
-import subprocess
-import sys
 import threading
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,86 +15,26 @@ import pytest
 
 from sctir_kaggle import UserError
 from sctir_kaggle.competition import errors
-from sctir_kaggle.competition.gateway import Session
-from sctir_kaggle.competition.gateway_process import GatewayProcess
 from sctir_kaggle.competition.official import VARIABLE, evaluation_folder, real_server
 from sctir_kaggle.competition.score import score
 from sctir_kaggle.competition.stand_in import InferenceServer
 from sctir_kaggle.competition.verdict import Version
+from tests.push_support import IDS, Competition, Predict, children, nothing_left, pl, row
 
-pl = pytest.importorskip("polars", reason='needs polars: pip install "sctir-kaggle[competition]"')
-pytest.importorskip("grpc", reason='needs gRPC: pip install "sctir-kaggle[competition]"')
-
-IDS = ["007", "424e18", "c"]
 VERSIONS: list[Version] = ["0.3.0", "0.9.0"]
-Predict = Callable[..., Any]
 
 both = pytest.mark.parametrize("version", VERSIONS)
 
 
-def children() -> set[str]:
-    return set("".join(path.read_text() for path in Path("/proc/self/task").glob("*/children")).split())
-
-
-def workers() -> set[str]:
-    return {thread.name for thread in threading.enumerate() if "sctir" in thread.name or "grpc" in thread.name.lower()}
-
-
 @pytest.fixture(autouse=True)
 def nothing_is_left() -> Iterator[None]:
-    """After each test: no process and no thread that was not there before."""
-    before = children(), workers()
-    yield
-    until = time.monotonic() + 5
-    while (left := (children() - before[0], workers() - before[1])) != (set(), set()) and time.monotonic() < until:
-        time.sleep(0.01)
-    assert left == (set(), set())
-
-
-@dataclass
-class Competition:
-    """Three problems in a folder, and what came of them. `asked` holds the ids in the order of the calls."""
-
-    folder: Path
-    asked: list[str]
-
-    @property
-    def submission(self) -> Path:
-        return self.folder / "submission.parquet"
-
-    def csv(self, *, answer: bool = False) -> Path:
-        path = self.folder / "test.csv"
-        rows = [f"{id_},What is {number}?{f',{number}' if answer else ''}" for number, id_ in enumerate(IDS)]
-        path.write_text("\n".join(["id,problem" + ",answer" * answer, *rows]) + "\n")
-        return path
-
-    def run(self, version: Version, answer: Predict, *, with_answer: bool = False, **options: Any) -> None:
-        """Runs the local gateway; `answer` gets what `predict` gets."""
-
-        def predict(id_: Any, *rest: Any) -> Any:
-            self.asked.append(id_[0])
-            return answer(id_, *rest)
-
-        server = InferenceServer(predict, version=version, submission=self.submission, **options)
-        server.run_local_gateway((self.csv(answer=with_answer),))
-
-    def fails(
-        self, version: Version, answer: Predict, error: type[errors.GatewayError], text: str, **options: Any
-    ) -> None:
-        """The run ends with `error` and leaves no submission, not even that of an earlier run."""
-        self.submission.write_text("of an earlier run")
-        with pytest.raises(error, match=text):
-            self.run(version, answer, **options)
-        assert not self.submission.exists()
+    with nothing_left():
+        yield
 
 
 @pytest.fixture
 def competition(tmp_path: Path) -> Competition:
-    return Competition(tmp_path, [])
-
-
-def row(id_: Any, *_: Any, answer: Any = 5) -> Any:
-    return pl.DataFrame({"id": id_, "answer": answer})
+    return Competition(tmp_path)
 
 
 @both
@@ -206,6 +142,12 @@ def test_one_text_among_the_integers_is_worth_zero_in_silence(competition: Compe
     competition.run(version, lambda id_, *_: row(id_, answer="5" if id_[0] == "c" else 5))
     assert pl.read_parquet(competition.submission)["answer"].to_list() == ["5", "5", "5"]
     assert score([competition.submission], references) == 0
+
+
+@both
+def test_one_float_among_the_integers_counts_for_nothing_either(competition: Competition, version: Version) -> None:
+    competition.run(version, lambda id_, *_: row(id_, answer=5.0 if id_[0] == "c" else 5))
+    assert score([competition.submission], dict.fromkeys(IDS, 5)) == 0
 
 
 def raises(text: str) -> Predict:
@@ -333,82 +275,6 @@ def test_no_socket_is_left_open(competition: Competition) -> None:
 
 def _exists(fd: str) -> bool:
     return os.path.lexists(f"/proc/self/fd/{fd}")
-
-
-NOTEBOOK = """
-import os, polars, time
-from pathlib import Path
-from sctir_kaggle.competition.stand_in import InferenceServer
-def predict(id_, problem, answer=None):
-    {body}
-    return polars.DataFrame({{"id": id_, "answer": 5}})
-InferenceServer(predict, version="0.9.0", submission=Path("unused")).serve()
-Path("after").touch()
-"""
-
-
-@pytest.fixture
-def port(monkeypatch: pytest.MonkeyPatch) -> int:
-    """A free one, for `serve()` and for the gateway."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        number = int(free.getsockname()[1])
-    monkeypatch.setenv("SCTIR_GATEWAY_PORT", str(number))
-    return number
-
-
-def rerun(competition: Competition, port: int, **options: Any) -> GatewayProcess:
-    return GatewayProcess(Session("0.9.0", str(competition.csv()), str(competition.submission), port, **options))
-
-
-def notebook(competition: Competition, body: str = "pass") -> subprocess.Popen[bytes]:
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
-    command = [sys.executable, "-c", NOTEBOOK.format(body=body)]
-    return subprocess.Popen(command, cwd=competition.folder, env=environment)
-
-
-def test_in_a_rerun_the_gateway_finds_the_server_and_nothing_after_serve_runs(
-    competition: Competition, port: int
-) -> None:
-    with rerun(competition, port) as gateway, notebook(competition) as process:
-        gateway.wait()
-        assert process.wait(10) == 0
-    assert score([competition.submission], dict.fromkeys(IDS, 5)) == 3
-    assert not (competition.folder / "after").exists()
-
-
-def test_a_notebook_that_dies_in_predict_ends_the_run(competition: Competition, port: int) -> None:
-    with rerun(competition, port) as gateway, notebook(competition, "os._exit(3)"), pytest.raises(errors.ServerLost):
-        gateway.wait()
-    assert not competition.submission.exists()
-
-
-def test_serve_ends_when_the_gateway_is_killed(competition: Competition, port: int) -> None:
-    with (
-        rerun(competition, port) as gateway,
-        notebook(competition, "Path('asked').touch(); time.sleep(0.5)") as process,
-    ):
-        while not (competition.folder / "asked").exists():
-            time.sleep(0.01)
-        gateway.close()
-        assert process.wait(10) == 0
-
-
-def test_a_server_that_is_not_up_in_time_is_given_up(competition: Competition, port: int) -> None:
-    with (
-        rerun(competition, port, start_seconds=0.3) as gateway,
-        pytest.raises(errors.ServerNeverStarted, match=r"0\.3 s"),
-    ):
-        gateway.wait()
-
-
-def test_a_port_that_is_taken_is_named(competition: Competition, port: int) -> None:
-    with socket.create_server(("127.0.0.1", port)):
-
-        def predict(*_: Any) -> Any: ...
-
-        with pytest.raises(UserError, match=f"port {port} is taken"):
-            InferenceServer(predict, version="0.9.0", submission=competition.submission).serve()
 
 
 @dataclass(frozen=True)
