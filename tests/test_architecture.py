@@ -41,7 +41,7 @@ HEAVY = {
         "engines/vllm.py",
         "recipes",
     },
-    "vllm": {"engines/vllm.py", "engines/vllm_options.py"},
+    "vllm": {"engines/vllm.py", "engines/vllm_options.py", "engines/vllm_asked.py"},
     "httpx": {"engines/openai_client.py"},
     "pandas": {"competition", "problems.py", "recipes"},
     "rich": {"display.py", "cli.py", "recipes"},

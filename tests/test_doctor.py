@@ -136,8 +136,15 @@ def test_torch_is_built_for_what_the_driver_serves(
 ) -> None:
     monkeypatch.setattr(gpu, "_torch_cuda", lambda: built)
     monkeypatch.setattr(gpu, "_driver_cuda", lambda: served)
+    monkeypatch.setattr(gpu, "importable", lambda name: True)
     assert the(gpu.cuda, replace(PLAIN, gpus=[T4])).level == level
     assert the(gpu.cuda, PLAIN).level == "ok"
+
+
+def test_a_torch_that_is_not_installed_yet_is_a_warning(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gpu, "importable", lambda name: False)
+    finding = the(gpu.cuda, replace(PLAIN, gpus=[T4]))
+    assert (finding.level, finding.remedy) == ("warning", "install the attached wheels first")
 
 
 def test_the_drivers_cuda_is_read_from_what_nvidia_smi_prints(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

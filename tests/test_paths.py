@@ -157,6 +157,13 @@ def test_a_large_data_set_hides_no_model_and_costs_no_more_than_a_small_one(
     assert time.perf_counter() - started < 5
 
 
+def test_a_wide_folder_does_not_use_up_what_its_neighbours_need(tmp_path: Path) -> None:
+    for number in range(paths.FOLDERS + 10):
+        (tmp_path / "data" / "images" / str(number)).mkdir(parents=True)
+    expected = checkpoint(tmp_path / "data" / "model" / "best")
+    assert find_model(roots=[tmp_path]) == expected
+
+
 def test_a_folder_of_very_many_files_is_not_read_to_its_end(tmp_path: Path) -> None:
     folder = tmp_path / "images"
     folder.mkdir()

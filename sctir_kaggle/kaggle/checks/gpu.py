@@ -15,7 +15,7 @@ from pathlib import Path
 
 from sctir_kaggle.engines.plan import OVERHEAD, choose, read_checkpoint
 from sctir_kaggle.engines.vllm_options import BFLOAT16_FROM, OLDEST_GPU, quantization_of
-from sctir_kaggle.kaggle.checks.finding import Finding, Machine, of_error, size
+from sctir_kaggle.kaggle.checks.finding import Finding, Machine, importable, of_error, size
 from sctir_kaggle.types import EngineError, UserError
 
 ACCELERATOR = "choose the accelerator GPU T4 x2 or better (machine_shape: NvidiaTeslaT4)"
@@ -41,7 +41,7 @@ def gpus(machine: Machine) -> Iterator[Finding]:
         name = f"{count} x {product or 'GPU'}, compute capability {major}.{minor}"
         if (major, minor) < OLDEST_GPU:
             needed = f"vLLM and torch have no kernels below {OLDEST_GPU[0]}.{OLDEST_GPU[1]}"
-            yield Finding("gpus", "fatal", f"{name}: {needed}", f"not P100: {ACCELERATOR}")
+            yield Finding("gpus", "fatal", f"{name}: {needed}", ACCELERATOR)
         else:
             yield Finding("gpus", "ok", name)
 
@@ -52,6 +52,9 @@ def cuda(machine: Machine) -> Iterator[Finding]:
     detail = f"torch is built for {f'CUDA {built}' if built else 'no CUDA'}, the driver serves {served or 'none'}"
     if not machine.gpus:
         yield Finding("cuda", "ok", f"{detail}; no GPU is used")
+    elif not importable("torch"):
+        detail = f"torch is not installed, the driver serves {served or 'none'}"
+        yield Finding("cuda", "warning", detail, "install the attached wheels first")
     elif built is None:
         yield Finding("cuda", "fatal", detail, "install a torch that is built for CUDA")
     elif served and _major(built) > _major(served):
@@ -64,7 +67,8 @@ def dtype(machine: Machine) -> Iterator[Finding]:
     """The number format that will be computed in."""
     stored = _stored(machine)
     if not machine.gpus:
-        yield Finding("dtype", "ok", f"float32 on a CPU, as stored where quantized (stored: {stored})")
+        packed = machine.model is not None and quantization_of(str(machine.model))
+        yield Finding("dtype", "ok", f"{stored}, as stored" if packed else f"float32 on a CPU (stored: {stored})")
     elif min(gpu.capability for gpu in machine.gpus) >= BFLOAT16_FROM:
         yield Finding("dtype", "ok", f"{stored}, as stored")
     elif stored == "bfloat16":
