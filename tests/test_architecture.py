@@ -24,7 +24,7 @@ ORDER = [
     ["engines", "sandbox"],
     ["journal", "problems"],
     ["session"],
-    ["display", "competition", "opening"],
+    ["display", "competition", "opening", "kaggle"],
     ["cli"],
     ["recipes"],
 ]
@@ -41,7 +41,7 @@ HEAVY = {
         "engines/vllm.py",
         "recipes",
     },
-    "vllm": {"engines/vllm.py", "engines/vllm_options.py"},
+    "vllm": {"engines/vllm.py", "engines/vllm_options.py", "engines/vllm_asked.py"},
     "httpx": {"engines/openai_client.py"},
     "pandas": {"competition", "problems.py", "recipes"},
     "polars": {"competition"},
