@@ -53,7 +53,8 @@ def votes_and_times(results: Sequence[SolveResult], *, share: float | None = Non
         for axes in (times, votes):
             axes.spines[["top", "right", "left"]].set_visible(False)
             axes.tick_params(axis="y", length=0)
-            axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=5, **LEGEND)
+            if results:
+                axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=5, **LEGEND)
     return figure
 
 
@@ -104,7 +105,9 @@ def _draw_votes(axes: Axes, results: Sequence[SolveResult]) -> None:
 def _write_answers(axes: Axes, row: int, result: SolveResult, share: dict[str, float]) -> None:
     """The two leading answers in their bars, where they fit; beside the bar what is known of the answer given."""
     start = 0.0
-    for (answer, _), name, colour in zip(result.vote.ranking, ("leader", "runner-up"), ("white", "black"), strict=False):
+    for (answer, _), name, colour in zip(
+        result.vote.ranking, ("leader", "runner-up"), ("white", "black"), strict=False
+    ):
         text = _short(str(answer))
         if 100 * share[name] > CHARACTER * (len(text) + 1):
             axes.text(start + 0.6, row, text, color=colour, fontsize=8, va="center_baseline")

@@ -24,7 +24,7 @@ ORDER = [
     ["engines", "sandbox"],
     ["journal", "problems"],
     ["session"],
-    ["display", "competition", "opening", "kaggle"],
+    ["display", "plots", "competition", "opening", "kaggle"],
     ["cli"],
     ["recipes"],
 ]
@@ -45,6 +45,7 @@ HEAVY = {
     "httpx": {"engines/openai_client.py"},
     "pandas": {"competition", "problems.py", "recipes"},
     "rich": {"display.py", "cli.py", "recipes"},
+    "matplotlib": {"plots.py"},
     "numpy": {
         "engines/transformers.py",
         "engines/slots.py",
