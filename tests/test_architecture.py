@@ -44,6 +44,8 @@ HEAVY = {
     "vllm": {"engines/vllm.py", "engines/vllm_options.py"},
     "httpx": {"engines/openai_client.py"},
     "pandas": {"competition", "problems.py", "recipes"},
+    "polars": {"competition"},
+    "grpc": {"competition"},
     "rich": {"display.py", "cli.py", "recipes"},
     "matplotlib": {"plots.py"},
     "numpy": {
