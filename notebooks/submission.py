@@ -23,8 +23,13 @@ for name, payload in WHEEL.items():
     subprocess.run([*pip, "--target", wheel.parent, wheel], check=True)
     sys.path.insert(0, str(wheel.parent))
 
+import sctir_kaggle
+
+print(f"sctir_kaggle {sctir_kaggle.__version__} from {Path(sctir_kaggle.__file__).parent}")
+
 # %%
 # What is run. Elsewhere than at Kaggle SCTIR_COMPETITION=aimo3, SCTIR_ENGINE=transformers, ... choose something else.
+import logging
 from dataclasses import replace
 
 from sctir_kaggle.competition.profile import profile_of
@@ -33,11 +38,44 @@ from sctir_kaggle.kaggle.settings import setting
 profile = profile_of(setting("competition", "aimo1"))
 engine = setting("engine", "vllm")
 config = replace(profile.config, candidates=setting("candidates", 48), turns=setting("turns", 4))
+logging.basicConfig(stream=sys.stdout, format="%(message)s")
+logging.getLogger("sctir_kaggle").setLevel(logging.INFO)  # a line a problem
 
 # %%
-# What the engine needs, from the attached wheels; then whether this machine can run it.
+# What the engine lacks comes from the attached wheels; then the doctor: can this machine run it?
+from sctir_kaggle.kaggle.doctor import examine, report, worst
 from sctir_kaggle.kaggle.install import install_missing
 from sctir_kaggle.kaggle.paths import find_model
 
-print("installed from the attached wheels:", *install_missing(engine) or ["nothing, all is there"])
+print("installed from the attached wheels:", install_missing(engine) or "nothing, all is there")
 model = find_model()
+findings = examine(profile, model, engine=engine)
+print(report(findings))
+
+# %%
+# The engine is loaded in a thread: a competition's server must be up at once.
+from sctir_kaggle.competition.submission import Submission
+
+submission = Submission(profile, model=model, engine=engine, config=config)
+assert submission.rerun or worst(findings) != "fatal", "the doctor says what to do, above; a rerun would go on"
+submission.start()
+
+# %%
+# The problems. Where a competition calls us (AIMO-2 and 3), a submission ends with this cell.
+submission.run()
+
+# %%
+# What it did: for those who look, so not in a submission, where nothing may fail once the answers are written.
+from IPython.display import Image, display
+
+from sctir_kaggle.display import results_table, warnings_of
+from sctir_kaggle.plots import png, votes_and_times
+
+if not submission.rerun:
+    share = 3600 * profile.hours / profile.problems
+    display(results_table(submission.results), Image(png(votes_and_times(submission.results, share=share))))
+    print(*warnings_of(submission.results), *submission.faults, f"written: {submission.submission_file}", sep="\n")
+
+# %% [markdown]
+# Every text, output, vote and time is in `journal.jsonl` beside the submission. Next: submit this version, or run it at
+# home with other settings; `sctir --help` and the README of sctir_kaggle say how.
