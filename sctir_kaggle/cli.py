@@ -70,15 +70,17 @@ def main(argv: Sequence[str] | None = None) -> int:
 def dry_run(args: argparse.Namespace, started: float) -> int:
     """Problems through the mock of the competition's API, in random order: the path of a submission."""
     from sctir_kaggle.competition import aimo1, mock
+    from sctir_kaggle.competition.fields import text_of
 
     with _open(args, started) as run:
         references = {problem.id: problem.answer for problem in run.problems}
 
-        def answer(problem: Problem) -> int:
+        def answer(id_: object, text: object) -> int:
+            problem = Problem(text_of(id_, "id"), text_of(text, "problem"))
             return run.session.solve(replace(problem, answer=references[problem.id])).answer
 
         env = mock.Aimo1(run.problems, submission=run.folder / "submission.csv", seed=args.seed).make_env()
-        aimo1.serve(env, answer, default=run.session.default_answer)
+        aimo1.serve(env, answer)
     return _show(run, started)
 
 
