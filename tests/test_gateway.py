@@ -5,6 +5,8 @@ from __future__ import annotations
 import functools
 import os
 import signal
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -21,6 +23,7 @@ from sctir_kaggle.competition.stand_in import InferenceServer
 from sctir_kaggle.competition.verdict import Version
 from tests.push_support import IDS, Competition, Predict, children, nothing_left, pl, row
 
+PROJECT = Path(__file__).parents[1]
 VERSIONS: list[Version] = ["0.3.0", "0.9.0"]
 
 both = pytest.mark.parametrize("version", VERSIONS)
@@ -223,6 +226,16 @@ def test_aimo_3_takes_only_a_plain_function_named_predict(competition: Competiti
     }
     with pytest.raises(TypeError, match="a plain function named predict"):
         InferenceServer(others[kind], version="0.9.0", submission=competition.submission)
+
+
+def test_a_missing_library_is_named_with_the_command_that_mends_it() -> None:
+    """In an interpreter that sees no installed packages."""
+    call = "InferenceServer(print, version='0.3.0', submission=None)"
+    program = (
+        f"import sys; sys.path.insert(0, '.'); from sctir_kaggle.competition.stand_in import InferenceServer; {call}"
+    )
+    ended = subprocess.run([sys.executable, "-S", "-c", program], capture_output=True, text=True, cwd=PROJECT)
+    assert "not installed: polars, grpc; pip install 'sctir-kaggle[competition]'" in ended.stderr
 
 
 def test_aimo_2_takes_a_bound_method(competition: Competition) -> None:

@@ -7,6 +7,7 @@ does not: the gRPC of today answers keep-alive pings from threads that need no l
 
 from __future__ import annotations
 
+import importlib.util
 import inspect
 import os
 import threading
@@ -35,8 +36,9 @@ Predict = Callable[..., Any]
 class InferenceServer:
     """One use: `serve()` in a rerun, `run_local_gateway((csv,))` in the editor.
 
-    `submission` is the file that the local gateway writes, and `session` has the rest: `seed` None keeps the CSV's order,
-    `answer_seconds` None is the version's own limit, `runs` 2 asks everything twice, as AIMO-3's private set is.
+    The options are the local gateway's: `submission` is the file it writes, `seed` None keeps the CSV's order,
+    `answer_seconds` None is the version's own limit, `runs` 2 asks everything twice, as with AIMO-3's private set. Raises
+    TypeError for a `predict` that the version does not take, `UserError` where polars or gRPC is not installed.
     """
 
     def __init__(
@@ -50,6 +52,7 @@ class InferenceServer:
         answer_seconds: float | None = None,
         runs: int | None = None,
     ) -> None:
+        _check_installed()
         if version == "0.9.0":
             _check_plain(predict)
         self._predict = predict
@@ -131,6 +134,12 @@ def _bound(server: grpc.Server, port: int) -> int:
         return int(server.add_insecure_port(f"127.0.0.1:{port}"))
     except RuntimeError:
         raise UserError(f"port {port} is taken; end the server there or set SCTIR_GATEWAY_PORT to a free one") from None
+
+
+def _check_installed() -> None:
+    missing = [library for library in ("polars", "grpc") if importlib.util.find_spec(library) is None]
+    if missing:
+        raise UserError(f"not installed: {', '.join(missing)}; pip install 'sctir-kaggle[competition]'")
 
 
 def _check_plain(predict: Predict) -> None:
