@@ -56,16 +56,17 @@ def examine(
 ) -> list[Finding]:
     """All findings, in the order of `CHECKS`. What is None is searched for: what is attached, the GPUs, the start.
 
-    `model` is a checkpoint's folder, `wheels` a folder of wheels, `folder` where the run will be kept, `started` when the
-    kernel began (monotonic; the start of this process unless given). Raises `UserError` for a competition that there is
-    not, or a `wheels` that is no folder.
+    `model` is a checkpoint's folder, `wheels` a folder of wheels or of such folders, `folder` where the run will be kept,
+    `started` when the kernel began (monotonic; the start of this process unless given). Raises `UserError` for a
+    competition that there is not, or a `wheels` without any.
     """
-    if wheels is not None and not wheels.is_dir():
-        raise UserError(f"{wheels} is no folder: pass the one that holds the wheels")
+    found = wheel_folders(roots if wheels is None else [wheels])
+    if wheels is not None and not found:
+        raise UserError(f"{wheels} holds no *.whl: pass the folder that does")
     patient = Machine(
         profile=profile_of(profile) if isinstance(profile, str) else profile,
         engine=engine,
-        wheels=(wheels,) if wheels else wheel_folders(roots),
+        wheels=found,
         roots=input_roots(roots),
         folder=folder or Path.cwd(),
         gpus=visible_gpus() if gpus is None else gpus,

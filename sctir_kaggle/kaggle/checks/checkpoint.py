@@ -12,7 +12,7 @@ from typing import Any
 
 from sctir_kaggle.engines.plan import read_checkpoint
 from sctir_kaggle.engines.vllm_options import check_activation_order, quantization_of
-from sctir_kaggle.kaggle.checks.finding import Finding, Level, Machine, gib, of_error
+from sctir_kaggle.kaggle.checks.finding import Finding, Level, Machine, importable, of_error, size
 from sctir_kaggle.kaggle.checks.inputs import vllm_version
 from sctir_kaggle.kaggle.checks.weights import Damaged, WeightFile, misplaced, read_weight_file
 from sctir_kaggle.types import EngineError
@@ -44,9 +44,9 @@ def weights(machine: Machine) -> Iterator[Finding]:
     faults += misplaced(folder, whole)
     yield from (Finding("weights", "fatal", f"{folder.name}: {fault}", AGAIN) for fault in faults)
     if not faults:
-        size = sum(file.stat().st_size for file in files)
+        stored = size(sum(file.stat().st_size for file in files))
         formats = sorted({kind for file in whole.values() for kind in file.tensors.values()})
-        yield Finding("weights", "ok", f"{folder}: {len(files)} whole, {gib(size)}, stored as {', '.join(formats)}")
+        yield Finding("weights", "ok", f"{folder}: {len(files)} whole, {stored}, stored as {', '.join(formats)}")
 
 
 def tokenizer(machine: Machine) -> Iterator[Finding]:
@@ -97,7 +97,7 @@ def quantization(machine: Machine) -> Iterator[Finding]:
     except EngineError as error:
         yield of_error("quantization", error)
         return
-    fault = _disagreement(folder, found) or _unknown_bits(found)
+    fault = _disagreement(folder, found) or (_unknown_bits(found) if machine.engine == "vllm" else _no_reader(found))
     if fault:
         yield Finding("quantization", *fault)
     else:
@@ -140,6 +140,12 @@ def _unknown_bits(found: Mapping[str, Any]) -> tuple[Level, str, str] | None:
     bits = found.get("bits")
     if found.get("quant_method") == "gptq" and bits not in GPTQ_BITS:
         return "warning", f"{_in_words(found)}: vLLM's fast kernels take 4 and 8 bits", "quantize with 8 or 4 bits"
+    return None
+
+
+def _no_reader(found: Mapping[str, Any]) -> tuple[Level, str, str] | None:
+    if found.get("quant_method") == "gptq" and not importable("gptqmodel"):
+        return "fatal", f"{_in_words(found)}: transformers reads it with gptqmodel only", "take --engine vllm"
     return None
 
 

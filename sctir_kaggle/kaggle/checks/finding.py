@@ -105,6 +105,6 @@ def importable(module: str) -> bool:
         return False
 
 
-def gib(count: float) -> str:
+def size(count: float) -> str:
     """Bytes as `7.9 GiB`, or `2.5 MiB` where that says more."""
     return f"{count / (1 << 30):,.1f} GiB" if count >= 0.1 * (1 << 30) else f"{count / (1 << 20):,.1f} MiB"

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from sctir_kaggle.engines.plan import OVERHEAD, choose, read_checkpoint
 from sctir_kaggle.engines.vllm_options import BFLOAT16_FROM, OLDEST_GPU, quantization_of
-from sctir_kaggle.kaggle.checks.finding import Finding, Machine, gib, of_error
+from sctir_kaggle.kaggle.checks.finding import Finding, Machine, of_error, size
 from sctir_kaggle.types import EngineError, UserError
 
 ACCELERATOR = "choose the accelerator GPU T4 x2 or better (machine_shape: NvidiaTeslaT4)"
@@ -79,7 +79,12 @@ def room(machine: Machine) -> Iterator[Finding]:
     if machine.model is None:
         raise LookupError("no checkpoint to look at")
     try:
-        yield from _room_on_gpus(machine, machine.model) if machine.gpus else _room_on_cpu(machine, machine.model)
+        if not machine.gpus:
+            yield from _room_on_cpu(machine, machine.model)
+        elif machine.engine == "vllm":
+            yield from _room_on_gpus(machine, machine.model)
+        else:
+            yield from _room_on_first(machine, machine.model)
     except (EngineError, UserError) as error:
         yield of_error("room", error, "warning")
 
@@ -113,17 +118,28 @@ def _taken(machine: Machine) -> Iterator[Finding]:
     """Memory that somebody else holds."""
     for gpu in machine.gpus:
         if gpu.free is not None and gpu.free < SHARE * gpu.memory:
-            detail = f"GPU {gpu.name} has {gib(gpu.free)} free of {gib(gpu.memory)}, vLLM takes {SHARE:.0%}"
+            detail = f"GPU {gpu.name} has {size(gpu.free)} free of {size(gpu.memory)}, vLLM takes {SHARE:.0%}"
             yield Finding("room", "fatal", detail, "another process holds the rest: restart the session, or end it")
 
 
+def _room_on_first(machine: Machine, model: Path) -> Iterator[Finding]:
+    """transformers takes one GPU: the weights in half precision, and some cache."""
+    gpu, need = machine.gpus[0], read_checkpoint(model).weight_bytes + OVERHEAD
+    free = gpu.memory if gpu.free is None else gpu.free
+    detail = f"{size(need)} and the cache wanted on GPU {gpu.name}, {size(free)} free"
+    if free < need:
+        yield Finding("room", "fatal", detail, "take a smaller model, a larger GPU, or --engine vllm on all of them")
+    else:
+        yield Finding("room", "ok", detail)
+
+
 def _room_on_cpu(machine: Machine, model: Path) -> Iterator[Finding]:
-    """Weights in float32, unless they stay packed, and the cache of one whole context for each candidate at most."""
+    """Weights in float32, unless they stay packed, and what a GPU too needs besides weights and cache."""
     checkpoint = read_checkpoint(model)
     stored = _BYTES.get(_stored(machine), 2)
     scale = 1 if quantization_of(str(model)) else max(1, _FLOAT32 // stored)
     need, free = checkpoint.weight_bytes * scale + OVERHEAD, _available()
-    detail = f"{gib(need)} of memory wanted on the CPU, {'unknown' if free is None else gib(free)} available"
+    detail = f"{size(need)} of memory wanted on the CPU, {'unknown' if free is None else size(free)} available"
     if free is not None and free < need:
         yield Finding("room", "fatal", detail, "take a smaller model or a GPU")
     else:

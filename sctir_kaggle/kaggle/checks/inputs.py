@@ -20,6 +20,9 @@ REMADE = "make them again: sctir wheels"
 
 PIP_SECONDS = 20
 
+NEEDED = {"vllm": ("vllm",), "transformers": ("torch", "transformers", "safetensors")}
+"""By engine: what the wheels are for, where no list of requirements is at hand."""
+
 _SHOWN = 5
 
 
@@ -34,7 +37,7 @@ def wheels(machine: Machine) -> Iterator[Finding]:
         detail = f"not for Python {python}: {', '.join(foreign[:_SHOWN])}{' ...' * (len(foreign) > _SHOWN)}"
         yield Finding("wheels", "fatal", detail, REMADE)
         return
-    yield _resolved(machine.wheels)
+    yield _resolved(machine)
 
 
 def competition(machine: Machine) -> Iterator[Finding]:
@@ -92,28 +95,30 @@ def _reads(wheel: str, python: tuple[int, int]) -> tuple[str, bool]:
     return parts[0], pure or exact in tags or ("abi3" in abi and any(older))
 
 
-def _resolved(folders: Sequence[Path]) -> Finding:
-    requirements = _requirements(folders)
+def _resolved(machine: Machine) -> Finding:
+    folders = machine.wheels
+    requirements = _requirements(machine)
+    named = " ".join(part for part in requirements if part != "-r")
     links = [part for folder in folders for part in ("--find-links", str(folder))]
     quiet = ("--dry-run", "--no-index", "--no-input", "--disable-pip-version-check", "--no-cache-dir")
     command = [sys.executable, "-m", "pip", "install", *quiet, *links, *requirements]
     try:
         ran = subprocess.run(command, capture_output=True, text=True, timeout=PIP_SECONDS, check=False)
     except subprocess.TimeoutExpired:
-        detail = f"pip did not resolve {requirements[-1]} within {PIP_SECONDS} s"
+        detail = f"pip did not resolve {named} within {PIP_SECONDS} s"
         return Finding("wheels", "warning", detail, "try it by hand: pip install --dry-run --no-index --find-links ...")
     count = sum(len(list(folder.glob("*.whl"))) for folder in folders)
     if ran.returncode == 0:
-        return Finding("wheels", "ok", f"{count} resolve {requirements[-1]} offline ({_would_install(ran.stdout)})")
+        return Finding("wheels", "ok", f"{count} resolve {named} offline ({_would_install(ran.stdout)})")
     errors = [line for line in ran.stderr.splitlines() if line.startswith("ERROR")] or ran.stderr.splitlines()[-1:]
     return Finding("wheels", "fatal", f"{errors[-1] if errors else 'pip failed'} in {folders[0]}", REMADE)
 
 
-def _requirements(folders: Sequence[Path]) -> tuple[str, ...]:
-    """The list that lies with the wheels, or here; without one, vLLM itself."""
-    places = [folder / "requirements.txt" for folder in folders] + [Path("requirements.txt")]
+def _requirements(machine: Machine) -> tuple[str, ...]:
+    """The list that lies with the wheels, or here; without one, what the engine needs."""
+    places = [folder / "requirements.txt" for folder in (*machine.wheels, machine.folder)]
     found = next((place for place in places if place.is_file()), None)
-    return ("-r", str(found)) if found else ("vllm",)
+    return ("-r", str(found)) if found else NEEDED[machine.engine]
 
 
 def _would_install(shown: str) -> str:

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from sctir_kaggle.display import clock_face
-from sctir_kaggle.kaggle.checks.finding import Finding, Machine, gib, importable, installed
+from sctir_kaggle.kaggle.checks.finding import Finding, Machine, importable, installed, size
 from sctir_kaggle.types import ExecutorError
 
 OLDEST_PYTHON = (3, 10)
@@ -85,9 +85,9 @@ def disk(machine: Machine) -> Iterator[Finding]:
         yield Finding("disk", "fatal", f"{folder} cannot be written to ({error.strerror})", "choose another folder")
         return
     free = shutil.disk_usage(folder).free
-    detail = f"{gib(free)} free in {folder}"
+    detail = f"{size(free)} free in {folder}"
     if free < JOURNAL_BYTES:
-        remedy = f"delete something: a journal may take up to {gib(JOURNAL_BYTES)}"
+        remedy = f"delete something: a journal may take up to {size(JOURNAL_BYTES)}"
         yield Finding("disk", "fatal" if free < SMALLEST_JOURNAL_BYTES else "warning", detail, remedy)
     else:
         yield Finding("disk", "ok", detail)
@@ -98,9 +98,9 @@ def shared_memory(machine: Machine, *, place: Path = Path("/dev/shm")) -> Iterat
     free = shutil.disk_usage(place).free if place.is_dir() else 0
     if len(machine.gpus) > 1 and free < SHARED_BYTES:
         remedy = f"start the container with --shm-size={SHARED_BYTES >> 30}g, or take --layout replicas"
-        yield Finding("shared memory", "warning", f"{gib(free)} free in {place}, for {len(machine.gpus)} GPUs", remedy)
+        yield Finding("shared memory", "warning", f"{size(free)} free in {place}, for {len(machine.gpus)} GPUs", remedy)
     else:
-        yield Finding("shared memory", "ok", f"{gib(free)} free in {place}")
+        yield Finding("shared memory", "ok", f"{size(free)} free in {place}")
 
 
 def clock(machine: Machine) -> Iterator[Finding]:

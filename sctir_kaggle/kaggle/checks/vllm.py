@@ -18,6 +18,9 @@ from sctir_kaggle.types import EngineError, UserError
 SECONDS = 60
 """For importing vLLM from a cold disk and asking it. The other checks go on meanwhile."""
 
+LOG = "look for 'Using ...' in its log when it loads (VLLM_LOGGING_LEVEL=INFO)"
+"""Where vLLM cannot be asked beforehand."""
+
 _LONGEST = 220  # characters of a reason: vLLM lists every kernel that it tried
 
 
@@ -54,7 +57,8 @@ def said(answers: Answers) -> Iterator[Finding]:
 def _attention(answers: Answers) -> Finding:
     if answers.attention:
         return Finding("attention", "ok", answers.attention)
-    return Finding("attention", "warning", f"vLLM cannot be asked here ({_cut(answers.refused['attention'])})", LOG)
+    reason = _cut(answers.refused.get("attention", "no answer"))
+    return Finding("attention", "warning", f"vLLM cannot be asked here ({reason})", LOG)
 
 
 def _kernel(answers: Answers) -> Finding:
@@ -65,9 +69,6 @@ def _kernel(answers: Answers) -> Finding:
     if reason:
         return Finding("kernel", "warning", f"vLLM cannot be asked here ({_cut(reason)})", LOG)
     return Finding("kernel", "ok", answers.kernel or "the usual ones: nothing is quantized")
-
-
-LOG = "look for 'Using ...' in its log when it loads (VLLM_LOGGING_LEVEL=INFO)"
 
 
 def _absent(machine: Machine) -> Finding:
