@@ -24,7 +24,7 @@ ORDER = [
     ["engines", "sandbox"],
     ["journal", "problems"],
     ["session"],
-    ["display", "competition", "opening", "kaggle"],
+    ["display", "plots", "competition", "opening", "kaggle"],
     ["cli"],
     ["recipes"],
 ]
@@ -47,6 +47,7 @@ HEAVY = {
     "polars": {"competition"},
     "grpc": {"competition"},
     "rich": {"display.py", "cli.py", "recipes"},
+    "matplotlib": {"plots.py"},
     "numpy": {
         "engines/transformers.py",
         "engines/slots.py",
