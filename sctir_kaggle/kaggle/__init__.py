@@ -1,0 +1,1 @@
+"""From a checkout to Kaggle: paths, doctor, notebook, wheels, push."""
