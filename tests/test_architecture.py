@@ -24,7 +24,7 @@ ORDER = [
     ["engines", "sandbox"],
     ["journal", "problems"],
     ["session"],
-    ["display", "competition", "opening"],
+    ["display", "competition", "opening", "kaggle"],
     ["cli"],
     ["recipes"],
 ]

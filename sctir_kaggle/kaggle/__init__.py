@@ -1,1 +1,1 @@
-"""From a checkout to Kaggle: paths, doctor, notebook, wheels, push."""
+"""What only Kaggle needs: where its inputs are, whether a machine can run this, and how a notebook version gets there."""

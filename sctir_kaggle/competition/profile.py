@@ -1,0 +1,123 @@
+"""The competitions, one row each: how a competition differs from the others is here and nowhere else.
+
+Covered: what its interface promises. Not covered: its prizes, its dates and the names of its CSV's columns, which are the
+same in all of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from sctir_kaggle.config import AIMO1, AIMO3, SolverConfig
+from sctir_kaggle.types import UserError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Profile:
+    """One competition, as its notebook sees it."""
+
+    name: str
+    """The short name, for commands and the notebook's config."""
+
+    slug: str
+    """The last part of its address at Kaggle, and the name of its input folder."""
+
+    api: Literal["pull", "push"]
+    """Whether the notebook takes the problems (`aimo.make_env`) or is called with them (`kaggle_evaluation`)."""
+
+    lowest: int
+    """The smallest answer that can be right."""
+
+    highest: int
+    """The largest answer that can be right."""
+
+    modulus: int | None
+    """Answers are to be reported modulo this; None is as they are."""
+
+    hours: float
+    """Wall clock for the whole run, from the start of the kernel."""
+
+    problems: int
+    """How many a rerun asks for."""
+
+    submission_file: str
+    """The file that the competition's own interface writes in the working folder."""
+
+    machine: str
+    """Kaggle's identifier of the strongest machine that it lends for this competition (`machine_shape`)."""
+
+    server: str | None
+    """`module:Class` of the competition's inference server; None where it has none."""
+
+    prediction_seconds: float | None
+    """How long the gateway waits for an answer after the first one; None is without a limit."""
+
+    config: SolverConfig
+    """The preset that answers in this range."""
+
+    def in_range(self, answer: int) -> bool:
+        """Whether the competition can accept `answer`."""
+        return self.lowest <= answer <= self.highest
+
+
+_ROWS = (
+    Profile(
+        name="aimo1",
+        slug="ai-mathematical-olympiad-prize",
+        api="pull",
+        lowest=0,
+        highest=999,
+        modulus=1000,
+        hours=9.0,
+        problems=50,
+        submission_file="submission.csv",
+        machine="NvidiaTeslaT4",  # two of them
+        server=None,
+        prediction_seconds=None,
+        config=AIMO1,
+    ),
+    Profile(
+        name="aimo2",
+        slug="ai-mathematical-olympiad-progress-prize-2",
+        api="push",
+        lowest=0,
+        highest=999,
+        modulus=1000,
+        hours=5.0,
+        problems=50,
+        submission_file="submission.parquet",
+        machine="NvidiaL4",  # four of them
+        server="kaggle_evaluation.aimo_2_inference_server:AIMO2InferenceServer",
+        prediction_seconds=30 * 60.0,
+        config=AIMO1,
+    ),
+    Profile(
+        name="aimo3",
+        slug="ai-mathematical-olympiad-progress-prize-3",
+        api="push",
+        lowest=0,
+        highest=99_999,
+        modulus=None,
+        hours=5.0,
+        problems=50,
+        submission_file="submission.parquet",
+        machine="NvidiaH100",
+        server="kaggle_evaluation.aimo_3_inference_server:AIMO3InferenceServer",
+        prediction_seconds=9 * 3600.0,
+        config=AIMO3,
+    ),
+)
+
+PROFILES: Mapping[str, Profile] = {profile.name: profile for profile in _ROWS}
+"""By short name. A further competition is one more row."""
+
+
+def profile_of(name: str) -> Profile:
+    """The competition with this short name or slug. Raises `UserError`, which lists the names."""
+    for profile in _ROWS:
+        if name in (profile.name, profile.slug):
+            return profile
+    known = ", ".join(f"{profile.name} ({profile.slug})" for profile in _ROWS)
+    raise UserError(f"there is no competition {name!r}; take one of {known}")

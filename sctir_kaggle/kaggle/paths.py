@@ -1,0 +1,221 @@
+"""Where Kaggle put what is attached to a notebook: competition files, wheels, checkpoints.
+
+Kaggle mounts in two layouts, and both are searched: `/kaggle/input/<slug>/` and
+`/kaggle/input/{competitions,datasets,models,notebooks}/...`. A search is bounded in depth and number, so that a data set
+of a million files costs no more than a small one. Not covered: files inside archives, a checkpoint more than `DEPTH`
+folders below the source that holds it, or below its `BREADTH`-th subfolder.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+
+from sctir_kaggle.types import UserError
+
+ROOTS = ("/kaggle/input",)
+"""Where Kaggle mounts what is attached."""
+
+ROOTS_VARIABLE = "SCTIR_KAGGLE_INPUT"
+"""The environment variable that names other roots, separated as in PATH, for a run on another machine."""
+
+OWNED = {"competitions": 1, "datasets": 2, "models": 2, "notebooks": 2}
+"""The folders of the newer layout: how many levels below each an attached source lies (slug, or owner/slug)."""
+
+DEPTH = 5
+"""A model's files lie framework/variation/version below it; a data set may add folders of its own."""
+
+BREADTH = 64
+"""Subfolders that are looked into."""
+
+FOLDERS = 300
+"""That are read in one source."""
+
+ENTRIES = 1000
+"""That are read in one folder."""
+
+_SHOWN = 8  # names in a message
+
+Roots = Sequence[str | Path]
+
+
+class NotFound(UserError):
+    """Nothing of the kind is attached; the message lists every place searched and what was seen there."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Folder:
+    path: Path
+    files: frozenset[str]
+    folders: tuple[Path, ...]
+
+    def holds(self, ending: str) -> bool:
+        return any(name.endswith(ending) for name in self.files)
+
+
+def input_roots(roots: Roots | None = None) -> tuple[Path, ...]:
+    """`roots`, or those of the environment variable `SCTIR_KAGGLE_INPUT`, or Kaggle's."""
+    named = [root for root in os.environ.get(ROOTS_VARIABLE, "").split(os.pathsep) if root]
+    return tuple(map(Path, roots if roots is not None else named or ROOTS))
+
+
+def find_competition(slug: str, roots: Roots | None = None) -> Path:
+    """The folder of the competition's files. Raises `NotFound`."""
+    searched = [place for root in input_roots(roots) for place in (root / "competitions" / slug, root / slug)]
+    for place in searched:
+        if place.is_dir():
+            return place
+    remedy = "add the competition to the notebook's inputs (competition_sources)"
+    raise _not_found(f"no files of the competition {slug}", searched, input_roots(roots), remedy)
+
+
+def find_model(name: str | None = None, roots: Roots | None = None) -> Path:
+    """The folder of the one checkpoint that is attached: config.json and *.safetensors. Of its versions, the newest.
+
+    `name` chooses among several: a part of the path. Raises `NotFound`, and `UserError` where several are left.
+    """
+    read = list(_read(input_roots(roots)))
+    found = _named(name, [folder.path for folder in read if _is_checkpoint(folder)])
+    if not found:
+        broken = [folder.path for folder in read if _is_config(folder) and not folder.holds(".safetensors")]
+        what = f"no checkpoint (config.json and *.safetensors){f' with {name} in its path' if name else ''}"
+        if broken:
+            what += f", but config.json without *.safetensors in {_list(map(str, broken))}"
+        raise _not_found(what, (), input_roots(roots), "attach the model to the notebook (model_sources)")
+    return _only("checkpoints", newest(found), "find_model")
+
+
+def find_wheels(roots: Roots | None = None, *, name: str | None = None) -> Path:
+    """The one folder of wheels that is attached, of its versions the newest; errors as in `find_model`."""
+    found = _named(name, wheel_folders(roots))
+    if not found:
+        what = f"no wheels (*.whl){f' with {name} in their path' if name else ''}"
+        raise _not_found(what, (), input_roots(roots), "attach the data set that `sctir wheels` made (dataset_sources)")
+    return _only("folders of wheels", newest(found), "find_wheels")
+
+
+def wheel_folders(roots: Roots | None = None) -> list[Path]:
+    """Every attached folder that holds wheels directly: a wheelhouse that was split has several."""
+    return [folder.path for folder in _read(input_roots(roots)) if folder.holds(".whl")]
+
+
+def newest(found: Iterable[Path]) -> list[Path]:
+    """Without the older versions: folders side by side whose names are numbers count as versions of one thing."""
+    kept: dict[tuple[Path, str], Path] = {}
+    for path in found:
+        key = (path.parent, "" if path.name.isdecimal() else path.name)
+        if key not in kept or _version(path) > _version(kept[key]):
+            kept[key] = path
+    return list(kept.values())
+
+
+def attached(root: Path) -> list[Path]:
+    """The sources below one root, in both layouts, by name. A folder without subfolders is one, wherever it lies."""
+    found: list[Path] = []
+    for child in _folder(root).folders:
+        level = [child]
+        for _ in range(OWNED.get(child.name, 0)):
+            level = [folder for parent in level for folder in _folder(parent).folders or (parent,)]
+        found += level
+    return found
+
+
+def _read(roots: Iterable[Path]) -> Iterator[_Folder]:
+    """Every folder that is looked into: the roots, then each source, nearest first."""
+    for root in roots:
+        yield _folder(root)
+        for source in attached(root):
+            yield from islice(_below(source), FOLDERS)
+
+
+def _below(source: Path) -> Iterator[_Folder]:
+    """Breadth first. Below a checkpoint or wheels there is nothing more to find."""
+    waiting = deque([(source, 0)])
+    while waiting:
+        path, depth = waiting.popleft()
+        folder = _folder(path)
+        yield folder
+        if depth < DEPTH and not (_is_checkpoint(folder) or folder.holds(".whl")):
+            waiting.extend((below, depth + 1) for below in folder.folders[:BREADTH])
+
+
+def _folder(path: Path) -> _Folder:
+    """Its files, and its subfolders by name, a later version first; empty where it cannot be read."""
+    files: list[str] = []
+    folders: list[Path] = []
+    try:
+        with os.scandir(path) as entries:
+            for entry in islice(entries, ENTRIES):
+                if not entry.is_dir():
+                    files.append(entry.name)
+                elif not entry.name.startswith((".", "__")):
+                    folders.append(path / entry.name)
+    except OSError:
+        pass
+    return _Folder(path, frozenset(files), tuple(sorted(folders, key=_by_name)))
+
+
+def _by_name(path: Path) -> tuple[int, str]:
+    return -_version(path), path.name
+
+
+def _version(path: Path) -> int:
+    return int(path.name) if path.name.isdecimal() else -1
+
+
+def _is_config(folder: _Folder) -> bool:
+    return "config.json" in folder.files
+
+
+def _is_checkpoint(folder: _Folder) -> bool:
+    return _is_config(folder) and folder.holds(".safetensors")
+
+
+def _named(name: str | None, found: Sequence[Path]) -> list[Path]:
+    """Those with `name` as whole parts of the path, else those with it anywhere in it, upper and lower case alike."""
+    if name is None:
+        return list(found)
+    wanted = str(name).strip("/").lower()
+    whole = [path for path in found if f"/{wanted}/" in f"{path.as_posix()}/".lower()]
+    return whole or [path for path in found if wanted in path.as_posix().lower()]
+
+
+def _only(kinds: str, found: Sequence[Path], function: str) -> Path:
+    if len(found) == 1:
+        return found[0]
+    raise UserError(
+        f"{len(found)} {kinds} are attached: {_list(map(str, found))}: choose one by a part of its path, "
+        f"{function}(name={_part(found)!r}), or detach the others"
+    )
+
+
+def _part(found: Sequence[Path]) -> str:
+    """The first path without what all have in common."""
+    common = os.path.commonpath(found)
+    return re.sub(r"^/", "", str(found[0]).removeprefix(common)) or found[0].name
+
+
+def _not_found(what: str, searched: Sequence[Path], roots: Sequence[Path], remedy: str) -> NotFound:
+    places = f" (as {' or '.join(map(str, searched))})" if searched else ""
+    seen = "; ".join(f"{root} holds {_seen(root)}" for root in roots)
+    return NotFound(f"{what} was found{places}: {seen}: {remedy}, or set {ROOTS_VARIABLE} to where it is")
+
+
+def _seen(root: Path) -> str:
+    """A few names of what is attached below it."""
+    if not root.is_dir():
+        return "nothing, there is no such folder"
+    sources = [str(source.relative_to(root)) for source in attached(root)]
+    names = sources or sorted(_folder(root).files) or [str(path.name) + "/" for path in _folder(root).folders]
+    return _list(names) if names else "nothing"
+
+
+def _list(names: Iterable[str]) -> str:
+    every = list(names)
+    rest = f" and {len(every) - _SHOWN} more" if len(every) > _SHOWN else ""
+    return ", ".join(every[:_SHOWN]) + rest

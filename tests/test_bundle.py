@@ -1,0 +1,130 @@
+"""The library's wheel for a notebook: small, the same every time, without the models, and a package that works."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import venv
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from sctir_kaggle.kaggle import bundle
+from sctir_kaggle.kaggle.bundle import CHECKOUT, LIMIT, build_wheel
+from sctir_kaggle.types import UserError
+
+PARENT_PACKAGES = [path for path in sys.path if path.endswith("site-packages")]
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return build_wheel(tmp_path_factory.mktemp("wheel"))
+
+
+@pytest.fixture
+def checkout(tmp_path: Path) -> Path:
+    """A copy of what the wheel is built from, with other times, another place and other modes."""
+    copy = tmp_path / "checkout"
+    shutil.copytree(CHECKOUT / "sctir_kaggle", copy / "sctir_kaggle", copy_function=shutil.copyfile)
+    for name in ("pyproject.toml", "README.md", "LICENSE"):
+        shutil.copyfile(CHECKOUT / name, copy / name)
+    return copy
+
+
+def names(wheel: Path) -> list[str]:
+    return zipfile.ZipFile(wheel).namelist()
+
+
+def test_it_is_small_enough_for_a_notebook(wheel: Path) -> None:
+    assert wheel.stat().st_size <= LIMIT == 300_000
+
+
+def test_it_has_every_module_and_the_problems_and_no_model(wheel: Path) -> None:
+    modules = {str(path.relative_to(CHECKOUT)) for path in (CHECKOUT / "sctir_kaggle").rglob("*.py")}
+    inside = set(names(wheel))
+    assert modules <= inside
+    assert "sctir_kaggle/assets/problems.csv" in inside
+    assert not [name for name in inside if name.endswith((".safetensors", "tokenizer.json", ".pyc"))]
+
+
+def test_the_same_tree_gives_the_same_bytes_wherever_and_whenever_it_lies(wheel: Path, checkout: Path) -> None:
+    for path in checkout.rglob("*.py"):
+        path.chmod(0o666)
+        os.utime(path, (1_000_000_000, 1_000_000_000))
+    before = os.umask(0o077)
+    try:
+        again = build_wheel(checkout.parent, checkout=checkout)
+    finally:
+        os.umask(before)
+    assert again.read_bytes() == wheel.read_bytes()
+
+
+def test_what_a_build_leaves_in_a_tree_does_not_get_in(wheel: Path, checkout: Path) -> None:
+    (checkout / "build/lib/sctir_kaggle").mkdir(parents=True)
+    (checkout / "build/lib/sctir_kaggle/stale.py").write_text("")
+    (checkout / "sctir_kaggle/__pycache__/stale.cpython-311.pyc").parent.mkdir(exist_ok=True)
+    (checkout / "sctir_kaggle/__pycache__/stale.cpython-311.pyc").write_bytes(b"")
+    assert names(build_wheel(checkout.parent, checkout=checkout)) == names(wheel)
+
+
+def test_the_checkout_is_left_as_it_was(checkout: Path) -> None:
+    before = sorted(checkout.rglob("*"))
+    build_wheel(checkout.parent, checkout=checkout)
+    assert sorted(checkout.rglob("*")) == before
+
+
+def test_an_installed_package_is_refused_with_what_to_do(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"no pyproject\.toml: run this in a checkout"):
+        build_wheel(tmp_path, checkout=tmp_path)
+
+
+def test_a_wheel_that_a_notebook_cannot_carry_is_refused(checkout: Path) -> None:
+    (checkout / "sctir_kaggle/assets/more.csv").write_bytes(os.urandom(100_000))
+    with pytest.raises(UserError, match=r"has 3\d\d,\d{3} bytes, 300,000 at most"):
+        build_wheel(checkout.parent, checkout=checkout)
+    assert not list(checkout.parent.glob("*.whl"))
+
+
+def test_a_build_that_fails_says_why_in_one_line(checkout: Path) -> None:
+    (checkout / "pyproject.toml").write_text("[project")
+    with pytest.raises(UserError, match=r"^the wheel cannot be built: [^\n]+$"):
+        build_wheel(checkout.parent, checkout=checkout)
+
+
+def test_a_setuptools_that_is_too_old_is_not_used(checkout: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """pip then makes an environment of its own; here it has no index to fetch from."""
+    monkeypatch.setattr(bundle, "version", lambda name: "65.5.0")
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    monkeypatch.setenv("PIP_FIND_LINKS", "")
+    with pytest.raises(UserError, match="setuptools>=77"):
+        build_wheel(checkout.parent, checkout=checkout)
+
+
+def test_installed_without_an_index_in_a_fresh_environment_it_runs_the_dry_run(wheel: Path, tmp_path: Path) -> None:
+    pytest.importorskip("torch", reason="the embedded model needs the extra `cpu`")
+    environment = fresh_environment(tmp_path / "environment")
+    python = environment / "bin" / "python"
+    install = [python, "-m", "pip", "install", "-q", "--no-index", "--no-deps", wheel]
+    subprocess.run(install, check=True, cwd=tmp_path, env=clean())
+    place = [python, "-c", "import sctir_kaggle; print(sctir_kaggle.__file__)"]
+    assert str(environment) in subprocess.run(place, capture_output=True, text=True, cwd=tmp_path, env=clean()).stdout
+    model = CHECKOUT / "sctir_kaggle" / "assets" / "model"
+    run = [environment / "bin" / "sctir", "dry-run", "--model", model, "-n", "2", "--limit", "2", "--output", "run"]
+    shown = subprocess.run(run, capture_output=True, text=True, cwd=tmp_path, env=clean())
+    assert "2/2 right" in shown.stdout or "1/2 right" in shown.stdout, shown.stdout + shown.stderr
+    assert len((tmp_path / "run/submission.csv").read_text().splitlines()) == 3
+
+
+def fresh_environment(folder: Path) -> Path:
+    """A Python of its own for what is installed. The dependencies, torch among them, are this environment's."""
+    venv.create(folder, symlinks=True, with_pip=False)
+    [packages] = folder.glob("lib/python*/site-packages")
+    (packages / "parent.pth").write_text("\n".join(PARENT_PACKAGES))
+    return folder
+
+
+def clean() -> dict[str, str]:
+    return {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
