@@ -85,8 +85,8 @@ def check(document: Document, path: Path) -> None:
 
 def problems(document: Document, folder: Path) -> Iterator[str]:
     """A line for each: key, value, remedy. Paths are relative to `folder`."""
-    for key in document.keys() - KEYS.keys():
-        yield f"{key} = {_shown(document[key])}: {_unknown(key)}"
+    for unknown in document.keys() - KEYS.keys():
+        yield f"{unknown} = {_shown(document[unknown])}: {_unknown(unknown)}"
     for name, key in KEYS.items():
         if name in document:
             yield from _value(name, key, document[name])
@@ -109,10 +109,11 @@ def _once(pairs: Sequence[tuple[str, Any]]) -> Document:
 
 
 def _value(name: str, key: Key, value: Any) -> Iterator[str]:
-    if type(value) is not key.type or (key.type is list and not all(isinstance(item, str) for item in value)):
+    if type(value) is not key.type or (isinstance(value, list) and not all(isinstance(item, str) for item in value)):
         yield f"{name} = {_shown(value)}: must be {_TYPES[key.type]}"
         return
-    for item in value if isinstance(value, list) else [value]:
+    items: list[Any] = value if isinstance(value, list) else [value]
+    for item in items:
         if remedy := _placeholder(item) or key.rule(item):
             yield f"{name} = {_shown(item)}: {remedy}"
     if key.type is list and key.example is not None and not value:
