@@ -19,6 +19,7 @@ from sctir_kaggle import problems as problem_sets
 from sctir_kaggle._version import __version__
 from sctir_kaggle.budget import process_started
 from sctir_kaggle.config import SolverConfig
+from sctir_kaggle.kaggle.commands import add_commands
 from sctir_kaggle.opening import Setup, opened
 from sctir_kaggle.types import EngineError, ExecutorError, Problem, SolveResult, UserError
 
@@ -205,6 +206,7 @@ def _parser() -> argparse.ArgumentParser:
     for name, command, run in (("dry-run", dry, dry_run), ("solve", plain, solve)):
         _add_options(command)
         command.set_defaults(command=run, name=name)
+    add_commands(commands)
     return parser
 
 
