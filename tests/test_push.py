@@ -17,7 +17,7 @@ pytestmark = pytest.mark.kaggle_real
 pytest.importorskip("kaggle", reason="needs the extra `kaggle`: pip install 'sctir-kaggle[kaggle]'")
 
 ROOT = Path(__file__).resolve().parents[1]
-CELL = {
+CELL: dict[str, object] = {
     "cell_type": "code",
     "metadata": {},
     "source": ["print(1)\n", "print(2)"],

@@ -10,6 +10,7 @@ import zipfile
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from email.parser import Parser
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -35,6 +36,8 @@ class Lack:
 
 def missing(folders: Sequence[Path], requirements: Path, python: str) -> list[Lack]:
     """What is required, directly or in turn, on CPython `python` for Linux on x86_64, and is not in `folders`."""
+    if find_spec("packaging") is None:
+        raise UserError("packaging, which reads requirements, is not installed: pip install 'sctir-kaggle[kaggle]'")
     house = _house(folders)
     environment = _environment(python)
     waiting = [(requirement, requirements.name) for requirement in _listed(requirements)]
