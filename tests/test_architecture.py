@@ -43,6 +43,9 @@ HEAVY = {
     },
     "vllm": {"engines/vllm.py", "engines/vllm_options.py"},
     "httpx": {"engines/openai_client.py"},
+    "kaggle": {"kaggle/client.py"},
+    "kagglesdk": {"kaggle/follow.py"},
+    "requests": {"kaggle/client.py", "kaggle/follow.py"},
     "pandas": {"competition", "problems.py", "recipes"},
     "rich": {"display.py", "cli.py", "recipes"},
     "numpy": {
