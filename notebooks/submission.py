@@ -1,30 +1,35 @@
 # The source of submission.ipynb: `python -m sctir_kaggle.kaggle.notebook` builds it.
 
 # %% [markdown]
-# # SC-TIR: tool-integrated reasoning, and a vote
+# # SC-TIR: reason, run the code, vote
 #
 # For each problem N candidates write their reasoning and Python, read what the Python printed, and go on until they have an
-# answer; the answer that most of them give wins. This is the system that won the first AIMO Progress Prize, as a small
-# library. Run all cells: in the editor they answer the competition's public problems, in a submission its private ones.
+# answer; the answer that most of them give wins. It is the system that won the first AIMO Progress Prize, as a small
+# library. *Run all*: in the editor it answers the competition's public problems, once submitted its private ones.
 
 # %% [code] {"_kg_hide-input": true, "jupyter": {"source_hidden": true}}
-# The library itself. `sctir push` puts its wheel in here, so that a version is exactly the code that was tested.
+# The library. `sctir push` puts its wheel in here: a version of this notebook is exactly the code that was tested.
 import base64
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
 
-WHEEL = {}  # file name: base64; as long as it is empty the installed sctir_kaggle runs
+WHEEL = {}  # the file's name: the file in base64; while this is empty, the sctir_kaggle that is installed runs
 for name, payload in WHEEL.items():
-    wheel = Path(tempfile.mkdtemp(prefix="sctir-"), name)
+    wheel = Path(tempfile.mkdtemp(prefix="sctir-library-"), name)
     wheel.write_bytes(base64.b64decode(payload))
     pip = [sys.executable, "-m", "pip", "install", "-q", "--disable-pip-version-check", "--no-index", "--no-deps"]
     subprocess.run([*pip, "--target", wheel.parent, wheel], check=True)
     sys.path.insert(0, str(wheel.parent))
 
+import sctir_kaggle
+
+print(f"sctir_kaggle {sctir_kaggle.__version__} from {Path(sctir_kaggle.__file__).parent}")
+
 # %%
-# What is run. Elsewhere than at Kaggle the variables SCTIR_COMPETITION, SCTIR_ENGINE, ... choose something else.
+# What is run. Elsewhere than at Kaggle SCTIR_COMPETITION=aimo3, SCTIR_ENGINE=transformers, ... choose something else.
+import logging
 from dataclasses import replace
 
 from sctir_kaggle.competition.profile import profile_of
@@ -33,3 +38,44 @@ from sctir_kaggle.kaggle.settings import setting
 profile = profile_of(setting("competition", "aimo1"))
 engine = setting("engine", "vllm")
 config = replace(profile.config, candidates=setting("candidates", 48), turns=setting("turns", 4))
+logging.basicConfig(stream=sys.stdout, format="%(message)s")
+logging.getLogger("sctir_kaggle").setLevel(logging.INFO)  # a line a problem
+
+# %%
+# What the engine lacks comes from the attached wheels; then the doctor: can this machine run it?
+from sctir_kaggle.kaggle.doctor import examine, report, worst
+from sctir_kaggle.kaggle.install import install_missing
+from sctir_kaggle.kaggle.paths import find_model
+
+print("installed from the attached wheels:", install_missing(engine) or "nothing, all is there")
+model = find_model()
+findings = examine(profile, model, engine=engine)
+print(report(findings))
+
+# %%
+# The engine is loaded in a thread: a competition's server must be up at once.
+from sctir_kaggle.competition.submission import Submission
+
+submission = Submission(profile, model=model, engine=engine, config=config)
+assert submission.rerun or worst(findings) != "fatal", "the doctor says what to do, above; a rerun would go on"
+submission.start()
+
+# %%
+# The problems. Where a competition calls us (AIMO-2 and 3), a submission ends with this cell.
+submission.run()
+
+# %%
+# What it did: for those who look, so not in a submission, where nothing may fail once the answers are written.
+from IPython.display import Image, display
+
+from sctir_kaggle.display import results_table, warnings_of
+from sctir_kaggle.plots import png, votes_and_times
+
+if not submission.rerun:
+    share = 3600 * profile.hours / profile.problems
+    display(results_table(submission.results), Image(png(votes_and_times(submission.results, share=share))))
+    print(*warnings_of(submission.results), *submission.faults, f"written: {submission.submission_file}", sep="\n")
+
+# %% [markdown]
+# Every text, output, vote and time is in `journal.jsonl` beside the submission. Next: submit this version, or run it at
+# home with other settings; `sctir --help` and the README of sctir_kaggle say how.

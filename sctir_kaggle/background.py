@@ -8,12 +8,15 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from concurrent.futures import CancelledError, Future, TimeoutError
 from types import TracebackType
 from typing import Any, TypeVar
 
 T = TypeVar("T")
+
+CLOSE_SECONDS = 10.0
+"""How long a closing loop may take to cancel its tasks."""
 
 
 class BackgroundLoop:
@@ -38,15 +41,16 @@ class BackgroundLoop:
         return asyncio.run_coroutine_threadsafe(work, self._loop)
 
     def close(self) -> None:
-        """Cancel what still runs, end the thread."""
+        """Cancel what still runs, end the thread; a loop that a bug has blocked is left behind, a daemon."""
         if self._loop.is_closed():
             return
         self.drain()
         self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join()
-        self._loop.close()
+        self._thread.join(CLOSE_SECONDS)
+        if not self._thread.is_alive():
+            self._loop.close()
 
-    def drain(self, seconds: float = 10.0) -> None:
+    def drain(self, seconds: float = CLOSE_SECONDS) -> None:
         """Cancel every task and wait until all have cleaned up, but not for ever."""
         try:
             asyncio.run_coroutine_threadsafe(_cancel_others(), self._loop).result(seconds)
@@ -58,6 +62,20 @@ class BackgroundLoop:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self.close()
+
+
+def in_thread(work: Callable[[], T], name: str) -> Future[T]:
+    """The result of `work`, in a daemon thread of its own: nobody has to wait for it, Ctrl-C neither."""
+    future: Future[T] = Future()
+
+    def run() -> None:
+        try:
+            future.set_result(work())
+        except BaseException as error:  # whoever waits must be told, whatever it is
+            future.set_exception(error)
+
+    threading.Thread(target=run, name=name, daemon=True).start()
+    return future
 
 
 async def _cancel_others() -> None:

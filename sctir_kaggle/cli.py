@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import json
 import logging
 import os
 import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -70,15 +71,17 @@ def main(argv: Sequence[str] | None = None) -> int:
 def dry_run(args: argparse.Namespace, started: float) -> int:
     """Problems through the mock of the competition's API, in random order: the path of a submission."""
     from sctir_kaggle.competition import aimo1, mock
+    from sctir_kaggle.competition.fields import text_of
 
     with _open(args, started) as run:
         references = {problem.id: problem.answer for problem in run.problems}
 
-        def answer(problem: Problem) -> int:
+        def answer(id_: object, text: object) -> int:
+            problem = Problem(text_of(id_, "id"), text_of(text, "problem"))
             return run.session.solve(replace(problem, answer=references[problem.id])).answer
 
         env = mock.Aimo1(run.problems, submission=run.folder / "submission.csv", seed=args.seed).make_env()
-        aimo1.serve(env, answer, default=run.session.default_answer)
+        aimo1.serve(env, answer)
     return _show(run, started)
 
 
@@ -88,6 +91,22 @@ def solve(args: argparse.Namespace, started: float) -> int:
         answers = {problem.id: run.session.solve(problem).answer for problem in run.problems}
         problem_sets.write_submission(run.folder / "submission.csv", answers)
     return _show(run, started)
+
+
+def doctor(args: argparse.Namespace, started: float) -> int:
+    """Whether this machine can run it: exit code 1 if anything is fatal."""
+    from sctir_kaggle.kaggle.doctor import examine, report, worst
+
+    findings = examine(args.competition, args.model, engine=args.engine, wheels=args.wheels, started=started)
+    if args.json:
+        print(json.dumps([asdict(finding) for finding in findings], indent=2))
+    elif sys.stdout.isatty():
+        from sctir_kaggle.display import findings_table
+
+        _console().print(findings_table(findings))
+    else:
+        print(report(findings))
+    return int(worst(findings) == "fatal")
 
 
 @contextmanager
@@ -206,8 +225,19 @@ def _parser() -> argparse.ArgumentParser:
     for name, command, run in (("dry-run", dry, dry_run), ("solve", plain, solve)):
         _add_options(command)
         command.set_defaults(command=run, name=name)
+    _add_doctor(commands.add_parser("doctor", help="say whether this machine can run it, and what to do if not"))
     add_commands(commands)
     return parser
+
+
+def _add_doctor(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("--competition", metavar="NAME", help="aimo1, aimo2, aimo3 or a slug: also checks its files and its clock")
+    add("--model", type=Path, metavar="DIR", help="a checkpoint; default: the one that is attached")
+    add("--wheels", type=Path, metavar="DIR", help="offline wheels; default: those that are attached")
+    add("--engine", choices=("vllm", "transformers"), default="vllm", help="what is to serve the model (%(default)s)")
+    add("--json", action="store_true", help="the findings as JSON")
+    parser.set_defaults(command=doctor, name="doctor")
 
 
 def _add_options(parser: argparse.ArgumentParser) -> None:

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from rich.table import Table
     from rich.text import Text
 
+    from sctir_kaggle.kaggle.checks.finding import Finding
+
 
 class LiveLine(Silent):
     """Problem k of n, candidates done, leading answer, seconds, budget left, right so far: one line, drawn again 4 x a second.
@@ -115,6 +117,24 @@ def warnings_of(results: Sequence[SolveResult]) -> list[str]:
     if failed:
         warnings.append(f"{len(failed)} candidates failed, the first with: {failed[0].detail}")
     return warnings
+
+
+def findings_table(findings: Sequence[Finding]) -> Table:
+    """A row a finding: how bad, which check, what was found and below it what to do."""
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0), show_header=False)
+    for column in ("level", "check"):
+        table.add_column(column, no_wrap=True)
+    table.add_column("detail", overflow="fold")
+    for finding in findings:
+        colour = {"ok": "green", "warning": "yellow", "fatal": "bold red"}[finding.level]
+        detail = Text(finding.detail)
+        if finding.remedy:
+            detail.append(f"\n-> {finding.remedy}", style=colour)
+        table.add_row(Text(finding.level, style=colour), finding.check, detail)
+    return table
 
 
 def clock_face(seconds: float) -> str:

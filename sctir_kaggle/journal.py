@@ -1,5 +1,7 @@
 """A run on disk: JSON lines, a header first, then one line per solved problem, written through to the disk at once.
 
+A competition's run notes faults between them: a problem that one cost has no line, and a resumed run solves it.
+
 Sampling is dear, voting is free: a line keeps every text, output, status and time, so that the vote can be held again under
 another rule and the loop run again without a model. Token ids are not kept, only their number.
 """
@@ -73,6 +75,10 @@ class Journal:
             raise
         return cls(path, file, {result.problem.id: result for result in results})
 
+    def note(self, fault: str, problem: str | None = None) -> None:
+        """Write what went wrong and was survived, with the id of the problem that it cost, through to the disk."""
+        self._write({"fault": fault, "problem": problem})
+
     def append(self, result: SolveResult) -> None:
         """Write one solved problem, and do not return before it is on the disk."""
         self._write(result_to_json(result))
@@ -101,10 +107,16 @@ def read_journal(path: Path) -> tuple[Json, list[SolveResult]]:
         raise UserError(f"{path} is not a journal: its first line is no header")
     if lines[0]["schema"] != SCHEMA:
         raise UserError(f"{path} has schema {lines[0]['schema']}; this version reads {SCHEMA}")
-    results = [_read_result(path, number, line) for number, line in enumerate(lines[1:], 2)]
+    results = [_read_result(path, number, line) for number, line in enumerate(lines[1:], 2) if "fault" not in line]
     if len({result.problem.id for result in results}) != len(results):
         raise UserError(f"{path} holds a problem twice: two runs wrote to it; start a new one")
     return lines[0], results
+
+
+def read_faults(path: Path) -> list[str]:
+    """What went wrong in a run and was survived, in order; a fault that cost a problem begins with its id."""
+    faults = [line for line in _whole_lines(path) if "fault" in line]
+    return [line["fault"] if line["problem"] is None else f"{line['problem']}: {line['fault']}" for line in faults]
 
 
 def _matching(path: Path, header: Json) -> list[SolveResult]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import platform
-import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import ExitStack, closing, contextmanager
@@ -16,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 from sctir_kaggle import problems as problem_sets
 from sctir_kaggle import prompt
 from sctir_kaggle._version import __version__
+from sctir_kaggle.background import in_thread
 from sctir_kaggle.budget import Budget
 from sctir_kaggle.config import SolverConfig
 from sctir_kaggle.types import Engine, Problem, UserError
@@ -23,7 +23,7 @@ from sctir_kaggle.types import Engine, Problem, UserError
 if TYPE_CHECKING:
     from sctir_kaggle.engines.recorded import Recorded
     from sctir_kaggle.journal import Journal
-    from sctir_kaggle.session import Observer, Session
+    from sctir_kaggle.session import Keeper, Observer, Session
 
 EMBEDDED_MODEL = problem_sets.ASSETS / "model"
 
@@ -45,6 +45,13 @@ class OpenedEngine(Engine, Protocol):
     def describe(self) -> dict[str, str | int]: ...
 
     def close(self) -> None: ...
+
+
+Load = Callable[["Setup", int], OpenedEngine]
+"""Loads the engine of a setup for so many requests at a time."""
+
+Keep = Callable[[Path, "dict[str, Any]"], "Keeper"]
+"""Opens what keeps the results, at a path and with a header."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -88,41 +95,70 @@ class Setup:
 
 @contextmanager
 def opened(
-    setup: Setup, *, planned: int, started: float, problems: Sequence[Problem] = (), observer: Observer | None = None
+    setup: Setup,
+    *,
+    planned: int,
+    started: float,
+    problems: Sequence[Problem] = (),
+    observer: Observer | None = None,
+    load: Load | None = None,
+    keep: Keep | None = None,
+    budget: Budget | None = None,
 ) -> Iterator[Session]:
-    """A session for `planned` problems, whose budget counts from `started` (monotonic).
+    """A session for `planned` problems, whose budget counts from `started` (monotonic); `budget` is one that runs already.
 
-    `problems` are those that are known beforehand; a competition shows them one at a time.
+    `problems` are those that are known beforehand; a competition shows them one at a time. `load` stands in for the
+    engine that the setup names. What `keep` opens is its owner's to close; without it the results go to a journal.
     """
     from sctir_kaggle.background import BackgroundLoop
     from sctir_kaggle.session import Session
     from sctir_kaggle.solver import Solver
 
     with ExitStack() as stack:
-        engine, executor = _engine(setup, problems, stack)
-        journal = stack.enter_context(closing(_journal(setup, problems, engine, executor)))
+        engine, executor = _engine(setup, problems, stack, load or _load)
+        header = journal_header(setup, problems, engine=engine.describe(), executor=executor.describe())
+        path = setup.folder / "journal.jsonl"
+        journal = keep(path, header) if keep else stack.enter_context(closing(start_of(setup)(path, header)))
         loop = stack.enter_context(BackgroundLoop())
-        reserve, grace = RESERVE * setup.budget, setup.config.grace_seconds
-        budget = Budget(setup.budget, planned, reserve=reserve, grace=grace, started=started)
+        budget = budget or budget_of(setup, planned=planned, started=started)
         if budget.left == 0:
             log.warning("loading took the whole budget of %g s: every problem gets the default answer", setup.budget)
         yield Session(Solver(engine, executor, setup.config), budget, journal, loop, observer)
 
 
-def _engine(setup: Setup, problems: Sequence[Problem], stack: ExitStack) -> tuple[OpenedEngine, Any]:
+def budget_of(setup: Setup, *, planned: int, started: float, grace: float | None = None) -> Budget:
+    """The setup's seconds for `planned` problems, counted from `started` (monotonic).
+
+    `grace` is how long a problem may go on after its deadline, in seconds; by default as long as the solver's cancelled
+    candidates may.
+    """
+    grace = setup.config.grace_seconds if grace is None else grace
+    return Budget(setup.budget, planned, reserve=RESERVE * setup.budget, grace=grace, started=started)
+
+
+def start_of(setup: Setup) -> Callable[[Path, dict[str, Any]], Journal]:
+    """How the setup's journal begins: as a new one, or where an earlier run ended."""
+    from sctir_kaggle.journal import Journal
+
+    return Journal.resume if setup.resume else Journal.create
+
+
+def _engine(setup: Setup, problems: Sequence[Problem], stack: ExitStack, load: Load) -> tuple[OpenedEngine, Any]:
     """The engine and the executor that goes with it; both are closed with `stack`."""
     if setup.engine == "recorded":
         recorded = _recorded(setup.model, setup.config, problems)
         return recorded, recorded
     from sctir_kaggle.sandbox import Sandbox
 
-    loading = _in_thread(lambda: _load(setup, slots=min(setup.config.candidates, 48)))  # the sandbox starts meanwhile
+    loading = in_thread(
+        lambda: load(setup, min(setup.config.candidates, 48)), "sctir-load"
+    )  # the sandbox starts meanwhile
     stack.callback(loading.add_done_callback, _close_loaded)
     sandbox = stack.enter_context(Sandbox(code_seconds=setup.config.code_seconds, stateful=setup.config.stateful))
     return loading.result(), sandbox
 
 
-def _load(setup: Setup, *, slots: int) -> OpenedEngine:
+def _load(setup: Setup, slots: int) -> OpenedEngine:
     """The engine that writes the text: on servers, which have their model, or here."""
     if setup.engine == "openai":
         from sctir_kaggle.engines.openai import OpenAIEngine
@@ -136,20 +172,6 @@ def _load(setup: Setup, *, slots: int) -> OpenedEngine:
     from sctir_kaggle.engines.transformers import TransformersEngine
 
     return TransformersEngine.load(model, slots=slots)
-
-
-def _in_thread(work: Callable[[], OpenedEngine]) -> Future[OpenedEngine]:
-    """A daemon: Ctrl-C need not wait for a model to be loaded."""
-    future: Future[OpenedEngine] = Future()
-
-    def run() -> None:
-        try:
-            future.set_result(work())
-        except BaseException as error:  # whoever waits must be told, whatever it is
-            future.set_exception(error)
-
-    threading.Thread(target=run, name="sctir-load", daemon=True).start()
-    return future
 
 
 def _close_loaded(loading: Future[OpenedEngine]) -> None:
@@ -184,10 +206,11 @@ def _recorded(journal: Path | None, config: SolverConfig, problems: Sequence[Pro
     return Recorded(results)
 
 
-def _journal(setup: Setup, problems: Sequence[Problem], engine: OpenedEngine, executor: Any) -> Journal:
-    from sctir_kaggle.journal import Journal
-
-    header = {
+def journal_header(
+    setup: Setup, problems: Sequence[Problem], *, engine: dict[str, Any] | None, executor: dict[str, Any] | None
+) -> dict[str, Any]:
+    """What a journal says of its run; `engine` and `executor` describe themselves, None where they never came up."""
+    return {
         "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),
         "version": __version__,
         "python": platform.python_version(),
@@ -195,8 +218,6 @@ def _journal(setup: Setup, problems: Sequence[Problem], engine: OpenedEngine, ex
         "config": asdict(setup.config),
         "prompt": prompt.fingerprint(),
         "problems": problem_sets.fingerprint(problems),
-        "engine": engine.describe(),
-        "executor": executor.describe(),
+        "engine": engine,
+        "executor": executor,
     }
-    start = Journal.resume if setup.resume else Journal.create
-    return start(setup.folder / "journal.jsonl", header)

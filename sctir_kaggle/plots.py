@@ -30,8 +30,8 @@ LEGEND = {"frameon": False, "fontsize": 8, "borderpad": 0, "handlelength": 1.2, 
 ROW = 0.23
 """Inches of height for a problem."""
 
-LONGEST = 12
-"""Characters of an id or an answer that are shown."""
+ID, ANSWER = 20, 12
+"""Characters that are shown of each."""
 
 CHARACTER = 1.3
 """Per cent of the bar's width that a character of an answer takes."""
@@ -53,7 +53,8 @@ def votes_and_times(results: Sequence[SolveResult], *, share: float | None = Non
         for axes in (times, votes):
             axes.spines[["top", "right", "left"]].set_visible(False)
             axes.tick_params(axis="y", length=0)
-            axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=5, **LEGEND)
+            if results:
+                axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=5, **LEGEND)
     return figure
 
 
@@ -81,7 +82,7 @@ def _draw_times(axes: Axes, results: Sequence[SolveResult], share: float | None)
     for kind in dict.fromkeys(kinds):
         rows = [row for row, other in enumerate(kinds) if other == kind]
         axes.barh(rows, [results[row].seconds for row in rows], height=0.75, label=kind[0], color=kind[1])
-    axes.set_yticks(range(len(results)), [_short(result.problem.id) for result in results], fontsize=8)
+    axes.set_yticks(range(len(results)), [_short(result.problem.id, ID) for result in results], fontsize=8)
     axes.set_ylim(max(3, len(results)) - 0.5, -0.5)
     axes.set_xlabel("seconds" if share is None else f"seconds; an equal share is {share:.0f}")
     if share is not None and share < 2 * axes.get_xlim()[1]:  # further away it would leave no room for the bars
@@ -104,7 +105,9 @@ def _draw_votes(axes: Axes, results: Sequence[SolveResult]) -> None:
 def _write_answers(axes: Axes, row: int, result: SolveResult, share: dict[str, float]) -> None:
     """The two leading answers in their bars, where they fit; beside the bar what is known of the answer given."""
     start = 0.0
-    for (answer, _), name, colour in zip(result.vote.ranking, ("leader", "runner-up"), ("white", "black"), strict=False):
+    for (answer, _), name, colour in zip(
+        result.vote.ranking, ("leader", "runner-up"), ("white", "black"), strict=False
+    ):
         text = _short(str(answer))
         if 100 * share[name] > CHARACTER * (len(text) + 1):
             axes.text(start + 0.6, row, text, color=colour, fontsize=8, va="center_baseline")
@@ -120,5 +123,5 @@ def _verdict(result: SolveResult) -> str:
     return f"{given} ✓" if is_correct(result) else f"{given} ✗ {_short(str(result.problem.answer))}"
 
 
-def _short(text: str) -> str:
-    return text if len(text) <= LONGEST else f"{text[: LONGEST - 1]}…"
+def _short(text: str, longest: int = ANSWER) -> str:
+    return text if len(text) <= longest else f"{text[: longest - 1]}…"

@@ -4,15 +4,24 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
+from pathlib import Path
 from typing import Protocol
 
 from sctir_kaggle.background import BackgroundLoop
-from sctir_kaggle.budget import Budget
-from sctir_kaggle.journal import Journal
+from sctir_kaggle.budget import Budget, Deadlines
 from sctir_kaggle.solver import Solver
 from sctir_kaggle.types import Problem, SolveResult, Trace, TraceStatus, Vote
 
 log = logging.getLogger("sctir_kaggle")
+
+
+class Keeper(Protocol):
+    """Keeps results, by problem id, and where: a `Journal`, or what a competition has in its place."""
+
+    path: Path
+    results: dict[str, SolveResult]
+
+    def append(self, result: SolveResult) -> None: ...
 
 
 class Observer(Protocol):
@@ -39,7 +48,7 @@ class Session:
     """Synchronous and thread-safe for one caller at a time, as both kinds of competition API want it."""
 
     def __init__(
-        self, solver: Solver, budget: Budget, journal: Journal, loop: BackgroundLoop, observer: Observer | None = None
+        self, solver: Solver, budget: Budget, journal: Keeper, loop: BackgroundLoop, observer: Observer | None = None
     ) -> None:
         self.journal = journal
         self.default_answer = solver.config.default_answer
@@ -48,15 +57,19 @@ class Session:
         self._loop = loop
         self._observer = observer or Silent()
 
-    def solve(self, problem: Problem) -> SolveResult:
-        """The journalled result if an earlier run solved this problem, else a new one, journalled before it is returned."""
+    def solve(self, problem: Problem, limits: Deadlines | None = None) -> SolveResult:
+        """The journalled result if an earlier run solved this problem, else a new one, journalled before it is returned.
+
+        A caller that has taken `limits` from the budget itself, in order to watch over them, hands them on.
+        """
         known = self.journal.results.get(problem.id)
         if known is not None:
-            self._budget.skip()
+            if limits is None:
+                self._budget.skip()
             self._observer.problem_ended(known, self._budget.left)
             return known
         self._observer.problem_started(problem, self._budget.left)
-        limits = self._budget.next_deadlines()
+        limits = limits or self._budget.next_deadlines()
         work = self._solver.solve(
             problem, deadline=limits.soft, hard_deadline=limits.hard, on_trace=self._observer.candidate_ended
         )

@@ -24,7 +24,7 @@ ORDER = [
     ["engines", "sandbox"],
     ["journal", "problems"],
     ["session"],
-    ["display", "competition", "opening", "kaggle"],
+    ["display", "plots", "competition", "opening", "kaggle"],
     ["cli"],
     ["recipes"],
 ]
@@ -47,7 +47,10 @@ HEAVY = {
     "kagglesdk": {"kaggle/follow.py"},
     "requests": {"kaggle/client.py", "kaggle/follow.py"},
     "pandas": {"competition", "problems.py", "recipes"},
+    "polars": {"competition"},
+    "grpc": {"competition"},
     "rich": {"display.py", "cli.py", "recipes"},
+    "matplotlib": {"plots.py"},
     "numpy": {
         "engines/transformers.py",
         "engines/slots.py",

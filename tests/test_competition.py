@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import importlib
+import sys
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import pytest
 
-from sctir_kaggle import Problem
+from sctir_kaggle import Problem, UserError
 from sctir_kaggle.competition import aimo1
+from sctir_kaggle.competition.fields import text_of
 from sctir_kaggle.competition.mock import Aimo1, Environment
 
 PROBLEMS = [Problem("007", "P", 7), Problem("424e18", "Q", 8), Problem("c", "R", 9)]
@@ -111,8 +113,8 @@ def test_the_order_is_random_and_repeats_with_its_seed(submission: Path) -> None
         seen: list[str] = []
         many = [Problem(str(number), "P") for number in range(20)]
 
-        def answer(problem: Problem) -> int:
-            seen.append(problem.id)
+        def answer(id_: object, _: object) -> int:
+            seen.append(text_of(id_, "id"))
             return 1
 
         aimo1.serve(Aimo1(many, submission=submission, seed=seed).make_env(), answer)
@@ -123,36 +125,41 @@ def test_the_order_is_random_and_repeats_with_its_seed(submission: Path) -> None
 
 
 def test_the_adapter_answers_every_problem(env: Environment, submission: Path) -> None:
-    assert aimo1.serve(env, lambda problem: len(problem.text) + 1) == 3
+    assert aimo1.serve(env, lambda _, text: len(text_of(text, "problem")) + 1) == 3
     assert list(pd.read_csv(submission)["answer"]) == [2, 2, 2]
 
 
-def test_the_adapter_never_sees_a_reference(submission: Path) -> None:
-    seen: list[Problem] = []
+def test_an_answer_that_the_api_did_not_take_is_given_again(submission: Path) -> None:
+    class Deaf(Environment):
+        heard = 0
 
-    class Leaking(Environment):
-        def iter_test(self) -> Iterator[tuple[pd.DataFrame, pd.DataFrame] | None]:
-            return (pair and (pair[0].assign(answer=7), pair[1]) for pair in super().iter_test())
+        def predict(self, sample_submission: pd.DataFrame) -> None:
+            self.heard += 1
+            if self.heard % 3 == 0:
+                super().predict(sample_submission)
 
-    def answer(problem: Problem) -> int:
-        seen.append(problem)
-        return 1
-
-    aimo1.serve(Leaking(PROBLEMS, submission), answer)
-    assert [problem.answer for problem in seen] == [None, None, None]
-
-
-def broken(problem: Problem) -> int:
-    if problem.id == "424e18":
-        raise KeyError("a bug")
-    return 3
+    env = Deaf(PROBLEMS, submission)
+    assert aimo1.serve(env, lambda *_: 4) == 3
+    assert (env.heard, list(pd.read_csv(submission)["answer"])) == (9, [4, 4, 4])
 
 
-def test_in_a_rerun_one_bad_problem_costs_that_problem_alone(env: Environment, submission: Path) -> None:
-    aimo1.serve(env, broken, default=11, rerun=True)
-    assert list(pd.read_csv(submission)["answer"]) == [3, 11, 3]
+def test_an_api_that_takes_no_answer_ends_the_loop(submission: Path) -> None:
+    class Deaf(Environment):
+        def predict(self, sample_submission: pd.DataFrame) -> None: ...
+
+    with pytest.raises(RuntimeError, match="wants a prediction"):
+        aimo1.serve(Deaf(PROBLEMS, submission), lambda *_: 4)
 
 
-def test_in_a_dry_run_an_error_is_raised(env: Environment) -> None:
-    with pytest.raises(KeyError, match="a bug"):
-        aimo1.serve(env, broken)
+def test_the_real_module_is_taken_from_the_competitions_folder(
+    tmp_path: Path, submission: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    monkeypatch.delitem(sys.modules, "aimo", raising=False)
+    with pytest.raises(UserError, match=f"cannot import aimo from {tmp_path}"):
+        aimo1.real_environment(tmp_path)
+    (tmp_path / "aimo.py").write_text("def make_env():\n    return 'the real one'\n")
+    importlib.invalidate_caches()
+    env: object = aimo1.real_environment(tmp_path)
+    assert env == "the real one"
+    monkeypatch.delitem(sys.modules, "aimo")

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-import logging
+import importlib
+import sys
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from sctir_kaggle.types import Problem
+from sctir_kaggle.types import UserError
 
 if TYPE_CHECKING:
     from pandas import DataFrame
 
-log = logging.getLogger("sctir_kaggle")
+REPEATS = 10
+"""How often an answer that the API did not take is given again."""
 
 
 class Environment(Protocol):
@@ -22,33 +25,37 @@ class Environment(Protocol):
     def predict(self, sample_submission: DataFrame) -> None: ...
 
 
-def serve(env: Environment, answer: Callable[[Problem], int], *, default: int = 0, rerun: bool = False) -> int:
+def serve(env: Environment, answer: Callable[[object, object], int]) -> int:
     """Answer every problem that `env` yields; returns how many.
 
-    The loop always runs to its end: the submission is written only then. In a `rerun` an error in `answer` costs that
-    problem alone, which gets `default`; elsewhere it is raised, since a dry run is there to find it.
+    The loop always runs to its end: the submission is written only then. `answer` gets the frame twice and reads id and
+    problem in it, whatever its index; a column `answer`, if there is one, is not read.
     """
-    served = 0
+    served = refused = 0
+    answered: DataFrame | None = None
     for pair in env.iter_test():
-        if pair is None:
+        if pair is not None:
+            test, answered = pair
+            answered["answer"] = answer(test, test)
+            served, refused = served + 1, 0
+        elif answered is None or refused == REPEATS:
             raise RuntimeError("the API wants a prediction for the last problem before it gives the next")
-        test, sample_submission = pair
-        sample_submission["answer"] = [_answer(problem, answer, default, rerun) for problem in _problems(test)]
-        env.predict(sample_submission)
-        served += 1
+        else:
+            refused += 1
+        env.predict(answered)
     return served
 
 
-def _problems(test: DataFrame) -> list[Problem]:
-    """The rows, whatever their index. A column `answer`, if there is one, is not read."""
-    return [Problem(str(id_), str(text)) for id_, text in zip(test["id"], test["problem"], strict=True)]
+def real_environment(folder: Path | None) -> Environment:
+    """`aimo.make_env()` from the competition's `folder`; in a rerun only, since it works once and for old Pythons.
 
-
-def _answer(problem: Problem, answer: Callable[[Problem], int], default: int, rerun: bool) -> int:
+    Raises `UserError` where it cannot be imported: then there is nothing to answer.
+    """
+    if folder is not None and str(folder) not in sys.path:
+        sys.path.insert(0, str(folder))
     try:
-        return answer(problem)
-    except Exception:  # the one broad except of the package: one bad problem must not cost the submission
-        if not rerun:
-            raise
-        log.exception("problem %s failed; answering %d", problem.id, default)
-        return default
+        env: Environment = importlib.import_module("aimo").make_env()
+    except ImportError as error:
+        place = folder or "the path"
+        raise UserError(f"cannot import aimo from {place}: {error}; attach the competition, on its Python") from None
+    return env

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
+from sctir_kaggle.competition.verdict import ANSWER_SECONDS, Version
 from sctir_kaggle.config import AIMO1, AIMO3, SolverConfig
 from sctir_kaggle.types import UserError
 
@@ -51,6 +52,9 @@ class Profile:
     server: str | None
     """`module:Class` of the competition's inference server; None where it has none."""
 
+    evaluation: Version | None
+    """The version of `kaggle_evaluation` that it runs; None where it has no such server."""
+
     prediction_seconds: float | None
     """How long the gateway waits for an answer after the first one; None is without a limit."""
 
@@ -75,6 +79,7 @@ _ROWS = (
         submission_file="submission.csv",
         machine="NvidiaTeslaT4",  # two of them
         server=None,
+        evaluation=None,
         prediction_seconds=None,
         config=AIMO1,
     ),
@@ -90,7 +95,8 @@ _ROWS = (
         submission_file="submission.parquet",
         machine="NvidiaL4",  # four of them
         server="kaggle_evaluation.aimo_2_inference_server:AIMO2InferenceServer",
-        prediction_seconds=30 * 60.0,
+        evaluation="0.3.0",
+        prediction_seconds=ANSWER_SECONDS["0.3.0"],
         config=AIMO1,
     ),
     Profile(
@@ -105,7 +111,8 @@ _ROWS = (
         submission_file="submission.parquet",
         machine="NvidiaH100",
         server="kaggle_evaluation.aimo_3_inference_server:AIMO3InferenceServer",
-        prediction_seconds=9 * 3600.0,
+        evaluation="0.9.0",
+        prediction_seconds=ANSWER_SECONDS["0.9.0"],
         config=AIMO3,
     ),
 )

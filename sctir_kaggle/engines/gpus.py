@@ -9,9 +9,13 @@ from __future__ import annotations
 import os
 import subprocess
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
-_QUERY = ("nvidia-smi", "--query-gpu=index,uuid,memory.total,compute_cap", "--format=csv,noheader,nounits")
+_QUERY = (
+    "nvidia-smi",
+    "--query-gpu=index,uuid,memory.total,compute_cap,memory.free,name",
+    "--format=csv,noheader,nounits",
+)
 _SECONDS = 20
 _MIB = 1 << 20
 
@@ -21,13 +25,16 @@ VISIBLE = "CUDA_VISIBLE_DEVICES"
 @dataclass(frozen=True, slots=True)
 class GPU:
     """`name` is what CUDA_VISIBLE_DEVICES calls it. `memory` in bytes, `bandwidth` of that memory and `link` to another
-    GPU in bytes a second; the last two are a T4's unless known."""
+    GPU in bytes a second; the last two are a T4's unless known. `free` is what of the memory nobody held when it was
+    asked, None where the driver did not say; `product` is the maker's name of the card."""
 
     memory: int
     capability: tuple[int, int] = (7, 5)
     name: str = ""
     bandwidth: float = 320e9
     link: float = 6e9
+    free: int | None = field(default=None, compare=False)
+    product: str = field(default="", compare=False)
 
 
 def visible_gpus(environment: Mapping[str, str] = os.environ) -> list[GPU]:
@@ -40,13 +47,16 @@ def visible_gpus(environment: Mapping[str, str] = os.environ) -> list[GPU]:
 
 
 def chosen_of(listing: str, visible: str | None) -> list[GPU]:
-    """The lines "index, uuid, MiB, capability" as GPUs, in the order of `visible`; like CUDA, it ends at an unknown one."""
+    """The lines "index, uuid, MiB, capability, MiB free, product" as GPUs, the last two optional, in the order of
+    `visible`; like CUDA, it ends at an unknown one."""
     found: dict[str, GPU] = {}
     for line in filter(None, map(str.strip, listing.splitlines())):
-        index, uuid, memory, capability = (field.strip() for field in line.split(","))
+        index, uuid, memory, capability, *more = (part.strip() for part in line.split(",", 5))
+        free, product = [*more, "", ""][:2]
         major, minor = map(int, capability.split("."))
         for name in (index, uuid):
-            found[name] = GPU(int(memory) * _MIB, (major, minor), name)
+            gpu = GPU(int(memory) * _MIB, (major, minor), name, product=product)
+            found[name] = replace(gpu, free=int(free) * _MIB) if free.isdecimal() else gpu
     if visible is None:
         return [gpu for name, gpu in found.items() if name.isdecimal()]
     chosen: list[GPU] = []

@@ -62,10 +62,10 @@ def engine_arguments(
     from vllm.engine.arg_utils import EngineArgs  # type: ignore[import-not-found,unused-ignore]
 
     quantization = quantization_of(model)
-    _check_activation_order(model, quantization, str(vllm.__version__))
+    check_activation_order(model, quantization, str(vllm.__version__))
     arguments: dict[str, Any] = {
         "model": model,
-        "dtype": dtype or _dtype(platform, quantized=bool(quantization)),
+        "dtype": dtype or dtype_for(platform, quantized=bool(quantization)),
         "max_model_len": context_length,
         "max_num_seqs": slots,
         "gpu_memory_utilization": memory,
@@ -114,6 +114,16 @@ def version_of(text: str) -> tuple[int, int]:
     return (int(parts[0]), int(parts[1])) if len(parts) == 2 else (0, 0)
 
 
+def check_activation_order(model: str, quantization: Mapping[str, Any], installed: str) -> None:
+    """Raises `EngineError` where the `installed` version refuses this checkpoint's activation order."""
+    grouped = quantization.get("desc_act") is True and quantization.get("group_size") != -1
+    if grouped and version_of(installed) >= NO_DESC_ACT_FROM:
+        raise EngineError(
+            f"{model} has desc_act=True with a group size of {quantization.get('group_size')}, and vLLM {installed} no "
+            "longer serves that: use vLLM 0.29 or older, or quantize the model again with desc_act=False"
+        )
+
+
 def _import_vllm() -> tuple[Any, Any]:
     """vLLM and its platform. With a torch that it was not built for, it fails with other errors than ImportError."""
     try:
@@ -126,16 +136,7 @@ def _import_vllm() -> tuple[Any, Any]:
     return vllm, current_platform
 
 
-def _check_activation_order(model: str, quantization: Mapping[str, Any], installed: str) -> None:
-    grouped = quantization.get("desc_act") is True and quantization.get("group_size") != -1
-    if grouped and version_of(installed) >= NO_DESC_ACT_FROM:
-        raise EngineError(
-            f"{model} has desc_act=True with a group size of {quantization.get('group_size')}, and vLLM {installed} no "
-            "longer serves that: use vLLM 0.29 or older, or quantize the model again with desc_act=False"
-        )
-
-
-def _dtype(platform: Any, *, quantized: bool) -> str:
+def dtype_for(platform: Any, *, quantized: bool) -> str:
     """The number format: float32 on a CPU unless quantized, float16 on a GPU without bfloat16, else the checkpoint's."""
     if platform.is_cpu():
         return "auto" if quantized else "float32"  # GPTQ in vLLM computes in half precision only

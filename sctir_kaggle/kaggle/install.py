@@ -35,10 +35,22 @@ def install_missing(engine: str, roots: Sequence[str | Path] | None = None) -> l
 
 def _install(names: Sequence[str], folders: Sequence[Path]) -> None:
     links = [f"--find-links={folder}" for folder in folders]
-    command = [sys.executable, "-m", "pip", "install", "-q", "--disable-pip-version-check", "--no-index", *links, *names]
+    command = [
+        sys.executable,
+        "-m",
+        "pip",
+        "install",
+        "-q",
+        "--disable-pip-version-check",
+        "--no-index",
+        *links,
+        *names,
+    ]
     done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     if done.returncode:
-        said = next((line for line in done.stdout.splitlines() if line.startswith("ERROR")), f"status {done.returncode}")
+        said = next(
+            (line for line in done.stdout.splitlines() if line.startswith("ERROR")), f"status {done.returncode}"
+        )
         raise UserError(
             f"{', '.join(names)} cannot be installed from {', '.join(map(str, folders))}: {said}; "
             f"make the wheels anew for Python {sys.version_info.major}.{sys.version_info.minor} with `sctir wheels`"

@@ -73,7 +73,8 @@ def _head(source: Path, number: int, line: str) -> tuple[str, Json]:
             return match["kind"] or "code", json.loads(match["metadata"] or "{}")
     except ValueError:
         pass
-    raise UserError(f'{source}, line {number}: {line!r} starts no cell; write # %%, # %% [markdown] or # %% [code] {{"key": 1}}')
+    wanted = "# %%, # %% [markdown] or # %% [code] {JSON}"
+    raise UserError(f"{source}, line {number}: {line!r} starts no cell; write {wanted}")
 
 
 def _cell(number: int, kind: str, metadata: Json, text: str) -> Json:

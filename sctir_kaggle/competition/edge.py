@@ -1,0 +1,223 @@
+"""The competition's edge: an id and a text go in, an integer in the competition's range comes out, in time, whatever happens.
+
+Covered: an engine that fails while it is loaded, for a problem, or for good (it is loaded anew, once); an engine, a
+sandbox or an event loop that hangs; a bug; nonsense in place of a problem; an answer out of range; a clock that has run
+out. Each is a fault in the record. Not covered: a C call that never gives the interpreter lock back, and a process that
+is killed.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import threading
+import time
+from collections.abc import Callable, Mapping
+from concurrent.futures import wait
+from dataclasses import dataclass, replace
+
+from sctir_kaggle.background import in_thread
+from sctir_kaggle.budget import Budget, Deadlines
+from sctir_kaggle.competition.fields import Unreadable, text_of
+from sctir_kaggle.competition.loading import Loading, Opener
+from sctir_kaggle.competition.profile import Profile
+from sctir_kaggle.competition.record import Record
+from sctir_kaggle.types import Problem, SolveResult, TraceStatus, Vote
+
+LOADING_PART = 0.5
+"""The part of the time left for which a problem waits for the engine. A default costs the problem and gains no time: the
+next one would wait instead. So it is the larger part of a load that ends, and an end to one that never does."""
+
+DEAD_AFTER = 2
+"""Problems in a row that fail before the engine is loaded anew."""
+
+ERROR_CHARS = 2000
+"""What is raised in the editor is cut to this: gRPC hides a text of over 8 kB."""
+
+log = logging.getLogger("sctir_kaggle")
+
+
+class Unanswered(RuntimeError):
+    """A problem gets the default for a reason that is no bug."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """What the edge holds to, besides the budget."""
+
+    default: int
+    """The answer where there is none."""
+
+    patience: float
+    """Seconds that it waits beyond a problem's last deadline; the solver's own grace is part of it."""
+
+    survive: bool
+    """Whether a bug costs its problem alone, as in a rerun. In the editor it is raised: a dry run is there to find it."""
+
+
+class Edge:
+    """Thread-safe: calls are answered one after the other. `references` are known answers, for the record alone."""
+
+    def __init__(
+        self,
+        profile: Profile,
+        opener: Opener,
+        budget: Budget,
+        record: Record,
+        limits: Limits,
+        *,
+        references: Mapping[str, int] | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._profile = profile
+        self._opener = opener
+        self._budget = budget
+        self._record = record
+        self._limits = limits
+        self._references = references or {}
+        self._clock = clock
+        self._turn = threading.Lock()
+        self._loading: Loading | None = None
+        self._loaded_anew = False
+        self._asked = 0
+        self._failed_in_a_row = 0
+
+    def start(self) -> None:
+        """Begin to load, in a thread; else the first problem does."""
+        if self._loading is None:
+            self._loading = Loading(self._opener)
+
+    def close(self, seconds: float) -> None:
+        """End what was loaded; not longer than `seconds`."""
+        if self._loading is not None:
+            self._loading.close(seconds)
+
+    def solve(self, id_: object, text: object) -> SolveResult:
+        """The problem in `id_` and `text` (a Series, a frame, a plain value), with an answer in range.
+
+        In the editor (`Limits.survive` is False) an error of the engine or a bug is raised, its text cut.
+        """
+        with self._turn:
+            self._asked += 1
+            called = self._clock()
+            problem = Problem(f"problem-{self._asked}", "")
+            try:
+                problem = replace(problem, id=text_of(id_, "id"))
+                problem = replace(problem, text=text_of(text, "problem"), answer=self._references.get(problem.id))
+                return self._in_range(self._solved(problem, called))
+            except (
+                Exception
+            ) as error:  # the one broad except of the package: one bad problem must not cost the submission
+                self._note(error, problem)
+                if not (self._limits.survive or isinstance(error, (Unanswered, Unreadable))):
+                    raise _cut(error) from None
+                return self._default(problem, called)
+
+    def _solved(self, problem: Problem, called: float) -> SolveResult:
+        """What the session says; the wait for it ends `patience` after the last deadline."""
+        loaded = self._loaded(called)
+        limits = self._deadlines(called)
+        work = in_thread(lambda: loaded.session.solve(problem, limits), "sctir-problem")
+        seconds = limits.hard + self._limits.patience - self._clock()
+        if not wait({work}, timeout=max(0.0, seconds)).done:
+            self._failed()
+            raise Unanswered(f"the solver did not come back within {self._limits.patience:g} s of its deadline")
+        if work.exception() is not None:
+            self._failed()
+        return self._judged(work.result())
+
+    def _loaded(self, called: float) -> Loading:
+        """What was loaded, once it is; loaded a second time where the first failed. Raises where there is none in time."""
+        until = called + min(LOADING_PART * self._budget.left, self._last(called) - called)
+        for _ in range(2):
+            self.start()
+            assert self._loading is not None
+            if not self._loading.wait(until - self._clock()):
+                self._budget.skip()
+                raise Unanswered(f"the engine is still loading, {self._clock() - called:.0f} s after the call")
+            error = self._loading.error
+            if error is None:
+                return self._loading
+            if self._loaded_anew or not self._limits.survive:
+                break
+            self._record.fault(f"loading failed: {_line(error)}; trying again")
+            self._load_anew()
+        self._budget.skip()
+        raise error if isinstance(error, Exception) else Unanswered(_line(error))
+
+    def _deadlines(self, called: float) -> Deadlines:
+        limits, last = self._budget.next_deadlines(), self._last(called)
+        return Deadlines(min(limits.soft, last), min(limits.hard, last))
+
+    def _last(self, called: float) -> float:
+        """By when the gateway wants its answer, less the patience. Its first call has no limit."""
+        limit = self._profile.prediction_seconds
+        if limit is None or self._asked == 1:
+            return math.inf
+        return called + max(0.0, limit - 2 * self._limits.patience)
+
+    def _judged(self, result: SolveResult) -> SolveResult:
+        """Notes what went wrong in a result without a vote, and remembers whether it was the engine."""
+        reason, dead = trouble(result)
+        if reason:
+            self._record.fault(reason, result.problem.id)
+        if dead:
+            self._failed()
+        elif result.traces:
+            self._failed_in_a_row = 0
+        return result
+
+    def _failed(self) -> None:
+        """One more in a row. Dead for good, it is loaded anew, if time is left to use it."""
+        self._failed_in_a_row += 1
+        if self._failed_in_a_row < DEAD_AFTER or self._loaded_anew or self._loading is None:
+            return
+        if self._budget.left > 2 * self._loading.seconds:
+            self._record.fault(f"{self._failed_in_a_row} problems in a row failed: engine and sandbox are loaded anew")
+            self._load_anew()
+
+    def _load_anew(self) -> None:
+        self._loaded_anew, self._failed_in_a_row = True, 0
+        self._loading = Loading(self._opener, after=self._loading)
+
+    def _in_range(self, result: SolveResult) -> SolveResult:
+        if not self._profile.in_range(result.answer):
+            answer = str(result.answer)[:40]
+            raise Unanswered(f"{answer} is not in {self._profile.lowest}..{self._profile.highest}")
+        return result
+
+    def _default(self, problem: Problem, called: float) -> SolveResult:
+        seconds = self._clock() - called
+        result = SolveResult(problem, self._limits.default, Vote(), (), "error", fallback=True, seconds=seconds)
+        settled = self._record.settle(result)
+        return settled if self._profile.in_range(settled.answer) else result
+
+    def _note(self, error: Exception, problem: Problem) -> None:
+        self._record.fault(f"{_line(error)}; the answer is {self._limits.default}", problem.id)
+        log.debug("problem %s", problem.id, exc_info=error)
+
+
+def trouble(result: SolveResult) -> tuple[str, bool]:
+    """What kept a result from having a vote, empty where the candidates merely found nothing; and whether it may last."""
+    if not result.fallback or result.stopped == "error":
+        return "", False
+    of = {status: [trace for trace in result.traces if trace.status is status] for status in TraceStatus}
+    if failed := of[TraceStatus.FAILED]:
+        return f"{len(failed)} of {len(result.traces)} candidates failed: {failed[0].detail}", True
+    if long := [trace for trace in of[TraceStatus.OUT_OF_CONTEXT] if not trace.turns]:
+        return f"the prompt is too long: {long[0].detail}", False
+    if any(trace.turns for trace in result.traces) or result.stopped != "deadline":
+        return "", False
+    begun = any(trace.cut for trace in result.traces)
+    return ("no candidate finished a turn before the deadline", True) if begun else ("no time was left", False)
+
+
+def _line(error: BaseException | None) -> str:
+    """An error on one line."""
+    return " ".join(f"{type(error).__name__}: {error}".split())[:500]
+
+
+def _cut(error: Exception) -> Exception:
+    """The error, or its text where it is long: bytes count, and gRPC makes three of each that is not plain."""
+    text = str(error).encode("ascii", "backslashreplace").decode()
+    return error if len(text) <= ERROR_CHARS else RuntimeError(f"{type(error).__name__}: {text[:ERROR_CHARS]} ...")

@@ -1,0 +1,163 @@
+"""The process that asks: `python -m sctir_kaggle.competition.gateway SESSION` stands in for Kaggle's AIMO-2/3 gateway.
+
+It shuffles the problems, waits until the notebook's server is up, calls `predict` there for one row at a time over gRPC,
+and writes the submission when all have an answer. Covered: what evaluation APIs 0.3.0 and 0.9.0 do with what `predict`
+returns, its deadlines, a lost server, gRPC's limit on error texts, several passes. Not covered: Kaggle's bytes on the
+wire, its limits on the size of a message, and whether it starts the notebook anew between AIMO-3's two private runs.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from sctir_kaggle.competition import errors
+from sctir_kaggle.competition.verdict import ANSWER_SECONDS, Version, checked, table
+from sctir_kaggle.competition.wire import pack, unpack
+from sctir_kaggle.problems import read_problems
+from sctir_kaggle.types import Problem
+
+if TYPE_CHECKING:
+    import grpc
+    import polars as pl
+
+    Method = grpc.UnaryUnaryMultiCallable[bytes, bytes]
+
+SERVICE = "sctir.Notebook"
+
+METADATA_BYTES = 8192
+"""What gRPC takes of a server's trailing metadata, where the text of an error is."""
+
+ANY_LENGTH = [("grpc.max_send_message_length", -1), ("grpc.max_receive_message_length", -1)]
+"""gRPC's own limit is 4 MB; Kaggle's is not known."""
+
+OPTIONS = [
+    *ANY_LENGTH,
+    ("grpc.max_metadata_size", METADATA_BYTES),
+    ("grpc.absolute_max_metadata_size", METADATA_BYTES),  # without it sizes up to the double are refused by chance
+    ("grpc.enable_http_proxy", 0),
+    ("grpc.initial_reconnect_backoff_ms", 100),
+    ("grpc.max_reconnect_backoff_ms", 1000),
+]
+
+
+@dataclass(frozen=True)
+class Session:
+    """One run of a competition.
+
+    `problems` is a CSV (id, problem, perhaps answer), `submission` the file that is written, with a number before its
+    suffix from the second of `runs` on. `seed` None keeps the CSV's order. `answer_seconds` None is the version's own.
+    """
+
+    version: Version
+    problems: str
+    submission: str
+    port: int
+    seed: int | None = 0
+    start_seconds: float = 900.0
+    answer_seconds: float | None = None
+    runs: int = 1
+
+    @property
+    def submissions(self) -> tuple[Path, ...]:
+        """The file of each run."""
+        first = Path(self.submission)
+        return (first, *(first.with_suffix(f".{run}{first.suffix}") for run in range(2, self.runs + 1)))
+
+
+class Notebook:
+    """The notebook's server, as the gateway sees it."""
+
+    def __init__(self, channel: grpc.Channel, answer_seconds: float) -> None:
+        self._predict: Method = channel.unary_unary(f"/{SERVICE}/predict")
+        attend: Method = channel.unary_unary(f"/{SERVICE}/attend")
+        self._attended = attend.future(b"")  # open as long as this process lives, so that the server sees its end
+        self._answer_seconds = answer_seconds
+        self._deadline: float | None = None  # the first call has none
+
+    def predict(self, *row: object) -> Any:
+        """What the notebook's `predict` returns for this row. Raises a `GatewayError`."""
+        import grpc
+
+        try:
+            reply = self._predict(pack(row), timeout=self._deadline)
+        except grpc.RpcError as error:
+            raise _error_of(error, self._deadline) from None
+        self._deadline = self._answer_seconds
+        return unpack(reply)[0]
+
+
+@contextmanager
+def connected(session: Session) -> Iterator[Notebook]:
+    """Waits for the notebook's server, `start_seconds` at most."""
+    import grpc
+
+    with grpc.insecure_channel(f"127.0.0.1:{session.port}", options=OPTIONS) as channel:
+        try:
+            grpc.channel_ready_future(channel).result(timeout=session.start_seconds)
+        except grpc.FutureTimeoutError:
+            limit = f"within {session.start_seconds:g} s"
+            raise errors.ServerNeverStarted(f"no server at port {session.port} {limit}; load the model later") from None
+        yield Notebook(channel, session.answer_seconds or ANSWER_SECONDS[session.version])
+
+
+def run(session: Session) -> None:
+    """All runs, then all files: a run that fails leaves none, and none of an earlier session either."""
+    for path in session.submissions:
+        path.unlink(missing_ok=True)
+    problems = read_problems(Path(session.problems))
+    order = random.Random(session.seed)
+    with connected(session) as notebook:
+        tables = [_one_run(session, notebook, problems, order) for _ in session.submissions]
+    for path, answers in zip(session.submissions, tables, strict=True):
+        answers.write_parquet(path)
+
+
+def _one_run(session: Session, notebook: Notebook, problems: Sequence[Problem], order: random.Random) -> pl.DataFrame:
+    rows = list(problems)
+    if session.seed is not None:
+        order.shuffle(rows)
+    with_answer = any(row.answer is not None for row in rows)
+    kept = [checked(session.version, row.id, notebook.predict(*_series(row, with_answer))) for row in rows]
+    return table([row.id for row in rows], kept)
+
+
+def _series(row: Problem, with_answer: bool) -> list[pl.Series]:
+    """The reference goes to `predict` where the CSV has it: it is the notebook's part not to look."""
+    import polars as pl
+
+    answer = [pl.Series("answer", [row.answer])] if with_answer else []
+    return [pl.Series("id", [row.id]), pl.Series("problem", [row.text]), *answer]
+
+
+def _error_of(error: grpc.RpcError, seconds: float | None) -> errors.GatewayError:
+    import grpc
+
+    code, text = error.code(), str(error.details())
+    if code is grpc.StatusCode.UNKNOWN:
+        return errors.PredictRaised(text)
+    if code is grpc.StatusCode.DEADLINE_EXCEEDED:
+        return errors.PredictTimedOut(f"predict() did not return within {seconds:g} s")
+    if code is grpc.StatusCode.RESOURCE_EXHAUSTED:
+        return errors.ErrorHidden(text)
+    return errors.ServerLost(f"{code.name}: {text}")
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Exit status 0, or 1 and one line of JSON that names the error."""
+    try:
+        run(Session(**json.loads(arguments[0])))
+    except errors.GatewayError as error:
+        print(json.dumps({"error": type(error).__name__, "text": str(error)}), flush=True)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,151 @@
+"""The notebook's side of the push API: `InferenceServer(predict, ...)` in place of `AIMO2InferenceServer(predict)`.
+
+Real gRPC over loopback; the gateway that asks is another process (`gateway.py`). `predict` runs in a gRPC worker thread.
+Not covered: a thread that holds the interpreter lock for over about a minute can cost the connection on Kaggle. Here it
+does not: the gRPC of today answers keep-alive pings from threads that need no lock (tried with pings each second).
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import inspect
+import os
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from sctir_kaggle.competition.gateway import ANY_LENGTH, SERVICE, Session
+from sctir_kaggle.competition.gateway_process import GatewayProcess
+from sctir_kaggle.competition.verdict import Version
+from sctir_kaggle.competition.wire import pack, unpack
+from sctir_kaggle.types import UserError
+
+if TYPE_CHECKING:
+    import grpc
+
+PORT = 50051
+"""Where a gateway looks for `serve()`, unless the environment variable SCTIR_GATEWAY_PORT names another port."""
+
+Predict = Callable[..., Any]
+
+
+class InferenceServer:
+    """One use: `serve()` in a rerun, `run_local_gateway((csv,))` in the editor.
+
+    The options are the local gateway's: `submission` is the file it writes, `seed` None keeps the CSV's order,
+    `answer_seconds` None is the version's own limit, `runs` 2 asks everything twice, as with AIMO-3's private set. Raises
+    TypeError for a `predict` that the version does not take, `UserError` where polars or gRPC is not installed.
+    """
+
+    def __init__(
+        self,
+        predict: Predict,
+        *,
+        version: Version,
+        submission: Path,
+        seed: int | None = 0,
+        start_seconds: float = 900.0,
+        answer_seconds: float | None = None,
+        runs: int | None = None,
+    ) -> None:
+        _check_installed()
+        if version == "0.9.0":
+            _check_plain(predict)
+        self._predict = predict
+        self._session = Session(version, "", str(submission), 0, seed, start_seconds, answer_seconds, runs or 1)
+
+    def serve(self) -> NoReturn:
+        """Answers the gateway that is started elsewhere, until it is gone. Nothing after this runs: it exits (status 0).
+
+        Kaggle is harsher and kills the notebook. Raises `UserError` where the port is taken.
+        """
+        with Listener(self._predict, gateway_port()) as listener:
+            listener.gateway_gone.wait()
+        raise SystemExit(0)
+
+    def run_local_gateway(self, data_paths: tuple[str | Path, ...]) -> None:
+        """Asks `predict` for every problem of the CSV; returns when the submission is written.
+
+        Raises what the gateway raised (a `GatewayError`); then there is no submission.
+        """
+        with Listener(self._predict, 0) as listener:
+            session = replace(self._session, problems=str(data_paths[0]), port=listener.port)
+            with GatewayProcess(session) as gateway:
+                gateway.wait()
+
+
+class Listener:
+    """A gRPC server on loopback. One worker calls `predict`; the other is held by the gateway as long as it lives."""
+
+    def __init__(self, predict: Predict, port: int) -> None:
+        import grpc
+
+        self.gateway_gone = threading.Event()
+        self._predict = predict
+        self._workers = ThreadPoolExecutor(2, thread_name_prefix="sctir-predict")
+        self._server = grpc.server(self._workers, options=[*ANY_LENGTH, ("grpc.so_reuseport", 0)])
+        self._server.add_generic_rpc_handlers((self._handler(),))
+        self.port = _bound(self._server, port)
+        self._server.start()
+
+    def close(self) -> None:
+        """Ends the server. A `predict` that still runs is not waited for; the interpreter does so when it exits."""
+        self._server.stop(None).wait()
+        self._workers.shutdown(wait=False)
+
+    def _handler(self) -> grpc.GenericRpcHandler:
+        import grpc
+
+        methods: dict[str, grpc.RpcMethodHandler[bytes, bytes]] = {
+            "predict": grpc.unary_unary_rpc_method_handler(self._answer),
+            "attend": grpc.unary_unary_rpc_method_handler(self._attend),
+        }
+        return grpc.method_handlers_generic_handler(SERVICE, methods)
+
+    def _answer(self, request: bytes, _: grpc.ServicerContext) -> bytes:
+        """An exception goes to gRPC, which sends its text."""
+        return pack([self._predict(*unpack(request))])
+
+    def _attend(self, _: bytes, context: grpc.ServicerContext) -> bytes:
+        """Open while the gateway lives, however it ends."""
+        if context.add_callback(self.gateway_gone.set):
+            self.gateway_gone.wait()
+        self.gateway_gone.set()
+        return b""
+
+    def __enter__(self) -> Listener:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.close()
+
+
+def gateway_port() -> int:
+    """The port at which `serve()` listens and a gateway asks."""
+    return int(os.environ.get("SCTIR_GATEWAY_PORT", PORT))
+
+
+def _bound(server: grpc.Server, port: int) -> int:
+    try:
+        return int(server.add_insecure_port(f"127.0.0.1:{port}"))
+    except RuntimeError:
+        raise UserError(f"port {port} is taken; end the server there or set SCTIR_GATEWAY_PORT to a free one") from None
+
+
+def _check_installed() -> None:
+    missing = [library for library in ("polars", "grpc") if importlib.util.find_spec(library) is None]
+    if missing:
+        raise UserError(f"not installed: {', '.join(missing)}; pip install 'sctir-kaggle[competition]'")
+
+
+def _check_plain(predict: Predict) -> None:
+    """0.9.0 goes by the name of a plain function."""
+    if not inspect.isfunction(predict) or predict.__name__ != "predict":
+        name = getattr(predict, "__name__", type(predict).__name__)
+        raise TypeError(
+            f"0.9.0 takes a plain function named predict, not {name}; write def predict(id_, problem, answer=None)"
+        )

@@ -1,0 +1,180 @@
+"""A competition's run from the notebook: loaded in a thread, served to the API that is there, ended with a complete file.
+
+In a rerun the competition's own API asks; in the editor its local gateway, or a stand-in that behaves as it does.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from sctir_kaggle import problems as problem_sets
+from sctir_kaggle.budget import process_started
+from sctir_kaggle.competition import aimo1
+from sctir_kaggle.competition.edge import Edge, Limits
+from sctir_kaggle.competition.inference_server import predict_of, server_of
+from sctir_kaggle.competition.profile import Profile, profile_of
+from sctir_kaggle.competition.record import Record, free
+from sctir_kaggle.config import SolverConfig
+from sctir_kaggle.journal import Journal
+from sctir_kaggle.kaggle.paths import NotFound, find_competition
+from sctir_kaggle.opening import Load, Setup, budget_of, journal_header, opened, start_of
+from sctir_kaggle.types import Problem, SolveResult
+
+if TYPE_CHECKING:
+    from sctir_kaggle.competition.inference_server import Predict
+    from sctir_kaggle.session import Observer, Session
+
+RERUN = "KAGGLE_IS_COMPETITION_RERUN"
+"""Kaggle sets this environment variable where the hidden problems are asked."""
+
+CLOSE_SECONDS = 15.0
+"""How long engine and sandbox may take to end, once every problem has its answer."""
+
+
+class Submission:
+    """`start()` loads, `run()` serves. One use.
+
+    `setup` says everything about the run; without it `engine`, `model`, `config` and `folder` (the working folder, where
+    the competition wants its file) do, and the budget is the competition's. `problems` is a CSV for the editor. `rerun`
+    and `started` (monotonic seconds) are found out: from the environment, and from the age of this process, since the
+    clock runs from the start of the kernel. `load` puts another engine in the place of the one named.
+    """
+
+    def __init__(
+        self,
+        profile: str | Profile,
+        setup: Setup | None = None,
+        *,
+        model: Path | str | None = None,
+        engine: Literal["transformers", "vllm", "openai", "recorded"] = "vllm",
+        config: SolverConfig | None = None,
+        folder: Path | None = None,
+        problems: Path | None = None,
+        rerun: bool | None = None,
+        started: float | None = None,
+        load: Load | None = None,
+        observer: Observer | None = None,
+        seed: int | None = 0,
+    ) -> None:
+        self.profile = profile_of(profile) if isinstance(profile, str) else profile
+        self.rerun = bool(os.environ.get(RERUN)) if rerun is None else rerun
+        if setup is None:
+            setup = Setup(
+                config=config or self.profile.config,
+                folder=folder or Path.cwd(),
+                budget=self.profile.hours * 3600,
+                engine=engine,
+                model=None if model is None else Path(model),
+            )
+        self.setup = replace(setup, config=fitted(setup.config, self.profile))
+        self.folder = folder or setup.folder
+        self.submission_file = self.folder / self.profile.submission_file
+        self._competition = _competition_folder(self.profile)
+        self._csv = None if self.rerun else problems or self._own_csv() or problem_sets.HELD_OUT
+        self._seed = seed
+        self._problems = [] if self._csv is None else problem_sets.read_problems(self._csv)
+        self._record = self._new_record()
+        self._edge = self._new_edge(process_started() if started is None else started, load, observer)
+
+    @property
+    def results(self) -> list[SolveResult]:
+        """One for every problem that was asked, in that order."""
+        return list(self._record.results.values())
+
+    @property
+    def faults(self) -> list[str]:
+        """What went wrong and was survived, a line each."""
+        return list(self._record.faults)
+
+    @property
+    def journal(self) -> Path:
+        """The file in which results and faults are kept."""
+        return self._record.path
+
+    @property
+    def predict(self) -> Predict:
+        """The function that a push API calls."""
+        return predict_of(self._edge.solve)
+
+    def start(self) -> None:
+        """Begin to load engine and sandbox in a thread, so that an API's server is up at once."""
+        self._edge.start()
+
+    def run(self) -> None:
+        """Serve the competition: until all problems are answered, or, where a push API ends the process, until it does."""
+        self.start()
+        try:
+            (self._pull if self.profile.api == "pull" else self._push)()
+        finally:
+            self._edge.close(CLOSE_SECONDS)
+            self._record.close()
+
+    def _pull(self) -> None:
+        from sctir_kaggle.competition.mock import Aimo1
+
+        if self.rerun:
+            env: aimo1.Environment = aimo1.real_environment(self._competition)
+        else:
+            env = Aimo1(self._problems, submission=self.submission_file, seed=self._seed).make_env()
+        aimo1.serve(env, lambda id_, text: self._edge.solve(id_, text).answer)
+
+    def _push(self) -> None:
+        server = server_of(self.profile, self.predict, folder=self._competition, submission=self.submission_file)
+        if self.rerun:
+            server.serve()
+        else:
+            server.run_local_gateway((str(self._csv),))
+
+    def _own_csv(self) -> Path | None:
+        """The problems that the competition shows in the editor."""
+        own = self._competition and self._competition / "test.csv"
+        return own if own and own.is_file() else None
+
+    def _new_record(self) -> Record:
+        header = journal_header(self.setup, self._problems, engine=None, executor=None)
+        start = start_of(self.setup) if self.setup.resume else lambda path, header: Journal.create(free(path), header)
+        return Record(self.setup.folder / "journal.jsonl", header, start=start)
+
+    def _new_edge(self, started: float, load: Load | None, observer: Observer | None) -> Edge:
+        setup, config, planned = self.setup, self.setup.config, len(self._problems) or self.profile.problems
+        patience = 2 * config.grace_seconds  # the solver's own, and as much again for a solver that does not come back
+        budget = budget_of(setup, planned=planned, started=started, grace=patience)
+
+        def opener() -> AbstractContextManager[Session]:
+            return opened(
+                setup,
+                planned=planned,
+                started=started,
+                problems=self._problems,
+                observer=observer,
+                load=load,
+                keep=self._record.open,
+                budget=budget,
+            )
+
+        limits = Limits(default=config.default_answer, patience=patience, survive=self.rerun)
+        return Edge(self.profile, opener, budget, self._record, limits, references=_references(self._problems))
+
+
+def fitted(config: SolverConfig, profile: Profile) -> SolverConfig:
+    """`config` with the competition's range: no vote is for an answer that cannot be right."""
+    default = config.default_answer if profile.in_range(config.default_answer) else profile.lowest
+    return replace(
+        config, lowest=profile.lowest, highest=profile.highest, modulus=profile.modulus, default_answer=default
+    )
+
+
+def _references(problems: Sequence[Problem]) -> dict[str, int]:
+    return {problem.id: problem.answer for problem in problems if problem.answer is not None}
+
+
+def _competition_folder(profile: Profile) -> Path | None:
+    try:
+        return find_competition(profile.slug)
+    except NotFound:
+        return None

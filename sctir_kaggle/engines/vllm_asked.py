@@ -1,0 +1,179 @@
+"""What the installed vLLM would do with a checkpoint here, asked of itself, in a process of its own.
+
+`python -m sctir_kaggle.engines.vllm_asked FOLDER [PARTS]` prints one line of JSON, an `Answers`. The process builds the
+configuration that the engine would be built from, and puts vLLM's own questions to it; it loads no weights. Covered:
+vLLM 0.32 was tried, on a CPU; the names that older ones used are tried too. A question that this vLLM cannot be asked is
+answered by None, and `refused` says why. Not covered: what a GPU does when the kernels run.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from sctir_kaggle.engines.plan import Checkpoint, read_checkpoint
+from sctir_kaggle.types import EngineError
+
+_SELECTORS = ("vllm.v1.attention.selector", "vllm.attention.selector")
+_KERNELS = (
+    "vllm.model_executor.kernels.linear",
+    "vllm.model_executor.layers.quantization.kernels.mixed_precision",
+)
+_MARK = "sctir: "  # vLLM and torch print to the same stream
+
+
+@dataclass(frozen=True, slots=True)
+class Answers:
+    """`refused` maps a question ("import", "configuration", "attention", "kernel") to why it has no answer."""
+
+    version: str | None = None
+    device: str | None = None
+    dtype: str | None = None
+    attention: str | None = None
+    kernel: str | None = None
+    """None too where nothing is quantized."""
+
+    refused: dict[str, str] = field(default_factory=dict)
+
+
+def ask(model: Path, parts: int = 1, *, seconds: float = 60, python: str = sys.executable) -> Answers:
+    """Raises `EngineError` where the process ends or takes longer than that without an answer."""
+    command = [python, "-m", "sctir_kaggle.engines.vllm_asked", str(model), str(parts)]
+    found = [
+        str(Path(__file__).parents[2]),
+        *filter(None, [os.environ.get("PYTHONPATH")]),
+    ]  # wherever this is imported from
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(found)}
+    try:
+        ran = subprocess.run(command, capture_output=True, text=True, timeout=seconds, check=False, env=environment)
+    except subprocess.TimeoutExpired:
+        raise EngineError(
+            f"vLLM did not say within {seconds:g} s what it would do: ask again, its files are in memory now"
+        ) from None
+    for line in reversed(ran.stdout.splitlines()):
+        if line.startswith(_MARK):
+            return Answers(**json.loads(line.removeprefix(_MARK)))
+    last = next((line for line in reversed(ran.stderr.splitlines()) if line.strip()), f"exit code {ran.returncode}")
+    raise EngineError(f"vLLM ended without an answer ({last.strip()}): import vllm in a fresh Python shows all of it")
+
+
+def main(model: Path, parts: int) -> None:
+    """Print what vLLM says, in this process."""
+    print(f"\n{_MARK}{json.dumps(dataclasses.asdict(answers(model, parts)))}", flush=True)
+
+
+def answers(model: Path, parts: int) -> Answers:
+    """Every question, each on its own: one without an answer costs no other."""
+    refused: dict[str, str] = {}
+
+    def tried(question: str, work: Callable[[], Any]) -> Any:
+        try:
+            return work()
+        except Exception as error:  # whatever vLLM raises is its answer
+            refused[question] = _line(error)
+            return None
+
+    version = tried("import", lambda: str(importlib.import_module("vllm").__version__))
+    config = tried("configuration", lambda: _configured(model)) if version else None
+    if config is None:
+        return Answers(version, refused=refused)
+    return Answers(
+        version,
+        tried("device", _device),
+        str(config.model_config.dtype).removeprefix("torch."),
+        tried("attention", lambda: _attention(config)),
+        tried("kernel", lambda: _kernel(config, read_checkpoint(model), parts)),
+        refused,
+    )
+
+
+def _configured(model: Path) -> Any:
+    """The configuration that the engine of this package would be built from, on one GPU."""
+    from sctir_kaggle.engines.vllm_options import engine_arguments
+
+    arguments = engine_arguments(str(model), slots=1, dtype=None, context_length=None, memory=0.9)
+    return arguments.create_engine_config()
+
+
+def _device() -> str:
+    platform = importlib.import_module("vllm.platforms").current_platform
+    return str(platform.get_device_name())
+
+
+def _attention(config: Any) -> str:
+    """The backend's name, as the first attention layer would be given it."""
+    selector = _first_module(_SELECTORS)
+    current = importlib.import_module("vllm.config").set_current_vllm_config
+    size, dtype, cache = config.model_config.get_head_size(), config.model_config.dtype, config.cache_config
+    choices: dict[str, Any] = {"head_size": size, "dtype": dtype, "kv_cache_dtype": cache.cache_dtype}
+    if "block_size" in selector.get_attn_backend.__code__.co_varnames[: selector.get_attn_backend.__code__.co_argcount]:
+        choices["block_size"] = cache.block_size or 16
+    with current(config):
+        return str(selector.get_attn_backend(**choices).get_name())
+
+
+def _kernel(config: Any, checkpoint: Checkpoint, parts: int) -> str | None:
+    """The kernels for the layers of a quantized model, each with how it is cut over `parts` GPUs."""
+    quantization = config.quant_config
+    if quantization is None:
+        return None
+    if not hasattr(quantization, "quant_type"):
+        raise LookupError(f"{quantization.get_name()} is not chosen by this registry")
+    kernels = _first_module(_KERNELS)
+    current = importlib.import_module("vllm.config").set_current_vllm_config
+    with current(config):
+        chosen = {
+            kernels.choose_mp_linear_kernel(_layer(kernels, quantization, config.model_config.dtype, whole, part))
+            for whole, part in _shapes(checkpoint, parts)
+        }
+    return ", ".join(sorted(kernel.__name__ for kernel in chosen))
+
+
+def _shapes(checkpoint: Checkpoint, parts: int) -> Iterator[tuple[tuple[int, int], tuple[int, int]]]:
+    """(in, out) of query, output, up and down projection, whole and on one GPU: the first kind is cut in its columns."""
+    hidden, inner = checkpoint.hidden_size, checkpoint.intermediate_size
+    heads = checkpoint.heads * checkpoint.head_dim
+    for columns in (heads, inner):
+        yield (hidden, columns), (hidden, columns // parts)
+        yield (columns, hidden), (columns // parts, hidden)
+
+
+def _layer(kernels: Any, quantization: Any, dtype: Any, whole: tuple[int, int], part: tuple[int, int]) -> Any:
+    known = {
+        "full_weight_shape": whole,
+        "partition_weight_shape": part,
+        "weight_type": quantization.quant_type,
+        "act_type": dtype,
+        "group_size": quantization.group_size,
+        "zero_points": bool(getattr(quantization, "zero_point", False)),
+        "has_g_idx": bool(getattr(quantization, "desc_act", False)),
+    }
+    names = {each.name for each in dataclasses.fields(kernels.MPLinearLayerConfig)}
+    return kernels.MPLinearLayerConfig(**{name: value for name, value in known.items() if name in names})
+
+
+def _first_module(names: tuple[str, ...]) -> Any:
+    for name in names:
+        try:
+            return importlib.import_module(name)
+        except ModuleNotFoundError as error:
+            if error.name is None or not name.startswith(error.name):
+                raise
+    raise LookupError(f"this vLLM has none of {', '.join(names)}")
+
+
+def _line(error: Exception) -> str:
+    text = " ".join(str(error).split())
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), int((sys.argv[2:] or ["1"])[0]))

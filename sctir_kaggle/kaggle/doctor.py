@@ -1,0 +1,144 @@
+"""Says before an hour is lost whether a machine can run this: a line a check, ok, warning or fatal, and what to do.
+
+The checks run at once, in threads, and cannot harm each other: one that raises or does not end is a finding. CUDA is not
+initialised in this process, and nothing is sent over a network. Not covered: whether a solved problem is right; run the
+editor's few problems for that.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import Future
+from concurrent.futures import TimeoutError as NotInTime
+from dataclasses import replace
+from pathlib import Path
+from typing import Literal
+
+from sctir_kaggle.budget import process_started
+from sctir_kaggle.competition.profile import Profile, profile_of
+from sctir_kaggle.engines.gpus import GPU, visible_gpus
+from sctir_kaggle.kaggle.checks import checkpoint, gpu, inputs, machine, vllm
+from sctir_kaggle.kaggle.checks.finding import Check, Finding, Machine, of_error
+from sctir_kaggle.kaggle.paths import NotFound, Roots, find_model, input_roots, wheel_folders
+from sctir_kaggle.problems import ASSETS
+from sctir_kaggle.types import UserError
+
+__all__ = ["CHECKS", "Finding", "Machine", "examine", "report", "run", "worst"]
+
+CHECKS: tuple[Check, ...] = (
+    *(machine.environment, machine.clock, machine.python, machine.libraries),
+    *(gpu.gpus, gpu.cuda),
+    *(checkpoint.weights, checkpoint.tokenizer, checkpoint.context, checkpoint.quantization),
+    *(gpu.dtype, gpu.room, vllm.vllm),
+    *(inputs.wheels, inputs.competition),
+    *(machine.sandbox, machine.disk, machine.shared_memory, machine.internet),
+)
+"""In the order of the report."""
+
+SECONDS = 20
+"""For a check; asking vLLM has its own limit."""
+
+_LIMITS: dict[Check, float] = {vllm.vllm: vllm.SECONDS + 5, inputs.wheels: inputs.PIP_SECONDS + 5}
+
+
+def examine(
+    profile: str | Profile | None = None,
+    model: str | Path | None = None,
+    *,
+    engine: Literal["vllm", "transformers"] = "vllm",
+    wheels: Path | None = None,
+    folder: Path | None = None,
+    roots: Roots | None = None,
+    started: float | None = None,
+    gpus: Sequence[GPU] | None = None,
+) -> list[Finding]:
+    """All findings, in the order of `CHECKS`. What is None is searched for: what is attached, the GPUs, the start.
+
+    `model` is a checkpoint's folder, `wheels` a folder of wheels or of such folders, `folder` where the run will be kept,
+    `started` when the kernel began (monotonic; the start of this process unless given). Raises `UserError` for a
+    competition that there is not, or a `wheels` without any.
+    """
+    found = wheel_folders(roots if wheels is None else [wheels])
+    if wheels is not None and not found:
+        raise UserError(f"{wheels} holds no *.whl: pass the folder that does")
+    patient = Machine(
+        profile=profile_of(profile) if isinstance(profile, str) else profile,
+        engine=engine,
+        wheels=found,
+        roots=input_roots(roots),
+        folder=folder or Path.cwd(),
+        gpus=visible_gpus() if gpus is None else gpus,
+        started=process_started() if started is None else started,
+    )
+    return _with_model(patient, model)
+
+
+def run(patient: Machine, checks: Iterable[Check] = CHECKS, *, seconds: float = SECONDS) -> list[Finding]:
+    """All checks at once; their findings in the order of `checks`."""
+    begun = [(check, _start(check, patient)) for check in checks]
+    began = time.monotonic()
+    return [
+        finding
+        for check, future in begun
+        for finding in _ended(check, future, began + _LIMITS.get(check, seconds) - time.monotonic())
+    ]
+
+
+def worst(findings: Iterable[Finding]) -> Literal["ok", "warning", "fatal"]:
+    """The level of the worst one."""
+    levels = {finding.level for finding in findings}
+    return "fatal" if "fatal" in levels else "warning" if "warning" in levels else "ok"
+
+
+def report(findings: Iterable[Finding]) -> str:
+    """A line a finding, for a log."""
+    return "\n".join(map(str, findings))
+
+
+def _with_model(patient: Machine, model: str | Path | None) -> list[Finding]:
+    """With what there is to say of the checkpoint that was found or not."""
+    embedded = ASSETS / "model"
+    try:
+        if model is None:
+            return run(replace(patient, model=find_model(roots=patient.roots)))
+        folder = Path(model).expanduser()
+        if not (folder / "config.json").is_file():
+            raise UserError(f"{folder} holds no config.json: pass the folder that holds it and *.safetensors")
+        return run(replace(patient, model=folder))
+    except NotFound as error:
+        found = of_error("checkpoint", error, patient.missing if patient.engine == "vllm" else "warning")
+        return [found, *run(replace(patient, model=embedded))]
+    except UserError as error:
+        return [of_error("checkpoint", error), *run(replace(patient, model=embedded))]
+
+
+def _start(check: Check, patient: Machine) -> Future[list[Finding]]:
+    """In a daemon thread: a check that hangs must not keep the process."""
+    future: Future[list[Finding]] = Future()
+
+    def work() -> None:
+        try:
+            future.set_result(list(check(patient)))
+        except BaseException as error:  # a bug in a check is a finding
+            future.set_exception(error)
+
+    threading.Thread(target=work, name=f"doctor-{_name(check)}", daemon=True).start()
+    return future
+
+
+def _ended(check: Check, future: Future[list[Finding]], seconds: float) -> list[Finding]:
+    try:
+        return future.result(timeout=max(0.0, seconds))
+    except NotInTime:
+        return [
+            Finding(_name(check), "warning", "did not end in time", "try it again; it may have been the first read")
+        ]
+    except Exception as error:
+        detail = f"the check itself failed ({type(error).__name__}: {error})"
+        return [Finding(_name(check), "warning", " ".join(detail.split()), "look at it by hand, and report this")]
+
+
+def _name(check: Callable[..., object]) -> str:
+    return getattr(check, "__name__", "check").replace("_", " ")

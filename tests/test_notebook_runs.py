@@ -1,0 +1,140 @@
+"""The notebook with its wheel, run by Jupyter where all lies as at Kaggle: in the editor and in a rerun, to its submission."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+from sctir_kaggle.cli import main as sctir
+from sctir_kaggle.competition.gateway import Session
+from sctir_kaggle.competition.gateway_process import GatewayProcess
+from sctir_kaggle.competition.profile import PROFILES
+from sctir_kaggle.kaggle.bundle import build_wheel
+from sctir_kaggle.kaggle.notebook import build
+from tests.kaggle_like import PROBLEMS, SETTINGS, Kaggle, Layout, Ran, write_problems
+
+for library in ("torch", "nbclient", "ipykernel", "matplotlib"):
+    pytest.importorskip(library, reason="needs the extras `cpu` and `notebook`")
+
+IDS = {problem.id for problem in PROBLEMS}
+
+Expected = Callable[[str], dict[str, int]]
+
+
+@pytest.fixture(scope="module")
+def notebook(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return build(wheel=build_wheel(tmp_path_factory.mktemp("wheel")))
+
+
+@pytest.fixture(scope="module")
+def expected(tmp_path_factory: pytest.TempPathFactory) -> Expected:
+    """The answers of a plain dry run with the same settings, for a range of answers."""
+
+    @cache
+    def of(range_of_answers: str) -> dict[str, int]:
+        folder = tmp_path_factory.mktemp("dry-run")
+        write_problems(folder / "problems.csv", PROBLEMS)
+        options = ["-n", SETTINGS["CANDIDATES"], "-m", SETTINGS["TURNS"], "--answers", range_of_answers]
+        command = ["dry-run", "--problems", str(folder / "problems.csv"), "--output", str(folder / "run"), *options]
+        assert sctir(command) == 0
+        return answers(folder / "run" / "submission.csv")
+
+    return of
+
+
+def answers(submission: Path) -> dict[str, int]:
+    """Of a file that holds what the competition wants and nothing more."""
+    import pandas as pd
+
+    if submission.suffix == ".parquet":
+        rows = pytest.importorskip("polars").read_parquet(submission).to_dict(as_series=False)
+    else:
+        rows = pd.read_csv(submission, dtype={"id": str}).to_dict("list")
+    assert list(rows) == ["id", "answer"]
+    assert all(type(answer) is int for answer in rows["answer"])
+    return dict(zip(rows["id"], rows["answer"], strict=True))
+
+
+def needs_grpc(name: str) -> None:
+    if PROFILES[name].api == "push":
+        pytest.importorskip("polars", reason="AIMO-2 and 3 need the extra `competition`")
+        pytest.importorskip("grpc", reason="AIMO-2 and 3 need the extra `competition`")
+
+
+def came_from_its_wheel(ran: Ran) -> bool:
+    return "sctir_kaggle 0.1.0 from /" in ran.printed and "/sctir-library-" in ran.printed
+
+
+@pytest.mark.parametrize(
+    ("name", "layout", "like"), [("aimo1", "nested", "aimo1"), ("aimo2", "flat", "aimo1"), ("aimo3", "nested", "aimo3")]
+)
+def test_in_the_editor_it_shows_its_votes_and_writes_the_answers_of_a_dry_run(
+    notebook: str, expected: Expected, tmp_path: Path, name: str, layout: Layout, like: str
+) -> None:
+    needs_grpc(name)
+    kaggle = Kaggle.mounted(tmp_path, PROFILES[name], layout, rerun=False)
+    ran = kaggle.run(notebook, kaggle.environment())
+    assert ran.error == ""
+    assert came_from_its_wheel(ran)
+    assert answers(kaggle.working / PROFILES[name].submission_file) == expected(like)
+    assert set(expected(like)) == IDS
+    [table], [picture] = ran.shown("text/html"), ran.shown("image/png")
+    assert [id_ for id_ in IDS if id_ not in table] == []
+    assert len(picture) > 5_000
+
+
+def test_in_a_rerun_of_a_pull_competition_it_answers_the_hidden_problems_and_shows_nothing(
+    notebook: str, expected: Expected, tmp_path: Path
+) -> None:
+    kaggle = Kaggle.mounted(tmp_path, PROFILES["aimo1"], "flat", rerun=True)
+    ran = kaggle.run(notebook, kaggle.environment(KAGGLE_IS_COMPETITION_RERUN="1"))
+    assert ran.error == ""
+    assert came_from_its_wheel(ran)
+    assert answers(kaggle.working / "submission.csv") == expected("aimo1")
+    assert (ran.shown("text/html"), ran.shown("image/png")) == ([], [])
+
+
+@pytest.mark.parametrize(("name", "layout"), [("aimo2", "nested"), ("aimo3", "flat")])
+def test_in_a_rerun_of_a_push_competition_it_answers_whoever_calls_until_they_are_gone(
+    notebook: str, expected: Expected, tmp_path: Path, name: str, layout: Layout
+) -> None:
+    needs_grpc(name)
+    profile = PROFILES[name]
+    assert profile.evaluation is not None
+    kaggle = Kaggle.mounted(tmp_path, profile, layout, rerun=True)
+    write_problems(tmp_path / "hidden.csv", PROBLEMS)
+    submission, port = kaggle.working / profile.submission_file, free_port()
+    rerun = kaggle.environment(KAGGLE_IS_COMPETITION_RERUN="1", SCTIR_GATEWAY_PORT=str(port))
+    with GatewayProcess(Session(profile.evaluation, str(tmp_path / "hidden.csv"), str(submission), port)) as gateway:
+        ran = kaggle.run(notebook, rerun)
+        gateway.wait()
+    assert ran.error.startswith("SystemExit")  # at Kaggle the whole notebook ends here
+    assert came_from_its_wheel(ran)
+    assert answers(submission) == expected("aimo3" if name == "aimo3" else "aimo1")
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        return int(server.getsockname()[1])
+
+
+def test_in_the_editor_what_the_doctor_finds_fatal_ends_it_before_the_engine_is_loaded(
+    notebook: str, tmp_path: Path
+) -> None:
+    kaggle = Kaggle.mounted(tmp_path, PROFILES["aimo1"], "flat", rerun=False)
+    next(kaggle.input.rglob("*.safetensors")).write_bytes(b"torn")
+    ran = kaggle.run(notebook, kaggle.environment())
+    assert ran.error.startswith("AssertionError: the doctor says what to do")
+    assert "fatal   weights" in ran.printed
+    assert not list(kaggle.working.iterdir())
+
+
+def test_a_notebook_without_a_model_says_where_it_looked(notebook: str, tmp_path: Path) -> None:
+    kaggle = Kaggle.mounted(tmp_path, PROFILES["aimo1"], "flat", rerun=False)
+    ran = kaggle.run(notebook, kaggle.environment(SCTIR_KAGGLE_INPUT=str(kaggle.working)))
+    assert ran.error.startswith("NotFound: no checkpoint")
+    assert str(kaggle.working) in ran.error
