@@ -20,6 +20,7 @@ from sctir_kaggle import problems as problem_sets
 from sctir_kaggle._version import __version__
 from sctir_kaggle.budget import process_started
 from sctir_kaggle.config import SolverConfig
+from sctir_kaggle.kaggle.commands import add_commands
 from sctir_kaggle.opening import Setup, opened
 from sctir_kaggle.types import EngineError, ExecutorError, Problem, SolveResult, UserError
 
@@ -225,6 +226,7 @@ def _parser() -> argparse.ArgumentParser:
         _add_options(command)
         command.set_defaults(command=run, name=name)
     _add_doctor(commands.add_parser("doctor", help="say whether this machine can run it, and what to do if not"))
+    add_commands(commands)
     return parser
 
 

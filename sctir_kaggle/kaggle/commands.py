@@ -1,0 +1,102 @@
+"""The commands that lead to Kaggle, as they are typed: `sctir push`, `sctir wheels`."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    Commands = argparse._SubParsersAction[argparse.ArgumentParser]
+
+
+def add_commands(commands: Commands) -> None:
+    """Gives each command its arguments, and the function that runs it."""
+    _add_push(
+        commands.add_parser("push", help="build, check and push the notebook; follow its run; fetch what it leaves")
+    )
+    _add_wheels(
+        commands.add_parser("wheels", help="make the datasets of wheels that the offline notebook installs from")
+    )
+
+
+def push(args: argparse.Namespace, _: float) -> int:
+    """From this checkout to a complete run at Kaggle."""
+    from sctir_kaggle.kaggle.push import Push, new_folder
+    from sctir_kaggle.kaggle.push import push as go
+
+    _tell()
+    plan = Push(
+        checkout=args.path,
+        folder=args.output or new_folder(),
+        owner=args.owner,
+        wheels=args.wheels,
+        model=args.upload_model,
+        poll=args.poll,
+        follow=not args.no_follow,
+        submit=args.submit,
+        message=args.message,
+    )
+    go(plan, dry_run=args.dry_run)
+    return 0
+
+
+def wheels(args: argparse.Namespace, _: float) -> int:
+    """The wheelhouse: made, looked at, or checked."""
+    from sctir_kaggle.kaggle import wheels as house
+
+    _tell()
+    if args.dry_run:
+        found = house.resolve(args.requirements, python=args.python)
+        print(f"{len(found)} wheels would be downloaded: {', '.join(found)}")
+        return 0
+    if args.check:
+        folders = house.dataset_folders(args.check)
+        house.verify(folders, args.requirements, python=args.python)
+    else:
+        folders = house.make(args.requirements, args.output, python=args.python, owner=args.owner)
+    for folder in folders:
+        sizes = [wheel.stat().st_size for wheel in folder.glob("*.whl")]
+        print(f"{folder}: {len(sizes)} wheels, {sum(sizes) / 1e6:,.1f} MB, complete for Python {args.python}")
+    if not args.check:
+        print(f"to upload them with the notebook: sctir push --wheels {args.output}")
+    return 0
+
+
+def _tell() -> None:
+    """What is retried and waited for is said where the results are."""
+    logging.basicConfig(stream=sys.stdout, format="%(message)s")
+    logging.getLogger("sctir_kaggle").setLevel(logging.INFO)
+
+
+def _add_push(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("--path", type=Path, default=Path(), metavar="DIR", help="where kernel-metadata.json is (here)")
+    add("--owner", metavar="NAME", help="your Kaggle name; default: KAGGLE_USERNAME, or the one you are logged in with")
+    add("--dry-run", action="store_true", help="build and check everything, up to the first request")
+    add("--wheels", type=Path, metavar="DIR", help="first upload the datasets that `sctir wheels` made")
+    add(
+        "--upload-model",
+        type=Path,
+        metavar="DIR",
+        help="first upload a checkpoint as a version of the notebook's model",
+    )
+    add("--no-follow", action="store_true", help="do not wait for the run")
+    add("--poll", type=float, default=20.0, metavar="SECONDS", help="between two looks at the run (%(default)s)")
+    add("--submit", action="store_true", help="submit the version once its run is complete; needs -m")
+    add("-m", "--message", metavar="TEXT", help="of the submission")
+    add("--output", type=Path, metavar="DIR", help="what is pushed and what comes back; default: below runs/")
+    parser.set_defaults(command=push, name="push")
+
+
+def _add_wheels(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("--python", default="3.12", metavar="X.Y", help="of Kaggle's image (%(default)s)")
+    add("--requirements", type=Path, default=Path("requirements.txt"), metavar="FILE", help="(%(default)s)")
+    add("--output", type=Path, default=Path("runs", "wheels"), metavar="DIR", help="new or empty (%(default)s)")
+    add("--owner", metavar="NAME", help="your Kaggle name; default: filled in when they are pushed")
+    add("--dry-run", action="store_true", help="only say what would be downloaded")
+    add("--check", type=Path, metavar="DIR", help="only check wheels that are there")
+    parser.set_defaults(command=wheels, name="wheels")

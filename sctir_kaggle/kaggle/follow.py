@@ -1,0 +1,137 @@
+"""A notebook version's run at Kaggle, from the queue to its end: status, log, output files.
+
+Kaggle tells the status of a notebook's latest run, not of a version: do not push the same notebook again while one is
+followed. Not covered: cancelling a run, which the client cannot.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+import time
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from sctir_kaggle.display import clock_face
+from sctir_kaggle.kaggle.client import patiently
+from sctir_kaggle.types import UserError
+
+log = logging.getLogger("sctir_kaggle")
+
+ENDS = ("COMPLETE", "ERROR", "CANCEL_ACKNOWLEDGED")
+"""The states that a run does not leave, in the client's words."""
+
+LAST_LINES = 15
+"""Of the log, shown when a run fails."""
+
+CHUNK = 1 << 20
+
+Sleep = Callable[[float], None]
+
+
+def follow(api: Any, kernel: str, *, poll: float, sleep: Sleep = time.sleep) -> float:
+    """Waits until the latest run of `owner/slug` is complete, and returns the seconds that it took.
+
+    `poll` seconds pass before each look. Raises `UserError` where the run fails or is cancelled, after showing the end of
+    its log.
+    """
+    started, shown = time.monotonic(), ""
+    while True:
+        sleep(poll)
+        status, message = _status(api, kernel, sleep)
+        seconds = time.monotonic() - started
+        shown = _progress(status, seconds, shown)
+        if status in ENDS:
+            break
+    if status != "COMPLETE":
+        _show_end(read_log(api, kernel, sleep=sleep))
+        what = "was cancelled" if status.startswith("CANCEL") else f"failed ({message or 'Kaggle gives no reason'})"
+        raise UserError(f"the run of {kernel} {what} after {clock_face(seconds)}: mend the cause and push again")
+    return seconds
+
+
+def read_log(api: Any, kernel: str, *, sleep: Sleep = time.sleep) -> str:
+    """The latest run's log as text. Kaggle keeps it as a JSON list of pieces with their times."""
+    raw = str(patiently(lambda: api.kernels_logs(kernel), f"reading the log of {kernel}", sleep=sleep))
+    try:
+        return "".join(str(piece["data"]) for piece in json.loads(raw))
+    except (ValueError, TypeError, KeyError):
+        return raw
+
+
+def fetch_outputs(api: Any, kernel: str, folder: Path, *, sleep: Sleep = time.sleep) -> list[Path]:
+    """Every file that the latest run left, written below `folder`. A file is there whole or not at all.
+
+    The client's own `kernels_output` keeps an error page as if it were the file, and holds each file in memory.
+    """
+    return [
+        patiently(partial(_download, url, _inside(folder, name)), f"fetching {name}", sleep=sleep)
+        for name, url in _files(api, kernel, sleep)
+    ]
+
+
+def _status(api: Any, kernel: str, sleep: Sleep) -> tuple[str, str]:
+    answer = patiently(lambda: api.kernels_status(kernel), f"asking for the status of {kernel}", sleep=sleep)
+    return str(answer.status.name), str(answer.failure_message or "")
+
+
+def _progress(status: str, seconds: float, shown: str) -> str:
+    """One line that is drawn again in a terminal, a line for each new state elsewhere. Returns the state that is shown."""
+    text = f"{status.lower().replace('_', ' ')} | {clock_face(seconds)}"
+    if sys.stdout.isatty():
+        print(f"\r\x1b[K{text}", end="\n" if status in ENDS else "", flush=True)
+    elif status != shown:
+        print(text, flush=True)
+    return status
+
+
+def _show_end(text: str) -> None:
+    lines = text.rstrip().splitlines()
+    if not lines:
+        print("the run left no log")
+        return
+    print(f"the last {min(len(lines), LAST_LINES)} of {len(lines)} lines of its log:")
+    for line in lines[-LAST_LINES:]:
+        print(f"  {line}")
+
+
+def _files(api: Any, kernel: str, sleep: Sleep) -> Iterator[tuple[str, str]]:
+    """Name and address of each, over all pages."""
+    from kagglesdk.kernels.types.kernels_api_service import (  # type: ignore[import-not-found,import-untyped,unused-ignore]
+        ApiListKernelSessionOutputRequest,
+    )
+
+    request = ApiListKernelSessionOutputRequest()
+    request.user_name, request.kernel_slug = kernel.split("/")
+    while True:
+        with api.build_kaggle_client() as kaggle:
+            ask = kaggle.kernels.kernels_api_client.list_kernel_session_output
+            page = patiently(partial(ask, request), f"listing the outputs of {kernel}", sleep=sleep)
+        yield from ((file.file_name, file.url) for file in page.files or [])
+        if not page.next_page_token:
+            return
+        request.page_token = page.next_page_token
+
+
+def _inside(folder: Path, name: str) -> Path:
+    path = folder / name
+    if not path.resolve().is_relative_to(folder.resolve()):
+        raise UserError(f"the output file {name!r} would lie outside {folder}: fetch it from the notebook's page")
+    return path
+
+
+def _download(url: str, path: Path) -> Path:
+    import requests  # type: ignore[import-untyped,unused-ignore]
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f"{path.name}.part")
+    with requests.get(url, stream=True, timeout=60) as answer:
+        answer.raise_for_status()
+        with part.open("wb") as file:
+            for piece in answer.iter_content(CHUNK):
+                file.write(piece)
+    part.replace(path)
+    return path

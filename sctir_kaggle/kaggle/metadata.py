@@ -1,0 +1,235 @@
+"""kernel-metadata.json, checked before Kaggle sees it: the client ignores unknown keys in silence and turns the internet on.
+
+Covered: keys, types, the form of every value, what contradicts what, files that are named. Not covered: whether a source
+exists and may be attached, which only Kaggle knows (`push` reads it from the answer).
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+from sctir_kaggle.types import UserError
+
+FILE = "kernel-metadata.json"
+
+OWNER = "INSERT_OWNER"
+"""Stands in the committed file where the account's name goes; `filled` puts it there."""
+
+MACHINES = (
+    "NvidiaTeslaT4",  # two of them
+    "NvidiaTeslaT4Highmem",
+    "NvidiaL4",  # four of them
+    "NvidiaL4X1",
+    "NvidiaTeslaA100",
+    "NvidiaH100",
+    "NvidiaRtxPro6000",
+)
+"""The GPU machines in the kaggle client's documentation (docs/kernels.md, February 2026), without the P100, which is gone."""
+
+Document = dict[str, Any]
+
+_PLACEHOLDER = re.compile(r"INSERT_\w+|YOUR[-_]\w+|\w+_HERE\b|<[^>]*>|^Pick one of", re.IGNORECASE)
+_SLUG = re.compile(r"[a-z0-9]+(?:-[a-z0-9]+)*")
+_NAME = re.compile(r"[a-z0-9]+(?:[-_][a-z0-9]+)*")
+_TYPES = {
+    bool: "true or false, without quotes",
+    str: "a text in quotes",
+    list: "a list of texts",
+    int: "a whole number",
+}
+
+Rule = Callable[[Any], str]
+"""Says what to write instead of a value; empty where the value is right."""
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """What may stand at a key. `example` is what to write where the key is missing."""
+
+    type: type
+    rule: Rule = lambda _: ""
+    example: str | None = None
+
+
+def read(path: Path) -> Document:
+    """The file as it is. Raises `UserError` where it is missing, no JSON, or says a key twice."""
+    if not path.is_file():
+        raise UserError(f"{path} does not exist: run this in a checkout, or say --path DIR")
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"), object_pairs_hook=_once)
+    except ValueError as error:
+        raise UserError(f"{path} cannot be read: {error}; mend that place") from None
+    if not isinstance(document, dict):
+        raise UserError(f"{path} holds a {type(document).__name__}: it must be an object, {{...}}")
+    return document
+
+
+def filled(document: Document, owner: str) -> Document:
+    """A copy with the account's name in every place that waits for it."""
+    copy: Document = json.loads(json.dumps(document).replace(OWNER, json.dumps(owner)[1:-1]))
+    return copy
+
+
+def check(document: Document, path: Path) -> None:
+    """Raises one `UserError` with a line for each problem of the file at `path`."""
+    if found := list(problems(document, path.parent)):
+        count = f"{len(found)} problem{'s' if len(found) > 1 else ''}"
+        raise UserError("\n  ".join([f"{path} has {count}:", *found]))
+
+
+def problems(document: Document, folder: Path) -> Iterator[str]:
+    """A line for each: key, value, remedy. Paths are relative to `folder`."""
+    for unknown in document.keys() - KEYS.keys():
+        yield f"{unknown} = {_shown(document[unknown])}: {_unknown(unknown)}"
+    for name, key in KEYS.items():
+        if name in document:
+            yield from _value(name, key, document[name])
+        elif key.example is not None:
+            yield f"{name} is missing: write {json.dumps(name)}: {key.example}"
+    yield from _title_and_slug(document)
+    yield from _code_file(document.get("code_file"), folder)
+
+
+def slugify(title: str) -> str:
+    """The address that Kaggle makes of a title of letters, digits, blanks and marks; other alphabets are left out."""
+    return re.sub(r"[^a-z0-9]+", "-", re.sub(r"(?<=\d),(?=\d)", "", title.lower())).strip("-")
+
+
+def _once(pairs: Sequence[tuple[str, Any]]) -> Document:
+    names = [name for name, _ in pairs]
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        raise ValueError(f"{', '.join(twice)}: said twice")
+    return dict(pairs)
+
+
+def _value(name: str, key: Key, value: Any) -> Iterator[str]:
+    if type(value) is not key.type or (isinstance(value, list) and not all(isinstance(item, str) for item in value)):
+        yield f"{name} = {_shown(value)}: must be {_TYPES[key.type]}"
+        return
+    items: list[Any] = value if isinstance(value, list) else [value]
+    for item in items:
+        if remedy := _placeholder(item) or key.rule(item):
+            yield f"{name} = {_shown(item)}: {remedy}"
+    if key.type is list and key.example is not None and not value:
+        yield f"{name} = []: nothing would be attached: write {key.example}"
+
+
+def _placeholder(value: Any) -> str:
+    found = _PLACEHOLDER.search(value) if isinstance(value, str) else None
+    if found is None:
+        return ""
+    if found[0] == OWNER:
+        return "your Kaggle name goes there: say --owner NAME, or set KAGGLE_USERNAME"
+    return f"{found[0]} is a placeholder: write the real value"
+
+
+def _unknown(key: str) -> str:
+    near = get_close_matches(key.lower(), KEYS, n=1)
+    return (
+        f"no such key; did you mean {near[0]}?"
+        if near
+        else f"no such key, Kaggle would ignore it; known: {', '.join(KEYS)}"
+    )
+
+
+def _shown(value: Any) -> str:
+    text = json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= 80 else f"{text[:77]}..."
+
+
+def _title_and_slug(document: Mapping[str, Any]) -> Iterator[str]:
+    title, slug = document.get("title"), str(document.get("id", "")).rpartition("/")[2]
+    if isinstance(title, str) and slug and slugify(title) != slug and not _placeholder(title):
+        yield (
+            f"title = {_shown(title)}: Kaggle would put it at {slugify(title)!r}, not at the id's {slug!r}: "
+            f"write {slug.replace('-', ' ')!r}, or end the id in {slugify(title)!r}"
+        )
+
+
+def _code_file(name: Any, folder: Path) -> Iterator[str]:
+    if not isinstance(name, str) or _placeholder(name):
+        return
+    if not (folder / name).is_file():
+        yield f"code_file = {_shown(name)}: {folder / name} does not exist: build the notebook, or name another"
+    elif not name.endswith(".ipynb") or not _is_notebook(folder / name):
+        yield f"code_file = {_shown(name)}: not a notebook (JSON with cells): name an .ipynb file"
+
+
+def _is_notebook(path: Path) -> bool:
+    try:
+        notebook = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError:
+        return False
+    return isinstance(notebook, dict) and isinstance(notebook.get("cells"), list)
+
+
+def _must_be(wanted: Any, why: str) -> Rule:
+    return lambda value: "" if value == wanted else f"{why}: write {json.dumps(wanted)}"
+
+
+def _matches(pattern: str, form: str) -> Rule:
+    owned = pattern.replace("OWNER", _NAME.pattern).replace("SLUG", _SLUG.pattern)
+    return lambda value: "" if re.fullmatch(owned, value) else f"must be {form}, in small letters, digits and hyphens"
+
+
+def _id(value: str) -> str:
+    if wrong := _matches("OWNER/SLUG", "owner/slug")(value):
+        return wrong
+    slug = value.partition("/")[2]
+    return "" if len(slug) >= 5 else f"the slug has {len(slug)} letters, at least 5: lengthen it, and the title with it"
+
+
+def _title(value: str) -> str:
+    return "" if 5 <= len(value) <= 50 else f"has {len(value)} letters, must have 5 to 50: write one of that length"
+
+
+def _machine(value: str) -> str:
+    if value in MACHINES:
+        return ""
+    if value == "NvidiaTeslaP100":
+        return "Kaggle has no P100 any more: write NvidiaTeslaT4"
+    near = get_close_matches(value, MACHINES, n=1)
+    return f"no machine that we know{f'; did you mean {near[0]}?' if near else ''}; known: {', '.join(MACHINES)}"
+
+
+def _pinning(value: str) -> str:
+    return "" if value in ("original", "latest") else "must be original or latest"
+
+
+KEYS: Mapping[str, Key] = {
+    "id": Key(str, _id, '"owner/slug"'),
+    "id_no": Key(int),
+    "title": Key(str, _title, "a title whose slug is the id's"),
+    "code_file": Key(str, example='"notebooks/submission.ipynb"'),
+    "language": Key(str, _must_be("python", "the notebook is written in Python"), '"python"'),
+    "kernel_type": Key(str, _must_be("notebook", "the competition runs notebooks"), '"notebook"'),
+    "is_private": Key(bool, example="true, or false to publish the notebook"),
+    "enable_gpu": Key(bool, _must_be(True, "the engine needs the GPUs"), "true"),
+    "enable_tpu": Key(bool, _must_be(False, "the engine runs on GPUs")),
+    "enable_internet": Key(
+        bool, _must_be(False, "a submission with internet is refused"), "false (the default is true)"
+    ),
+    "machine_shape": Key(str, _machine, '"NvidiaTeslaT4"'),
+    "dataset_sources": Key(
+        list, _matches(r"OWNER/SLUG(/[1-9]\d*)?", "owner/slug or owner/slug/version"), '["owner/wheels"]'
+    ),
+    "competition_sources": Key(list, _matches("SLUG", "the competition's slug"), '["ai-mathematical-olympiad-prize"]'),
+    "kernel_sources": Key(list, _matches(r"OWNER/SLUG(/[1-9]\d*)?", "owner/slug or owner/slug/version")),
+    "model_sources": Key(
+        list,
+        _matches(
+            r"OWNER/SLUG/[A-Za-z0-9]+/[A-Za-z0-9._-]+/[1-9]\d*", "owner/model/framework/variation/version (a number)"
+        ),
+        '["owner/model/transformers/variation/1"]',
+    ),
+    "keywords": Key(list),
+    "docker_image": Key(str),
+    "docker_image_pinning_type": Key(str, _pinning),
+}
+"""Everything that the client reads. A key with an example must be there."""

@@ -1,0 +1,147 @@
+"""kernel-metadata.json: ours is right, and `sctir push --dry-run` refuses every broken one, without a request."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sctir_kaggle.cli import main
+from sctir_kaggle.kaggle import metadata
+from sctir_kaggle.types import UserError
+
+ROOT = Path(__file__).resolve().parents[1]
+MODEL = "alice/m/transformers/v"
+
+Change = dict[str, Any]
+
+BROKEN: dict[str, tuple[Change, str, str]] = {
+    "an unknown key": ({"enable_internett": False}, "enable_internett = false", "did you mean enable_internet?"),
+    "a missing key": ({"enable_internet": None}, "enable_internet is missing", 'write "enable_internet": false'),
+    "internet on": ({"enable_internet": True}, "enable_internet = true", "write false"),
+    "a word for a truth value": ({"is_private": "true"}, 'is_private = "true"', "true or false, without quotes"),
+    "an unknown machine": ({"machine_shape": "NvidiaTeslaT5"}, '"NvidiaTeslaT5"', "did you mean NvidiaTeslaT4?"),
+    "a machine that is gone": ({"machine_shape": "NvidiaTeslaP100"}, '"NvidiaTeslaP100"', "write NvidiaTeslaT4"),
+    "a title for another slug": ({"title": "Another Title"}, 'title = "Another Title"', "write 'sctir kaggle'"),
+    "a short title": ({"title": "ab", "id": "alice/ab"}, 'title = "ab"', "must have 5 to 50"),
+    "a short slug": ({"title": "a b c", "id": "alice/ab"}, 'id = "alice/ab"', "at least 5"),
+    "no owner": ({"id": "sctir-kaggle"}, 'id = "sctir-kaggle"', "must be owner/slug"),
+    "a version in the id": ({"id": "alice/sctir-kaggle/3"}, 'id = "alice/sctir-kaggle/3"', "must be owner/slug"),
+    "a placeholder": ({"id": "alice/INSERT_KERNEL_SLUG_HERE"}, "INSERT_KERNEL_SLUG_HERE", "write the real value"),
+    "a data set without owner": ({"dataset_sources": ["wheels"]}, 'dataset_sources = "wheels"', "owner/slug/version"),
+    "a model without version": ({"model_sources": [MODEL]}, f'model_sources = "{MODEL}"', "version (a number)"),
+    "a model's latest": ({"model_sources": [f"{MODEL}/latest"]}, f'"{MODEL}/latest"', "version (a number)"),
+    "a competition's address": ({"competition_sources": ["c/aimo"]}, '"c/aimo"', "must be the competition's slug"),
+    "no competition": ({"competition_sources": []}, "competition_sources = []", "ai-mathematical-olympiad-prize"),
+    "a text for a list": ({"model_sources": f"{MODEL}/1"}, f'model_sources = "{MODEL}/1"', "must be a list of texts"),
+    "a file that is not there": ({"code_file": "nb.ipynb"}, 'code_file = "nb.ipynb"', "does not exist"),
+    "a file that is no notebook": ({"code_file": "kernel-metadata.json"}, "code_file = ", "not a notebook"),
+    "a script": ({"kernel_type": "script"}, 'kernel_type = "script"', 'write "notebook"'),
+    "another language": ({"language": "r"}, 'language = "r"', 'write "python"'),
+    "no GPU": ({"enable_gpu": False}, "enable_gpu = false", "write true"),
+}
+
+
+@pytest.fixture
+def checkout(tmp_path: Path) -> Path:
+    (tmp_path / "notebooks").mkdir()
+    (tmp_path / "notebooks" / "submission.ipynb").write_text(
+        '{"cells": [], "metadata": {}, "nbformat": 4, "nbformat_minor": 5}'
+    )
+    (tmp_path / "kernel-metadata.json").write_bytes((ROOT / "kernel-metadata.json").read_bytes())
+    return tmp_path
+
+
+def change(checkout: Path, changes: Change) -> None:
+    """None takes a key away."""
+    path = checkout / "kernel-metadata.json"
+    document = {**json.loads(path.read_text()), **changes}
+    path.write_text(json.dumps({key: value for key, value in document.items() if value is not None}))
+
+
+def dry_run(checkout: Path, *options: str) -> int:
+    return main(["push", "--dry-run", "--path", str(checkout), "--output", str(checkout / "out"), *options])
+
+
+@pytest.mark.parametrize("broken", BROKEN)
+def test_a_broken_file_is_refused_with_key_value_and_remedy(
+    checkout: Path, broken: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    changes, shown, remedy = BROKEN[broken]
+    change(checkout, changes)
+    assert dry_run(checkout, "--owner", "alice") == 2
+    [line] = [line for line in capsys.readouterr().err.splitlines() if shown in line and remedy in line]
+    assert line.startswith("  ")
+    assert not (checkout / "out").exists()
+
+
+def test_all_problems_are_told_at_once(checkout: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    change(checkout, {"enable_internet": True, "machine_shape": "T4", "title": None, "nonsense": 1})
+    assert dry_run(checkout, "--owner", "alice") == 2
+    lines = capsys.readouterr().err.splitlines()
+    assert "has 4 problems:" in lines[0]
+    assert len(lines) == 5
+
+
+def test_the_committed_file_waits_for_its_owner_and_is_right_then(
+    checkout: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("KAGGLE_USERNAME", raising=False)
+    assert dry_run(checkout) == 2
+    assert capsys.readouterr().err.count("your Kaggle name goes there: say --owner NAME, or set KAGGLE_USERNAME") == 3
+    monkeypatch.setenv("KAGGLE_USERNAME", "alice")
+    assert dry_run(checkout) == 0
+    pushed = json.loads((checkout / "out" / "pushed" / "kernel-metadata.json").read_text())
+    assert pushed["id"] == "alice/sctir-kaggle"
+    assert pushed["code_file"] == "submission.ipynb"
+    assert list(metadata.problems(pushed, checkout / "out" / "pushed")) == []
+
+
+def test_an_owner_that_kaggle_cannot_have_is_refused(checkout: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert dry_run(checkout, "--owner", 'Al "ice"') == 2
+    assert "must be owner/slug, in small letters" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ('{"id": 1,}', "cannot be read"),
+        ('{"title": "a", "title": "b"}', "title: said twice"),
+        ("[]", "must be an object"),
+    ],
+)
+def test_a_file_that_is_no_object_is_refused(tmp_path: Path, text: str, told: str) -> None:
+    path = tmp_path / "kernel-metadata.json"
+    path.write_text(text)
+    with pytest.raises(UserError, match=told):
+        metadata.read(path)
+
+
+def test_a_dry_run_opens_no_socket_and_does_not_load_the_client(checkout: Path) -> None:
+    program = f"""
+import sys
+sys.addaudithook(lambda event, _: print("HOOK", event) if event.startswith("socket.") else None)
+from sctir_kaggle.cli import main
+code = main(["push", "--dry-run", "--owner", "alice", "--path", {str(checkout)!r}, "--output", {str(checkout / "out")!r}])
+print(code, "kaggle" in sys.modules)
+import socket
+socket.socket().close()
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, cwd=ROOT)
+    *before, answer, opened = done.stdout.splitlines()
+    assert answer == "0 False"
+    assert opened == "HOOK socket.__new__"  # the hook sees one when there is one
+    assert "HOOK" not in "".join(before)
+
+
+@pytest.mark.kaggle_real
+@pytest.mark.parametrize(
+    "title", ["SCTIR Kaggle", "SC-TIR: a vote, in 9 h", "It's 48 x 4", "a  b__c", "x.y.z (1)", "1,000 votes & more"]
+)
+def test_a_title_becomes_the_slug_that_the_client_makes_of_it(title: str) -> None:
+    slugify = pytest.importorskip("slugify", reason="comes with the extra `kaggle`").slugify
+    assert metadata.slugify(title) == slugify(title)

@@ -1,0 +1,294 @@
+"""`sctir push` with the real kaggle client, in a process of its own, against a Kaggle on loopback."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.fake_kaggle import DROP, FakeKaggle, Reply, refuses, status
+
+pytestmark = pytest.mark.kaggle_real
+pytest.importorskip("kaggle", reason="needs the extra `kaggle`: pip install 'sctir-kaggle[kaggle]'")
+
+ROOT = Path(__file__).resolve().parents[1]
+CELL: dict[str, object] = {
+    "cell_type": "code",
+    "metadata": {},
+    "source": ["print(1)\n", "print(2)"],
+    "outputs": [],
+    "execution_count": None,
+}
+
+
+@pytest.fixture
+def checkout(tmp_path: Path) -> Path:
+    """The committed metadata, and a notebook where it says."""
+    folder = tmp_path / "checkout"
+    (folder / "notebooks").mkdir(parents=True)
+    (folder / "kernel-metadata.json").write_bytes((ROOT / "kernel-metadata.json").read_bytes())
+    notebook = {"cells": [CELL], "metadata": {}, "nbformat": 4, "nbformat_minor": 5}
+    (folder / "notebooks" / "submission.ipynb").write_text(json.dumps(notebook))
+    return folder
+
+
+@pytest.fixture
+def wheels(tmp_path: Path) -> Path:
+    folder = tmp_path / "wheels" / "sctir-wheels"
+    folder.mkdir(parents=True)
+    for name in ("a-1-py3-none-any.whl", "b-1-py3-none-any.whl"):
+        (folder / name).write_bytes(name.encode() * 10)
+    document = {"title": "sctir wheels", "id": "INSERT_OWNER/sctir-wheels", "licenses": [{"name": "other"}]}
+    (folder / "dataset-metadata.json").write_text(json.dumps(document))
+    return folder.parent
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Path:
+    folder = tmp_path / "model"
+    folder.mkdir()
+    (folder / "config.json").write_text("{}")
+    (folder / "model.safetensors").write_bytes(b"weights")
+    return folder
+
+
+def sctir_push(kaggle: FakeKaggle, checkout: Path, *options: object, **environment: str) -> tuple[int, str]:
+    """Exit code, and all that was said, in which no secret may be. An empty value leaves a variable out."""
+    home = checkout.parent / "home"
+    home.mkdir(exist_ok=True)
+    output = checkout.parent / "out"
+    kept = {name: os.environ[name] for name in ("PATH", "LANG") if name in os.environ}
+    every = {**kept, **kaggle.environment(home), "PYTHONPATH": str(ROOT), **environment}
+    command = [
+        sys.executable,
+        "-m",
+        "sctir_kaggle",
+        "push",
+        "--path",
+        checkout,
+        "--output",
+        output,
+        "--poll",
+        0.01,
+        *options,
+    ]
+    done = subprocess.run(
+        [str(part) for part in command],
+        capture_output=True,
+        text=True,
+        env={name: value for name, value in every.items() if value},
+        timeout=120,
+    )
+    said = done.stdout + done.stderr
+    assert "made-up-key" not in said
+    assert "Traceback" not in said, said
+    return done.returncode, said
+
+
+def test_push_follow_fetch_and_the_command_that_submits(checkout: Path) -> None:
+    with FakeKaggle() as kaggle:
+        code, said = sctir_push(kaggle, checkout)
+    assert code == 0, said
+    assert "does not resolve" not in said  # the client's own remark on a title that is not the slug
+    [sent] = kaggle.calls("SaveKernel")
+    assert sent["slug"] == "alice/sctir-kaggle"
+    assert sent["enableInternet"] is False
+    assert (sent["enableGpu"], sent["isPrivate"], sent["machineShape"]) == (True, True, "NvidiaTeslaT4")
+    assert sent["competitionDataSources"] == ["ai-mathematical-olympiad-prize"]
+    assert json.loads(sent["text"])["cells"][0]["source"] == "print(1)\nprint(2)"
+    for state in ("queued |", "running |", "complete |"):
+        assert state in said
+    output = checkout.parent / "out" / "output"
+    assert (output / "submission.csv").read_bytes() == kaggle.files["submission.csv"]
+    assert (output / "runs" / "journal.jsonl").exists()
+    assert (output / "log.txt").read_text().splitlines()[-1] == "line 39"
+    assert (
+        "kaggle competitions submit ai-mathematical-olympiad-prize -k alice/sctir-kaggle -v 3 -f submission.csv -m"
+        in said
+    )
+    assert kaggle.calls("CreateCodeSubmission") == []
+
+
+def test_submit_sends_the_version_that_was_pushed(checkout: Path) -> None:
+    with FakeKaggle() as kaggle:
+        code, said = sctir_push(kaggle, checkout, "--submit", "-m", "48 x 4")
+    assert code == 0, said
+    [sent] = kaggle.calls("CreateCodeSubmission")
+    assert sent == {
+        "competitionName": "ai-mathematical-olympiad-prize",
+        "kernelOwner": "alice",
+        "kernelSlug": "sctir-kaggle",
+        "kernelVersion": 3,
+        "fileName": "submission.csv",
+        "submissionDescription": "48 x 4",
+    }
+
+
+@pytest.mark.parametrize(
+    ("refused", "remedy"),
+    [(401, "kaggle auth login"), (403, "accept the competition's rules"), (400, "check kernel-metadata.json")],
+)
+def test_a_refused_push_is_told_once_with_what_to_do(checkout: Path, refused: int, remedy: str) -> None:
+    with FakeKaggle(SaveKernel=[refuses(refused, "no, thank you")]) as kaggle:
+        code, said = sctir_push(kaggle, checkout)
+    assert code == 2
+    assert said.splitlines()[-1].startswith(
+        f"sctir: pushing alice/sctir-kaggle: Kaggle answered {refused} (no, thank you): "
+    )
+    assert remedy in said
+    assert len(kaggle.calls("SaveKernel")) == 1
+
+
+def test_a_busy_kaggle_is_asked_again_after_as_long_as_it_says(checkout: Path) -> None:
+    busy = refuses(429, "slow down", Retry_After="1")
+    with FakeKaggle(SaveKernel=[busy, busy, Reply({"versionNumber": 4})]) as kaggle:
+        started = time.monotonic()
+        code, said = sctir_push(kaggle, checkout)
+    assert code == 0, said
+    assert time.monotonic() - started > 2.0
+    assert len(kaggle.calls("SaveKernel")) == 3
+    assert "-v 4" in said
+
+
+def test_a_kaggle_that_asks_for_an_hour_is_not_waited_for(checkout: Path) -> None:
+    with FakeKaggle(SaveKernel=[refuses(429, "tomorrow", Retry_After="3600")]) as kaggle:
+        code, said = sctir_push(kaggle, checkout)
+    assert code == 2
+    assert "wait 3600 s and try again" in said
+
+
+@pytest.mark.parametrize("broken", [DROP, refuses(503, "overloaded")])
+def test_a_push_whose_fate_is_unknown_is_not_repeated(checkout: Path, broken: Reply) -> None:
+    with FakeKaggle(SaveKernel=[broken]) as kaggle:
+        code, said = sctir_push(kaggle, checkout)
+    assert code == 2
+    assert len(kaggle.calls("SaveKernel")) == 1
+    assert "nobody knows whether it was done: look at https://www.kaggle.com/code/alice/sctir-kaggle" in said
+
+
+def test_following_survives_a_dropped_connection_and_a_broken_kaggle(checkout: Path) -> None:
+    states = [status("RUNNING"), DROP, refuses(502), status("COMPLETE")]
+    with FakeKaggle(GetKernelSessionStatus=states) as kaggle:
+        code, said = sctir_push(kaggle, checkout)
+    assert code == 0, said
+    assert len(kaggle.calls("GetKernelSessionStatus")) == 4
+
+
+def test_a_run_that_fails_shows_why_and_the_end_of_its_log(checkout: Path) -> None:
+    with FakeKaggle(GetKernelSessionStatus=[status("RUNNING"), status("ERROR", "Notebook Timeout Exceeded")]) as kaggle:
+        code, said = sctir_push(kaggle, checkout)
+    assert code == 2
+    assert "the last 15 of 40 lines of its log:" in said
+    assert "  line 39" in said
+    assert "line 24\n" not in said
+    assert "failed (Notebook Timeout Exceeded) after 0:0" in said
+
+
+def test_a_cancelled_run_is_told_from_a_failed_one(checkout: Path) -> None:
+    with FakeKaggle(GetKernelSessionStatus=[status("CANCEL_REQUESTED"), status("CANCEL_ACKNOWLEDGED")]) as kaggle:
+        code, said = sctir_push(kaggle, checkout)
+    assert code == 2
+    assert "was cancelled after" in said
+    assert len(kaggle.calls("GetKernelSessionStatus")) == 2
+
+
+def test_a_source_that_kaggle_does_not_attach_ends_the_push(checkout: Path) -> None:
+    answer = Reply({"versionNumber": 3, "invalidDatasetSources": ["alice/sctir-wheels"]})
+    with FakeKaggle(SaveKernel=[answer]) as kaggle:
+        code, said = sctir_push(kaggle, checkout)
+    assert code == 2
+    assert "version 3 runs without dataset_sources alice/sctir-wheels" in said
+    assert kaggle.calls("GetKernelSessionStatus") == []
+
+
+def test_an_error_page_is_not_kept_as_an_output_file(checkout: Path) -> None:
+    told = {"submission.csv": [refuses(503), Reply()]}
+    with FakeKaggle(**told) as kaggle:
+        code, said = sctir_push(kaggle, checkout)
+    assert code == 0, said
+    assert (checkout.parent / "out" / "output" / "submission.csv").read_bytes() == kaggle.files["submission.csv"]
+
+
+def test_a_run_without_a_submission_file_is_not_submitted(checkout: Path) -> None:
+    with FakeKaggle() as kaggle:
+        del kaggle.files["submission.csv"]
+        code, said = sctir_push(kaggle, checkout, "--submit", "-m", "x")
+    assert code == 2
+    assert "the run left no submission.csv" in said
+    assert kaggle.calls("CreateCodeSubmission") == []
+
+
+def test_without_credentials_one_line_says_what_to_do(checkout: Path) -> None:
+    with FakeKaggle() as kaggle:
+        code, said = sctir_push(kaggle, checkout, KAGGLE_USERNAME="", KAGGLE_KEY="")
+        assert kaggle.asked == []
+    assert code == 2
+    [line] = said.splitlines()
+    assert "found no credentials that work: run `kaggle auth login`" in line
+
+
+def test_a_token_that_kaggle_does_not_know_is_no_credential(checkout: Path) -> None:
+    with FakeKaggle(IntrospectToken=[refuses(401, "who are you?")]) as kaggle:
+        code, said = sctir_push(kaggle, checkout, KAGGLE_USERNAME="", KAGGLE_KEY="", KAGGLE_API_TOKEN="made-up-key-4")
+        assert kaggle.calls("SaveKernel") == []
+    assert code == 2
+    [line] = said.splitlines()
+    assert "logging in: Kaggle answered 401 (who are you?)" in line
+
+
+def test_the_owner_is_the_one_who_is_logged_in(checkout: Path) -> None:
+    with FakeKaggle(IntrospectToken=[Reply({"active": True, "username": "bob"})]) as kaggle:
+        code, said = sctir_push(kaggle, checkout, KAGGLE_USERNAME="", KAGGLE_KEY="", KAGGLE_API_TOKEN="made-up-key-4")
+    assert code == 0, said
+    [sent] = kaggle.calls("SaveKernel")
+    assert sent["slug"] == "bob/sctir-kaggle"
+    assert sent["datasetDataSources"] == ["bob/sctir-wheels"]
+
+
+def test_a_status_that_is_forbidden_is_told_as_kaggle_told_it(checkout: Path) -> None:
+    with FakeKaggle(GetKernelSessionStatus=[refuses(403, "Permission 'kernels.get' was denied")]) as kaggle:
+        code, said = sctir_push(kaggle, checkout)
+    assert code == 2
+    assert (
+        "asking for the status of alice/sctir-kaggle: Kaggle answered 403 (Permission 'kernels.get' was denied)" in said
+    )
+
+
+def test_wheels_and_model_are_uploaded_before_the_push(checkout: Path, wheels: Path, model: Path) -> None:
+    with FakeKaggle(GetDatasetStatus=[Reply({"status": s}) for s in ("READY", "BLOBS_RECEIVED", "READY")]) as kaggle:
+        code, said = sctir_push(kaggle, checkout, "--wheels", wheels, "--upload-model", model)
+    assert code == 0, said
+    order = [
+        call for call, _ in kaggle.asked if call in ("CreateDatasetVersion", "CreateModelInstanceVersion", "SaveKernel")
+    ]
+    assert order == ["CreateDatasetVersion", "CreateModelInstanceVersion", "SaveKernel"]
+    [version] = kaggle.calls("CreateDatasetVersion")
+    assert (version["ownerSlug"], len(version["body"]["files"])) == ("alice", 2)
+    assert kaggle.uploaded["a-1-py3-none-any.whl"] == b"a-1-py3-none-any.whl" * 10
+    assert kaggle.uploaded["model.safetensors"] == b"weights"
+    [sent] = kaggle.calls("SaveKernel")
+    assert sent["modelDataSources"] == ["alice/numinamath-7b-tir/transformers/gptq-8bit/2"]
+    assert len(kaggle.calls("GetDatasetStatus")) == 3
+
+
+def test_a_dataset_that_is_not_there_is_made(checkout: Path, wheels: Path) -> None:
+    gone = refuses(404, "not found")
+    with FakeKaggle(GetDatasetStatus=[gone, gone, Reply({"status": "READY"})]) as kaggle:
+        code, said = sctir_push(kaggle, checkout, "--wheels", wheels)
+    assert code == 0, said
+    [made] = kaggle.calls("CreateDataset")
+    assert (made["slug"], made.get("isPrivate"), len(made["files"])) == ("sctir-wheels", True, 2)
+
+
+def test_a_wheel_that_cannot_be_uploaded_makes_no_version(checkout: Path, wheels: Path) -> None:
+    told = {"b-1-py3-none-any.whl": [refuses(403, "no")]}
+    with FakeKaggle(**told) as kaggle:
+        code, said = sctir_push(kaggle, checkout, "--wheels", wheels)
+    assert code == 2
+    assert "b-1-py3-none-any.whl could not be uploaded, so no version was made" in said
+    assert kaggle.calls("CreateDatasetVersion") == kaggle.calls("SaveKernel") == []
