@@ -12,9 +12,8 @@ from typing import Any
 
 import pytest
 
-from sctir_kaggle.engines.vllm import VLLMEngine
 from sctir_kaggle.engines.vllm_loop import EngineLoop, Request
-from sctir_kaggle.engines.vllm_options import checkpoint_name, quantization_of, version_of
+from sctir_kaggle.engines.vllm_options import checkpoint_name, engine_arguments, quantization_of, version_of
 from sctir_kaggle.types import EngineError
 from tests.vllm_support import (
     MODEL,
@@ -195,7 +194,7 @@ def test_an_engine_that_cannot_be_built_says_why() -> None:
 def test_a_missing_vllm_is_an_error_with_the_command(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "vllm", None)
     with pytest.raises(EngineError, match="pip install"):
-        VLLMEngine.load(MODEL)
+        engine_arguments(str(MODEL), slots=1, dtype=None, context_length=None, memory=0.9)
 
 
 def test_a_folder_without_a_checkpoint_is_refused_before_vllm_starts(tmp_path: Path) -> None:
