@@ -66,7 +66,7 @@ class Kaggle:
         from nbclient import NotebookClient
         from nbclient.exceptions import CellExecutionError
 
-        document = nbformat.reads(notebook, as_version=4)
+        document = nbformat.reads(notebook, as_version=4)  # type: ignore[no-untyped-call,unused-ignore]
         client = NotebookClient(
             document, timeout=120, kernel_name="python3", resources={"metadata": {"path": str(self.working)}}
         )
