@@ -19,8 +19,8 @@ WHEEL = {}  # the file's name: the file in base64; while this is empty, the scti
 for name, payload in WHEEL.items():
     wheel = Path(tempfile.mkdtemp(prefix="sctir-library-"), name)
     wheel.write_bytes(base64.b64decode(payload))
-    pip = [sys.executable, "-m", "pip", "install", "-q", "--disable-pip-version-check", "--no-index", "--no-deps"]
-    subprocess.run([*pip, "--target", wheel.parent, wheel], check=True)
+    pip = [sys.executable, "-m", "pip", "--isolated", "install", "-q", "--no-index", "--no-deps"]
+    subprocess.run([*pip, "--target", wheel.parent, wheel], check=True)  # nothing is changed outside this folder
     sys.path.insert(0, str(wheel.parent))
 
 import sctir_kaggle
@@ -37,6 +37,7 @@ from sctir_kaggle.kaggle.settings import setting
 
 profile = profile_of(setting("competition", "aimo1"))
 engine = setting("engine", "vllm")
+folder = Path(setting("kaggle_working", ".")).resolve()
 config = replace(profile.config, candidates=setting("candidates", 48), turns=setting("turns", 4))
 logging.basicConfig(stream=sys.stdout, format="%(message)s")
 logging.getLogger("sctir_kaggle").setLevel(logging.INFO)  # a line a problem
@@ -49,14 +50,14 @@ from sctir_kaggle.kaggle.paths import find_model
 
 print("installed from the attached wheels:", install_missing(engine) or "nothing, all is there")
 model = find_model()
-findings = examine(profile, model, engine=engine)
+findings = examine(profile, model, engine=engine, folder=folder)
 print(report(findings))
 
 # %%
 # The engine is loaded in a thread: a competition's server must be up at once.
 from sctir_kaggle.competition.submission import Submission
 
-submission = Submission(profile, model=model, engine=engine, config=config)
+submission = Submission(profile, model=model, engine=engine, config=config, folder=folder)
 assert submission.rerun or worst(findings) != "fatal", "the doctor says what to do, above; a rerun would go on"
 submission.start()
 

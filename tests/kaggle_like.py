@@ -58,18 +58,19 @@ class Kaggle:
         """Of the kernel: nothing of this checkout is on its path."""
         kept = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
         settings = {**SETTINGS, "COMPETITION": self.profile.name, "KAGGLE_INPUT": str(self.input)}
+        settings["KAGGLE_WORKING"] = str(self.working)
         return {**kept, **{f"SCTIR_{name}": value for name, value in settings.items()}, **more}
 
     def run(self, notebook: str, environment: Mapping[str, str]) -> Ran:
-        """The executed notebook; an error in a cell ends it, as at Kaggle."""
+        """The executed notebook; an error in a cell ends it, as at Kaggle. Its folder is the working one in a rerun only."""
         import nbformat
         from nbclient import NotebookClient
         from nbclient.exceptions import CellExecutionError
 
-        document = nbformat.reads(notebook, as_version=4)
-        client = NotebookClient(
-            document, timeout=120, kernel_name="python3", resources={"metadata": {"path": str(self.working)}}
-        )
+        document = nbformat.reads(notebook, as_version=4)  # type: ignore[no-untyped-call,unused-ignore]
+        here = self.working if "KAGGLE_IS_COMPETITION_RERUN" in environment else self.working.parent
+        place = {"metadata": {"path": str(here)}}
+        client = NotebookClient(document, timeout=120, kernel_name="python3", resources=place)
         try:
             client.execute(env=dict(environment))
         except CellExecutionError as error:

@@ -53,7 +53,7 @@ def test_it_has_no_outputs_and_nothing_of_whoever_ran_it(cells: list[dict[str, A
 
 
 def test_it_is_valid_and_so_is_the_one_with_the_wheel(tmp_path: Path) -> None:
-    nbformat = pytest.importorskip("nbformat", reason="needs the extra `notebook`")
+    nbformat = pytest.importorskip("nbformat", reason="needs the extra `test`")
     wheel = tmp_path / "some-1-py3-none-any.whl"
     wheel.write_bytes(bytes(range(256)) * 1000)
     for text in (build(), build(wheel=wheel)):

@@ -18,7 +18,7 @@ from sctir_kaggle.kaggle.notebook import build
 from tests.kaggle_like import PROBLEMS, SETTINGS, Kaggle, Layout, Ran, write_problems
 
 for library in ("torch", "nbclient", "ipykernel", "matplotlib"):
-    pytest.importorskip(library, reason="needs the extras `cpu` and `notebook`")
+    pytest.importorskip(library, reason="needs the extras `cpu` and `test`")
 
 IDS = {problem.id for problem in PROBLEMS}
 
