@@ -5,7 +5,7 @@ from __future__ import annotations
 import socket
 import sys
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -82,11 +82,13 @@ class Outcome:
         return read_faults(self.submission.journal)
 
 
-def rerun(profile: Profile, folder: Path, monkeypatch: pytest.MonkeyPatch, **options: Any) -> Outcome:
+def rerun(profile: Profile, home: Path, monkeypatch: pytest.MonkeyPatch, **options: Any) -> Outcome:
     """A rerun, as Kaggle has it: the hidden problems come from the module `aimo`, or from a gateway in another process."""
-    problems = options.pop("asked", PROBLEMS)
-    options = {"setup": setup_of(folder), "load": scripted(), "started": time.monotonic(), **options}
+    problems, budget = options.pop("asked", PROBLEMS), options.pop("budget", 60.0)
+    folder = options.setdefault("folder", home)
+    options = {"setup": setup_of(folder, budget), "load": scripted(), "started": time.monotonic(), **options}
     began = time.monotonic()
+    profile = replace(profile, problems=len(problems))
     submission = Submission(profile, rerun=True, **options)
     if profile.api == "pull":
         module = Aimo1(problems, submission=submission.submission_file, seed=None)

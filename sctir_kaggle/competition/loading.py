@@ -47,9 +47,10 @@ class Loading:
         return self._session.result()
 
     def close(self, seconds: float = 0.0) -> None:
-        """Ask for the end, and wait so many seconds for it."""
+        """Ask for the end, and wait so many seconds for it; not for a load that has not ended, which ends with the process."""
         self._over.set()
-        self._thread.join(seconds)
+        if self._session.done():
+            self._thread.join(seconds)
 
     def _live(self) -> None:
         if self._after is not None:

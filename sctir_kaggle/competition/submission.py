@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 RERUN = "KAGGLE_IS_COMPETITION_RERUN"
 """Kaggle sets this environment variable where the hidden problems are asked."""
 
-CLOSE_SECONDS = 15.0
+CLOSE_SECONDS = 8.0
 """How long engine and sandbox may take to end, once every problem has its answer."""
 
 
