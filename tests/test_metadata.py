@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -92,7 +93,7 @@ def test_the_committed_file_waits_for_its_owner_and_is_right_then(
 ) -> None:
     monkeypatch.delenv("KAGGLE_USERNAME", raising=False)
     assert dry_run(checkout) == 2
-    assert capsys.readouterr().err.count("your Kaggle name goes there: say --owner NAME, or set KAGGLE_USERNAME") == 3
+    assert capsys.readouterr().err.count("your Kaggle name goes there: say --owner NAME, or set KAGGLE_USERNAME") == 6
     monkeypatch.setenv("KAGGLE_USERNAME", "alice")
     assert dry_run(checkout) == 0
     pushed = json.loads((checkout / "out" / "pushed" / "kernel-metadata.json").read_text())
@@ -136,6 +137,14 @@ socket.socket().close()
     assert answer == "0 False"
     assert opened == "HOOK socket.__new__"  # the hook sees one when there is one
     assert "HOOK" not in "".join(before)
+
+
+def test_this_checkout_is_pushed_as_a_notebook_with_its_own_wheel_inside(tmp_path: Path) -> None:
+    assert main(["push", "--dry-run", "--owner", "alice", "--path", str(ROOT), "--output", str(tmp_path)]) == 0
+    pushed = (tmp_path / "pushed" / "submission.ipynb").read_text()
+    committed = (ROOT / "notebooks" / "submission.ipynb").read_text()
+    assert re.search(r"sctir_kaggle-[0-9.]+-py3-none-any\.whl", pushed)
+    assert 100_000 < len(pushed) - len(committed) < 600_000
 
 
 @pytest.mark.kaggle_real

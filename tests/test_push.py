@@ -223,6 +223,22 @@ def test_a_run_without_a_submission_file_is_not_submitted(checkout: Path) -> Non
     assert kaggle.calls("CreateCodeSubmission") == []
 
 
+def test_a_submission_whose_fate_is_unknown_is_not_repeated(checkout: Path) -> None:
+    with FakeKaggle(CreateCodeSubmission=[DROP]) as kaggle:
+        code, said = sctir_push(kaggle, checkout, "--submit", "-m", "x")
+    assert code == 2
+    assert len(kaggle.calls("CreateCodeSubmission")) == 1
+    assert "look at https://www.kaggle.com/competitions/ai-mathematical-olympiad-prize/submissions before" in said
+
+
+def test_a_push_need_not_be_followed(checkout: Path) -> None:
+    with FakeKaggle() as kaggle:
+        code, said = sctir_push(kaggle, checkout, "--no-follow")
+    assert code == 0, said
+    assert kaggle.calls("GetKernelSessionStatus") == []
+    assert "when the run is complete: kaggle competitions submit" in said
+
+
 def test_without_credentials_one_line_says_what_to_do(checkout: Path) -> None:
     with FakeKaggle() as kaggle:
         code, said = sctir_push(kaggle, checkout, KAGGLE_USERNAME="", KAGGLE_KEY="")
@@ -247,7 +263,7 @@ def test_the_owner_is_the_one_who_is_logged_in(checkout: Path) -> None:
     assert code == 0, said
     [sent] = kaggle.calls("SaveKernel")
     assert sent["slug"] == "bob/sctir-kaggle"
-    assert sent["datasetDataSources"] == ["bob/sctir-wheels"]
+    assert sent["datasetDataSources"][:2] == ["bob/sctir-wheels", "bob/sctir-wheels-2"]
 
 
 def test_a_status_that_is_forbidden_is_told_as_kaggle_told_it(checkout: Path) -> None:
@@ -283,6 +299,25 @@ def test_a_dataset_that_is_not_there_is_made(checkout: Path, wheels: Path) -> No
     assert code == 0, said
     [made] = kaggle.calls("CreateDataset")
     assert (made["slug"], made.get("isPrivate"), len(made["files"])) == ("sctir-wheels", True, 2)
+
+
+@pytest.mark.parametrize(
+    ("ref", "folder", "told"),
+    [
+        ("INSERT_OWNER/other", "", "alice/other would not be attached: add to dataset_sources"),
+        ("INSERT_OWNER/sctir-wheels", "inner", "has folders (inner), which the client leaves out"),
+    ],
+)
+def test_wheels_that_would_not_reach_the_notebook_are_refused_before_anything_is_sent(
+    checkout: Path, wheels: Path, ref: str, folder: str, told: str
+) -> None:
+    [metadata] = wheels.glob("*/dataset-metadata.json")
+    metadata.write_text(json.dumps({"title": "sctir wheels", "id": ref, "licenses": [{"name": "other"}]}))
+    (metadata.parent / folder).mkdir(exist_ok=True)
+    with FakeKaggle() as kaggle:
+        code, said = sctir_push(kaggle, checkout, "--wheels", wheels, "--dry-run")
+    assert (code, kaggle.asked) == (2, [])
+    assert told in said
 
 
 def test_a_wheel_that_cannot_be_uploaded_makes_no_version(checkout: Path, wheels: Path) -> None:

@@ -183,8 +183,8 @@ def _is_network(error: Exception) -> bool:
 
 
 def _never_connected(error: Exception) -> bool:
-    from requests.exceptions import ConnectionError, ConnectTimeout
-    from urllib3.exceptions import MaxRetryError, NewConnectionError
+    from requests.exceptions import ConnectionError, ConnectTimeout  # type: ignore[import-untyped,unused-ignore]
+    from urllib3.exceptions import MaxRetryError, NewConnectionError  # type: ignore[import-not-found,unused-ignore]
 
     inner = error.args[0] if error.args else None
     refused = isinstance(inner, MaxRetryError) and isinstance(inner.reason, NewConnectionError)

@@ -45,13 +45,10 @@ def stage_datasets(wheels: Path, folder: Path, owner: str | None, document: meta
     parts = sorted(path.parent for path in [*wheels.glob(DATASET_FILE), *wheels.glob(f"*/{DATASET_FILE}")])
     if not parts:
         raise UserError(f"{wheels} has no {DATASET_FILE}, nor has a folder in it: make it with `sctir wheels`")
+    staged = [_stage(part, folder / part.name, owner) for part in parts]
     attached = {"/".join(source.split("/")[:2]) for source in document["dataset_sources"]}
-    staged = []
-    for part in parts:
-        dataset = _stage(part, folder / part.name, owner)
-        if dataset.ref not in attached:
-            raise UserError(f"{dataset.ref} is not attached: add it to dataset_sources in {metadata.FILE}")
-        staged.append(dataset)
+    if loose := [dataset.ref for dataset in staged if dataset.ref not in attached]:
+        raise UserError(f"{', '.join(loose)} would not be attached: add to dataset_sources in {metadata.FILE}")
     return staged
 
 
