@@ -44,20 +44,20 @@ logging.getLogger("sctir_kaggle").setLevel(logging.INFO)  # a line a problem
 
 # %%
 # What the engine lacks comes from the attached wheels; then the doctor: can this machine run it?
+from sctir_kaggle.kaggle.attached import attach
 from sctir_kaggle.kaggle.doctor import examine, report, worst
-from sctir_kaggle.kaggle.install import install_missing
-from sctir_kaggle.kaggle.paths import find_model
 
-print("installed from the attached wheels:", install_missing(engine) or "nothing, all is there")
-model = find_model()
-findings = examine(profile, model, engine=engine, folder=folder)
+attached = attach(engine)
+print("installed from the attached wheels:", attached.installed or "nothing, all is there")
+findings = examine(profile, attached.model, engine=engine, folder=folder)
 print(report(findings))
 
 # %%
 # The engine is loaded in a thread: a competition's server must be up at once.
 from sctir_kaggle.competition.submission import Submission
 
-submission = Submission(profile, model=model, engine=engine, config=config, folder=folder)
+model, faults = attached.model, attached.faults
+submission = Submission(profile, model=model, engine=engine, config=config, folder=folder, faults=faults)
 assert submission.rerun or worst(findings) != "fatal", "the doctor says what to do, above; a rerun would go on"
 submission.start()
 

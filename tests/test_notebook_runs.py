@@ -13,6 +13,7 @@ from sctir_kaggle.cli import main as sctir
 from sctir_kaggle.competition.gateway import Session
 from sctir_kaggle.competition.gateway_process import GatewayProcess
 from sctir_kaggle.competition.profile import PROFILES
+from sctir_kaggle.journal import read_faults
 from sctir_kaggle.kaggle.bundle import build_wheel
 from sctir_kaggle.kaggle.notebook import build
 from tests.kaggle_like import PROBLEMS, SETTINGS, Kaggle, Layout, Ran, write_problems
@@ -138,3 +139,12 @@ def test_a_notebook_without_a_model_says_where_it_looked(notebook: str, tmp_path
     ran = kaggle.run(notebook, kaggle.environment(SCTIR_KAGGLE_INPUT=str(kaggle.working)))
     assert ran.error.startswith("NotFound: no checkpoint")
     assert str(kaggle.working) in ran.error
+
+
+def test_a_rerun_without_a_model_gives_every_problem_the_default(notebook: str, tmp_path: Path) -> None:
+    kaggle = Kaggle.mounted(tmp_path, PROFILES["aimo1"], "flat", rerun=True)
+    next(kaggle.input.rglob("config.json")).unlink()
+    ran = kaggle.run(notebook, kaggle.environment(KAGGLE_IS_COMPETITION_RERUN="1"))
+    assert ran.error == ""
+    assert answers(kaggle.working / "submission.csv") == dict.fromkeys(IDS, 0)
+    assert "no checkpoint" in read_faults(kaggle.working / "journal.jsonl")[0]

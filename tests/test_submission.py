@@ -83,7 +83,9 @@ def test_loading_begins_with_start_and_nobody_waits_for_it(tmp_path: Path) -> No
         return Scripted(right)
 
     began = time.monotonic()
-    submission = Submission("aimo1", setup_of(tmp_path), load=slow, rerun=False, problems=csv_of(tmp_path))
+    submission = Submission(
+        "aimo1", setup_of(tmp_path), load=slow, rerun=False, started=began, problems=csv_of(tmp_path)
+    )
     submission.start()
     assert time.monotonic() - began < 2
     assert (submission.faults, submission.results) == ([], [])

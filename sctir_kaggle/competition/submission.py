@@ -36,13 +36,19 @@ CLOSE_SECONDS = 8.0
 """How long engine and sandbox may take to end, once every problem has its answer."""
 
 
+def in_rerun() -> bool:
+    """Whether the environment says that this run is the one that counts."""
+    return bool(os.environ.get(RERUN))
+
+
 class Submission:
     """`start()` loads, `run()` serves. One use.
 
     `setup` says everything about the run; without it `engine`, `model`, `config` and `folder` (the working folder, where
     the competition wants its file) do, and the budget is the competition's. `problems` is a CSV for the editor. `rerun`
     and `started` (monotonic seconds) are found out: from the environment, and from the age of this process, since the
-    clock runs from the start of the kernel. `load` puts another engine in the place of the one named.
+    clock runs from the start of the kernel. `load` puts another engine in the place of the one named. `faults` are what
+    went wrong before, for the journal.
     """
 
     def __init__(
@@ -60,9 +66,10 @@ class Submission:
         load: Load | None = None,
         observer: Observer | None = None,
         seed: int | None = 0,
+        faults: Sequence[str] = (),
     ) -> None:
         self.profile = profile_of(profile) if isinstance(profile, str) else profile
-        self.rerun = bool(os.environ.get(RERUN)) if rerun is None else rerun
+        self.rerun = in_rerun() if rerun is None else rerun
         if setup is None:
             setup = Setup(
                 config=config or self.profile.config,
@@ -79,6 +86,8 @@ class Submission:
         self._seed = seed
         self._problems = [] if self._csv is None else problem_sets.read_problems(self._csv)
         self._record = self._new_record()
+        for fault in faults:
+            self._record.fault(fault)
         self._edge = self._new_edge(process_started() if started is None else started, load, observer)
 
     @property

@@ -20,6 +20,9 @@ NEEDED = {
 }
 """By engine. What these need in turn comes with them."""
 
+PINS = "requirements.txt"
+"""What the wheels were made from, beside them: its versions hold for all that is installed."""
+
 
 def install_missing(engine: str, roots: Sequence[str | Path] | None = None) -> list[str]:
     """The names of what was missing and is installed now; nothing is done, nor are wheels needed, where nothing was.
@@ -35,6 +38,7 @@ def install_missing(engine: str, roots: Sequence[str | Path] | None = None) -> l
 
 def _install(names: Sequence[str], folders: Sequence[Path]) -> None:
     links = [f"--find-links={folder}" for folder in folders]
+    pins = [f"--constraint={folder / PINS}" for folder in folders if (folder / PINS).is_file()]
     command = [
         sys.executable,
         "-m",
@@ -44,6 +48,7 @@ def _install(names: Sequence[str], folders: Sequence[Path]) -> None:
         "--disable-pip-version-check",
         "--no-index",
         *links,
+        *pins,
         *names,
     ]
     done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import logging
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -15,6 +16,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from sctir_kaggle.kaggle import wheelhouse
+from sctir_kaggle.kaggle.install import PINS
 from sctir_kaggle.kaggle.metadata import OWNER
 from sctir_kaggle.kaggle.upload import DATASET_FILE
 from sctir_kaggle.types import UserError
@@ -28,7 +30,7 @@ GLIBC = 35
 """Minor version of the newest glibc that a wheel may want: the image is built on Ubuntu 22.04."""
 
 FILES = 50
-"""Of one dataset, at its top level: kaggle.com/docs/datasets, technical specifications."""
+"""Of one dataset, at its top level: kaggle.com/docs/datasets, technical specifications. One may be the requirements."""
 
 BYTES = 200 * 10**9
 """Of one dataset: the same page."""
@@ -48,6 +50,7 @@ def make(
     output.mkdir(parents=True, exist_ok=True)
     download(requirements, output, python=python)
     folders = split(output, owner=owner, name=name)
+    shutil.copyfile(requirements, folders[0] / PINS)
     verify(folders, requirements, python=python)
     return folders
 
@@ -129,7 +132,7 @@ def _parts(wheels: Iterable[Path]) -> Iterator[list[Path]]:
     size = 0
     for wheel in wheels:
         bytes_ = wheel.stat().st_size
-        if part and (len(part) == FILES or size + bytes_ > BYTES):
+        if part and (len(part) == FILES - 1 or size + bytes_ > BYTES):
             yield part
             part, size = [], 0
         part.append(wheel)

@@ -14,14 +14,12 @@ from pathlib import Path
 
 from sctir_kaggle.competition.profile import Profile
 from sctir_kaggle.kaggle.checks.finding import Finding, Level, Machine, importable, installed, of_error
+from sctir_kaggle.kaggle.install import NEEDED, PINS
 from sctir_kaggle.kaggle.paths import NotFound, find_competition
 
 REMADE = "make them again: sctir wheels"
 
 PIP_SECONDS = 20
-
-NEEDED = {"vllm": ("vllm",), "transformers": ("torch", "transformers", "safetensors")}
-"""By engine: what the wheels are for, where no list of requirements is at hand."""
 
 _SHOWN = 5
 
@@ -116,7 +114,7 @@ def _resolved(machine: Machine) -> Finding:
 
 def _requirements(machine: Machine) -> tuple[str, ...]:
     """The list that lies with the wheels, or here; without one, what the engine needs."""
-    places = [folder / "requirements.txt" for folder in (*machine.wheels, machine.folder)]
+    places = [folder / PINS for folder in (*machine.wheels, machine.folder)]
     found = next((place for place in places if place.is_file()), None)
     return ("-r", str(found)) if found else NEEDED[machine.engine]
 
