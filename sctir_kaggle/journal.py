@@ -107,8 +107,11 @@ def read_journal(path: Path) -> tuple[Json, list[SolveResult]]:
         raise UserError(f"{path} is not a journal: its first line is no header")
     if lines[0]["schema"] != SCHEMA:
         raise UserError(f"{path} has schema {lines[0]['schema']}; this version reads {SCHEMA}")
-    results = [_read_result(path, number, line) for number, line in enumerate(lines[1:], 2) if "fault" not in line]
-    if len({result.problem.id for result in results}) != len(results):
+    seed = lines[0].get("config", {}).get("seed", 0)
+    results = [
+        _read_result(path, number, line, seed) for number, line in enumerate(lines[1:], 2) if "fault" not in line
+    ]
+    if len({(result.problem.id, result.seed) for result in results}) != len(results):
         raise UserError(f"{path} holds a problem twice: two runs wrote to it; start a new one")
     return lines[0], results
 
@@ -129,9 +132,10 @@ def _matching(path: Path, header: Json) -> list[SolveResult]:
     return results
 
 
-def _read_result(path: Path, number: int, line: Json) -> SolveResult:
+def _read_result(path: Path, number: int, line: Json, seed: int) -> SolveResult:
+    """The result of a line; until 0.1.0 the header's config alone said the seed."""
     try:
-        return result_from_json(line)
+        return result_from_json({"seed": seed, **line})
     except (KeyError, TypeError, ValueError):
         raise UserError(f"{path}, line {number}, is not a result; restore the file or start a new run") from None
 

@@ -15,9 +15,14 @@ ASSETS = Path(__file__).parent / "assets"
 HELD_OUT = ASSETS / "problems.csv"
 """Fifty problems that the embedded model has not seen."""
 
+COLUMNS = ("id", "problem", "answer", "level", "subject")
+"""Those that are read."""
+
 
 def read_problems(path: Path, *, limit: int | None = None) -> list[Problem]:
-    """The rows of a CSV with columns `id`, `problem` and, if known, `answer`; others are ignored. Ids are text.
+    """The rows of a CSV with columns `id`, `problem` and, if known, `answer`, `level`, `subject`; others are ignored.
+
+    All are text but the answer.
 
     Raises `UserError`, with the row, where a column is missing, an id is empty or double, a text is empty or an answer is
     not an integer.
@@ -63,10 +68,10 @@ def _columns(path: Path, header: list[str]) -> dict[str, int]:
     missing = [name for name in ("id", "problem") if name not in header]
     if missing:
         raise UserError(f"{path} has no column {' and no column '.join(missing)}; it has: {', '.join(header)}")
-    double = [name for name in ("id", "problem", "answer") if header.count(name) > 1]
+    double = [name for name in COLUMNS if header.count(name) > 1]
     if double:
         raise UserError(f"{path} has the column {double[0]} twice")
-    return {name: header.index(name) for name in ("id", "problem", "answer") if name in header}
+    return {name: header.index(name) for name in COLUMNS if name in header}
 
 
 def _problem(path: Path, number: int, header: list[str], row: list[str], columns: dict[str, int]) -> Problem:
@@ -80,7 +85,8 @@ def _problem(path: Path, number: int, header: list[str], row: list[str], columns
     answer = fields.get("answer", "")
     if answer and not re.fullmatch("[-+]?[0-9]+", answer):
         raise UserError(f"{path}, row {number}: the answer {answer!r} is not an integer")
-    return Problem(fields["id"], row[columns["problem"]], int(answer) if answer else None)
+    known = {name: fields[name] for name in ("level", "subject") if fields.get(name)}
+    return Problem(fields["id"], row[columns["problem"]], int(answer) if answer else None, **known)
 
 
 def _check_unique(path: Path, problems: Sequence[Problem]) -> None:

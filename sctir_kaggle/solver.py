@@ -131,7 +131,8 @@ class _Election:
         answer = self._config.default_answer if vote.winner is None else vote.winner
         stopped: StopReason = (self._stopped or "deadline") if cut else "all"
         risk = self._risk() if stopped in ("beta", "uncontested") else None
-        return SolveResult(problem, answer, vote, (*self._traces, *cut), stopped, vote.winner is None, seconds, risk)
+        traces, seed = (*self._traces, *cut), self._config.seed
+        return SolveResult(problem, answer, vote, traces, stopped, vote.winner is None, seconds, risk, seed)
 
     def goes_on(self) -> bool:
         """At the soft deadline: whether there is a vote left to win. From then on it is asked after every answer."""

@@ -40,11 +40,16 @@ class ExecutorError(RuntimeError):
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """One problem as the competition states it. `answer` is the reference where one is known; no prompt ever shows it."""
+    """One problem as the competition states it. `answer` is the reference where one is known; no prompt ever shows it.
+
+    `level` and `subject` are what a validation set says of it.
+    """
 
     id: str
     text: str
     answer: int | None = None
+    level: str | None = field(default=None, compare=False)
+    subject: str | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -184,7 +189,8 @@ class SolveResult:
     configured default. `stopped` says what ended the work: `all` candidates finished, the `exact` or the `beta` stop
     rule, a vote `uncontested` again by extra candidates, the `deadline`, or an `error` at the competition's edge. `risk`,
     where a probability stopped it (`beta`, `uncontested`), bounds the probability under that model that all candidates
-    would have elected another answer; else it is None. Times (seconds of wall clock) are not part of equality.
+    would have elected another answer; else it is None. `seed` is the one under which it was sampled. Neither it nor times
+    (seconds of wall clock) are part of equality.
     """
 
     problem: Problem
@@ -195,6 +201,7 @@ class SolveResult:
     fallback: bool = False
     seconds: float = field(default=0.0, compare=False)
     risk: float | None = None
+    seed: int = field(default=0, compare=False)
 
     @property
     def correct(self) -> bool | None:

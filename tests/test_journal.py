@@ -46,6 +46,25 @@ def test_a_result_comes_back_equal(id_: str, text: str) -> None:
     assert result_from_json(line) == result(id_, text)
 
 
+def test_a_problem_may_be_there_once_for_each_seed(tmp_path: Path) -> None:
+    with Journal.create(tmp_path / "j", HEADER) as journal:
+        for seed in (0, 1):
+            journal.append(replace(result("p"), seed=seed))
+    assert [found.seed for found in read_journal(tmp_path / "j")[1]] == [0, 1]
+    with Journal.resume(tmp_path / "j", HEADER) as journal:
+        journal.append(replace(result("p"), seed=1))
+    with pytest.raises(UserError, match="a problem twice"):
+        read_journal(tmp_path / "j")
+
+
+def test_a_line_without_a_seed_has_that_of_the_header(tmp_path: Path) -> None:
+    line = result_to_json(result("p"))
+    del line["seed"]
+    path = tmp_path / "j"
+    path.write_text(json.dumps({"schema": 1, "config": {"seed": 7}}) + "\n" + json.dumps(line) + "\n")
+    assert read_journal(path)[1][0].seed == 7
+
+
 def test_token_ids_stay_out_but_their_number_is_kept() -> None:
     line = result_to_json(result("p"))
     assert "token_ids" not in json.dumps(line)

@@ -22,6 +22,11 @@ def test_rows_become_problems_with_their_line_breaks_and_latex(tmp_path: Path) -
     assert read_problems(path) == [Problem("a", 'Let $x_1$,\n$x_2$ "be"', -7)]
 
 
+def test_level_and_subject_are_kept_where_a_csv_has_them(tmp_path: Path) -> None:
+    [problem, other] = read_problems(csv(tmp_path, "id,problem,level,subject\na,P,5,Algebra\nb,Q,,\n"))
+    assert (problem.level, problem.subject, other.level, other.subject) == ("5", "Algebra", None, None)
+
+
 def test_ids_are_text(tmp_path: Path) -> None:
     path = csv(tmp_path, "id,problem\n424e18,P\n007,Q\nnan,R\n")
     assert [problem.id for problem in read_problems(path)] == ["424e18", "007", "nan"]
