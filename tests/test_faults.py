@@ -171,7 +171,7 @@ def test_a_solver_whose_loop_is_blocked_does_not_hold_the_answers(run: Run, gate
 def zygotes() -> list[int]:
     """The sandboxes' processes, children of this one."""
     children = "".join(path.read_text() for path in Path("/proc/self/task").glob("*/children")).split()
-    return [int(pid) for pid in children if b"zygote" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+    return [int(pid) for pid in children if b"sctir_kaggle.sandbox" in Path(f"/proc/{pid}/cmdline").read_bytes()]
 
 
 def test_a_zygote_that_is_killed_costs_the_variables_of_the_candidates(run: Run) -> None:
@@ -184,10 +184,11 @@ def test_a_zygote_that_is_killed_costs_the_variables_of_the_candidates(run: Run)
             killed.extend(set(zygotes()) - others)
             for pid in killed:
                 os.kill(pid, signal.SIGKILL)
+            time.sleep(0.3)  # its children die with it, but not in the same instant
         return f"```python\nx = {number}\nprint(x)\n```output\n" if turn < 2 else f"{number}}}$"
 
     outcome = run(load=scripted(script))
-    assert (outcome.answers, len(killed)) == (ANSWERS, 1)
+    assert (outcome.answers, bool(killed)) == (ANSWERS, True)  # one of an earlier test may end just now, too
     hit = next(result for result in read_journal(outcome.submission.journal)[1] if result.problem.id == "424e18")
     outputs = [turn.execution.output for trace in hit.traces for turn in trace.turns if turn.execution]
     assert any("earlier variables are gone" in output for output in outputs)
