@@ -8,6 +8,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Coroutine, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from sctir_kaggle.competition.profile import PROFILES
 from sctir_kaggle.engines.scripted import Scripted
 from sctir_kaggle.journal import read_journal
 from sctir_kaggle.opening import Load, Setup
-from tests.competitions import ANSWERS, PROBLEMS, Outcome, number_in, rerun, right, scripted, setup_of
+from tests.competitions import ANSWERS, CONFIG, PROBLEMS, Outcome, number_in, rerun, right, scripted, setup_of
 
 Run = Callable[..., Outcome]
 
@@ -174,7 +175,7 @@ def zygotes() -> list[int]:
     return [int(pid) for pid in children if b"sctir_kaggle.sandbox" in Path(f"/proc/{pid}/cmdline").read_bytes()]
 
 
-def test_a_zygote_that_is_killed_costs_the_variables_of_the_candidates(run: Run) -> None:
+def test_a_zygote_that_is_killed_costs_the_variables_of_the_candidates(run: Run, tmp_path: Path) -> None:
     others = set(zygotes())  # of other tests in this process
     killed: list[int] = []
 
@@ -187,7 +188,8 @@ def test_a_zygote_that_is_killed_costs_the_variables_of_the_candidates(run: Run)
             time.sleep(0.3)  # its children die with it, but not in the same instant
         return f"```python\nx = {number}\nprint(x)\n```output\n" if turn < 2 else f"{number}}}$"
 
-    outcome = run(load=scripted(script))
+    to_the_end = Setup(config=replace(CONFIG, stop="none"), folder=tmp_path, budget=60)  # nobody hit is cancelled
+    outcome = run(setup=to_the_end, load=scripted(script))
     assert (outcome.answers, bool(killed)) == (ANSWERS, True)  # one of an earlier test may end just now, too
     hit = next(result for result in read_journal(outcome.submission.journal)[1] if result.problem.id == "424e18")
     outputs = [turn.execution.output for trace in hit.traces for turn in trace.turns if turn.execution]
