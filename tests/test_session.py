@@ -43,6 +43,7 @@ def test_a_resumed_run_solves_only_what_is_left(tmp_path: Path, sandbox: Sandbox
     with BackgroundLoop() as loop:
         first = session(tmp_path, sandbox, loop)
         first.solve(PROBLEMS[0])
+        assert isinstance(first.journal, Journal)
         first.journal.close()
         second = session(tmp_path, sandbox, loop, resume=True)
         for problem in PROBLEMS:

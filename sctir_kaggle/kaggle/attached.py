@@ -44,6 +44,11 @@ def attach(engine: str, *, rerun: bool | None = None, roots: Roots | None = None
             faults.append(str(error))
             return instead
 
-    installed = survived(lambda: install_missing(engine, roots), [])
-    model: Path | None = survived(lambda: find_model(roots=roots), None)
+    nothing: list[str] = []
+    installed = survived(lambda: install_missing(engine, roots), nothing)
+    model = survived(lambda: _model(roots), None)
     return Attached(model, installed, faults)
+
+
+def _model(roots: Roots | None) -> Path | None:
+    return find_model(roots=roots)
