@@ -24,7 +24,7 @@ ORDER = [
     ["engines", "sandbox"],
     ["journal", "problems"],
     ["session"],
-    ["display", "plots", "competition", "opening", "kaggle"],
+    ["display", "plots", "competition", "opening", "kaggle", "report"],
     ["cli"],
     ["recipes"],
 ]
@@ -58,6 +58,7 @@ HEAVY = {
         "sandbox/zygote.py",
         "sandbox/cell.py",
         "recipes",
+        "report",
     },
     "sympy": {"sandbox/zygote.py", "sandbox/cell.py", "recipes"},
 }
