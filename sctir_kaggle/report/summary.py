@@ -82,6 +82,8 @@ class Summary:
     stopped: dict[str, int]
     defaults: int
     ended: dict[str, int]
+    missing: int
+    """Candidates that the vote cancelled."""
     cost: Cost
 
 
@@ -104,6 +106,7 @@ def summarise(records: Records, group: Group) -> Summary:
         stopped=dict(Counter(records.stopped[row] for row in rows).most_common()),
         defaults=int(records.fallback[rows].sum()),
         ended=_ended(records, rows),
+        missing=int(missing(records, rows).sum()),
         cost=_cost(records, rows),
     )
 
