@@ -61,10 +61,12 @@ def _draw(axes: Axes, one: Summary, colour: str, mark: str) -> None:
 
 
 def _frame(axes: Axes, longest: int) -> None:
+    from matplotlib.ticker import MaxNLocator  # type: ignore[import-not-found,unused-ignore]
+
     axes.set_xlabel("k, candidates")
     axes.set_ylabel("% of the problems (band: 95 % for other problems)")
     axes.set_xlim(1 if longest > 1 else 0.5, max(longest, 1.5))
-    axes.xaxis.get_major_locator().set_params(integer=True)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.grid(alpha=0.25)
     axes.spines[["top", "right"]].set_visible(False)
     if axes.lines:

@@ -12,8 +12,10 @@ from typing import Any
 from sctir_kaggle.report.records import STATUSES, Records
 from sctir_kaggle.report.score import Report
 
-FIELDS = ("run", "id", "seed", "level", "subject", "reference", "answer", "right", "default", "stopped", "seconds")
-FIELDS += ("candidates", "answered", "cancelled", "right_candidates", "votes", "tokens", "executions")
+FIELDS = (
+    *("run", "id", "seed", "level", "subject", "reference", "answer", "right", "default", "stopped", "seconds"),
+    *("candidates", "answered", "cancelled", "right_candidates", "votes", "tokens", "executions"),
+)
 """`votes` are those for the answer given; `right` is empty where there is no reference."""
 
 
