@@ -60,5 +60,5 @@ def _of_differences(summaries: Sequence[Summary], comparisons: Sequence[Comparis
         if one.noise:
             yield (
                 f"{one.name} and {one.baseline} differ by {100 * one.difference:+.1f} points on {one.problems} problems: "
-                f"inside the noise (p = {one.p:.2f}), no reason to prefer either; more problems or seeds may tell"
+                f"inside the noise (p = {one.p:.3f}), no reason to prefer either; more problems or seeds may tell"
             )

@@ -43,5 +43,6 @@ def show(report: Report, console: Console) -> None:
 
     for table in tables(report.summaries, report.comparisons):
         console.print(table)
+        console.print()
     for note in report.notes:
         console.print(f"- {note}", style="yellow", markup=False, highlight=False, soft_wrap=False)

@@ -10,7 +10,7 @@ import numpy as np
 from sctir_kaggle.report.electorate import electorate, missing
 from sctir_kaggle.report.groups import Group
 from sctir_kaggle.report.records import STATUSES, Array, Records
-from sctir_kaggle.report.statistics import Floats, share_bounds, spread
+from sctir_kaggle.report.statistics import Floats, bootstrap, share_bounds, spread
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +40,10 @@ class Accuracy:
 
 @dataclass(frozen=True, slots=True)
 class Curve:
-    """maj@k and pass@k for k = 1.., each with the bounds of its mean (95 %, over problems)."""
+    """maj@k and pass@k for k = 1.., each with the bounds of its mean (95 %, over problems).
+
+    A bound is a percentile of the bootstrap: where every problem is right it has no width; `Accuracy`'s has one.
+    """
 
     maj: list[float]
     maj_low: list[float]
@@ -144,7 +147,7 @@ def _curve(records: Records, rows: Array) -> Curve | None:
         return None
     problems = _problems(records, rows)
     maj, passed = voters.maj(), voters.passed()
-    bounds = (*share_bounds(maj, problems), *share_bounds(passed, problems))
+    bounds = (*bootstrap(maj, problems), *bootstrap(passed, problems))
     maj_low, maj_high, passed_low, passed_high = (bound.tolist() for bound in bounds)
     means = (maj.mean(axis=0).tolist(), passed.mean(axis=0).tolist())
     return Curve(means[0], maj_low, maj_high, means[1], passed_low, passed_high)

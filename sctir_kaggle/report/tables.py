@@ -12,12 +12,17 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 NAME = "run"
-"""The column that gives way where a terminal is narrow."""
+
+NAMES = (NAME, "level", "subject")
+"""Columns that give way where a terminal is narrow."""
+
+NARROWEST = 8
+"""Characters that they keep."""
 
 COLUMNS_OF_CURVE = 7
 """How many k a table shows; files and pictures have all."""
 
-ENDS = {"answered": "answered", "pruned": "pruned", "exhausted": "exhausted", "out_of_context": "context full"}
+ENDS = {"answered": "answered", "pruned": "pruned", "exhausted": "exhausted", "out_of_context": "context"}
 ENDS |= {"cancelled": "cancelled", "failed": "failed"}
 
 
@@ -42,50 +47,50 @@ def accuracy_table(summaries: Sequence[Summary]) -> Table:
     table = _table("Right answers, %", NAME, "problems", "seeds", "right ± sd", "95 %", "pass@1", "N", "pass@N", "loss")
     for one in summaries:
         if accuracy := one.accuracy:
-            problems, right, bounds, first, passed, loss = _cells(accuracy)
-            row = (problems, str(len(accuracy.seeds)), right, bounds, first, str(one.candidates), passed, loss)
-            table.add_row(_name(one.name), *row)
+            problems, *figures, passed, loss = _cells(accuracy)
+            seeds = str(len(accuracy.seeds))
+            table.add_row(_name(one.name), problems, seeds, *figures, str(one.candidates), passed, loss)
     return table
 
 
 def curve_table(summaries: Sequence[Summary]) -> Table:
     """maj@k and pass@k with their bounds, at powers of two."""
-    longest = max((len(one.curve.maj) for one in summaries if one.curve), default=0)
-    shown = ticks(longest)
+    shown = ticks(max((len(one.curve.maj) for one in summaries if one.curve), default=0))
     table = _table("By number of candidates, % (95 %)", NAME, "k", *map(str, shown))
     for one in summaries:
         if curve := one.curve:
-            for name, values, low, high in (
+            there = [k - 1 for k in shown if k <= len(curve.maj)]
+            for name, means, low, high in (
                 ("maj@k", curve.maj, curve.maj_low, curve.maj_high),
                 ("pass@k", curve.passed, curve.passed_low, curve.passed_high),
             ):
-                there = [k - 1 for k in shown if k <= len(values)]
-                table.add_row(_name(one.name), name, *(percent(values[k]) for k in there))
-                bounds = (f"{100 * low[k]:.0f}-{100 * high[k]:.0f}" for k in there)
-                table.add_row("", "", *bounds, style="dim")
+                label = _name(one.name) if name == "maj@k" else ""
+                table.add_row(label, name, *(percent(means[k]) for k in there))
+                table.add_row("", "", *(f"{100 * low[k]:.0f}-{100 * high[k]:.0f}" for k in there), style="dim")
     return table
 
 
 def comparison_table(comparisons: Sequence[Comparison]) -> Table:
     """Each run against the first: problems with a higher and a lower share of right answers, and how likely by chance."""
-    baseline = comparisons[0].baseline if comparisons else ""
-    title = f"Against {baseline}, points"
+    title = f"Against {comparisons[0].baseline}, points" if comparisons else ""
     table = _table(title, NAME, "problems", "difference", "95 %", "better", "worse", "p", "")
     for one in comparisons:
         bounds = f"{100 * one.low:+.1f} to {100 * one.high:+.1f}"
-        verdict = "inside the noise" if one.noise else "significant"
-        figures = (f"{100 * one.difference:+.1f}", bounds, str(one.better), str(one.worse), _p(one.p), verdict)
-        table.add_row(_name(one.name), str(one.problems), *figures, style="yellow" if one.noise else None)
+        figures = (f"{100 * one.difference:+.1f}", bounds, str(one.better), str(one.worse), p_value(one.p))
+        style, verdict = ("yellow", "noise") if one.noise else (None, "")
+        table.add_row(_name(one.name), str(one.problems), *figures, verdict, style=style)
     return table
 
 
 def parts_table(part: str, runs: Sequence[tuple[str, Mapping[str, Accuracy]]]) -> Table:
     """Accuracy of each level or subject, for each run."""
-    table = _table(f"By {part}, %", part, NAME, "problems", "right ± sd", "95 %", "pass@1", "pass@N", "loss")
-    for label in dict.fromkeys(label for _, parts in runs for label in parts):
-        for name, parts in runs:
-            if label in parts:
-                table.add_row(_name(label), _name(name), *_cells(parts[label]))
+    several = (NAME,) if len(runs) > 1 else ()
+    table = _table(f"By {part}, %", part, *several, "problems", "right ± sd", "95 %", "pass@1", "pass@N", "loss")
+    for label in sorted({label for _, parts in runs for label in parts}):
+        there = [(name, parts[label]) for name, parts in runs if label in parts]
+        for number, (name, accuracy) in enumerate(there):
+            names = ("" if number else _name(label), _name(name))[: 1 + len(several)]
+            table.add_row(*names, *_cells(accuracy))
     return table
 
 
@@ -112,8 +117,8 @@ def stops_table(summaries: Sequence[Summary]) -> Table:
 
 def cost_table(summaries: Sequence[Summary]) -> Table:
     """Seconds, tokens and executions of a problem, and of all together."""
-    columns = ("seconds", "median", "longest", "tokens", "executions", "all: hours", "tokens", "executions")
-    table = _table("What a problem took", NAME, *columns)
+    columns = ("seconds", "median", "longest", "tokens", "blocks", "Σ hours", "Σ tokens", "Σ blocks")
+    table = _table("What a problem took (blocks of code run), and all together", NAME, *columns)
     for one in summaries:
         if one.rows:
             cost = one.cost
@@ -149,7 +154,8 @@ def _cells(accuracy: Accuracy) -> tuple[str, ...]:
     )
 
 
-def _p(value: float) -> str:
+def p_value(value: float) -> str:
+    """`0.021`; what is smaller than a thousandth is not told apart."""
     return f"{value:.3f}" if value >= 0.001 else "< 0.001"
 
 
@@ -161,18 +167,14 @@ def _name(name: str) -> str:
 
 def _table(title: str, *columns: str) -> Table:
     """Names give way where the terminal is narrow; figures stay whole."""
-    from rich import box
     from rich.table import Table
 
     table = Table(
-        title=_name(title),
-        title_justify="left",
-        title_style="bold",
-        box=box.SIMPLE_HEAD,
-        pad_edge=False,
-        padding=(0, 1),
+        title=_name(title), title_justify="left", title_style="bold", box=None, pad_edge=False, padding=(0, 1)
     )
     for column in columns:
-        names = column in (NAME, "level", "subject")
-        table.add_column(column, justify="left" if names else "right", no_wrap=not names, overflow="fold")
+        if column in NAMES:
+            table.add_column(column, min_width=NARROWEST, overflow="fold")
+        else:
+            table.add_column(column, justify="right", no_wrap=True)
     return table
