@@ -102,18 +102,23 @@ class Journal:
 
 def read_journal(path: Path) -> tuple[Json, list[SolveResult]]:
     """Header and results of a run. A torn last line is left out; anything else that is not a journal raises `UserError`."""
-    lines = list(_whole_lines(path))
-    if not lines or not isinstance(lines[0], dict) or "schema" not in lines[0]:
-        raise UserError(f"{path} is not a journal: its first line is no header")
-    if lines[0]["schema"] != SCHEMA:
-        raise UserError(f"{path} has schema {lines[0]['schema']}; this version reads {SCHEMA}")
-    seed = lines[0].get("config", {}).get("seed", 0)
-    results = [
-        _read_result(path, number, line, seed) for number, line in enumerate(lines[1:], 2) if "fault" not in line
-    ]
+    header, lines = stream_journal(path)
+    seed = header.get("config", {}).get("seed", 0)
+    results = [_read_result(path, number, line, seed) for number, line in lines]
     if len({(result.problem.id, result.seed) for result in results}) != len(results):
         raise UserError(f"{path} holds a problem twice: two runs wrote to it; start a new one")
-    return lines[0], results
+    return header, results
+
+
+def stream_journal(path: Path) -> tuple[Json, Iterator[tuple[int, Json]]]:
+    """Header of a run, and its results as they are written, with their line numbers: one in memory at a time."""
+    lines = _whole_lines(path)
+    header = next(lines, None)
+    if not isinstance(header, dict) or "schema" not in header:
+        raise UserError(f"{path} is not a journal: its first line is no header")
+    if header["schema"] != SCHEMA:
+        raise UserError(f"{path} has schema {header['schema']}; this version reads {SCHEMA}")
+    return header, ((number, line) for number, line in enumerate(lines, 2) if "fault" not in line)
 
 
 def read_faults(path: Path) -> list[str]:
@@ -188,17 +193,20 @@ def _plain(value: Any) -> Any:
 
 def _whole_lines(path: Path) -> Iterator[Json]:
     try:
-        raw = path.read_bytes()
+        with path.open("rb") as file:
+            for number, line in enumerate(file, 1):
+                if line.endswith(b"\n") and line.strip():  # without an end it was torn by a kill
+                    yield _parsed(path, number, line)
     except OSError as error:
         raise UserError(f"cannot read {path}: {error.strerror}") from None
-    whole = raw[: raw.rfind(b"\n") + 1].splitlines()
-    for number, line in enumerate(whole, 1):
-        if not line.strip():
-            continue
-        try:
-            yield json.loads(line)
-        except ValueError:
-            raise UserError(f"{path}, line {number}, is not JSON; restore the file or start a new run") from None
+
+
+def _parsed(path: Path, number: int, line: bytes) -> Json:
+    try:
+        parsed: Json = json.loads(line)
+    except ValueError:
+        raise UserError(f"{path}, line {number}, is not JSON; restore the file or start a new run") from None
+    return parsed
 
 
 def _lock(path: Path, file: TextIO) -> None:

@@ -24,7 +24,7 @@ ORDER = [
     ["engines", "sandbox"],
     ["journal", "problems"],
     ["session"],
-    ["display", "plots", "competition", "opening", "kaggle"],
+    ["display", "plots", "competition", "opening", "kaggle", "report"],
     ["cli"],
     ["recipes"],
 ]
@@ -49,8 +49,8 @@ HEAVY = {
     "pandas": {"competition", "problems.py", "recipes"},
     "polars": {"competition"},
     "grpc": {"competition"},
-    "rich": {"display.py", "cli.py", "recipes"},
-    "matplotlib": {"plots.py"},
+    "rich": {"display.py", "cli.py", "recipes", "report"},
+    "matplotlib": {"plots.py", "report/curves.py"},
     "numpy": {
         "engines/transformers.py",
         "engines/slots.py",
@@ -58,6 +58,7 @@ HEAVY = {
         "sandbox/zygote.py",
         "sandbox/cell.py",
         "recipes",
+        "report",
     },
     "sympy": {"sandbox/zygote.py", "sandbox/cell.py", "recipes"},
 }
