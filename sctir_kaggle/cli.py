@@ -22,6 +22,7 @@ from sctir_kaggle.budget import process_started
 from sctir_kaggle.config import SolverConfig
 from sctir_kaggle.kaggle.commands import add_commands
 from sctir_kaggle.opening import Setup, opened
+from sctir_kaggle.report.command import add_score
 from sctir_kaggle.types import EngineError, ExecutorError, Problem, SolveResult, UserError
 
 if TYPE_CHECKING:
@@ -227,6 +228,7 @@ def _parser() -> argparse.ArgumentParser:
         command.set_defaults(command=run, name=name)
     _add_doctor(commands.add_parser("doctor", help="say whether this machine can run it, and what to do if not"))
     add_commands(commands)
+    add_score(commands)
     return parser
 
 

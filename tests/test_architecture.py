@@ -49,8 +49,8 @@ HEAVY = {
     "pandas": {"competition", "problems.py", "recipes"},
     "polars": {"competition"},
     "grpc": {"competition"},
-    "rich": {"display.py", "cli.py", "recipes"},
-    "matplotlib": {"plots.py"},
+    "rich": {"display.py", "cli.py", "recipes", "report"},
+    "matplotlib": {"plots.py", "report/curves.py"},
     "numpy": {
         "engines/transformers.py",
         "engines/slots.py",

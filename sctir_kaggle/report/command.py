@@ -1,0 +1,92 @@
+"""The command that reads runs, as it is typed: `sctir score`."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from sctir_kaggle.types import UserError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    Commands = argparse._SubParsersAction[argparse.ArgumentParser]
+
+FILES = ("csv", "json", "png", "html")
+
+WIDTH = 100
+"""Columns where the output is no terminal."""
+
+
+def add_score(commands: Commands) -> None:
+    """Gives the command its arguments, and the function that runs it."""
+    parser = commands.add_parser("score", help="what runs reached, how sure that is, and whether they differ")
+    add = parser.add_argument
+    add(
+        "runs",
+        nargs="+",
+        type=Path,
+        metavar="RUN",
+        help="a folder or its journal; the others are compared to the first",
+    )
+    add("--csv", type=Path, metavar="FILE", help="also a line a problem and seed")
+    add("--json", type=Path, metavar="FILE", help="also all figures, with every k of the curves")
+    add("--png", type=Path, metavar="FILE", help="also the curves of maj@k and pass@k; needs matplotlib")
+    add("--html", type=Path, metavar="FILE", help="also a page with every candidate")
+    parser.set_defaults(command=score, name="score")
+
+
+def score(args: argparse.Namespace, _: float) -> int:
+    """Tables in the terminal, and the files that were asked for."""
+    from sctir_kaggle.report.records import journal_of
+    from sctir_kaggle.report.score import report_of, show
+
+    outputs = {kind: path for kind in FILES if (path := getattr(args, kind))}
+    _refuse(outputs, [journal_of(run) for run in args.runs])
+    report = report_of(args.runs)
+    show(report, _console())
+    if args.csv or args.json:
+        from sctir_kaggle.report.files import write_csv, write_json
+
+        if args.csv:
+            write_csv(report, args.csv)
+        if args.json:
+            write_json(report, args.json)
+    if args.png:
+        from sctir_kaggle.report.curves import write_png
+
+        write_png(report.summaries, args.png)
+    if args.html:
+        _write_html(args.runs, args.html)
+    for path in outputs.values():
+        print(path)
+    return 0
+
+
+def _refuse(outputs: dict[str, Path], journals: Sequence[Path]) -> None:
+    """What is asked for is refused before gigabytes are read, and no journal is written over."""
+    taken = {journal.resolve() for journal in journals}
+    for kind, path in outputs.items():
+        if path.resolve() in taken:
+            raise UserError(f"--{kind} {path} is a journal that is to be read; choose another file")
+        if path.is_dir() or not path.parent.is_dir():
+            raise UserError(f"--{kind} {path} must be a file in a folder that exists; choose another")
+
+
+def _write_html(runs: Sequence[Path], path: Path) -> None:
+    """Results are read whole for this: a page shows the texts."""
+    from sctir_kaggle.journal import read_journal
+    from sctir_kaggle.report.records import journal_of
+    from sctir_kaggle.viewer.page import write_page  # type: ignore[import-not-found,unused-ignore]
+
+    read = [read_journal(journal_of(run)) for run in runs]
+    write_page([result for _, results in read for result in results], [header for header, _ in read], path)
+
+
+def _console() -> Console:
+    from rich.console import Console
+
+    return Console() if sys.stdout.isatty() else Console(width=WIDTH)
