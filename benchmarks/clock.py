@@ -31,7 +31,7 @@ from benchmarks.machine import machine
 from sctir_kaggle.budget import Budget, Deadlines
 from sctir_kaggle.config import SolverConfig
 from sctir_kaggle.opening import RESERVE
-from sctir_kaggle.voting import _worst_overtaking
+from sctir_kaggle.voting import worst_overtaking
 
 LIMIT = 9 * 3600.0
 START_UP = 300.0
@@ -174,7 +174,7 @@ def _risks(unfinished: int) -> Floats:
     table = np.zeros((2, size, size))
     for leader in range(1, CANDIDATES + 1):
         for rival in range(min(leader, CANDIDATES - leader) + 1):
-            table[int(rival == 0), leader, rival] = float(_worst_overtaking(leader, rival, unfinished))
+            table[int(rival == 0), leader, rival] = float(worst_overtaking(leader, rival, unfinished))
     return np.asarray(table.sum(axis=0))
 
 

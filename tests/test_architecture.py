@@ -24,7 +24,7 @@ ORDER = [
     ["engines", "sandbox"],
     ["journal", "problems"],
     ["session"],
-    ["display", "plots", "competition", "opening", "kaggle", "report"],
+    ["display", "plots", "competition", "opening", "kaggle", "report", "whatif"],
     ["cli"],
     ["recipes"],
 ]
@@ -49,7 +49,7 @@ HEAVY = {
     "pandas": {"competition", "problems.py", "recipes"},
     "polars": {"competition"},
     "grpc": {"competition"},
-    "rich": {"display.py", "cli.py", "recipes", "report"},
+    "rich": {"display.py", "cli.py", "recipes", "report", "whatif"},
     "matplotlib": {"plots.py", "report/curves.py"},
     "numpy": {
         "engines/transformers.py",
@@ -59,6 +59,7 @@ HEAVY = {
         "sandbox/cell.py",
         "recipes",
         "report",
+        "whatif",
     },
     "sympy": {"sandbox/zygote.py", "sandbox/cell.py", "recipes"},
 }
