@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -126,9 +127,13 @@ class _Pacer:
 
     def _budget(self, rules: Rules, replicate: Replicate, problems: int) -> Budget:
         seconds, grace = rules.budget or 0.0, rules.config.grace_seconds
-        return Budget(
-            seconds, problems, reserve=RESERVE * seconds, grace=grace, started=0.0, clock=lambda: self._now[replicate]
-        )
+        if seconds * (1 - RESERVE) <= problems * grace:
+            raise UserError(
+                f"--budget {seconds:g} leaves no time: {problems} problems keep {grace:g} s each for cancelled candidates, "
+                f"and {100 * RESERVE:g} % are held in reserve; give more than {problems * grace / (1 - RESERVE):.0f}"
+            )
+        clock = partial(self._now.__getitem__, replicate)
+        return Budget(seconds, problems, reserve=RESERVE * seconds, grace=grace, started=0.0, clock=clock)
 
 
 def _recorded(replicate: Replicate, result: SolveResult, full: Full) -> Outcome:

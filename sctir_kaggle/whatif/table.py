@@ -29,7 +29,7 @@ def name_of(rules: Rules, recorded: Rules) -> str:
     if (config.lowest, config.highest) != (before.lowest, before.highest):
         parts.append(_range(config.lowest, config.highest))
     if rules.budget is not None:
-        parts.append(f"{duration(rules.budget)} in all")
+        parts.append(f"in {duration(rules.budget)}")
     if rules.problem_seconds is not None:
         parts.append(f"{duration(rules.problem_seconds)} each")
     return ", ".join(parts)
@@ -53,7 +53,7 @@ def rules_table(rows: Sequence[Row]) -> Table:
             f"{least}{row.tokens:,.0f}",
             _share(row.saved_seconds),
             _share(row.saved_tokens),
-            str(row.changed),
+            f"{row.changed} + {row.unknown_full} ?" if row.unknown_full else str(row.changed),
             str(row.unsure),
         )
     return table
@@ -82,21 +82,16 @@ def notes(rows: Sequence[Row], *, differing: Sequence[str], total: int) -> list[
             f"{len(differing)} of {total} problems do not come out as recorded (the first: {differing[0]}): another "
             "version solved them; record them anew"
         )
-    for row in rows:
-        if row.unsure:
-            found.append(
-                f"{row.name}: {row.unsure} of {total} answers depend on what candidates would have said after their record "
-                "ends, so `right` is a range; record with --stop none"
-            )
-        if row.unrecorded:
-            found.append(
-                f"{row.name}: {row.unrecorded} candidates were asked for what the record does not hold (a forced answer "
-                "after fewer turns, say); they are silent here"
-            )
-    if any(row.saved_tokens is None for row in rows):
+    if any(row.cut or row.unknown_full or row.saved_tokens is None for row in rows):
         found.append(
-            "what was saved is not known (?): a stop rule cut the record, so nobody knows what all candidates would have "
-            "taken; record with --stop none"
+            "a stop rule or a deadline cut the record: what the cancelled candidates would have said and taken is not "
+            "known (≥, ?, unsure); record with --stop none and time for all"
+        )
+    if unrecorded := max(row.unrecorded for row in rows):
+        found.append(
+            f"up to {unrecorded} candidates a row were asked for what the record does not hold, a forced answer after "
+            "fewer turns, say; they are silent here, and `unsure` counts the answers that hang on them; record with those "
+            "rules"
         )
     return found
 
@@ -110,7 +105,7 @@ def _score(row: Row) -> str:
 
 
 def _share(share: float | None) -> str:
-    return "?" if share is None else f"{100 * share:.0f} %"
+    return "?" if share is None else f"{round(100 * share)} %"
 
 
 def _range(lowest: int | None, highest: int | None) -> str:

@@ -90,7 +90,7 @@ class VoteRule:
     def label(self) -> str:
         """As it is typed."""
         usual = self.name == "plain" or self.weight == DOUBTS[self.name][1]
-        return self.name if usual else f"{self.name}={self.weight:.4g}"
+        return self.name if usual else f"{self.name}={self.weight:.3g}"
 
     def weigh(self, config: SolverConfig) -> Callable[[Problem, Trace], float] | None:
         """For a `Solver` with this config; None is plain majority."""
