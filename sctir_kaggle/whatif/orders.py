@@ -20,7 +20,7 @@ Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 Flags = npt.NDArray[np.bool_]
 
-AT_ONCE = 5_000_000
+AT_ONCE = 20_000_000
 """Places of all orders that are held in memory together."""
 
 
@@ -39,7 +39,7 @@ def shuffled(sets: list[Ints], orders: int, rng: np.random.Generator) -> Iterato
 
     In pieces that fit in memory.
     """
-    problems = np.stack(sets)
+    problems = np.stack(sets).astype(np.int32)
     size = max(1, AT_ONCE // problems.shape[1])
     for start in range(0, orders, size):
         which = np.arange(start, min(orders, start + size)) % len(sets)
@@ -95,10 +95,11 @@ def _cut(courses: Courses, rows: Ints, soft: Floats, hard: Floats) -> tuple[Floa
 
 
 def _ended_by(seconds: Floats, rows: Ints, moment: Floats) -> Ints:
-    """How many candidates had ended by then: a binary search in each row at once."""
-    low, high = np.zeros(len(rows), np.int64), np.full(len(rows), seconds.shape[1])
-    while (open_ := low < high).any():
-        middle = np.where(open_, (low + high) // 2, 0)
-        by_then = seconds[rows, middle] <= moment
-        low, high = np.where(open_ & by_then, middle + 1, low), np.where(open_ & ~by_then, middle, high)
-    return np.maximum(low - 1, 0)  # the start counts as the end of none
+    """How many candidates had ended by then, where not all had: a binary search in each row at once."""
+    most = seconds.shape[1] - 1
+    flat, start = seconds.reshape(-1), rows * seconds.shape[1]
+    ended = np.zeros(len(rows), np.int64)
+    for power in reversed(range(most.bit_length())):
+        further = np.minimum(ended + (1 << power), most)
+        ended = np.where(flat.take(start + further) <= moment, further, ended)
+    return ended

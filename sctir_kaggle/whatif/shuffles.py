@@ -51,7 +51,7 @@ def shuffle(
     for (name, one), course in zip(rules, courses, strict=True):
         for clock in CLOCKS:
             rng = np.random.default_rng(seed)  # every clock and every set of rules meets the same orders
-            rows.append(_row(name, clock, one, course, sets, orders, rng))
+            rows.append(row_of(name, clock, one, course, sets, orders, rng))
     return rows
 
 
@@ -98,7 +98,7 @@ def _joined(ends: Sequence[Ends]) -> Ends:
     return Ends(*(np.concatenate([getattr(one, field.name) for one in ends]) for field in fields(Ends)))
 
 
-def _row(
+def row_of(
     name: str,
     clock: str,
     rules: Rules,
