@@ -143,10 +143,11 @@ def share_bounds(values: Floats, problems: Ints, *, level: float = 0.95) -> tupl
 
 def _resampled(sums: Floats, count: Ints, draws: int, rng: np.random.Generator) -> Floats:
     """Means of `draws` resamples of the problems, [draws, columns], a hundred at a time."""
-    means = []
+    problems, means = len(count), []
     for start in range(0, draws, 100):
-        weights = rng.multinomial(len(count), np.full(len(count), 1 / len(count)), size=min(100, draws - start))
-        means.append(weights @ sums / (weights @ count)[:, None])
+        drawn = [rng.integers(0, problems, problems) for _ in range(min(100, draws - start))]
+        weights = np.array([np.bincount(draw, minlength=problems) for draw in drawn], np.float64)
+        means.append(weights @ sums / (weights @ count.astype(np.float64))[:, None])
     return np.concatenate(means)
 
 
