@@ -24,7 +24,8 @@ ORDER = [
     ["engines", "sandbox"],
     ["journal", "problems"],
     ["session"],
-    ["display", "plots", "competition", "opening", "kaggle", "report", "whatif"],
+    ["display", "plots", "competition", "opening", "kaggle", "report"],
+    ["options", "whatif"],
     ["cli"],
     ["recipes"],
 ]
@@ -49,7 +50,7 @@ HEAVY = {
     "pandas": {"competition", "problems.py", "recipes"},
     "polars": {"competition"},
     "grpc": {"competition"},
-    "rich": {"display.py", "cli.py", "recipes", "report", "whatif"},
+    "rich": {"display.py", "recipes", "report", "whatif"},
     "matplotlib": {"plots.py", "report/curves.py"},
     "numpy": {
         "engines/transformers.py",
