@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from sctir_kaggle.options import ANSWERS, seconds
 from sctir_kaggle.types import UserError
 
 if TYPE_CHECKING:
-    from rich.console import Console
-
     from sctir_kaggle.report.records import Records
     from sctir_kaggle.whatif.rules import Choices, Rules
     from sctir_kaggle.whatif.shuffles import OrdersRow
@@ -22,11 +20,6 @@ if TYPE_CHECKING:
     Commands = argparse._SubParsersAction[argparse.ArgumentParser]
 
 T = TypeVar("T")
-
-WIDTH = 100
-"""Columns where the output is no terminal."""
-
-UNITS = {"": 1.0, "s": 1.0, "m": 60.0, "h": 3600.0}
 
 
 def add_what_if(commands: Commands) -> None:
@@ -51,13 +44,13 @@ def add_what_if(commands: Commands) -> None:
     add("--modulus", type=_list(_modulus), default=[], metavar="K,...", help="reduce answers modulo K, or none")
     add(
         "--answers",
-        type=_list(_one_of("aimo1", "aimo3", "any")),
+        type=_list(_one_of(*ANSWERS)),
         default=[],
         metavar="KIND,...",
         help="aimo1, aimo3, any",
     )
-    add("--budget", type=_list(_seconds), default=[], metavar="TIME,...", help="for all problems: 9h, 30m, 90")
-    add("--problem-seconds", type=_list(_seconds), default=[], metavar="TIME,...", help="for each problem")
+    add("--budget", type=_list(seconds), default=[], metavar="TIME,...", help="for all problems: 9h, 30m, 90")
+    add("--problem-seconds", type=_list(seconds), default=[], metavar="TIME,...", help="for each problem")
     add("--orders", type=_whole(2), metavar="K", help="K random orders of the problems under each --budget")
     add("--csv", type=Path, metavar="FILE", help="also a line a set of rules and problem")
     add("--json", type=Path, metavar="FILE", help="also the tables, as figures")
@@ -66,6 +59,7 @@ def add_what_if(commands: Commands) -> None:
 
 def what_if(args: argparse.Namespace, _: float) -> int:
     """A table in the terminal, and the files that were asked for."""
+    from sctir_kaggle.display import console
     from sctir_kaggle.report.records import read_records
     from sctir_kaggle.whatif.files import write_csv, write_json
     from sctir_kaggle.whatif.played import play, results_of
@@ -87,12 +81,12 @@ def what_if(args: argparse.Namespace, _: float) -> int:
     rows = [summarise(name, each) for name, each in outcomes.items()]
     orders = _orders(args, recorded, list(zip(names, sets, strict=True)))
     said = notes(rows, differing=played.differing, total=len(played.record))
-    console = _console()
-    console.print(rules_table(rows))
+    terminal = console()
+    terminal.print(rules_table(rows))
     if orders:
-        console.print(orders_table(orders))
+        terminal.print(orders_table(orders))
     for line in said:
-        console.print(line, style="yellow", highlight=False, markup=False)
+        terminal.print(line, style="yellow", highlight=False, markup=False)
     if args.csv:
         write_csv(args.csv, records.runs, outcomes)
     if args.json:
@@ -190,20 +184,3 @@ def _share(text: str) -> float:
         return float(text)
     except ValueError:
         raise argparse.ArgumentTypeError(f"{text!r} is no number; write 0.05, say") from None
-
-
-def _seconds(text: str) -> float:
-    number, unit = (text[:-1], text[-1:]) if text[-1:] in ("s", "m", "h") else (text, "")
-    try:
-        seconds = float(number) * UNITS[unit]
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} is no time; write 9h, 30m or 90") from None
-    if not 0 < seconds < float("inf"):
-        raise argparse.ArgumentTypeError(f"{text!r} must be more than 0 seconds")
-    return seconds
-
-
-def _console() -> Console:
-    from rich.console import Console
-
-    return Console() if sys.stdout.isatty() else Console(width=WIDTH)

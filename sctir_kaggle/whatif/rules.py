@@ -7,11 +7,10 @@ from dataclasses import dataclass, fields, replace
 from itertools import product
 from typing import Any, Literal
 
-from sctir_kaggle.config import AIMO1, AIMO3, MATH, SolverConfig
+from sctir_kaggle.config import SolverConfig
+from sctir_kaggle.options import ANSWERS
 from sctir_kaggle.types import UserError
 from sctir_kaggle.whatif.votes import PLAIN, VoteRule
-
-ANSWERS = {"aimo1": AIMO1, "aimo3": AIMO3, "any": MATH}
 
 Stop = Literal["none", "exact", "beta"]
 
