@@ -40,6 +40,10 @@ def rerun(
     loop, engine = SimulatedLoop(), Timed(record, first=first)
     weigh = rules.vote.weigh(rules.config)
     config = replace(rules.config, seed=record.seed)
+    if record.stopped == "all" and len(record.traces) == first:
+        config = replace(
+            config, extra_candidates=0
+        )  # all had ended and nobody more was called: its clock may have forbidden it
     solver = Solver(engine, engine, config, clock=loop.time, weigh=weigh)
     soft = engine.limit if soft is None else soft
     result = run(loop, solver.solve(record.problem, deadline=soft, hard_deadline=hard))

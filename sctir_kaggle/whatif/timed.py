@@ -118,8 +118,15 @@ def _limit(result: SolveResult, first: int) -> float:
     cut = [trace for trace in result.traces if trace.status is TraceStatus.CANCELLED]
     if not any(trace.turns or trace.cut for trace in cut) and len(cut) == len(result.traces):
         return 0.0  # no time was left, and nobody started
-    ends = _ends(result.traces, first).values()
-    return TICK + max([0.0, *ends, *(sum(_seconds_of_turns(trace)) for trace in cut)])
+    ends, called = _ends(result.traces, first), _called(result, first)
+    known = [(trace.candidate, sum(_seconds_of_turns(trace))) for trace in cut] + list(ends.items())
+    return TICK + max(seconds + (called if candidate >= first else 0.0) for candidate, seconds in known)
+
+
+def _called(result: SolveResult, first: int) -> float:
+    """When the extra candidates started, if there were any: once all others had ended."""
+    ends = _ends(result.traces, first)
+    return max((end for candidate, end in ends.items() if candidate < first), default=0.0)
 
 
 def _ends(traces: Iterable[Trace], first: int) -> dict[int, float]:
@@ -134,7 +141,7 @@ def _ends(traces: Iterable[Trace], first: int) -> dict[int, float]:
 
 
 def _paces(result: SolveResult, first: int, limit: float) -> dict[int, Pace]:
-    ends = _ends(result.traces, first)
+    ends, called = _ends(result.traces, first), _called(result, first)
     paces = {
         trace.candidate: _whole(trace, ends[trace.candidate]) for trace in result.traces if trace.candidate in ends
     }
@@ -142,7 +149,7 @@ def _paces(result: SolveResult, first: int, limit: float) -> dict[int, Pace]:
         if trace.candidate not in ends:
             extra = trace.candidate >= first
             over = max((end for candidate, end in ends.items() if (candidate >= first) == extra), default=0.0)
-            paces[trace.candidate] = _cut(trace, over if math.isinf(limit) else limit)
+            paces[trace.candidate] = _cut(trace, over if math.isinf(limit) else limit - called * extra)
     return paces
 
 
