@@ -1,4 +1,4 @@
-"""The clock over shuffled orders: 10,000 simulated 9-hour runs of 50 problems, with the real `Budget` on a simulated clock.
+"""The clock over shuffled orders: 10,000 simulated 9-hour runs of 50 problems.
 
 A run is a draw of every candidate's answer and time, and an order of the problems; every draw is run in several orders, so
 that what the order alone does to the score can be told from what the sampling does. All clocks see the same runs.
@@ -17,31 +17,27 @@ import argparse
 import gzip
 import json
 import time
-from bisect import bisect_right
 from collections.abc import Callable
-from dataclasses import dataclass
-from functools import cache
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from benchmarks.machine import machine
-from sctir_kaggle.budget import Budget, Deadlines
 from sctir_kaggle.config import SolverConfig
 from sctir_kaggle.opening import RESERVE
-from sctir_kaggle.voting import _worst_overtaking
+from sctir_kaggle.whatif.clocks import Clock, Equal, Limits, Shares, Unlimited
+from sctir_kaggle.whatif.courses import Courses, Ends, Floats, Ints, courses_of
+from sctir_kaggle.whatif.orders import Outcome, simulate
 
 LIMIT = 9 * 3600.0
 START_UP = 300.0
 PROBLEMS, CANDIDATES = 50, 48
-GRACE, CONTESTED = SolverConfig().grace_seconds, SolverConfig().contested_risk
+CONFIG = SolverConfig(candidates=CANDIDATES)
+GRACE = CONFIG.grace_seconds
 RECORDED = Path(__file__).resolve().parents[2] / "shared" / "data" / "traces" / "zeroeval_math_l5_votes.jsonl.gz"
-
-Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
-Flags = NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
@@ -53,33 +49,12 @@ class Hardness:
 
 
 @dataclass(frozen=True)
-class Draws:
-    """Every draw's every problem as its candidates end: k = 0..48 of them ended, in the order of their times.
-
-    `decided` is the first k at which the vote is exactly decided (48 at the latest).
-    """
-
-    times: Floats
-    right: Flags
-    contested: Flags
-    decided: Ints
-
-
-@dataclass(frozen=True)
-class Clock:
-    """A way to spend nine hours. `deadlines` is asked at the start of every problem; None is to work until all have ended."""
+class Way:
+    """A way to spend nine hours. `fixed` work takes no stop rule."""
 
     name: str
-    start: Callable[[Callable[[], float]], Callable[[], Deadlines]] | None
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """Right answers and the end of each run (draws x orders), and how many problems were at best left unanswered."""
-
-    scores: Floats
-    ends: Floats
-    unanswered: int
+    clock: Callable[[], Clock]
+    fixed: bool = False
 
 
 def synthetic(rng: np.random.Generator, wrong_answers: Floats) -> Hardness:
@@ -122,149 +97,72 @@ def _seconds(right: Floats, rng: np.random.Generator) -> Floats:
     return (0.4 + 1.2 * (1 - right)) * rng.lognormal(0.0, 0.3, len(right))
 
 
-def draw(hardness: Hardness, draws: int, load: float, rng: np.random.Generator) -> Draws:
-    """Answers and times of all candidates, the times scaled to `load`."""
+def draw(hardness: Hardness, draws: int, load: float, rng: np.random.Generator) -> Courses:
+    """Answers and times of all candidates, the times scaled to `load`: a row a draw and problem."""
     times = np.sort(rng.lognormal(0.0, 0.5, (draws, PROBLEMS, CANDIDATES)) * hardness.seconds[:, None], axis=2)
     times *= load * LIMIT / times[:, :, -1].sum(axis=1).mean()
     edges = hardness.shares.cumsum(axis=1)[:, None, :-1]
     answers = (rng.random((draws, PROBLEMS, CANDIDATES, 1)) >= edges).sum(axis=3)
-    return _vote(times, answers, answers_known=hardness.shares.shape[1] - 1)
+    return courses_of(_ends(times.reshape(-1, CANDIDATES), answers.reshape(-1, CANDIDATES), edges.shape[2]), CONFIG)
 
 
-def _vote(times: Floats, answers: Ints, *, answers_known: int) -> Draws:
-    """The vote after every candidate: who leads, whether it is decided, whether it is contested."""
-    rows = np.arange(answers[..., 0].size)
-    stream = answers.reshape(len(rows), CANDIDATES)
-    counts = np.zeros((len(rows), answers_known + 1), np.int64)
-    leader = np.full(len(rows), -1)
-    right = np.zeros((len(rows), CANDIDATES + 1), bool)
-    contested = np.ones_like(right)
-    decided = np.full(len(rows), CANDIDATES)
-    for k in range(1, CANDIDATES + 1):
-        answer = stream[:, k - 1]
-        counts[rows, answer] += 1
-        leader = _leader(counts, leader, answer, answers_known)
-        rivals = counts[:, :answers_known].copy()
-        top = np.where(leader >= 0, rivals[rows, leader], 0)
-        rivals[rows[leader >= 0], leader[leader >= 0]] = -1
-        decided[(top - np.maximum(0, rivals.max(axis=1)) > CANDIDATES - k) & (decided == CANDIDATES)] = k
-        right[:, k] = leader == 0
-        contested[:, k] = _risk(top, rivals, CANDIDATES - k) > CONTESTED
-    shape = times.shape[:2]
-    return Draws(times, right.reshape(*shape, -1), contested.reshape(*shape, -1), decided.reshape(shape))
+def _ends(times: Floats, answers: Ints, answers_known: int) -> Ends:
+    """Answer 0 is right, and the last one is none. Candidates are numbered as they end, so that the first one wins a tie."""
+    rows = len(times)
+    return Ends(
+        seconds=times,
+        choices=np.where(answers < answers_known, answers, -1),
+        weights=np.ones_like(times),
+        numbers=np.broadcast_to(np.arange(CANDIDATES), times.shape),
+        values=np.zeros((rows, CANDIDATES), np.int64),
+        truth=np.zeros(rows, np.int64),
+        default=np.zeros(rows, bool),
+    )
 
 
-def _leader(counts: Ints, leader: Ints, answer: Ints, answers_known: int) -> Ints:
-    """The new leader: `answer` where it has more votes than the old one; no answer never leads."""
-    rows = np.arange(len(counts))
-    old = np.where(leader >= 0, counts[rows, leader], 0)
-    return np.where((answer < answers_known) & (counts[rows, answer] > old), answer, leader)
+def run(way: Way, courses: Courses, orders: Ints, rng: np.random.Generator) -> Outcome:
+    """Every draw in every one of its orders (draws x orders x places)."""
+    if way.fixed:
+        courses = replace(courses, last=np.full_like(courses.last, CANDIDATES))
+    first = PROBLEMS * np.arange(len(orders))[:, None, None]
+    rows = (orders + first).reshape(-1, PROBLEMS).T
+    return simulate(
+        courses, rows, way.clock(), limit=LIMIT, start_up=START_UP, overrun=lambda runs: rng.random(runs) * GRACE
+    )
 
 
-def _risk(top: Ints, rivals: Ints, unfinished: int) -> Floats:
-    """`voting.leader_risk` from counts: the rivals' risks (-1 is the leader itself), and that of an answer not seen yet."""
-    table = _risks(unfinished)
-    return np.where(top > 0, table[top[:, None], rivals].sum(axis=1) + table[top, 0], 1.0)
+class PassedOn(Shares):
+    """Equal shares of what is left: the budget's soft deadlines alone."""
+
+    def next_deadlines(self, now: Floats) -> Limits:
+        """No problem goes on beyond its soft deadline."""
+        soft = super().next_deadlines(now).soft
+        return Limits(soft, soft)
 
 
-@cache
-def _risks(unfinished: int) -> Floats:
-    """By the leader's and a rival's votes; a rival of 0 votes is counted once, by the caller, and -1 not at all."""
-    size = CANDIDATES + 2
-    table = np.zeros((2, size, size))
-    for leader in range(1, CANDIDATES + 1):
-        for rival in range(min(leader, CANDIDATES - leader) + 1):
-            table[int(rival == 0), leader, rival] = float(_worst_overtaking(leader, rival, unfinished))
-    return np.asarray(table.sum(axis=0))
-
-
-def simulate(clock: Clock, draws: Draws, orders: NDArray[np.int64], rng: np.random.Generator) -> Outcome:
-    """Every draw in every one of its orders."""
-    shape = orders.shape[:2]
-    scores, ends = np.zeros(shape), np.zeros(shape)
-    unanswered = 0
-    for run in np.ndindex(*shape):
-        grace = rng.random(PROBLEMS) * GRACE
-        scores[run], ends[run], missing = _run(clock, draws, run[0], orders[run], grace)
-        unanswered = max(unanswered, missing)
-    return Outcome(scores, ends, unanswered)
-
-
-def _run(clock: Clock, draws: Draws, number: int, order: Ints, grace: Floats) -> tuple[float, float, int]:
-    """Right answers, the end, and problems never answered: past the limit there is no submission at all."""
-    now, score = START_UP, 0
-    deadlines = clock.start(lambda: now) if clock.start else None
-    for place, problem in enumerate(order):
-        limits = deadlines() if deadlines else Deadlines(float("inf"), float("inf"))
-        stop = deadlines is not None
-        spent, ended, cut = _solve(draws, (number, problem), limits.soft - now, limits.hard - now, stop)
-        now += spent + (grace[place] if cut and spent > 0 else 0.0)
-        if now > LIMIT:
-            return 0.0, now, PROBLEMS - place
-        score += bool(draws.right[number, problem, ended])
-    return score, now, 0
-
-
-def _solve(draws: Draws, at: tuple[int, int], soft: float, hard: float, stop: bool) -> tuple[float, int, bool]:
-    """Seconds, how many candidates had ended, whether a deadline cut it: the solver's rules."""
-    times, last = draws.times[at], int(draws.decided[at]) if stop else CANDIDATES
-    if times[last - 1] <= soft:
-        return float(times[last - 1]), last, False
-    ended = bisect_right(times, soft)
-    contested = draws.contested[at]
-    if not contested[ended]:
-        return soft, ended, True
-    while ended < last and contested[ended]:
-        if times[ended] > hard:
-            return hard, ended, True
-        ended += 1
-    return float(times[ended - 1]), ended, ended < last
-
-
-def _equal(now: Callable[[], float]) -> Callable[[], Deadlines]:
-    """A fiftieth of the time each, whatever the others leave."""
-    share = (LIMIT * (1 - RESERVE) - START_UP) / PROBLEMS - GRACE
-
-    def deadlines() -> Deadlines:
-        return Deadlines(now() + share, now() + share)
-
-    return deadlines
-
-
-def _passed_on(now: Callable[[], float]) -> Callable[[], Deadlines]:
-    budget = _budget(now, 1.0)
-
-    def deadlines() -> Deadlines:
-        soft = budget.next_deadline()
-        return Deadlines(soft, soft)
-
-    return deadlines
-
-
-def _bank(cap: float) -> Callable[[Callable[[], float]], Callable[[], Deadlines]]:
-    return lambda now: _budget(now, cap).next_deadlines
-
-
-def _budget(now: Callable[[], float], cap: float) -> Budget:
-    return Budget(LIMIT, PROBLEMS, reserve=RESERVE * LIMIT, grace=GRACE, cap=cap, started=0.0, clock=now)
-
-
-CLOCKS = (
-    Clock("none, fixed work (as published)", None),
-    Clock("equal shares", _equal),
-    Clock("equal shares of what is left", _passed_on),
-    *(Clock(f"soft and hard deadline, cap {cap:g}", _bank(cap)) for cap in (2, 3, 5)),
+WAYS = (
+    Way("none, fixed work (as published)", Unlimited, fixed=True),
+    Way("equal shares", lambda: Equal((LIMIT * (1 - RESERVE) - START_UP) / PROBLEMS - GRACE)),
+    Way("equal shares of what is left", lambda: PassedOn(LIMIT, PROBLEMS, reserve=RESERVE * LIMIT, grace=GRACE)),
+    *(
+        Way(
+            f"soft and hard deadline, cap {cap:g}",
+            partial(Shares, LIMIT, PROBLEMS, reserve=RESERVE * LIMIT, grace=GRACE, cap=cap),
+        )
+        for cap in (2, 3, 5)
+    ),
 )
 
 
 SOURCES = {"synthetic, wrong answers pile up": piled_up, "synthetic, they scatter": scattered, "recorded": recorded}
 
 
-def row(name: str, outcome: Outcome) -> str:
+def row(name: str, outcome: Outcome, draws: int) -> str:
     """A line of the table."""
-    alone = float(np.sqrt(outcome.scores.var(axis=1, ddof=1).mean()))
-    spread = f"{outcome.scores.mean():.2f} | {outcome.scores.std(ddof=1):.2f} | {alone:.2f}"
-    return f"| {name} | {spread} | {int((outcome.ends > LIMIT).sum())} | {outcome.unanswered} |"
+    scores = outcome.scores.reshape(draws, -1)
+    alone = float(np.sqrt(scores.var(axis=1, ddof=1).mean()))
+    spread = f"{scores.mean():.2f} | {scores.std(ddof=1):.2f} | {alone:.2f}"
+    return f"| {name} | {spread} | {int((outcome.ends > LIMIT).sum())} | {outcome.unanswered.max()} |"
 
 
 def table(hardness: Hardness, title: str, load: float, draws: int, orders: int, seed: int) -> list[str]:
@@ -272,10 +170,10 @@ def table(hardness: Hardness, title: str, load: float, draws: int, orders: int, 
     rng = np.random.default_rng(seed)
     drawn = draw(hardness, draws, load, rng)
     shuffled = rng.permuted(np.tile(np.arange(PROBLEMS), (draws, orders, 1)), axis=2)
-    heading = f"{title}, load {load:g}; with all candidates {drawn.right[:, :, -1].sum(axis=1).mean():.2f}"
+    heading = f"{title}, load {load:g}; with all candidates {drawn.right[:, -1].sum() / draws:.2f}"
     lines = [f"| {heading} | mean right of {PROBLEMS} | sd | sd of order alone | overruns | unanswered, worst run |"]
     lines.append("|---|---|---|---|---|---|")
-    return [*lines, *(row(clock.name, simulate(clock, drawn, shuffled, rng)) for clock in CLOCKS), ""]
+    return [*lines, *(row(way.name, run(way, drawn, shuffled, rng), draws) for way in WAYS), ""]
 
 
 def main() -> None:

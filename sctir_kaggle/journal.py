@@ -102,9 +102,8 @@ class Journal:
 
 def read_journal(path: Path) -> tuple[Json, list[SolveResult]]:
     """Header and results of a run. A torn last line is left out; anything else that is not a journal raises `UserError`."""
-    header, lines = stream_journal(path)
-    seed = header.get("config", {}).get("seed", 0)
-    results = [_read_result(path, number, line, seed) for number, line in lines]
+    header, streamed = stream_results(path)
+    results = list(streamed)
     if len({(result.problem.id, result.seed) for result in results}) != len(results):
         raise UserError(f"{path} holds a problem twice: two runs wrote to it; start a new one")
     return header, results
@@ -119,6 +118,13 @@ def stream_journal(path: Path) -> tuple[Json, Iterator[tuple[int, Json]]]:
     if header["schema"] != SCHEMA:
         raise UserError(f"{path} has schema {header['schema']}; this version reads {SCHEMA}")
     return header, ((number, line) for number, line in enumerate(lines, 2) if "fault" not in line)
+
+
+def stream_results(path: Path) -> tuple[Json, Iterator[SolveResult]]:
+    """The same as `SolveResult`s; a problem that is there twice is not noticed."""
+    header, lines = stream_journal(path)
+    seed = header.get("config", {}).get("seed", 0)
+    return header, (_read_result(path, number, line, seed) for number, line in lines)
 
 
 def read_faults(path: Path) -> list[str]:

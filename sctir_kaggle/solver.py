@@ -9,6 +9,7 @@ import asyncio
 import math
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from sctir_kaggle.config import SolverConfig
@@ -28,14 +29,28 @@ from sctir_kaggle.voting import Ballot, beta_decided, decided, leader_risk, tall
 OnTrace = Callable[[Trace, Vote], None]
 """Called with every candidate that ends and the vote after it."""
 
+Weigh = Callable[[Problem, Trace], float]
+"""What the vote of a candidate that has answered counts, from 0 to 1; it may not depend on other candidates."""
+
 
 class Solver:
-    """Solves one problem at a time or several at once; holds no state between problems."""
+    """Solves one problem at a time or several at once; holds no state between problems.
+
+    `weigh` is another vote than plain majority. The exact stop stays exact under it; probabilities are not known for it, so
+    that it cannot be stopped by `beta`, and at a deadline it is contested until it is decided.
+    """
 
     def __init__(
-        self, engine: Engine, executor: Executor, config: SolverConfig, *, clock: Callable[[], float] = time.monotonic
+        self,
+        engine: Engine,
+        executor: Executor,
+        config: SolverConfig,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        weigh: Weigh | None = None,
     ) -> None:
         self.config = config
+        self._weigh = weigh
         self._engine = engine
         self._executor = executor
         self._clock = clock
@@ -56,7 +71,7 @@ class Solver:
         """
         started = self._clock()
         hard = deadline if hard_deadline is None else max(deadline, hard_deadline)
-        election = _Election(self.config, on_trace)
+        election = _Election(self.config, on_trace, self._weigh and partial(self._weigh, problem))
         rollouts = [self._rollout(problem, candidate, hard) for candidate in range(self.config.candidates)]
         if started < hard:
             await self._run(rollouts, election, deadline, hard)
@@ -111,10 +126,13 @@ class Solver:
 class _Election:
     """The candidates' traces as they end. It decides in the very step in which a trace arrives, so a replay can repeat it."""
 
-    def __init__(self, config: SolverConfig, on_trace: OnTrace | None) -> None:
+    def __init__(
+        self, config: SolverConfig, on_trace: OnTrace | None, weigh: Callable[[Trace], float] | None = None
+    ) -> None:
         self.on_over: Callable[[], None] = lambda: None
         self._config = config
         self._on_trace = on_trace
+        self._weigh = weigh
         self._traces: list[Trace] = []
         self._ballots: list[Ballot] = []
         self._stopped: StopReason | None = None
@@ -151,7 +169,8 @@ class _Election:
             return  # it ended in the step in which it was cancelled: the vote is closed
         self._traces.append(trace)
         if trace.answer is not None:
-            self._ballots.append(Ballot(trace.candidate, trace.answer))
+            weight = 1.0 if self._weigh is None else self._weigh(trace)
+            self._ballots.append(Ballot(trace.candidate, trace.answer, weight))
         if self._on_trace is not None:
             self._on_trace(trace, self._vote())
         self._stopped = self._why_over()
@@ -176,7 +195,9 @@ class _Election:
         return self._risk() > self._config.contested_risk
 
     def _risk(self) -> float:
-        return float(leader_risk(self._ballots, unfinished=self._unfinished()))
+        if self._weigh is None:
+            return float(leader_risk(self._ballots, unfinished=self._unfinished()))
+        return float(not decided(self._ballots, unfinished=self._unfinished()))
 
     def _unfinished(self) -> int:
         return self._electorate - len(self._traces)

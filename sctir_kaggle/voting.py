@@ -86,11 +86,11 @@ def leader_risk(ballots: Iterable[Ballot], *, unfinished: int) -> Fraction:
     if not votes:
         return Fraction(1)
     leader, rivals = votes[0], [*votes[1:], 0]
-    risks = {rival: _worst_overtaking(leader, rival, unfinished) for rival in set(rivals)}
+    risks = {rival: worst_overtaking(leader, rival, unfinished) for rival in set(rivals)}
     return min(Fraction(1), sum((risks[rival] for rival in rivals), Fraction(0)))
 
 
-def _worst_overtaking(leader: int, rival: int, unfinished: int) -> Fraction:
+def worst_overtaking(leader: int, rival: int, unfinished: int) -> Fraction:
     """The largest `_overtaking` over 0..`unfinished` further votes for the two.
 
     By twos it rises with the votes (a path that crosses back needs rarer votes), but for an odd number of them at a lead

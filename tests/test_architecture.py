@@ -25,6 +25,7 @@ ORDER = [
     ["journal", "problems"],
     ["session"],
     ["display", "plots", "competition", "opening", "kaggle", "report"],
+    ["options", "whatif"],
     ["cli"],
     ["recipes"],
 ]
@@ -49,7 +50,7 @@ HEAVY = {
     "pandas": {"competition", "problems.py", "recipes"},
     "polars": {"competition"},
     "grpc": {"competition"},
-    "rich": {"display.py", "cli.py", "recipes", "report"},
+    "rich": {"display.py", "recipes", "report", "whatif"},
     "matplotlib": {"plots.py", "report/curves.py"},
     "numpy": {
         "engines/transformers.py",
@@ -59,6 +60,7 @@ HEAVY = {
         "sandbox/cell.py",
         "recipes",
         "report",
+        "whatif",
     },
     "sympy": {"sandbox/zygote.py", "sandbox/cell.py", "recipes"},
 }

@@ -1,0 +1,186 @@
+"""The command that plays runs again under other rules, as it is typed: `sctir what-if`."""
+
+from __future__ import annotations
+
+import argparse
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from sctir_kaggle.options import ANSWERS, seconds
+from sctir_kaggle.types import UserError
+
+if TYPE_CHECKING:
+    from sctir_kaggle.report.records import Records
+    from sctir_kaggle.whatif.rules import Choices, Rules
+    from sctir_kaggle.whatif.shuffles import OrdersRow
+
+    Commands = argparse._SubParsersAction[argparse.ArgumentParser]
+
+T = TypeVar("T")
+
+
+def add_what_if(commands: Commands) -> None:
+    """Gives the command its arguments, and the function that runs it."""
+    parser = commands.add_parser("what-if", help="what recorded runs would have answered under other rules, and when")
+    add = parser.add_argument
+    add("runs", nargs="+", type=Path, metavar="RUN", help="a folder or its journal; several of one kind are averaged")
+    add("-n", "--candidates", type=_list(_whole(1)), default=[], metavar="N,...", help="the first N candidates")
+    add("-m", "--turns", type=_list(_whole(0)), default=[], metavar="M,...", help="at most M executions a candidate")
+    add(
+        "--stop", type=_list(_one_of("none", "exact", "beta")), default=[], metavar="RULE,...", help="none, exact, beta"
+    )
+    add("--delta", type=_list(_share), default=[], metavar="RISK,...", help="the risk at which beta stops")
+    add(
+        "--vote",
+        type=_list(str),
+        default=[],
+        metavar="VOTE,...",
+        help="plain; or what counts less: small (answers 0 to 5), statement (numbers in it), confirmed (not printed by "
+        "its code); small=0.1 sets how much it counts",
+    )
+    add("--modulus", type=_list(_modulus), default=[], metavar="K,...", help="reduce answers modulo K, or none")
+    add(
+        "--answers",
+        type=_list(_one_of(*ANSWERS)),
+        default=[],
+        metavar="KIND,...",
+        help="aimo1, aimo3, any",
+    )
+    add("--budget", type=_list(seconds), default=[], metavar="TIME,...", help="for all problems: 9h, 30m, 90")
+    add("--problem-seconds", type=_list(seconds), default=[], metavar="TIME,...", help="for each problem")
+    add("--orders", type=_whole(2), metavar="K", help="K random orders of the problems under each --budget")
+    add("--csv", type=Path, metavar="FILE", help="also a line a set of rules and problem")
+    add("--json", type=Path, metavar="FILE", help="also the tables, as figures")
+    parser.set_defaults(command=what_if, name="what-if")
+
+
+def what_if(args: argparse.Namespace, _: float) -> int:
+    """A table in the terminal, and the files that were asked for."""
+    from sctir_kaggle.display import console
+    from sctir_kaggle.report.records import read_records
+    from sctir_kaggle.whatif.files import write_csv, write_json
+    from sctir_kaggle.whatif.played import play, results_of
+    from sctir_kaggle.whatif.rules import Rules, rule_sets
+    from sctir_kaggle.whatif.summary import summarise
+    from sctir_kaggle.whatif.table import name_of, notes, orders_table, rules_table
+
+    choices = _choices(args)
+    _refuse(args)
+    records = read_records(args.runs)
+    recorded = Rules(config=_config(records))
+    sets = rule_sets(recorded.config, choices)
+    planned = Counter(zip(records.run.tolist(), records.seed.tolist(), strict=True))
+    played = play(results_of(args.runs), recorded, sets, dict(planned))
+    names = [name_of(one, recorded) for one in sets]
+    outcomes = dict(
+        zip([f"record: {name_of(recorded, recorded)}", *names], [played.record, *played.outcomes], strict=True)
+    )
+    rows = [summarise(name, each) for name, each in outcomes.items()]
+    orders = _orders(args, recorded, list(zip(names, sets, strict=True)))
+    said = notes(rows, differing=played.differing, total=len(played.record))
+    terminal = console()
+    terminal.print(rules_table(rows))
+    if orders:
+        terminal.print(orders_table(orders))
+    for line in said:
+        terminal.print(line, style="yellow", highlight=False, markup=False)
+    if args.csv:
+        write_csv(args.csv, records.runs, outcomes)
+    if args.json:
+        write_json(args.json, rows, orders, said)
+    return 0
+
+
+def _orders(args: argparse.Namespace, recorded: Rules, named: Sequence[tuple[str, Rules]]) -> list[OrdersRow]:
+    """The rows of the second table, if it was asked for."""
+    if not args.orders:
+        return []
+    from sctir_kaggle.whatif.played import results_of
+    from sctir_kaggle.whatif.shuffles import shuffle
+
+    timed = [(name, one) for name, one in named if one.budget is not None]
+    return shuffle(results_of(args.runs), recorded.config.candidates, timed, args.orders)
+
+
+def _config(records: Records) -> Any:
+    """What all runs were recorded with, but for the seed."""
+    from sctir_kaggle.whatif.rules import config_of
+
+    configs = [config_of(header) for header in records.headers]
+    first = asdict(configs[0])
+    for path, config in zip(records.runs[1:], configs[1:], strict=True):
+        for name, value in asdict(config).items():
+            if name != "seed" and value != first[name]:
+                raise UserError(
+                    f"{path} was recorded with {name} {value}, {records.runs[0]} with {first[name]}: give one at a time"
+                )
+    return configs[0]
+
+
+def _choices(args: argparse.Namespace) -> Choices:
+    from sctir_kaggle.whatif.rules import Choices
+    from sctir_kaggle.whatif.votes import VoteRule
+
+    if args.orders and not args.budget:
+        raise UserError("--orders shuffles problems under a clock: say which with --budget 9h")
+    return Choices(
+        candidates=args.candidates,
+        turns=args.turns,
+        stops=args.stop,
+        deltas=args.delta,
+        votes=[VoteRule.parse(text) for text in args.vote],
+        answers=args.answers,
+        moduli=args.modulus,
+        budgets=args.budget,
+        problem_seconds=args.problem_seconds,
+    )
+
+
+def _refuse(args: argparse.Namespace) -> None:
+    """Files that cannot be written are refused before gigabytes are read, and no journal is written over."""
+    from sctir_kaggle.report.records import journal_of
+
+    for option, path in (("--csv", args.csv), ("--json", args.json)):
+        if path is None:
+            continue
+        if path.resolve() in {journal_of(run).resolve() for run in args.runs}:
+            raise UserError(f"{option} {path} is a journal that is to be read; choose another file")
+        if path.is_dir() or not path.parent.is_dir():
+            raise UserError(f"{option} {path} must be a file in a folder that exists; choose another")
+
+
+def _list(read: Callable[[str], T]) -> Callable[[str], list[T]]:
+    """Values with commas between them; each makes a row."""
+    return lambda text: [read(part.strip()) for part in text.split(",")]
+
+
+def _one_of(*known: str) -> Callable[[str], str]:
+    def read(text: str) -> str:
+        if text not in known:
+            raise argparse.ArgumentTypeError(f"{text!r} is none of {', '.join(known)}")
+        return text
+
+    return read
+
+
+def _whole(least: int) -> Callable[[str], int]:
+    def read(text: str) -> int:
+        if not text.isdecimal() or int(text) < least:
+            raise argparse.ArgumentTypeError(f"{text!r} must be a whole number of at least {least}")
+        return int(text)
+
+    return read
+
+
+def _modulus(text: str) -> int | None:
+    return None if text == "none" else _whole(1)(text)
+
+
+def _share(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number; write 0.05, say") from None

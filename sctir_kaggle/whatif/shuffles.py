@@ -1,0 +1,125 @@
+"""Recorded runs in thousands of orders of their problems, under three clocks: none, equal shares, and the budget."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, fields
+
+import numpy as np
+import numpy.typing as npt
+
+from sctir_kaggle.opening import RESERVE
+from sctir_kaggle.types import SolveResult, UserError
+from sctir_kaggle.whatif.clocks import Clock, Equal, Shares, Unlimited
+from sctir_kaggle.whatif.courses import Courses, Ends, courses_of, ends_of
+from sctir_kaggle.whatif.orders import Outcome, shuffled, simulate
+from sctir_kaggle.whatif.played import Replicate
+from sctir_kaggle.whatif.rerun import rerun
+from sctir_kaggle.whatif.rules import Rules
+
+CLOCKS = ("no limit", "equal shares", "budget")
+
+
+@dataclass(frozen=True, slots=True)
+class OrdersRow:
+    """One set of rules under one clock. A run that ends after the limit is an overrun, and its score is 0.
+
+    `order_sd` is what the order alone does: the root of the mean variance within a replicate. `unanswered` is the mean
+    number of problems without a vote when their time was up, and those never reached.
+    """
+
+    name: str
+    clock: str
+    orders: int
+    right: float
+    sd: float
+    order_sd: float
+    overruns: int
+    unanswered: float
+
+
+def shuffle(
+    results: Iterable[tuple[int, SolveResult]],
+    first: int,
+    rules: Sequence[tuple[str, Rules]],
+    orders: int,
+    seed: int = 0,
+) -> list[OrdersRow]:
+    """Each of `rules` (with its name), which has a budget, in so many orders, the replicates taken in turn."""
+    sets, courses = _courses(results, first, [one for _, one in rules])
+    rows = []
+    for (name, one), course in zip(rules, courses, strict=True):
+        for clock in CLOCKS:
+            rng = np.random.default_rng(seed)  # every clock and every set of rules meets the same orders
+            rows.append(row_of(name, clock, one, course, sets, orders, rng))
+    return rows
+
+
+def clock_of(name: str, rules: Rules, problems: int) -> Clock:
+    """One of `CLOCKS` for the rules' budget."""
+    budget, grace = rules.budget or 0.0, rules.config.grace_seconds
+    if name == "no limit":
+        return Unlimited()
+    if name == "equal shares":
+        return Equal(max(0.0, budget * (1 - RESERVE) / problems - grace))
+    return Shares(budget, problems, reserve=RESERVE * budget, grace=grace)
+
+
+def _courses(
+    results: Iterable[tuple[int, SolveResult]], first: int, rules: Sequence[Rules]
+) -> tuple[list[npt.NDArray[np.int64]], list[Courses]]:
+    """The rows of each replicate, and the courses under each set of rules."""
+    places: dict[Replicate, list[int]] = {}
+    ends: list[list[Ends]] = [[] for _ in rules]
+    for row, (run, result) in enumerate(results):
+        places.setdefault((run, result.seed), []).append(row)
+        for one, found in zip(rules, ends, strict=True):
+            found.append(_ends(result, first, one))
+    if len({len(rows) for rows in places.values()}) != 1:
+        raise UserError("the runs or seeds hold different numbers of problems; shuffle whole ones, or one at a time")
+    sets = [np.array(rows) for rows in places.values()]
+    plain = [one.vote.name == "plain" for one in rules]
+    return sets, [courses_of(_joined(e), r.config, plain=p) for e, r, p in zip(ends, rules, plain, strict=True)]
+
+
+def _ends(result: SolveResult, first: int, rules: Rules) -> Ends:
+    again = rerun(result, rules, first=first, soft=np.inf)
+    if rules.config.extra_candidates:
+        raise UserError("--orders does not know extra candidates; leave it out, or take a run without them")
+    if again.cut:
+        raise UserError(
+            f"--orders needs to know how {result.problem.id} goes on: its record was cut ({result.stopped}); "
+            "record with --stop none and a longer --budget, or keep the recorded stop and vote"
+        )
+    return ends_of([again.result], rules.config.candidates, rules.vote.weigh(rules.config))
+
+
+def _joined(ends: Sequence[Ends]) -> Ends:
+    return Ends(*(np.concatenate([getattr(one, field.name) for one in ends]) for field in fields(Ends)))
+
+
+def row_of(
+    name: str,
+    clock: str,
+    rules: Rules,
+    courses: Courses,
+    sets: list[npt.NDArray[np.int64]],
+    orders: int,
+    rng: np.random.Generator,
+) -> OrdersRow:
+    limit, grace = rules.budget or np.inf, rules.config.grace_seconds
+    which, outcomes = [], []
+    for replicates, rows in shuffled(sets, orders, rng):
+        pace = clock_of(clock, rules, len(rows))
+        which.append(replicates)
+        outcomes.append(simulate(courses, rows, pace, limit=limit, overrun=lambda runs: rng.random(runs) * grace))
+    outcome = Outcome(*(np.concatenate([getattr(one, field.name) for one in outcomes]) for field in fields(Outcome)))
+    return OrdersRow(name, clock, orders, *_figures(outcome, np.concatenate(which), limit))
+
+
+def _figures(outcome: Outcome, which: npt.NDArray[np.int64], limit: float) -> tuple[float, float, float, int, float]:
+    """Mean, sd, sd of the order alone, overruns, unanswered."""
+    variances = [outcome.scores[which == one].var() for one in np.unique(which)]
+    spread = float(outcome.scores.std()), float(np.sqrt(np.mean(variances)))
+    overruns = int((outcome.ends > limit).sum())
+    return float(outcome.scores.mean()), *spread, overruns, float(outcome.unanswered.mean())

@@ -1,0 +1,104 @@
+"""Votes that trust some answers less: each is a weight from 0 to 1 for one candidate, so that the exact stop stays exact.
+
+All are what competitors used in the first two AI Math Olympiads, on the word of their write-ups; whether one of them helps
+is a question to a record. Weights are multiples of 1/4096, so that their sums are exact as floats.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from sctir_kaggle.config import SolverConfig
+from sctir_kaggle.types import ExecutionStatus, Problem, Trace, UserError
+
+GRAIN = 4096
+"""Weights are multiples of one part in so many: less than one part, all candidates together, is below a single vote."""
+
+SMALL = range(6)
+"""The answers that `small` trusts less."""
+
+_INTEGER = re.compile(r"(?<![\d.])\d{1,3}(?:(?:,|\{,\}|\\,)\d{3})+(?!\d|\.\d)|(?<![\d.])\d+(?!\.?\d)")
+_PRINTED = re.compile(r"(?<![\w.])-?\d+(?:\.0+)?(?![\w]|\.\d)")
+
+Doubt = Callable[[Problem, Trace, "int | None"], bool]
+"""(problem, candidate, modulus of answers) -> whether its answer is trusted less."""
+
+
+def is_small(problem: Problem, trace: Trace, modulus: int | None) -> bool:
+    """The answer is one of 0 to 5: what a model says that has lost its way (a fourth place of AIMO-1 weighed them 0.25)."""
+    return trace.answer in SMALL
+
+
+def is_of_statement(problem: Problem, trace: Trace, modulus: int | None) -> bool:
+    """The answer stands in the problem's text: it may be copied (the third place of AIMO-1 took some per cent off)."""
+    numbers = {int(re.sub(r"\D", "", found)) for found in _INTEGER.findall(problem.text)}
+    return trace.answer in numbers | {_reduced(number, modulus) for number in numbers}
+
+
+def is_unconfirmed(problem: Problem, trace: Trace, modulus: int | None) -> bool:
+    """No code of the candidate printed its answer (the second place of AIMO-1 let results of code vote alone)."""
+    printed = {
+        int(found.partition(".")[0])
+        for turn in trace.turns
+        if turn.execution is not None and turn.execution.status is ExecutionStatus.OK
+        for found in _PRINTED.findall(turn.execution.output)
+    }
+    return trace.answer not in {_reduced(number, modulus) for number in printed}
+
+
+def _reduced(number: int, modulus: int | None) -> int:
+    return number if modulus is None else number % modulus
+
+
+DOUBTS: Mapping[str, tuple[Doubt, float]] = {
+    "small": (is_small, 0.25),
+    "statement": (is_of_statement, 0.5),
+    "confirmed": (is_unconfirmed, 1 / GRAIN),
+}
+"""By the vote's name: whom it doubts, and what a doubted vote counts.
+
+A vote that no code confirmed counts so little that it decides only where no vote was confirmed.
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class VoteRule:
+    """A vote by name: `plain` counts every vote 1; the others count one that is in doubt `weight`, a multiple of 1/4096."""
+
+    name: str = "plain"
+    weight: float = 1.0
+
+    @classmethod
+    def parse(cls, text: str) -> VoteRule:
+        """`plain`, or one of `DOUBTS` as it is or with its own weight: `small=0.1`. Raises `UserError`."""
+        name, given, number = text.partition("=")
+        if name == "plain" and not given:
+            return cls()
+        if name not in DOUBTS:
+            raise UserError(f"{text!r} is no vote; choose plain, {', '.join(DOUBTS)}, or NAME=WEIGHT but for plain")
+        try:
+            weight = float(number) if given else DOUBTS[name][1]
+        except ValueError:
+            raise UserError(f"{text!r}: {number!r} is no weight; write {name}=0.5, say") from None
+        if not 0 <= weight <= 1:
+            raise UserError(f"{text!r}: a weight is from 0 to 1, else the exact stop would not be exact")
+        return cls(name, round(weight * GRAIN) / GRAIN)
+
+    @property
+    def label(self) -> str:
+        """As it is typed."""
+        usual = self.name == "plain" or self.weight == DOUBTS[self.name][1]
+        return self.name if usual else f"{self.name}={self.weight:.3g}"
+
+    def weigh(self, config: SolverConfig) -> Callable[[Problem, Trace], float] | None:
+        """For a `Solver` with this config; None is plain majority."""
+        if self.name == "plain":
+            return None
+        doubts, modulus = DOUBTS[self.name][0], config.modulus
+        return lambda problem, trace: self.weight if doubts(problem, trace, modulus) else 1.0
+
+
+PLAIN = VoteRule()
+"""Majority: every vote counts 1."""
