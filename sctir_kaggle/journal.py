@@ -10,10 +10,10 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any, TextIO, TypeVar
 
 from sctir_kaggle.types import (
     Completion,
@@ -35,22 +35,27 @@ MUST_MATCH = ("config", "prompt", "problems", "engine")
 """The header's fields that a resumed run has to share with the run it goes on with."""
 
 Json = dict[str, Any]
+AnyJournal = TypeVar("AnyJournal", bound="Journal")
+
+_CHUNK = 1 << 16
 
 
 class Journal:
     """An open run. `results` holds what an earlier run left, by problem id. A context manager; `close` may be repeated."""
 
-    def __init__(self, path: Path, file: TextIO, results: Mapping[str, SolveResult]) -> None:
+    def __init__(self, path: Path, file: TextIO, results: Iterable[SolveResult] = ()) -> None:
         self.path = path
-        self.results = dict(results)
+        self.results: dict[str, SolveResult] = {}
         self._file = file
+        for result in results:
+            self._remember(result)
 
     @classmethod
-    def create(cls, path: Path, header: Json) -> Journal:
+    def create(cls: type[AnyJournal], path: Path, header: Json) -> AnyJournal:
         """Start a new run. Raises `UserError` where one lies already: nothing is ever overwritten."""
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            journal = cls(path, path.open("x", encoding="utf-8"), {})
+            journal = cls(path, path.open("x", encoding="utf-8"))
         except FileExistsError:
             raise UserError(f"{path} exists; add --resume to go on with that run, or choose another --output") from None
         except OSError as error:
@@ -60,20 +65,26 @@ class Journal:
         return journal
 
     @classmethod
-    def resume(cls, path: Path, header: Json) -> Journal:
-        """Go on with a run of the same config, prompt, problems and engine; a last line torn by a kill is cut off."""
+    def resume(cls: type[AnyJournal], path: Path, header: Json) -> AnyJournal:
+        """Go on with a run of the same config, prompt, problems and engine; a last line torn by a kill is cut off.
+
+        A file in which not even the header is whole begins anew.
+        """
         try:
             file = path.open("a", encoding="utf-8")
         except OSError as error:
             raise UserError(f"cannot write {path}: {error.strerror}") from None
         try:
             _lock(path, file)  # before it is read: no other run adds a result from here on
-            results = _matching(path, header)
+            fresh = _holds_no_header(path)
+            journal = cls(path, file, () if fresh else _matching(path, header))
             _cut_torn_line(path)
         except UserError:
             file.close()
             raise
-        return cls(path, file, {result.problem.id: result for result in results})
+        if fresh:
+            journal._write({"schema": SCHEMA, **header})
+        return journal
 
     def note(self, fault: str, problem: str | None = None) -> None:
         """Write what went wrong and was survived, with the id of the problem that it cost, through to the disk."""
@@ -82,7 +93,7 @@ class Journal:
     def append(self, result: SolveResult) -> None:
         """Write one solved problem, and do not return before it is on the disk."""
         self._write(result_to_json(result))
-        self.results[result.problem.id] = result
+        self._remember(result)
 
     def close(self) -> None:
         """Close the file."""
@@ -94,6 +105,9 @@ class Journal:
     def __exit__(self, *_: object) -> None:
         self.close()
 
+    def _remember(self, result: SolveResult) -> None:
+        self.results[result.problem.id] = result
+
     def _write(self, line: Json) -> None:
         self._file.write(json.dumps(line, ensure_ascii=False, separators=(",", ":")) + "\n")
         self._file.flush()
@@ -102,18 +116,19 @@ class Journal:
 
 def read_journal(path: Path) -> tuple[Json, list[SolveResult]]:
     """Header and results of a run. A torn last line is left out; anything else that is not a journal raises `UserError`."""
-    lines = list(_whole_lines(path))
-    if not lines or not isinstance(lines[0], dict) or "schema" not in lines[0]:
+    header, results = stream_journal(path)
+    return header, list(results)
+
+
+def stream_journal(path: Path) -> tuple[Json, Iterator[SolveResult]]:
+    """As `read_journal`, one result at a time: a run over many seeds may be larger than the memory."""
+    lines = _whole_lines(path)
+    header = next(lines, None)
+    if not isinstance(header, dict) or "schema" not in header:
         raise UserError(f"{path} is not a journal: its first line is no header")
-    if lines[0]["schema"] != SCHEMA:
-        raise UserError(f"{path} has schema {lines[0]['schema']}; this version reads {SCHEMA}")
-    seed = lines[0].get("config", {}).get("seed", 0)
-    results = [
-        _read_result(path, number, line, seed) for number, line in enumerate(lines[1:], 2) if "fault" not in line
-    ]
-    if len({(result.problem.id, result.seed) for result in results}) != len(results):
-        raise UserError(f"{path} holds a problem twice: two runs wrote to it; start a new one")
-    return lines[0], results
+    if header["schema"] != SCHEMA:
+        raise UserError(f"{path} has schema {header['schema']}; this version reads {SCHEMA}")
+    return header, _results(path, lines, header.get("config", {}).get("seed", 0))
 
 
 def read_faults(path: Path) -> list[str]:
@@ -122,14 +137,26 @@ def read_faults(path: Path) -> list[str]:
     return [line["fault"] if line["problem"] is None else f"{line['problem']}: {line['fault']}" for line in faults]
 
 
-def _matching(path: Path, header: Json) -> list[SolveResult]:
+def _matching(path: Path, header: Json) -> Iterator[SolveResult]:
     """The results of a run that a run with this header may go on with."""
-    old, results = read_journal(path)
+    old, results = stream_journal(path)
     for name in MUST_MATCH:
         new = _plain(header.get(name))
         if old.get(name) != new:
             raise UserError(f"cannot resume {path}: its {_difference(name, old.get(name), new)}")
     return results
+
+
+def _results(path: Path, lines: Iterator[Json], seed: int) -> Iterator[SolveResult]:
+    seen: set[tuple[str, int]] = set()
+    for number, line in enumerate(lines, 2):
+        if "fault" in line:
+            continue
+        result = _read_result(path, number, line, seed)
+        if (result.problem.id, result.seed) in seen:
+            raise UserError(f"{path} holds a problem twice: two runs wrote to it; start a new one")
+        seen.add((result.problem.id, result.seed))
+        yield result
 
 
 def _read_result(path: Path, number: int, line: Json, seed: int) -> SolveResult:
@@ -187,18 +214,22 @@ def _plain(value: Any) -> Any:
 
 
 def _whole_lines(path: Path) -> Iterator[Json]:
+    """One at a time; a last one without its end was torn by a kill."""
     try:
-        raw = path.read_bytes()
+        with path.open("rb") as file:
+            for number, line in enumerate(file, 1):
+                if line.endswith(b"\n") and line.strip():
+                    yield _parsed(path, number, line)
     except OSError as error:
         raise UserError(f"cannot read {path}: {error.strerror}") from None
-    whole = raw[: raw.rfind(b"\n") + 1].splitlines()
-    for number, line in enumerate(whole, 1):
-        if not line.strip():
-            continue
-        try:
-            yield json.loads(line)
-        except ValueError:
-            raise UserError(f"{path}, line {number}, is not JSON; restore the file or start a new run") from None
+
+
+def _parsed(path: Path, number: int, line: bytes) -> Json:
+    try:
+        parsed: Json = json.loads(line)
+    except ValueError:
+        raise UserError(f"{path}, line {number}, is not JSON; restore the file or start a new run") from None
+    return parsed
 
 
 def _lock(path: Path, file: TextIO) -> None:
@@ -213,9 +244,25 @@ def _lock(path: Path, file: TextIO) -> None:
         raise UserError(f"another run is writing to {path}; wait for it, or choose another --output") from None
 
 
+def _holds_no_header(path: Path) -> bool:
+    """Whether a kill came before the first line was whole: then nothing is lost if it is written again."""
+    with path.open("rb") as file:
+        start = file.read(_CHUNK)
+    return b"\n" not in start and (not start or start.startswith(b'{"schema":'))
+
+
 def _cut_torn_line(path: Path) -> None:
     with path.open("r+b") as file:
-        file.truncate(file.read().rfind(b"\n") + 1)
+        end = file.seek(0, os.SEEK_END)
+        while end:
+            start = max(0, end - _CHUNK)
+            file.seek(start)
+            newline = file.read(end - start).rfind(b"\n")
+            if newline >= 0:
+                end = start + newline + 1
+                break
+            end = start
+        file.truncate(end)
 
 
 def _difference(name: str, old: object, new: object) -> str:
