@@ -11,29 +11,28 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
-from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sctir_kaggle import config as configs
 from sctir_kaggle import problems as problem_sets
 from sctir_kaggle._version import __version__
 from sctir_kaggle.budget import process_started
 from sctir_kaggle.config import SolverConfig
 from sctir_kaggle.kaggle.commands import add_commands
-from sctir_kaggle.opening import Setup, opened
+from sctir_kaggle.opening import opened
+from sctir_kaggle.options import (
+    add_engine_options,
+    add_run_options,
+    add_solver_options,
+    config_of,
+    seconds,
+    setup_of,
+)
 from sctir_kaggle.types import EngineError, ExecutorError, Problem, SolveResult, UserError
 
 if TYPE_CHECKING:
-    from rich.console import Console
-
     from sctir_kaggle.display import LiveLine
     from sctir_kaggle.session import Session
-
-ANSWERS = {"aimo1": configs.AIMO1, "aimo3": configs.AIMO3, "any": configs.MATH}
-
-UNITS = {"": 1.0, "s": 1.0, "m": 60.0, "h": 3600.0}
-
 
 log = logging.getLogger("sctir_kaggle")
 
@@ -101,9 +100,9 @@ def doctor(args: argparse.Namespace, started: float) -> int:
     if args.json:
         print(json.dumps([asdict(finding) for finding in findings], indent=2))
     elif sys.stdout.isatty():
-        from sctir_kaggle.display import findings_table
+        from sctir_kaggle.display import console, findings_table
 
-        _console().print(findings_table(findings))
+        console().print(findings_table(findings))
     else:
         print(report(findings))
     return int(worst(findings) == "fatal")
@@ -112,7 +111,7 @@ def doctor(args: argparse.Namespace, started: float) -> int:
 @contextmanager
 def _open(args: argparse.Namespace, started: float) -> Iterator[Run]:
     """Everything that can be refused is refused before the model is loaded and before anything is written."""
-    setup = _setup(args)
+    setup = setup_of(args, config_of(args), budget=args.budget)
     problems = problem_sets.read_problems(args.problems, limit=args.limit)
     with (
         _watch(len(problems), setup.config) as observer,
@@ -125,71 +124,34 @@ def _open(args: argparse.Namespace, started: float) -> Iterator[Run]:
             raise KeyboardInterrupt(f"; {kept}: --resume --output {setup.folder} goes on") from None
 
 
-def _setup(args: argparse.Namespace) -> Setup:
-    return Setup(
-        config=_config(args),
-        folder=_folder(args),
-        budget=args.budget,
-        engine=args.engine,
-        model=args.model,
-        layout=args.layout,
-        gpus=args.gpus,
-        base_url=args.base_url or (),
-        served_model=args.served_model,
-        resume=args.resume,
-    )
-
-
-def _config(args: argparse.Namespace) -> SolverConfig:
-    chosen = ("candidates", "extra_candidates", "turns", "temperature", "seed", "stop", "stop_delta")
-    return replace(ANSWERS[args.answers], **{name: getattr(args, name) for name in chosen})
-
-
-def _folder(args: argparse.Namespace) -> Path:
-    """Where the run is kept. An existing journal is refused here, before a minute is spent on loading the model."""
-    if args.output is None and args.resume:
-        raise UserError("--resume goes on with a run that is kept somewhere: say where with --output DIR")
-    folder: Path = args.output or Path("runs") / f"{args.name}-{datetime.now():%Y%m%d-%H%M%S}"
-    journal = folder / "journal.jsonl"
-    if folder.exists() and not folder.is_dir():
-        raise UserError(f"{folder} is a file; --output wants a folder, new or old")
-    if (folder / "submission.csv").is_dir():
-        raise UserError(f"{folder / 'submission.csv'} is a folder; choose another --output")
-    if journal.exists() and not args.resume:
-        raise UserError(f"{journal} exists; add --resume to go on with that run, or choose another --output")
-    if args.resume and not journal.exists():
-        raise UserError(f"there is no run to resume in {folder}: {journal} does not exist")
-    return folder
-
-
 @contextmanager
 def _watch(problems: int, config: SolverConfig) -> Iterator[LiveLine | None]:
     """A live line in a terminal, a log line a problem elsewhere."""
-    console = _console()
+    from sctir_kaggle.display import LiveLine, console
+
+    terminal = console()
     logging.raiseExceptions = False  # a closed pipe is no reason for a traceback per line
     logging.basicConfig(stream=sys.stdout, format="%(message)s")
-    if not console.is_terminal:
+    if not terminal.is_terminal:
         log.setLevel(logging.INFO)
         yield None
         return
-    from sctir_kaggle.display import LiveLine
-
-    with LiveLine(console, problems=problems, candidates=config.candidates) as line:
+    with LiveLine(terminal, problems=problems, candidates=config.candidates) as line:
         yield line
 
 
 def _show(run: Run, started: float) -> int:
-    from sctir_kaggle.display import results_table, score_line, warnings_of
+    from sctir_kaggle.display import console, results_table, score_line, warnings_of
 
     results: list[SolveResult] = [run.session.journal.results[problem.id] for problem in run.problems]
-    console = _console()
-    console.print(results_table(results))
-    console.print(score_line(results, seconds=time.monotonic() - started), highlight=False)
+    terminal = console()
+    terminal.print(results_table(results))
+    terminal.print(score_line(results, seconds=time.monotonic() - started), highlight=False)
     for warning in warnings_of(results):
-        console.print(f"[yellow]{warning}", highlight=False)
+        terminal.print(f"[yellow]{warning}", highlight=False)
     if risk := risk_line(results):
-        console.print(risk, highlight=False)
-    console.print(
+        terminal.print(risk, highlight=False)
+    terminal.print(
         f"submission: {run.folder / 'submission.csv'}\njournal:    {run.session.journal.path}", highlight=False
     )
     return 0
@@ -204,12 +166,6 @@ def risk_line(results: Sequence[SolveResult]) -> str:
         f"beta stopped {len(risks)} of {len(results)} problems; under its model each answer differs from the full vote's "
         f"with probability at most {100 * max(risks):.2g} %, and at most {sum(risks):.2g} of them are expected to"
     )
-
-
-def _console() -> Console:
-    from rich.console import Console
-
-    return Console() if sys.stdout.isatty() else Console(width=160)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -241,86 +197,13 @@ def _add_doctor(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_options(parser: argparse.ArgumentParser) -> None:
-    d = SolverConfig()
-    add = parser.add_argument
-    add("--model", type=Path, metavar="DIR", help="a checkpoint; openai: its tokenizer; default: the embedded model")
-    add(
-        "--engine",
-        choices=("transformers", "vllm", "openai", "recorded"),
-        default="transformers",
-        help="openai: servers; recorded: a journal (%(default)s)",
-    )
-    add("--base-url", nargs="+", metavar="URL", help="completions servers of one model, http://HOST:PORT")
-    add("--served-model", metavar="NAME", help="the model's name at the servers; default: the only one there")
-    add(
-        "--layout",
-        choices=("auto", "replicas", "tensor"),
-        default="auto",
-        help="vLLM on several GPUs: an engine on each, or one over all; auto estimates and says why (%(default)s)",
-    )
-    add("--gpus", type=_positive, metavar="G", help="vLLM: the first G GPUs (all)")
-    add("-n", "--candidates", type=int, default=d.candidates, metavar="N", help="candidates a problem (%(default)s)")
-    add(
-        "-m",
-        "--turns",
-        type=int,
-        default=d.turns,
-        metavar="M",
-        help="executions a candidate; 0 runs no code (%(default)s)",
-    )
-    add(
-        "--extra-candidates",
-        type=int,
-        default=d.extra_candidates,
-        metavar="E",
-        help="more candidates where all N leave the vote contested and time is left (%(default)s)",
-    )
-    add("--temperature", type=float, default=d.temperature, metavar="T", help="0 is greedy (%(default)s)")
-    add(
-        "--stop",
-        choices=("exact", "beta", "none"),
-        default=d.stop,
-        help="end a problem once its vote is decided, or very probably so: beta (%(default)s)",
-    )
-    add(
-        "--delta",
-        type=float,
-        default=d.stop_delta,
-        dest="stop_delta",
-        metavar="RISK",
-        help="the risk of another answer at which beta stops (%(default)s)",
-    )
-    add(
-        "--answers",
-        choices=tuple(ANSWERS),
-        default="aimo1",
-        help="0..999 mod 1000, 0..99999, any integer (%(default)s)",
-    )
-    add(
+    add_engine_options(parser)
+    add_solver_options(parser)
+    parser.add_argument(
         "--budget",
-        type=_seconds,
+        type=seconds,
         default="9h",
         metavar="TIME",
         help="wall clock for the run: 9h, 30m, 90 (%(default)s)",
     )
-    add("--limit", type=_positive, metavar="K", help="the first K problems only")
-    add("--seed", type=int, default=d.seed, help="of the sampling and of the problems' order (%(default)s)")
-    add("--output", type=Path, metavar="DIR", help="where the run is kept; default: runs/, with the time in the name")
-    add("--resume", action="store_true", help="go on with the run in --output")
-
-
-def _seconds(text: str) -> float:
-    number, unit = (text[:-1], text[-1:]) if text[-1:] in ("s", "m", "h") else (text, "")
-    try:
-        seconds = float(number) * UNITS[unit]
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} is no time; write 9h, 30m or 90") from None
-    if not 0 < seconds < float("inf"):
-        raise argparse.ArgumentTypeError(f"{text!r} must be more than 0 seconds")
-    return seconds
-
-
-def _positive(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} must be a whole number of at least 1")
-    return int(text)
+    add_run_options(parser)

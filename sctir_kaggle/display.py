@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -76,6 +77,13 @@ class LiveLine(Silent):
 
     def __exit__(self, *_: object) -> None:
         self._live.stop()
+
+
+def console() -> Console:
+    """Standard output; as wide as a table needs where that is no terminal."""
+    from rich.console import Console
+
+    return Console() if sys.stdout.isatty() else Console(width=160)
 
 
 def is_correct(result: SolveResult) -> bool:

@@ -25,6 +25,7 @@ ORDER = [
     ["journal", "problems"],
     ["session"],
     ["display", "plots", "competition", "opening", "kaggle"],
+    ["options"],
     ["cli"],
     ["recipes"],
 ]
@@ -49,7 +50,7 @@ HEAVY = {
     "pandas": {"competition", "problems.py", "recipes"},
     "polars": {"competition"},
     "grpc": {"competition"},
-    "rich": {"display.py", "cli.py", "recipes"},
+    "rich": {"display.py", "recipes"},
     "matplotlib": {"plots.py"},
     "numpy": {
         "engines/transformers.py",
