@@ -28,6 +28,7 @@ from sctir_kaggle.options import (
     seconds,
     setup_of,
 )
+from sctir_kaggle.replay.command import add_replay
 from sctir_kaggle.types import EngineError, ExecutorError, Problem, SolveResult, UserError
 
 if TYPE_CHECKING:
@@ -182,6 +183,7 @@ def _parser() -> argparse.ArgumentParser:
         _add_options(command)
         command.set_defaults(command=run, name=name)
     _add_doctor(commands.add_parser("doctor", help="say whether this machine can run it, and what to do if not"))
+    add_replay(commands)
     add_commands(commands)
     return parser
 

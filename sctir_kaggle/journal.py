@@ -60,7 +60,7 @@ class Journal:
             raise UserError(f"{path} exists; add --resume to go on with that run, or choose another --output") from None
         except OSError as error:
             raise UserError(f"cannot write {path}: {error.strerror}") from None
-        _lock(path, journal._file)
+        lock(path, journal._file)
         journal._write({"schema": SCHEMA, **header})
         return journal
 
@@ -75,7 +75,7 @@ class Journal:
         except OSError as error:
             raise UserError(f"cannot write {path}: {error.strerror}") from None
         try:
-            _lock(path, file)  # before it is read: no other run adds a result from here on
+            lock(path, file)  # before it is read: no other run adds a result from here on
             fresh = _holds_no_header(path)
             journal = cls(path, file, () if fresh else _matching(path, header))
             _cut_torn_line(path)
@@ -232,8 +232,8 @@ def _parsed(path: Path, number: int, line: bytes) -> Json:
     return parsed
 
 
-def _lock(path: Path, file: TextIO) -> None:
-    """One run writes to a journal at a time; the lock goes with the process."""
+def lock(path: Path, file: TextIO) -> None:
+    """One run writes to a journal at a time: raises `UserError` where another does. The lock goes with the process."""
     try:
         import fcntl
     except ImportError:  # not on Windows

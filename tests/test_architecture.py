@@ -26,6 +26,7 @@ ORDER = [
     ["session"],
     ["display", "plots", "competition", "opening", "kaggle"],
     ["options"],
+    ["replay"],
     ["cli"],
     ["recipes"],
 ]
@@ -50,7 +51,9 @@ HEAVY = {
     "pandas": {"competition", "problems.py", "recipes"},
     "polars": {"competition"},
     "grpc": {"competition"},
-    "rich": {"display.py", "recipes"},
+    "rich": {"display.py", "replay/outcome.py", "replay/progress.py", "recipes"},
+    "datasets": {"replay/hub.py"},
+    "ray": {"replay/cluster.py"},
     "matplotlib": {"plots.py"},
     "numpy": {
         "engines/transformers.py",
