@@ -28,6 +28,7 @@ from sctir_kaggle.options import (
     seconds,
     setup_of,
 )
+from sctir_kaggle.replay.command import add_replay
 from sctir_kaggle.report.command import add_score
 from sctir_kaggle.types import EngineError, ExecutorError, Problem, SolveResult, UserError
 from sctir_kaggle.whatif.command import add_what_if
@@ -184,6 +185,7 @@ def _parser() -> argparse.ArgumentParser:
         _add_options(command)
         command.set_defaults(command=run, name=name)
     _add_doctor(commands.add_parser("doctor", help="say whether this machine can run it, and what to do if not"))
+    add_replay(commands)
     add_commands(commands)
     add_score(commands)
     add_what_if(commands)

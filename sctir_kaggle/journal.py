@@ -10,10 +10,10 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any, TextIO, TypeVar
 
 from sctir_kaggle.types import (
     Completion,
@@ -35,45 +35,56 @@ MUST_MATCH = ("config", "prompt", "problems", "engine")
 """The header's fields that a resumed run has to share with the run it goes on with."""
 
 Json = dict[str, Any]
+AnyJournal = TypeVar("AnyJournal", bound="Journal")
+
+_CHUNK = 1 << 16
 
 
 class Journal:
     """An open run. `results` holds what an earlier run left, by problem id. A context manager; `close` may be repeated."""
 
-    def __init__(self, path: Path, file: TextIO, results: Mapping[str, SolveResult]) -> None:
+    def __init__(self, path: Path, file: TextIO, results: Iterable[SolveResult] = ()) -> None:
         self.path = path
-        self.results = dict(results)
+        self.results: dict[str, SolveResult] = {}
         self._file = file
+        for result in results:
+            self._remember(result)
 
     @classmethod
-    def create(cls, path: Path, header: Json) -> Journal:
+    def create(cls: type[AnyJournal], path: Path, header: Json) -> AnyJournal:
         """Start a new run. Raises `UserError` where one lies already: nothing is ever overwritten."""
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            journal = cls(path, path.open("x", encoding="utf-8"), {})
+            journal = cls(path, path.open("x", encoding="utf-8"))
         except FileExistsError:
             raise UserError(f"{path} exists; add --resume to go on with that run, or choose another --output") from None
         except OSError as error:
             raise UserError(f"cannot write {path}: {error.strerror}") from None
-        _lock(path, journal._file)
+        lock(path, journal._file)
         journal._write({"schema": SCHEMA, **header})
         return journal
 
     @classmethod
-    def resume(cls, path: Path, header: Json) -> Journal:
-        """Go on with a run of the same config, prompt, problems and engine; a last line torn by a kill is cut off."""
+    def resume(cls: type[AnyJournal], path: Path, header: Json) -> AnyJournal:
+        """Go on with a run of the same config, prompt, problems and engine; a last line torn by a kill is cut off.
+
+        A file in which not even the header is whole begins anew.
+        """
         try:
             file = path.open("a", encoding="utf-8")
         except OSError as error:
             raise UserError(f"cannot write {path}: {error.strerror}") from None
         try:
-            _lock(path, file)  # before it is read: no other run adds a result from here on
-            results = _matching(path, header)
+            lock(path, file)  # before it is read: no other run adds a result from here on
+            fresh = _holds_no_header(path)
+            journal = cls(path, file, () if fresh else _matching(path, header))
             _cut_torn_line(path)
         except UserError:
             file.close()
             raise
-        return cls(path, file, {result.problem.id: result for result in results})
+        if fresh:
+            journal._write({"schema": SCHEMA, **header})
+        return journal
 
     def note(self, fault: str, problem: str | None = None) -> None:
         """Write what went wrong and was survived, with the id of the problem that it cost, through to the disk."""
@@ -82,7 +93,7 @@ class Journal:
     def append(self, result: SolveResult) -> None:
         """Write one solved problem, and do not return before it is on the disk."""
         self._write(result_to_json(result))
-        self.results[result.problem.id] = result
+        self._remember(result)
 
     def close(self) -> None:
         """Close the file."""
@@ -94,6 +105,9 @@ class Journal:
     def __exit__(self, *_: object) -> None:
         self.close()
 
+    def _remember(self, result: SolveResult) -> None:
+        self.results[result.problem.id] = result
+
     def _write(self, line: Json) -> None:
         self._file.write(json.dumps(line, ensure_ascii=False, separators=(",", ":")) + "\n")
         self._file.flush()
@@ -102,11 +116,14 @@ class Journal:
 
 def read_journal(path: Path) -> tuple[Json, list[SolveResult]]:
     """Header and results of a run. A torn last line is left out; anything else that is not a journal raises `UserError`."""
-    header, streamed = stream_results(path)
-    results = list(streamed)
-    if len({(result.problem.id, result.seed) for result in results}) != len(results):
-        raise UserError(f"{path} holds a problem twice: two runs wrote to it; start a new one")
-    return header, results
+    header, results = stream_results(path)
+    return header, list(results)
+
+
+def stream_results(path: Path) -> tuple[Json, Iterator[SolveResult]]:
+    """As `read_journal`, one result at a time: a run over many seeds may be larger than the memory."""
+    header, lines = stream_journal(path)
+    return header, _results(path, lines, header.get("config", {}).get("seed", 0))
 
 
 def stream_journal(path: Path) -> tuple[Json, Iterator[tuple[int, Json]]]:
@@ -120,27 +137,30 @@ def stream_journal(path: Path) -> tuple[Json, Iterator[tuple[int, Json]]]:
     return header, ((number, line) for number, line in enumerate(lines, 2) if "fault" not in line)
 
 
-def stream_results(path: Path) -> tuple[Json, Iterator[SolveResult]]:
-    """The same as `SolveResult`s; a problem that is there twice is not noticed."""
-    header, lines = stream_journal(path)
-    seed = header.get("config", {}).get("seed", 0)
-    return header, (_read_result(path, number, line, seed) for number, line in lines)
-
-
 def read_faults(path: Path) -> list[str]:
     """What went wrong in a run and was survived, in order; a fault that cost a problem begins with its id."""
     faults = [line for line in _whole_lines(path) if "fault" in line]
     return [line["fault"] if line["problem"] is None else f"{line['problem']}: {line['fault']}" for line in faults]
 
 
-def _matching(path: Path, header: Json) -> list[SolveResult]:
+def _matching(path: Path, header: Json) -> Iterator[SolveResult]:
     """The results of a run that a run with this header may go on with."""
-    old, results = read_journal(path)
+    old, results = stream_results(path)
     for name in MUST_MATCH:
         new = _plain(header.get(name))
         if old.get(name) != new:
             raise UserError(f"cannot resume {path}: its {_difference(name, old.get(name), new)}")
     return results
+
+
+def _results(path: Path, lines: Iterator[tuple[int, Json]], seed: int) -> Iterator[SolveResult]:
+    seen: set[tuple[str, int]] = set()
+    for number, line in lines:
+        result = _read_result(path, number, line, seed)
+        if (result.problem.id, result.seed) in seen:
+            raise UserError(f"{path} holds a problem twice: two runs wrote to it; start a new one")
+        seen.add((result.problem.id, result.seed))
+        yield result
 
 
 def _read_result(path: Path, number: int, line: Json, seed: int) -> SolveResult:
@@ -198,10 +218,11 @@ def _plain(value: Any) -> Any:
 
 
 def _whole_lines(path: Path) -> Iterator[Json]:
+    """One at a time; a last one without its end was torn by a kill."""
     try:
         with path.open("rb") as file:
             for number, line in enumerate(file, 1):
-                if line.endswith(b"\n") and line.strip():  # without an end it was torn by a kill
+                if line.endswith(b"\n") and line.strip():
                     yield _parsed(path, number, line)
     except OSError as error:
         raise UserError(f"cannot read {path}: {error.strerror}") from None
@@ -215,8 +236,8 @@ def _parsed(path: Path, number: int, line: bytes) -> Json:
     return parsed
 
 
-def _lock(path: Path, file: TextIO) -> None:
-    """One run writes to a journal at a time; the lock goes with the process."""
+def lock(path: Path, file: TextIO) -> None:
+    """One run writes to a journal at a time: raises `UserError` where another does. The lock goes with the process."""
     try:
         import fcntl
     except ImportError:  # not on Windows
@@ -227,9 +248,25 @@ def _lock(path: Path, file: TextIO) -> None:
         raise UserError(f"another run is writing to {path}; wait for it, or choose another --output") from None
 
 
+def _holds_no_header(path: Path) -> bool:
+    """Whether a kill came before the first line was whole: then nothing is lost if it is written again."""
+    with path.open("rb") as file:
+        start = file.read(_CHUNK)
+    return b"\n" not in start and (not start or start.startswith(b'{"schema":'))
+
+
 def _cut_torn_line(path: Path) -> None:
     with path.open("r+b") as file:
-        file.truncate(file.read().rfind(b"\n") + 1)
+        end = file.seek(0, os.SEEK_END)
+        while end:
+            start = max(0, end - _CHUNK)
+            file.seek(start)
+            newline = file.read(end - start).rfind(b"\n")
+            if newline >= 0:
+                end = start + newline + 1
+                break
+            end = start
+        file.truncate(end)
 
 
 def _difference(name: str, old: object, new: object) -> str:

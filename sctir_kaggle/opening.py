@@ -115,7 +115,7 @@ def opened(
     from sctir_kaggle.solver import Solver
 
     with ExitStack() as stack:
-        engine, executor = _engine(setup, problems, stack, load or _load)
+        engine, executor = stack.enter_context(opened_engine(setup, problems=problems, load=load))
         header = journal_header(setup, problems, engine=engine.describe(), executor=executor.describe())
         path = setup.folder / "journal.jsonl"
         journal = keep(path, header) if keep else stack.enter_context(closing(start_of(setup)(path, header)))
@@ -143,19 +143,23 @@ def start_of(setup: Setup) -> Callable[[Path, dict[str, Any]], Journal]:
     return Journal.resume if setup.resume else Journal.create
 
 
-def _engine(setup: Setup, problems: Sequence[Problem], stack: ExitStack, load: Load) -> tuple[OpenedEngine, Any]:
-    """The engine and the executor that goes with it; both are closed with `stack`."""
+@contextmanager
+def opened_engine(
+    setup: Setup, *, problems: Sequence[Problem] = (), slots: int | None = None, load: Load | None = None
+) -> Iterator[tuple[OpenedEngine, Any]]:
+    """The engine, for `slots` requests at once (one problem's candidates, 48 at most), and the executor that goes with it."""
     if setup.engine == "recorded":
         recorded = _recorded(setup.model, setup.config, problems)
-        return recorded, recorded
+        yield recorded, recorded
+        return
     from sctir_kaggle.sandbox import Sandbox
 
-    loading = in_thread(
-        lambda: load(setup, min(setup.config.candidates, 48)), "sctir-load"
-    )  # the sandbox starts meanwhile
-    stack.callback(loading.add_done_callback, _close_loaded)
-    sandbox = stack.enter_context(Sandbox(code_seconds=setup.config.code_seconds, stateful=setup.config.stateful))
-    return loading.result(), sandbox
+    room = slots or min(setup.config.candidates, 48)
+    with ExitStack() as stack:
+        loading = in_thread(lambda: (load or _load)(setup, room), "sctir-load")  # the sandbox starts meanwhile
+        stack.callback(loading.add_done_callback, _close_loaded)
+        sandbox = stack.enter_context(Sandbox(code_seconds=setup.config.code_seconds, stateful=setup.config.stateful))
+        yield loading.result(), sandbox
 
 
 def _load(setup: Setup, slots: int) -> OpenedEngine:

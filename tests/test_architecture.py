@@ -25,7 +25,8 @@ ORDER = [
     ["journal", "problems"],
     ["session"],
     ["display", "plots", "competition", "opening", "kaggle", "report"],
-    ["options", "whatif"],
+    ["options"],
+    ["replay", "whatif"],
     ["cli"],
     ["recipes"],
 ]
@@ -50,7 +51,9 @@ HEAVY = {
     "pandas": {"competition", "problems.py", "recipes"},
     "polars": {"competition"},
     "grpc": {"competition"},
-    "rich": {"display.py", "recipes", "report", "whatif"},
+    "rich": {"display.py", "replay/outcome.py", "replay/progress.py", "recipes", "report", "whatif"},
+    "datasets": {"replay/hub.py"},
+    "ray": {"replay/cluster.py"},
     "matplotlib": {"plots.py", "report/curves.py"},
     "numpy": {
         "engines/transformers.py",

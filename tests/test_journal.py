@@ -22,7 +22,7 @@ from sctir_kaggle import (
     UserError,
     Vote,
 )
-from sctir_kaggle.journal import Journal, read_journal, result_from_json, result_to_json
+from sctir_kaggle.journal import Journal, read_journal, result_from_json, result_to_json, stream_results
 from sctir_kaggle.types import Cut
 
 HEADER = {"config": {"candidates": 2, "stop": "exact"}, "prompt": "ab", "problems": "cd", "engine": {"model": "m"}}
@@ -188,3 +188,35 @@ def test_a_problem_that_is_there_twice_is_refused_and_an_empty_line_is_not(tmp_p
 def test_a_missing_journal_is_named(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"cannot read .*none\.jsonl"):
         read_journal(tmp_path / "none.jsonl")
+
+
+def test_a_run_can_be_read_one_result_at_a_time(tmp_path: Path) -> None:
+    with Journal.create(tmp_path / "j", HEADER) as journal:
+        for id_ in "pq":
+            journal.append(result(id_))
+    with (tmp_path / "j").open("a") as file:
+        file.write("neither JSON nor a result\n")
+    header, results = stream_results(tmp_path / "j")
+    assert header["prompt"] == "ab"
+    assert [next(results).problem.id for _ in range(2)] == ["p", "q"]
+    with pytest.raises(UserError, match="line 4, is not JSON"):
+        next(results)
+
+
+@pytest.mark.parametrize("left", ["", '{"schema":1,"config":{"cand'])
+def test_a_run_that_was_killed_before_its_header_was_whole_begins_anew(tmp_path: Path, left: str) -> None:
+    (tmp_path / "j").write_text(left)
+    with Journal.resume(tmp_path / "j", HEADER) as journal:
+        journal.append(result("p"))
+    header, results = read_journal(tmp_path / "j")
+    assert header["config"] == HEADER["config"]
+    assert results == [result("p")]
+
+
+def test_a_line_torn_far_from_the_end_of_the_file_is_cut_off(tmp_path: Path) -> None:
+    with Journal.create(tmp_path / "j", HEADER) as journal:
+        journal.append(result("p"))
+    whole = (tmp_path / "j").read_bytes()
+    (tmp_path / "j").write_bytes(whole + b'{"problem":"' + b"x" * 200_000)
+    Journal.resume(tmp_path / "j", HEADER).close()
+    assert (tmp_path / "j").read_bytes() == whole
