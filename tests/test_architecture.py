@@ -24,7 +24,7 @@ ORDER = [
     ["engines", "sandbox"],
     ["journal", "problems"],
     ["session"],
-    ["display", "plots", "competition", "opening", "kaggle", "report"],
+    ["display", "plots", "competition", "opening", "kaggle", "report", "viewer"],
     ["cli"],
     ["recipes"],
 ]
@@ -59,6 +59,7 @@ HEAVY = {
         "sandbox/cell.py",
         "recipes",
         "report",
+        "viewer/curves.py",
     },
     "sympy": {"sandbox/zygote.py", "sandbox/cell.py", "recipes"},
 }
