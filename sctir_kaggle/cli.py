@@ -24,6 +24,7 @@ from sctir_kaggle.kaggle.commands import add_commands
 from sctir_kaggle.opening import Setup, opened
 from sctir_kaggle.report.command import add_score
 from sctir_kaggle.types import EngineError, ExecutorError, Problem, SolveResult, UserError
+from sctir_kaggle.viewer.command import add_view
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -229,6 +230,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_doctor(commands.add_parser("doctor", help="say whether this machine can run it, and what to do if not"))
     add_commands(commands)
     add_score(commands)
+    add_view(commands)
     return parser
 
 
