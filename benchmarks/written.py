@@ -72,6 +72,7 @@ def _result(number: int, seed: int, candidates: int, turns: int) -> SolveResult:
     skill = Random(number).betavariate(1.2, 1.0)
     traces = [_trace(random, candidate, turns, reference, skill) for candidate in range(candidates)]
     random.shuffle(traces)
+    traces.sort(key=lambda trace: trace.status is TraceStatus.CANCELLED)
     vote = tally(Ballot(trace.candidate, trace.answer) for trace in traces if trace.answer is not None)
     level, subject = f"Level {1 + number % 5}", ("Algebra", "Geometry", "Number Theory")[number % 3]
     problem = Problem(f"problem-{number:03}", _prose(Random(number), 3), reference, level, subject)

@@ -80,7 +80,8 @@ function curvePicture(svg, width, height, curves) {
 const timeLimit = (attempts) => {
   const longest = Math.max(...attempts.map((attempt) => attempt.seconds), 0.1);
   const shares = attempts.flatMap((attempt) => (attempt.share ? [attempt.share[0]] : []));
-  return shares.length && Math.min(...shares) < 3 * longest ? Math.max(longest, ...shares.filter((s) => s < 3 * longest)) : longest;
+  const least = Math.min(...shares);
+  return least < 3 * longest ? Math.max(longest, least) : longest;
 };
 
 const isLate = ({ stopped }) => stopped === "deadline" || stopped === "error";
@@ -92,7 +93,8 @@ function timePicture(svg, width, height, attempts, open) {
   gridlines(svg, frame, limit, (value) => short(value) === "0" ? String(+value.toFixed(2)) : +value.toFixed(1));
   attempts.forEach((attempt, place) => {
     const [x, next, y] = [frame.x(place), frame.x(place + 1), frame.y(attempt.seconds)];
-    const bar = draw("rect", { class: isLate(attempt) ? "bar late" : "bar", x: x + (next - x) * 0.12, y, width: (next - x) * 0.76, height: frame.bottom - y });
+    const wide = Math.min(0.76 * (next - x), 36);
+    const bar = draw("rect", { class: isLate(attempt) ? "bar late" : "bar", x: (x + next - wide) / 2, y, width: wide, height: frame.bottom - y });
     const hit = draw("rect", { class: "hit", x, y: frame.top, width: next - x, height: frame.bottom - frame.top, on: { click: () => open(attempt) } },
       draw("title", {}, `${attempt.id}, ${attempt.label}: ${seconds(attempt.seconds)} s${attempt.share ? ` of ${seconds(attempt.share[0])} s` : ""}, stopped by ${attempt.stopped}`));
     svg.append(bar, hit);

@@ -75,4 +75,4 @@ def _banded(values: Floats, problems: np.typing.NDArray[np.str_]) -> list[list[f
 def _cut_at(size: int, results: Sequence[SolveResult]) -> str:
     """Why the curves end before N."""
     most = max(len(result.traces) for result in results)
-    return "" if size == most else f"; {size} of {most} candidates ended everywhere"
+    return "" if size == most else f"; {size} of {most} ended for every problem"

@@ -34,6 +34,15 @@ function mark(attempt, label) {
   return make("span", { class: `mark ${word.replace(" ", "-")}`, role: "img", "aria-label": label ? `${label} ${word}` : word, title: label ?? word }, sign);
 }
 
+// A mark for each seed, or where they are many, of how many how many are right.
+function marks({ attempts }) {
+  if (attempts.length === 1) return mark(attempts[0]);
+  if (attempts.length <= 3 || attempts[0].right === null) return attempts.slice(0, 3).map((attempt) => mark(attempt, attempt.label));
+  const count = attempts.filter((attempt) => attempt.right).length;
+  const kind = count === attempts.length ? "mark right" : count ? "mark" : "mark wrong";
+  return make("span", { class: kind, title: attempts.map((attempt) => `${attempt.label}: ${attempt.right ? "right" : "wrong"}`).join("\n") }, `${count}/${attempts.length}`);
+}
+
 // Every answer once; several where seeds disagree.
 function answers(problem) {
   const distinct = [...new Set(problem.attempts.map((attempt) => attempt.answer))];
@@ -67,7 +76,7 @@ function timeBar(problem, longest) {
 function row(problem, longest) {
   const many = problem.attempts.length > 1;
   const cells = {
-    mark: problem.attempts.map((attempt) => mark(attempt, many ? attempt.label : undefined)),
+    mark: marks(problem),
     id: [make("b", {}, problem.id), make("span", { class: "snippet" }, clipped(problem.text, 160))],
     answer: answers(problem),
     reference: problem.reference === null ? make("span", { class: "muted" }, "–") : clipped(problem.reference, 14),

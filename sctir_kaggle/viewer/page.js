@@ -14,6 +14,7 @@ async function start() {
   refresh();
   await fromAddress();
   document.body.dataset.ready = "true";
+  performance.mark("ready");
 }
 
 const notice = (text) => find("overview").prepend(make("p", { class: "notice", role: "alert" }, text));

@@ -47,7 +47,7 @@ def write_page(
     text = page(results, headers, title=title, faults=faults)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text, encoding="utf-8", newline="\n")
+        path.write_bytes(text.encode("utf-8", "replace"))
     except OSError as error:
         raise UserError(f"cannot write {path}: {error.strerror}; choose another --output") from None
 
