@@ -31,6 +31,7 @@ from sctir_kaggle.options import (
 from sctir_kaggle.replay.command import add_replay
 from sctir_kaggle.report.command import add_score
 from sctir_kaggle.types import EngineError, ExecutorError, Problem, SolveResult, UserError
+from sctir_kaggle.viewer.command import add_view
 from sctir_kaggle.whatif.command import add_what_if
 
 if TYPE_CHECKING:
@@ -188,6 +189,7 @@ def _parser() -> argparse.ArgumentParser:
     add_replay(commands)
     add_commands(commands)
     add_score(commands)
+    add_view(commands)
     add_what_if(commands)
     return parser
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import platform
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
@@ -220,6 +221,7 @@ def journal_header(
         "python": platform.python_version(),
         "machine": f"{platform.system()} {platform.machine()}",
         "config": asdict(setup.config),
+        "budget": setup.budget if math.isfinite(setup.budget) else None,
         "prompt": prompt.fingerprint(),
         "problems": problem_sets.fingerprint(problems),
         "engine": engine,

@@ -4,10 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from sctir_kaggle.sandbox import Sandbox
+
+if TYPE_CHECKING:
+    from selenium.webdriver import Chrome
+
+    from tests.pages import Show
 
 SHARED = Path(__file__).resolve().parents[1].parent / "shared" / "data"
 
@@ -25,3 +31,21 @@ def sandbox() -> Iterator[Sandbox]:
     """One real sandbox for the whole test session: starting it costs a second."""
     with Sandbox(workers=2) as sandbox:
         yield sandbox
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Chrome]:
+    """One headless Chromium for the whole test session."""
+    from tests.pages import chromium
+
+    with chromium() as browser:
+        yield browser
+
+
+@pytest.fixture
+def show(browser: Chrome, tmp_path: Path) -> Iterator[Show]:
+    """Opens a page; after each test its console must be empty: no error, nothing that the policy had to stop."""
+    from tests.pages import shower
+
+    yield shower(browser, tmp_path)
+    assert browser.get_log("browser") == []  # type: ignore[no-untyped-call]

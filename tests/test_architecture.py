@@ -24,7 +24,7 @@ ORDER = [
     ["engines", "sandbox"],
     ["journal", "problems"],
     ["session"],
-    ["display", "plots", "competition", "opening", "kaggle", "report"],
+    ["display", "plots", "competition", "opening", "kaggle", "report", "viewer"],
     ["options"],
     ["replay", "whatif"],
     ["cli"],
@@ -64,6 +64,7 @@ HEAVY = {
         "recipes",
         "report",
         "whatif",
+        "viewer/curves.py",
     },
     "sympy": {"sandbox/zygote.py", "sandbox/cell.py", "recipes"},
 }
