@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -28,11 +29,7 @@ from sctir_kaggle.options import (
     seconds,
     setup_of,
 )
-from sctir_kaggle.replay.command import add_replay
-from sctir_kaggle.report.command import add_score
 from sctir_kaggle.types import EngineError, ExecutorError, Problem, SolveResult, UserError
-from sctir_kaggle.viewer.command import add_view
-from sctir_kaggle.whatif.command import add_what_if
 
 if TYPE_CHECKING:
     from sctir_kaggle.display import LiveLine
@@ -186,12 +183,21 @@ def _parser() -> argparse.ArgumentParser:
         _add_options(command)
         command.set_defaults(command=run, name=name)
     _add_doctor(commands.add_parser("doctor", help="say whether this machine can run it, and what to do if not"))
-    add_replay(commands)
     add_commands(commands)
-    add_score(commands)
-    add_view(commands)
-    add_what_if(commands)
+    if find_spec("sctir_kaggle.replay"):
+        _add_studies(commands)
     return parser
+
+
+def _add_studies(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """What is done with runs at home: a notebook's wheel leaves these commands out."""
+    from sctir_kaggle.replay.command import add_replay
+    from sctir_kaggle.report.command import add_score
+    from sctir_kaggle.viewer.command import add_view
+    from sctir_kaggle.whatif.command import add_what_if
+
+    for add in (add_replay, add_score, add_what_if, add_view):
+        add(commands)
 
 
 def _add_doctor(parser: argparse.ArgumentParser) -> None:

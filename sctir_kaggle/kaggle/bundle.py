@@ -1,4 +1,4 @@
-"""The library's wheel, as a notebook carries it: the checkout without models, recipes and the viewer's page, always the same.
+"""The library's wheel, as a notebook carries it: the checkout without models, recipes and studies of runs, always the same.
 
 setuptools builds it, from a copy that holds only what belongs in it. Covered: times, modes and order of the files, the
 umask, caches and models that lie in the tree. Not covered: another version of setuptools, whose name is in the wheel.
@@ -21,8 +21,8 @@ CHECKOUT = Path(__file__).parents[2]
 LIMIT = 300_000
 """Bytes of a wheel that a notebook can carry: in base64 a third more, and the editor still opens it."""
 
-LEFT_OUT = ("model", "model-gptq", "recipes", "vendor", "*.js", "*.css", "*.html", "__pycache__")
-"""The embedded models (a competition's model is attached), what made them, what the viewer's page is made of, and caches."""
+LEFT_OUT = ("model", "model-gptq", "recipes", "replay", "report", "whatif", "viewer", "__pycache__")
+"""The embedded models (a competition's model is attached), what made them, what is done with runs at home, and caches."""
 
 SETUPTOOLS = 77
 """The first major version that reads our pyproject.toml."""
