@@ -2,8 +2,8 @@
 
 Covered: a worker or its node that dies (its tasks go to the others, and a line says so), workers that cannot start while
 others can, a kill of the driver (the journal resumes, here or on another cluster). Not covered: the head node's death,
-which ends the run as a kill does; a dead worker is not started again. Every node needs this package in this version, and
-`--model` at the same path.
+which ends the run as a kill does; a dead worker is not started again; Ray Client (ray://) was not tried. Every node needs
+this package in this version, and `--model` at the same path.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import socket
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import ExitStack, closing, contextmanager
@@ -30,6 +31,10 @@ log = logging.getLogger("sctir_kaggle")
 
 LOCAL = "local"
 """The address of a cluster of this machine alone, started for this run."""
+
+
+CONNECT_SECONDS = 10.0
+"""How long a cluster's address may take to be reached."""
 
 
 class Worker:
@@ -139,8 +144,9 @@ def _cluster(address: str) -> Iterator[None]:
         return
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     try:
+        _check_listening(address)
         ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, configure_logging=False)
-    except (ConnectionError, ValueError, RuntimeError) as error:
+    except (OSError, ValueError, RuntimeError) as error:
         raise UserError(
             f"no Ray cluster at {address!r}: {_first_line(error)}; start one with `ray start --head`, or give --ray alone"
         ) from None
@@ -148,6 +154,13 @@ def _cluster(address: str) -> Iterator[None]:
         yield
     finally:
         ray.shutdown()
+
+
+def _check_listening(address: str) -> None:
+    """Raises `OSError` where nothing listens at HOST:PORT; Ray itself would ask for minutes."""
+    host, _, port = address.rpartition("/")[2].rpartition(":")
+    if port.isdecimal():
+        socket.create_connection((host, int(port)), timeout=CONNECT_SECONDS).close()
 
 
 def _shape(plan: Plan, workers: int | None) -> tuple[int, int]:
