@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+WIDTH = 100
+"""Columns that a table takes at most."""
+
 
 def add_what_if(commands: Commands) -> None:
     """Gives the command its arguments, and the function that runs it."""
@@ -82,9 +85,8 @@ def what_if(args: argparse.Namespace, _: float) -> int:
     orders = _orders(args, recorded, list(zip(names, sets, strict=True)))
     said = notes(rows, differing=played.differing, total=len(played.record))
     terminal = console()
-    terminal.print(rules_table(rows))
-    if orders:
-        terminal.print(orders_table(orders))
+    for table in (rules_table(rows), *([orders_table(orders)] if orders else [])):
+        terminal.print(table, width=min(WIDTH, terminal.width))
     for line in said:
         terminal.print(line, style="yellow", highlight=False, markup=False)
     if args.csv:

@@ -112,7 +112,8 @@ def _place(request_id: str) -> tuple[int, int]:
 
 
 def _limit(result: SolveResult, first: int) -> float:
-    """Just after all that the record holds had happened, where the deadline ended it."""
+    """When all was over, and after all that the record holds, where the deadline ended it. The deadline itself may have been
+    as much earlier as cancelling took."""
     if result.stopped != "deadline":
         return math.inf
     cut = [trace for trace in result.traces if trace.status is TraceStatus.CANCELLED]
@@ -120,7 +121,8 @@ def _limit(result: SolveResult, first: int) -> float:
         return 0.0  # no time was left, and nobody started
     ends, called = _ends(result.traces, first), _called(result, first)
     known = [(trace.candidate, sum(_seconds_of_turns(trace))) for trace in cut] + list(ends.items())
-    return TICK + max(seconds + (called if candidate >= first else 0.0) for candidate, seconds in known)
+    latest = max(seconds + (called if candidate >= first else 0.0) for candidate, seconds in known)
+    return max(latest + TICK, result.seconds)
 
 
 def _called(result: SolveResult, first: int) -> float:
