@@ -1,6 +1,7 @@
 """How long `sctir score` takes for a large run, and how much memory: `python -m benchmarks.score`.
 
-A synthetic journal is written, then the command runs in a process of its own: whole wall clock, peak resident memory.
+A synthetic journal is written, then the command runs in a process of its own: whole wall clock, processor time (what it
+would be without other processes), peak resident memory.
 """
 
 from __future__ import annotations
@@ -20,9 +21,10 @@ from benchmarks.synthetic import write_run
 
 
 class Cost(NamedTuple):
-    """Of one process: seconds of wall clock, MiB of resident memory at the most."""
+    """Of one process: seconds of wall clock and of the processor, MiB of resident memory at the most."""
 
     seconds: float
+    processor: float
     mebibytes: float
 
 
@@ -34,7 +36,7 @@ def cost(arguments: list[str]) -> Cost:
     process.returncode = os.waitstatus_to_exitcode(status)
     if process.returncode:
         raise RuntimeError(f"sctir {' '.join(arguments)} ended with {process.returncode}")
-    return Cost(time.perf_counter() - started, usage.ru_maxrss / 1024)
+    return Cost(time.perf_counter() - started, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024)
 
 
 def main() -> None:
@@ -50,7 +52,7 @@ def main() -> None:
         print(f"{args.problems} problems x {args.candidates} candidates: {journal.stat().st_size / 1e6:,.0f} MB")
         costs = [cost(["score", folder]) for _ in range(args.rounds)]
     for one in costs:
-        print(f"{one.seconds:6.1f} s  {one.mebibytes:6.0f} MiB")
+        print(f"{one.seconds:6.1f} s, {one.processor:6.1f} s of processor, {one.mebibytes:6.0f} MiB")
     seconds = statistics.median(one.seconds for one in costs)
     print(f"median {seconds:.1f} s, at most {max(one.mebibytes for one in costs):.0f} MiB. {machine('score')}")
 

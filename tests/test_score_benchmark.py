@@ -1,0 +1,23 @@
+"""The benchmark measures the command itself: a run of a size that a test can afford, in a process of its own."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from benchmarks.score import cost
+from benchmarks.synthetic import write_run
+
+
+def test_a_thousand_problems_take_seconds_and_a_fraction_of_the_journal_in_memory(tmp_path: Path) -> None:
+    """A tenth of the 10,000 that may take 20 s and a gigabyte; the processor's time, since tests share the machine."""
+    write_run(tmp_path / "journal.jsonl", problems=1000, candidates=48)
+    spent = cost(["score", str(tmp_path)])
+    assert 0 < spent.processor < 10
+    assert 0 < spent.mebibytes < 400
+
+
+def test_a_command_that_fails_has_no_cost(tmp_path: Path) -> None:
+    with pytest.raises(RuntimeError, match="ended with 2"):
+        cost(["score", str(tmp_path / "none")])
