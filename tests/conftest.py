@@ -48,4 +48,5 @@ def show(browser: Chrome, tmp_path: Path) -> Iterator[Show]:
     from tests.pages import shower
 
     yield shower(browser, tmp_path)
+    browser.execute_script("localStorage.clear()")  # a chosen theme outlives its page
     assert browser.get_log("browser") == []  # type: ignore[no-untyped-call]

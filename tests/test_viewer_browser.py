@@ -305,6 +305,11 @@ def test_light_and_dark_follow_the_system_until_one_is_chosen(show: Show) -> Non
     assert page.text("#theme") == "Auto"
 
 
+def test_a_chosen_theme_is_remembered(show: Show) -> None:
+    show(three()).press("t", "t")
+    assert show(three()).text("#theme") == "Dark"
+
+
 @pytest.mark.parametrize("width", [360, 768, 1280])
 def test_nothing_is_wider_than_the_window(show: Show, width: int) -> None:
     long = "x" * 500
