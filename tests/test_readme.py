@@ -42,4 +42,12 @@ def test_every_command_parses() -> None:
     commands = [shlex.split(line[line.index("sctir ") :], comments=True)[1:] for line in lines]
     assert len(commands) >= 6
     for command in commands:
-        assert _parser().parse_args(command).name in ("dry-run", "solve", "doctor", "push", "wheels", "score", "what-if")
+        assert _parser().parse_args(command).name in (
+            "dry-run",
+            "solve",
+            "doctor",
+            "push",
+            "wheels",
+            "score",
+            "what-if",
+        )
