@@ -289,3 +289,10 @@ def test_the_picture_has_a_band_for_each_curve_of_each_run(tmp_path: Path) -> No
     assert len(axes.collections) == 4
     assert summaries[0].curve is not None
     assert axes.lines[0].get_ydata() == pytest.approx([100 * mean for mean in summaries[0].curve.maj])
+
+
+def test_the_page_shows_the_runs(tmp_path: Path) -> None:
+    pytest.importorskip("sctir_kaggle.viewer.page", reason="this checkout has no viewer")
+    path = run(tmp_path / "run", problems=3, candidates=2)
+    assert main(["score", str(path), "--html", str(tmp_path / "x.html")]) == 0
+    assert (tmp_path / "x.html").read_text().lstrip().lower().startswith("<!doctype html>")
