@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 WIDTH = 100
-"""Columns that a table takes at most."""
+"""Columns that a table takes at most, and a note."""
 
 
 def add_what_if(commands: Commands) -> None:
@@ -85,10 +85,11 @@ def what_if(args: argparse.Namespace, _: float) -> int:
     orders = _orders(args, recorded, list(zip(names, sets, strict=True)))
     said = notes(rows, differing=played.differing, total=len(played.record))
     terminal = console()
+    width = min(WIDTH, terminal.width)
     for table in (rules_table(rows), *([orders_table(orders)] if orders else [])):
-        terminal.print(table, width=min(WIDTH, terminal.width))
+        terminal.print(table, width=width)
     for line in said:
-        terminal.print(line, style="yellow", highlight=False, markup=False)
+        terminal.print(line, style="yellow", highlight=False, markup=False, width=width)
     if args.csv:
         write_csv(args.csv, records.runs, outcomes)
     if args.json:

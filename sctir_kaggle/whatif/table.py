@@ -82,7 +82,7 @@ def notes(rows: Sequence[Row], *, differing: Sequence[str], total: int) -> list[
             f"{len(differing)} of {total} problems do not come out as recorded (the first: {differing[0]}): another "
             "version solved them; record them anew"
         )
-    if any(row.cut or row.unknown_full or row.saved_tokens is None for row in rows):
+    if any(row.cut or row.saved_tokens is None for row in rows):
         found.append(
             "a stop rule or a deadline cut the record: what the cancelled candidates would have said and taken is not "
             "known (≥, ?, unsure); record with --stop none and time for all"
