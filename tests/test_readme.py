@@ -42,4 +42,4 @@ def test_every_command_parses() -> None:
     commands = [shlex.split(line[line.index("sctir ") :], comments=True)[1:] for line in lines]
     assert len(commands) >= 6
     for command in commands:
-        assert _parser().parse_args(command).name in ("dry-run", "solve", "doctor", "push", "wheels")
+        assert _parser().parse_args(command).name in ("dry-run", "solve", "replay", "doctor", "push", "wheels")
