@@ -145,7 +145,8 @@ def _cluster(address: str) -> Iterator[None]:
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     try:
         _check_listening(address)
-        ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, configure_logging=False)
+        alone = {"include_dashboard": False} if address == LOCAL else {}
+        ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, configure_logging=False, **alone)
     except (OSError, ValueError, RuntimeError) as error:
         raise UserError(
             f"no Ray cluster at {address!r}: {_first_line(error)}; start one with `ray start --head`, or give --ray alone"
