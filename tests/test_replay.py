@@ -263,8 +263,8 @@ def test_one_seed_of_the_record_can_be_run_again_without_a_model(
         setup = Setup(
             config=replace(config, seed=seed), folder=tmp_path, budget=1, engine="recorded", model=tmp_path / "run"
         )
-        with opened_engine(setup, problems=PROBLEMS[:2]) as (record, _), BackgroundLoop() as loop:
-            again = loop.run(Solver(record, record, setup.config).solve(PROBLEMS[1]))
+        with opened_engine(setup, problems=PROBLEMS[:2]) as (record, player), BackgroundLoop() as loop:
+            again = loop.run(Solver(record, player, setup.config).solve(PROBLEMS[1]))
         assert told([again]) == {(PROBLEMS[1].id, seed): whole[PROBLEMS[1].id, seed]}
     setup = replace(setup, config=replace(config, seed=7))
     with pytest.raises(UserError, match="has the seeds 0, 1, 2, not 7: choose one with --seed"), opened_engine(setup):
