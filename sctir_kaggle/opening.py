@@ -19,7 +19,7 @@ from sctir_kaggle._version import __version__
 from sctir_kaggle.background import in_thread
 from sctir_kaggle.budget import Budget
 from sctir_kaggle.config import SolverConfig
-from sctir_kaggle.types import Engine, Problem, UserError
+from sctir_kaggle.types import Engine, Problem, SolveResult, UserError
 
 if TYPE_CHECKING:
     from sctir_kaggle.engines.recorded import Recorded
@@ -192,6 +192,7 @@ def _recorded(journal: Path | None, config: SolverConfig, problems: Sequence[Pro
     if journal is None:
         raise UserError("--engine recorded plays a run again: say which with --model JOURNAL")
     header, results = read_journal(journal / "journal.jsonl" if journal.is_dir() else journal)
+    results = _of_seed(journal, results, config.seed)
     known = {(result.problem.id, result.problem.text) for result in results}
     missing = [problem.id for problem in problems if (problem.id, problem.text) not in known]
     if missing:
@@ -209,6 +210,14 @@ def _recorded(journal: Path | None, config: SolverConfig, problems: Sequence[Pro
             f"{journal} holds {recorded['candidates']} candidates a problem; replay at most as many with -n"
         )
     return Recorded(results)
+
+
+def _of_seed(journal: Path, results: list[SolveResult], seed: int) -> list[SolveResult]:
+    """Of a run under several seeds, one; of a run under one seed, all, whatever `seed` is now."""
+    seeds = sorted({result.seed for result in results})
+    if len(seeds) > 1 and seed not in seeds:
+        raise UserError(f"{journal} has the seeds {', '.join(map(str, seeds))}, not {seed}: choose one with --seed")
+    return [result for result in results if result.seed == seed] if len(seeds) > 1 else results
 
 
 def journal_header(

@@ -23,7 +23,7 @@ from sctir_kaggle import Completion, EngineError, Prompt, SamplingParams, Solver
 from sctir_kaggle.background import BackgroundLoop
 from sctir_kaggle.engines.scripted import Scripted
 from sctir_kaggle.journal import read_faults, read_journal
-from sctir_kaggle.opening import Setup
+from sctir_kaggle.opening import Setup, opened_engine
 from sctir_kaggle.replay.progress import Progress
 from sctir_kaggle.replay.run import Plan
 from sctir_kaggle.sandbox import Sandbox
@@ -252,6 +252,23 @@ def test_a_bug_ends_the_run_and_what_had_ended_is_kept(tmp_path: Path) -> None:
     with pytest.raises(ZeroDivisionError):
         run(tmp_path, load=lambda *_: Broken())
     assert 10 < len(journalled(tmp_path)) < 30
+
+
+def test_one_seed_of_the_record_can_be_run_again_without_a_model(
+    tmp_path: Path, whole: dict[tuple[str, int], object]
+) -> None:
+    run(tmp_path / "run", seeds=range(3), problems=PROBLEMS[:2])
+    config = plan(tmp_path).setup.config
+    for seed in (1, 2):
+        setup = Setup(
+            config=replace(config, seed=seed), folder=tmp_path, budget=1, engine="recorded", model=tmp_path / "run"
+        )
+        with opened_engine(setup, problems=PROBLEMS[:2]) as (record, player), BackgroundLoop() as loop:
+            again = loop.run(Solver(record, player, setup.config).solve(PROBLEMS[1]))
+        assert told([again]) == {(PROBLEMS[1].id, seed): whole[PROBLEMS[1].id, seed]}
+    setup = replace(setup, config=replace(config, seed=7))
+    with pytest.raises(UserError, match="has the seeds 0, 1, 2, not 7: choose one with --seed"), opened_engine(setup):
+        pass
 
 
 def test_a_problem_may_have_a_limit_of_time(tmp_path: Path) -> None:
