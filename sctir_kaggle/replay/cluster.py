@@ -84,7 +84,7 @@ class Seat:
         self.facts = await self._reply(self.actor.open.remote())
 
     async def _reply(self, reference: Any) -> Any:
-        from ray import exceptions
+        from ray import exceptions  # type: ignore[import-not-found,import-untyped,unused-ignore]
 
         try:
             return await reference
