@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import signal
 import threading
 import time
@@ -155,7 +156,8 @@ def test_an_engine_that_hangs_costs_the_share_of_its_problem(run: Run) -> None:
 def test_an_engine_that_hangs_for_ever_leaves_the_defaults_in_time(run: Run) -> None:
     outcome = run(load=lambda setup, slots: Broken(lambda: asyncio.sleep(3600)), budget=14)
     assert outcome.answers == DEFAULTS
-    assert outcome.journal[0] == "007: no candidate finished a turn before the deadline"
+    # the solver says it, or on a machine that is busy whoever waits for the solver
+    assert re.match("007: .*(no candidate finished a turn before the deadline|did not come back)", outcome.journal[0])
     assert outcome.seconds < 14 + CLOSING
 
 

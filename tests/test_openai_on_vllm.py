@@ -46,7 +46,8 @@ class Server:
     def __init__(self, log: Path) -> None:
         self.port, self._log = free_port(), log
         command = [sys.executable, "-m", "vllm.entrypoints.openai.api_server", *FLAGS, "--port", str(self.port)]
-        environment = {"VLLM_CPU_KVCACHE_SPACE": "1", "OMP_NUM_THREADS": "1", **os.environ}
+        # A thread each: two servers share this machine, and threads that spin would starve the other's.
+        environment = {"VLLM_CPU_KVCACHE_SPACE": "1", **os.environ, "OMP_NUM_THREADS": "1"}
         with log.open("w") as file:
             self._process = subprocess.Popen(
                 command, stdout=file, stderr=subprocess.STDOUT, env=environment, start_new_session=True

@@ -10,7 +10,6 @@ import os
 import re
 import subprocess
 import sys
-import zipfile
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
@@ -21,7 +20,7 @@ import pytest
 from benchmarks.written import run
 from sctir_kaggle.budget import Budget
 from sctir_kaggle.journal import Journal
-from sctir_kaggle.kaggle.bundle import CHECKOUT, build_wheel
+from sctir_kaggle.kaggle.bundle import CHECKOUT
 from sctir_kaggle.opening import RESERVE
 from sctir_kaggle.report.score import report_of
 from sctir_kaggle.types import ExecutionResult, Problem, SolveResult, UserError
@@ -231,18 +230,6 @@ def test_what_is_no_run_is_refused(tmp_path: Path) -> None:
 def test_a_page_that_cannot_be_written_says_why(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"cannot write .*: Is a directory; choose another --output"):
         write_page([], [], tmp_path)
-
-
-def test_from_a_notebooks_wheel_view_says_what_is_missing(tmp_path: Path) -> None:
-    wheel = build_wheel(tmp_path)
-    with zipfile.ZipFile(wheel) as archive:
-        assert not [name for name in archive.namelist() if "vendor" in name or name.endswith((".js", ".css", ".html"))]
-        archive.extractall(tmp_path / "installed")
-    folder = kept(tmp_path / "run", *run(1, 2, 1))
-    command = [sys.executable, "-m", "sctir_kaggle", "view", str(folder)]
-    done = subprocess.run(command, cwd=tmp_path / "installed", capture_output=True, text=True)
-    assert done.returncode == 2
-    assert "the wheel that a notebook carries has no viewer; copy the journal" in done.stderr
 
 
 def test_an_ordinary_package_has_every_file_of_the_viewer(tmp_path: Path) -> None:

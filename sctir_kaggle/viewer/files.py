@@ -40,11 +40,10 @@ def _font(name: str) -> str:
 
 
 def _read(path: Path) -> str:
-    """The text of a file that came with the package. A notebook's wheel leaves `vendor` out."""
+    """The text of a file that comes with the package."""
     try:
         return path.read_text(encoding="utf-8")
     except FileNotFoundError:
         raise UserError(
-            f"{path} is missing: the wheel that a notebook carries has no viewer; copy the journal to a machine with "
-            "the whole package (pip install sctir-kaggle, or a checkout) and run sctir view there"
+            f"{path} is missing: install the whole package anew (pip install sctir-kaggle, or a checkout)"
         ) from None
