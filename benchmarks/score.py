@@ -7,7 +7,8 @@ would be without other processes), peak resident memory.
 from __future__ import annotations
 
 import argparse
-import os
+import re
+import resource
 import statistics
 import subprocess
 import sys
@@ -28,15 +29,38 @@ class Cost(NamedTuple):
     mebibytes: float
 
 
+REPORTS = """
+import sys
+from pathlib import Path
+from sctir_kaggle.cli import main
+code = main(sys.argv[1:])
+sys.stderr.write(Path("/proc/self/status").read_text())
+sys.exit(code)
+"""
+"""The command, which says itself how much memory it took: `wait4` counts what the process held before its exec too, which
+is all of its parent's."""
+
+
 def cost(arguments: list[str]) -> Cost:
     """Run `sctir` with `arguments`; what it prints is thrown away, an error is not."""
     started = time.perf_counter()
-    process = subprocess.Popen([sys.executable, "-m", "sctir_kaggle", *arguments], stdout=subprocess.DEVNULL)
-    _, status, usage = os.wait4(process.pid, 0)
-    process.returncode = os.waitstatus_to_exitcode(status)
+    before = _processor_seconds()
+    process = subprocess.run(
+        [sys.executable, "-c", REPORTS, *arguments], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+    )
+    seconds, processor = time.perf_counter() - started, _processor_seconds() - before
     if process.returncode:
-        raise RuntimeError(f"sctir {' '.join(arguments)} ended with {process.returncode}")
-    return Cost(time.perf_counter() - started, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024)
+        raise RuntimeError(f"sctir {' '.join(arguments)} ended with {process.returncode}: {process.stderr}")
+    peak = re.search(r"^VmHWM:\s+(\d+) kB$", process.stderr, re.MULTILINE)
+    if peak is None:
+        raise RuntimeError(f"this system does not say how much memory a process took: {process.stderr}")
+    return Cost(seconds, processor, int(peak[1]) / 1024)
+
+
+def _processor_seconds() -> float:
+    """Of all processes that this one has waited for."""
+    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return usage.ru_utime + usage.ru_stime
 
 
 def main() -> None:

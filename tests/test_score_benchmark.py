@@ -18,6 +18,14 @@ def test_a_thousand_problems_take_a_fraction_of_the_journal_in_memory(tmp_path: 
     assert 0 < spent.mebibytes < 400
 
 
+def test_the_memory_is_the_commands_and_not_its_callers(tmp_path: Path) -> None:
+    write_run(tmp_path / "journal.jsonl", problems=2, candidates=2)
+    before = cost(["score", str(tmp_path)]).mebibytes
+    held = b"x" * (300 << 20)
+    assert cost(["score", str(tmp_path)]).mebibytes < before + 50
+    assert held
+
+
 def test_a_command_that_fails_has_no_cost(tmp_path: Path) -> None:
     with pytest.raises(RuntimeError, match="ended with 2"):
         cost(["score", str(tmp_path / "none")])
