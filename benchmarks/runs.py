@@ -39,3 +39,8 @@ def tokens(results: Iterable[SolveResult]) -> int:
 def score(results: list[SolveResult]) -> float:
     """Percent of answers that are right."""
     return 100 * statistics.fmean(result.correct is True for result in results)
+
+
+def single(results: Iterable[SolveResult]) -> float:
+    """Percent of all candidates that vote for the right answer."""
+    return 100 * statistics.fmean(t.answer == result.problem.answer for result in results for t in result.traces)

@@ -21,7 +21,7 @@ CHECKOUT = Path(__file__).parents[2]
 LIMIT = 300_000
 """Bytes of a wheel that a notebook can carry: in base64 a third more, and the editor still opens it."""
 
-LEFT_OUT = ("model", "model-gptq", "recipes", "replay", "report", "whatif", "viewer", "__pycache__")
+LEFT_OUT = ("model", "model-gptq", "model-cot", "recipes", "replay", "report", "whatif", "viewer", "__pycache__")
 """The embedded models (a competition's model is attached), what made them, what is done with runs at home, and caches."""
 
 SETUPTOOLS = 77

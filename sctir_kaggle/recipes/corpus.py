@@ -60,13 +60,14 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class Draft:
-    """A solution whose code has not run yet. `conclusion` still has its `<answer>` open."""
+    """A solution whose code has not run yet. `params` are the family's, as pairs."""
 
     family: str
     problem: str
     answer: int
     steps: tuple[Step, ...]
     conclusion: str
+    params: tuple[tuple[str, int], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,8 +94,8 @@ def draft(family: Family, params: Params, rng: Random) -> Draft:
     ending = phrase(rng.choice(ENDINGS), {"answer": answer}, rng)
     if family.direct and (not family.programs or rng.random() < DIRECT):
         direct = rng.choice(family.direct)(**params)
-        return Draft(family.name, problem, answer, (), direct + ending)
-    return Draft(family.name, problem, answer, _steps(family, params, rng), ending)
+        return Draft(family.name, problem, answer, (), direct + ending, tuple(params.items()))
+    return Draft(family.name, problem, answer, _steps(family, params, rng), ending, tuple(params.items()))
 
 
 def _steps(family: Family, params: Params, rng: Random) -> tuple[Step, ...]:

@@ -58,11 +58,11 @@ def main() -> None:
     write_problems(args.output / "problems.csv", problems)
     drafts = training_drafts(args.seed, [*problems, *checks], args.traces)
     examples = asyncio.run(run_drafts(drafts))
-    _say(f"{len(examples)} of {len(drafts)} drafts became traces, {len(FAMILIES)} families")
+    say(f"{len(examples)} of {len(drafts)} drafts became traces, {len(FAMILIES)} families")
     build(examples, Shape(), Schedule(epochs=args.epochs), output=args.output / "model", seed=args.seed)
-    _say("trained")
+    say("trained")
     evaluate(args.output / "model", problems, checks, seed=args.seed)
-    _say("done")
+    say("done")
 
 
 def held_out(seed: int, count: int = PROBLEMS) -> list[Posed]:
@@ -114,11 +114,22 @@ async def run_drafts(drafts: Sequence[Draft]) -> list[Example]:
 def build(examples: Sequence[Example], shape: Shape, schedule: Schedule, *, output: Path, seed: int) -> None:
     """Tokenizer and model of the traces, saved after every epoch."""
     texts = ["".join(segment.text for segment in example.segments) for example in examples]
-    tokenizer = train_tokenizer(texts, size=shape.vocabulary, context=shape.context)
+    fit(examples, train_tokenizer(texts, size=shape.vocabulary, context=shape.context), shape, schedule, output, seed)
+
+
+def fit(
+    examples: Sequence[Example],
+    tokenizer: PreTrainedTokenizerFast,
+    shape: Shape,
+    schedule: Schedule,
+    output: Path,
+    seed: int,
+) -> None:
+    """A model of the examples in the tokens of `tokenizer`, saved with it after every epoch."""
     rows = [encode(example, tokenizer) for example in examples]
     model = new_model(shape, tokenizer)
-    _say(f"{sum(len(ids) for ids, _ in rows)} tokens an epoch, {model.num_parameters()} parameters")
-    train(model, rows, schedule, seed=seed, say=_say, save=lambda: save(model, tokenizer, output))
+    say(f"{sum(len(ids) for ids, _ in rows)} tokens an epoch, {model.num_parameters()} parameters")
+    train(model, rows, schedule, seed=seed, say=say, save=lambda: save(model, tokenizer, output))
 
 
 def save(model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, output: Path) -> None:
@@ -131,15 +142,15 @@ def save(model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, output: Pa
     save_tokenizer(tokenizer, output)
 
 
-def evaluate(model: Path, problems: Sequence[Posed], checks: Sequence[Posed], *, seed: int) -> None:
-    """Print what the held-out problems and each family score."""
-    config = SolverConfig(candidates=16, stop="none", seed=seed)
+def evaluate(model: Path, problems: Sequence[Posed], checks: Sequence[Posed], *, seed: int, turns: int = 4) -> None:
+    """Print what the held-out problems and each family score, with `turns` executions of code a candidate."""
+    config = SolverConfig(candidates=16, turns=turns, stop="none", seed=seed)
     found = score(asyncio.run(solve_all(model, [posed.problem for posed in problems], config)))
-    _say(f"held out: single {found.single:.3f}, majority of {config.candidates} {found.majority:.3f}")
+    say(f"held out: single {found.single:.3f}, majority of {config.candidates} {found.majority:.3f}")
     config = replace(config, candidates=8)
     results = asyncio.run(solve_all(model, [posed.problem for posed in checks], config))
     for name, part in {**by_family(results), "all": score(results)}.items():
-        _say(f"| {name} | {part.single:.2f} | {part.majority:.2f} |")
+        say(f"| {name} | {part.single:.2f} | {part.majority:.2f} |")
 
 
 def write_problems(path: Path, problems: Sequence[Posed]) -> None:
@@ -156,7 +167,8 @@ def cpu_seconds() -> float:
     return sum(usage.ru_utime + usage.ru_stime for usage in usages)
 
 
-def _say(line: str) -> None:
+def say(line: str) -> None:
+    """A line of the log, with the CPU time so far."""
     print(f"{time.strftime('%H:%M:%S')} {cpu_seconds() / 60:5.1f} CPU min  {line}", flush=True)
 
 

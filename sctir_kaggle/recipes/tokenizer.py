@@ -65,5 +65,6 @@ def save_tokenizer(tokenizer: PreTrainedTokenizerFast, output: Path) -> None:
     tokenizer.save_pretrained(output)
     file = output / "tokenizer_config.json"
     config = json.loads(file.read_text(encoding="utf-8")) | {"tokenizer_class": "PreTrainedTokenizerFast"}
-    config.pop("backend", None)
+    for name in ("backend", "is_local", "local_files_only"):  # what transformers 5 adds of how it was loaded
+        config.pop(name, None)
     file.write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
