@@ -1,4 +1,4 @@
-"""The seed's comparison in small: chain of thought or tools, one answer or a vote. `python -m benchmarks.comparison`.
+"""NuminaMath's comparison in small: chain of thought or tools, one answer or a vote. `python -m benchmarks.comparison`.
 
 The embedded model and its stage-1 twin on the 50 held-out problems: chain of thought, greedy and by vote, one program a
 candidate, and SC-TIR; mean and sample standard deviation over seeds. The SC-TIR runs are recorded without a stop rule and

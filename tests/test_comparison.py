@@ -1,4 +1,4 @@
-"""The seed's comparison: what its table says of runs, what the ways differ in, and that the stage-1 twin does its part."""
+"""NuminaMath's comparison: what its table says of runs, what the ways differ in, and that the stage-1 twin does its part."""
 
 from __future__ import annotations
 

@@ -201,6 +201,13 @@ def test_a_problem_that_does_not_come_out_as_recorded_is_told(
     assert "1 of 6 problems do not come out as recorded (the first: p2)" in " ".join(what_if(capsys, scripted).split())
 
 
+def test_orders_are_shuffled_under_the_clock_of_the_run(
+    runs: dict[str, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    own = what_if(capsys, runs["whole"], "--stop", "exact", "--orders", "50")
+    assert own == what_if(capsys, runs["whole"], "--stop", "exact", "--budget", "9h", "--orders", "50")
+
+
 REFUSED: Sequence[tuple[list[str], str]] = [
     (["-n", "10"], "the record has 9 candidates"),
     (["-m", "5"], "the record has 4 turns"),

@@ -78,12 +78,19 @@ def _refuse(outputs: dict[str, Path], journals: Sequence[Path]) -> None:
 
 def _write_html(runs: Sequence[Path], path: Path) -> None:
     """Results are read whole for this: a page shows the texts."""
-    from sctir_kaggle.journal import read_journal
+    from sctir_kaggle.journal import read_faults, read_journal
     from sctir_kaggle.report.records import journal_of
-    from sctir_kaggle.viewer.page import write_page  # type: ignore[import-not-found,unused-ignore]
+    from sctir_kaggle.viewer.page import write_page
 
-    read = [read_journal(journal_of(run)) for run in runs]
-    write_page([result for _, results in read for result in results], [header for header, _ in read], path)
+    journals = [journal_of(run) for run in runs]
+    read = [read_journal(journal) for journal in journals]
+    write_page(
+        [result for _, results in read for result in results],
+        [header for header, _ in read],
+        path,
+        title=", ".join(journal.resolve().parent.name for journal in journals),
+        faults=[fault for journal in journals for fault in read_faults(journal)],
+    )
 
 
 def _console() -> Console:

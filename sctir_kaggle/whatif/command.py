@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -54,7 +54,12 @@ def add_what_if(commands: Commands) -> None:
     )
     add("--budget", type=_list(seconds), default=[], metavar="TIME,...", help="for all problems: 9h, 30m, 90")
     add("--problem-seconds", type=_list(seconds), default=[], metavar="TIME,...", help="for each problem")
-    add("--orders", type=_whole(2), metavar="K", help="K random orders of the problems under each --budget")
+    add(
+        "--orders",
+        type=_whole(2),
+        metavar="K",
+        help="K random orders of the problems under each --budget (default: the run's)",
+    )
     add("--csv", type=Path, metavar="FILE", help="also a line a set of rules and problem")
     add("--json", type=Path, metavar="FILE", help="also the tables, as figures")
     parser.set_defaults(command=what_if, name="what-if")
@@ -73,6 +78,8 @@ def what_if(args: argparse.Namespace, _: float) -> int:
     choices = _choices(args)
     _refuse(args)
     records = read_records(args.runs)
+    if args.orders and not args.budget:
+        choices = replace(choices, budgets=[_budget(records)])
     recorded = Rules(config=_config(records))
     sets = rule_sets(recorded.config, choices)
     planned = Counter(zip(records.run.tolist(), records.seed.tolist(), strict=True))
@@ -123,12 +130,19 @@ def _config(records: Records) -> Any:
     return configs[0]
 
 
+def _budget(records: Records) -> float:
+    """The clock under which all runs were recorded."""
+    budgets = {header.get("budget") for header in records.headers}
+    recorded = budgets.pop() if len(budgets) == 1 else None
+    if recorded is None:
+        raise UserError("--orders shuffles problems under a clock, and the record has none: say which with --budget 9h")
+    return float(recorded)
+
+
 def _choices(args: argparse.Namespace) -> Choices:
     from sctir_kaggle.whatif.rules import Choices
     from sctir_kaggle.whatif.votes import VoteRule
 
-    if args.orders and not args.budget:
-        raise UserError("--orders shuffles problems under a clock: say which with --budget 9h")
     return Choices(
         candidates=args.candidates,
         turns=args.turns,

@@ -1,6 +1,6 @@
 """Thousands of orders of the problems under a clock: what the order alone does to a score.
 
-The seed's authors held that random order makes early stopping a gamble: hard problems at the start leave too little time
+NuminaMath's authors held that random order makes early stopping a gamble: hard problems at the start leave too little time
 for the others. Every order meets the same record here, so that clocks can be told apart. Candidates take the time that they
 took when they were recorded; those that a deadline cancels are gone after `overrun`.
 """
