@@ -135,7 +135,11 @@ def test_outputs_at_hand_give_the_same_traces_as_the_code_that_ran(sandbox: Sand
     result = solved(sandbox)
     config = SolverConfig(candidates=2, stop="none")
     again = asyncio.run(Solver(Scripted(SCRIPT), AtHand([result]), config).solve(PROBLEM))
-    assert again == result
+    # Which of two candidates ends first is the machine's to say.
+    assert sorted(again.traces, key=lambda trace: trace.candidate) == sorted(
+        result.traces, key=lambda trace: trace.candidate
+    )
+    assert again.vote == result.vote
     assert {trace.status for trace in again.traces} == {TraceStatus.ANSWERED}
 
 

@@ -16,7 +16,7 @@ from sctir_kaggle.journal import read_journal
 from sctir_kaggle.options import config_of
 from sctir_kaggle.problems import HELD_OUT
 from sctir_kaggle.replay.presets import PRESETS
-from tests.fake_server import FakeServer, refuses, says
+from tests.fake_server import Answer, FakeServer, refuses, says
 
 PROBLEMS = "id,problem,answer\na,What is the sum of the digits of 1234?,10\nb,What is $3-12$?,-9\n"
 
@@ -74,6 +74,7 @@ def test_servers_may_solve_it_and_any_integer_counts(
 ) -> None:
     pytest.importorskip("httpx", reason="the engine needs the extra `openai`: pip install 'sctir-kaggle[openai]'")
     says_it = says("The answer is $\\boxed{-9}$.")
+    says_it = Answer([0.5, *says_it.pieces])  # time for others to come
     with FakeServer(otherwise=says_it, model="m") as one, FakeServer(otherwise=says_it, model="m") as other:
         servers = ("--engine", "openai", "--base-url", one.url, other.url)
         assert (
