@@ -173,7 +173,7 @@ def test_a_request_that_is_refused_for_now_is_sent_again_when_the_server_says() 
     with served(refuses(429, "busy", Retry_After="1")) as (engine, fake):
         began = time.monotonic()
         assert ask(engine).text == "yes"
-        assert 1.0 <= time.monotonic() - began < 2
+        assert 1.0 <= time.monotonic() - began < 8
         assert engine.counters == {fake.url: {"requests": 2, "retries": 1, "dropped": 0}}
 
 

@@ -87,7 +87,7 @@ def test_loading_begins_with_start_and_nobody_waits_for_it(tmp_path: Path) -> No
         "aimo1", setup_of(tmp_path), load=slow, rerun=False, started=began, problems=csv_of(tmp_path)
     )
     submission.start()
-    assert time.monotonic() - began < 2
+    assert time.monotonic() - began < 8, "the gate opens after ten"
     assert (submission.faults, submission.results) == ([], [])
     gate.set()
     submission.run()
