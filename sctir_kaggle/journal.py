@@ -37,6 +37,9 @@ MUST_MATCH = ("config", "prompt", "problems", "engine")
 Json = dict[str, Any]
 AnyJournal = TypeVar("AnyJournal", bound="Journal")
 
+_BEGINNING = b'{"schema":'
+"""Of every journal's first line."""
+
 _CHUNK = 1 << 16
 
 
@@ -131,10 +134,23 @@ def stream_journal(path: Path) -> tuple[Json, Iterator[tuple[int, Json]]]:
     lines = _whole_lines(path)
     header = next(lines, None)
     if not isinstance(header, dict) or "schema" not in header:
-        raise UserError(f"{path} is not a journal: its first line is no header")
+        raise UserError(
+            f"{path} is not a journal: its first line is no header; give a run's folder or its journal.jsonl"
+        )
     if header["schema"] != SCHEMA:
         raise UserError(f"{path} has schema {header['schema']}; this version reads {SCHEMA}")
     return header, ((number, line) for number, line in enumerate(lines, 2) if "fault" not in line)
+
+
+def refuse_journal(path: Path, option: str) -> None:
+    """Raises `UserError` where the file that `option` is to write over is a run's journal: runs are dear."""
+    try:
+        with path.open("rb") as file:
+            is_journal = file.read(len(_BEGINNING)) == _BEGINNING
+    except OSError:
+        return
+    if is_journal:
+        raise UserError(f"{option} {path} is a run's journal, which would be lost; choose another file")
 
 
 def read_faults(path: Path) -> list[str]:
@@ -224,6 +240,10 @@ def _whole_lines(path: Path) -> Iterator[Json]:
             for number, line in enumerate(file, 1):
                 if line.endswith(b"\n") and line.strip():
                     yield _parsed(path, number, line)
+    except FileNotFoundError:
+        raise UserError(
+            f"there is no journal {path}; give a folder that sctir dry-run, solve or replay wrote"
+        ) from None
     except OSError as error:
         raise UserError(f"cannot read {path}: {error.strerror}") from None
 
@@ -232,7 +252,8 @@ def _parsed(path: Path, number: int, line: bytes) -> Json:
     try:
         parsed: Json = json.loads(line)
     except ValueError:
-        raise UserError(f"{path}, line {number}, is not JSON; restore the file or start a new run") from None
+        what = "so it is no journal; give a run's folder" if number == 1 else "restore the file or start a new run"
+        raise UserError(f"{path}, line {number}, is not JSON; {what}") from None
     return parsed
 
 
@@ -252,7 +273,7 @@ def _holds_no_header(path: Path) -> bool:
     """Whether a kill came before the first line was whole: then nothing is lost if it is written again."""
     with path.open("rb") as file:
         start = file.read(_CHUNK)
-    return b"\n" not in start and (not start or start.startswith(b'{"schema":'))
+    return b"\n" not in start and (not start or start.startswith(_BEGINNING))
 
 
 def _cut_torn_line(path: Path) -> None:

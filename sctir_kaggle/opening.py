@@ -233,6 +233,7 @@ def journal_header(
         "budget": setup.budget if math.isfinite(setup.budget) else None,
         "prompt": prompt.fingerprint(),
         "problems": problem_sets.fingerprint(problems),
+        "problem_count": len(problems),
         "engine": engine,
         "executor": executor,
     }

@@ -186,7 +186,7 @@ def test_a_problem_that_is_there_twice_is_refused_and_an_empty_line_is_not(tmp_p
 
 
 def test_a_missing_journal_is_named(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"cannot read .*none\.jsonl"):
+    with pytest.raises(UserError, match=r"there is no journal .*none\.jsonl"):
         read_journal(tmp_path / "none.jsonl")
 
 

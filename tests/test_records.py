@@ -111,7 +111,7 @@ def test_a_problem_that_is_there_twice_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_run_that_is_not_there_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="cannot read"):
+    with pytest.raises(UserError, match="there is no journal"):
         read_records([tmp_path / "none"])
 
 

@@ -206,6 +206,29 @@ def test_a_difference_that_is_none_of_chance_is_significant_and_its_sign_is_the_
     assert not any("inside the noise" in note for note in report.notes)
 
 
+def test_a_run_that_has_not_ended_is_said_to_be_part_of_one(tmp_path: Path) -> None:
+    path = run(tmp_path / "run", problems=3, candidates=3, seeds=2)
+    for problems, said in ((4, True), (3, False)):
+        edit(path, lambda line: line, lambda header, count=problems: header | {"problem_count": count})  # type: ignore[misc]
+        assert any("6 of 8 results are there" in note for note in report_of([path]).notes) == said
+
+
+def test_runs_that_share_a_part_of_their_problems_say_what_the_first_has_there(tmp_path: Path) -> None:
+    runs = [run(tmp_path / name, problems=count, candidates=3, chance=1.0) for name, count in (("a", 5), ("b", 3))]
+    edit(runs[0], lambda line: line | {"answer": -1} if line["problem"]["id"] == "synthetic-0" else line)
+    report = report_of(runs)
+    assert any("b and a are compared on the 3 problems that they share: there a has 66.7 %" in n for n in report.notes)
+
+
+def test_where_all_are_right_the_curves_are_not_certain(tmp_path: Path) -> None:
+    [summary] = report_of([run(tmp_path / "run", problems=6, candidates=3, chance=1.0)]).summaries
+    assert summary.curve is not None
+    assert summary.accuracy is not None
+    assert summary.curve.maj == [1.0] * 3
+    assert summary.curve.maj_low == summary.curve.passed_low == pytest.approx([summary.accuracy.low] * 3)
+    assert summary.accuracy.low == pytest.approx(0.025 ** (1 / 6))
+
+
 def test_runs_of_other_sets_are_not_compared(tmp_path: Path) -> None:
     runs = [run(tmp_path / name, problems=5, candidates=3) for name in "ab"]
     edit(runs[1], lambda line: line | {"problem": line["problem"] | {"id": "x" + line["problem"]["id"]}})
@@ -264,8 +287,10 @@ def test_the_csv_has_a_line_a_problem_and_seed_that_add_up(tmp_path: Path) -> No
 def test_a_journal_is_not_written_over(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = run(tmp_path / "run", problems=2, candidates=3)
     before = (path / "journal.jsonl").read_bytes()
-    assert main(["score", str(path), "--json", str(path / "journal.jsonl")]) == 2
-    assert "is a journal that is to be read" in capsys.readouterr().err
+    for read in (path, run(tmp_path / "other", problems=2, candidates=3)):
+        for option in ("--json", "--csv", "--html", "--png"):
+            assert main(["score", str(read), option, str(path / "journal.jsonl")]) == 2
+            assert "is a run's journal" in capsys.readouterr().err
     assert (path / "journal.jsonl").read_bytes() == before
 
 

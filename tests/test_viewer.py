@@ -221,10 +221,18 @@ def test_view_opens_the_page_in_the_browser(tmp_path: Path) -> None:
     assert (tmp_path / "opened").read_text().strip() == output.as_uri()
 
 
+def test_a_page_is_not_written_over_a_journal(tmp_path: Path) -> None:
+    folder = kept(tmp_path / "run", *run(1, 2, 1))
+    before = (folder / "journal.jsonl").read_bytes()
+    done = sctir("view", folder, "--output", folder / "journal.jsonl")
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+    assert (folder / "journal.jsonl").read_bytes() == before
+
+
 def test_what_is_no_run_is_refused(tmp_path: Path) -> None:
     done = sctir("view", tmp_path)
     assert (done.returncode, done.stderr.count("\n")) == (2, 1)
-    assert "cannot read" in done.stderr
+    assert "there is no journal" in done.stderr
 
 
 def test_a_page_that_cannot_be_written_says_why(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from sctir_kaggle.journal import refuse_journal
 from sctir_kaggle.types import UserError
 
 if TYPE_CHECKING:
@@ -41,11 +42,10 @@ def add_score(commands: Commands) -> None:
 
 def score(args: argparse.Namespace, _: float) -> int:
     """Tables in the terminal, and the files that were asked for."""
-    from sctir_kaggle.report.records import journal_of
     from sctir_kaggle.report.score import report_of, show
 
     outputs = {kind: path for kind in FILES if (path := getattr(args, kind))}
-    _refuse(outputs, [journal_of(run) for run in args.runs])
+    _refuse(outputs)
     report = report_of(args.runs)
     show(report, _console())
     if args.csv or args.json:
@@ -66,12 +66,10 @@ def score(args: argparse.Namespace, _: float) -> int:
     return 0
 
 
-def _refuse(outputs: dict[str, Path], journals: Sequence[Path]) -> None:
+def _refuse(outputs: dict[str, Path]) -> None:
     """What is asked for is refused before gigabytes are read, and no journal is written over."""
-    taken = {journal.resolve() for journal in journals}
     for kind, path in outputs.items():
-        if path.resolve() in taken:
-            raise UserError(f"--{kind} {path} is a journal that is to be read; choose another file")
+        refuse_journal(path, f"--{kind}")
         if path.is_dir() or not path.parent.is_dir():
             raise UserError(f"--{kind} {path} must be a file in a folder that exists; choose another")
 

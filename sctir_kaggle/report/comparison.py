@@ -19,13 +19,15 @@ NOISE = 0.05
 class Comparison:
     """`name` against `baseline`: `difference` of the mean accuracies with 95 % bounds, in shares of 1.
 
-    `better` and `worse` count problems. `p` is two-sided, of a sign-flip test over problems (with one seed each McNemar's
-    exact test); of several comparisons with one baseline it is adjusted after Holm.
+    `before` is the baseline's mean on those problems. `better` and `worse` count problems. `p` is two-sided, of a
+    sign-flip test over problems (with one seed each McNemar's exact test); of several comparisons with one baseline it is
+    adjusted after Holm.
     """
 
     baseline: str
     name: str
     problems: int
+    before: float
     difference: float
     low: float
     high: float
@@ -72,6 +74,7 @@ def _compare(records: Records, baseline: Group, other: Group) -> Comparison | No
         baseline=baseline.name,
         name=other.name,
         problems=len(common),
+        before=float((of_a[:, 0] / of_a[:, 1]).mean()),
         difference=float(shares.mean()),
         low=float(low),
         high=float(high),

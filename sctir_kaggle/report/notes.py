@@ -25,6 +25,11 @@ def _of_run(one: Summary) -> Iterator[str]:
 
 
 def _of_coverage(one: Summary) -> Iterator[str]:
+    if one.rows < one.planned:
+        yield (
+            f"{one.rows} of {one.planned} results are there: the run has not ended, and what ends first is not like the "
+            "rest; --resume goes on with it"
+        )
     most = max(one.seeds.values())
     if short := {seed: rows for seed, rows in one.seeds.items() if rows < most}:
         seeds = ", ".join(f"seed {seed} has {rows} of {most} problems" for seed, rows in short.items())
@@ -56,7 +61,13 @@ def _of_differences(summaries: Sequence[Summary], comparisons: Sequence[Comparis
     for other in summaries[1:]:
         if other.name not in compared:
             yield f"{other.name} and {summaries[0].name} have no graded problem in common: they are not compared"
+    sizes = {one.name: one.accuracy.problems for one in summaries if one.accuracy}
     for one in comparisons:
+        if one.problems < max(sizes[one.name], sizes[one.baseline]):
+            yield (
+                f"{one.name} and {one.baseline} are compared on the {one.problems} problems that they share: there "
+                f"{one.baseline} has {100 * one.before:.1f} %"
+            )
         if one.noise:
             yield (
                 f"{one.name} and {one.baseline} differ by {100 * one.difference:+.1f} points on {one.problems} problems: "

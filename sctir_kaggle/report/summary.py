@@ -9,8 +9,8 @@ import numpy as np
 
 from sctir_kaggle.report.electorate import electorate, missing
 from sctir_kaggle.report.groups import Group
-from sctir_kaggle.report.records import STATUSES, Array, Records
-from sctir_kaggle.report.statistics import Floats, bootstrap, share_bounds, spread
+from sctir_kaggle.report.records import STATUSES, Array, Json, Records
+from sctir_kaggle.report.statistics import Floats, share_bounds, spread
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,16 +34,13 @@ class Accuracy:
 
     @property
     def loss(self) -> float:
-        """Selection loss, pass@N - maj@N: the right answer was there and was not elected."""
+        """Selection loss: the right answer was among the candidates' and was not elected, with ties as they fell."""
         return self.passed - self.mean
 
 
 @dataclass(frozen=True, slots=True)
 class Curve:
-    """maj@k and pass@k for k = 1.., each with the bounds of its mean (95 %, over problems).
-
-    A bound is a percentile of the bootstrap: where every problem is right it has no width; `Accuracy`'s has one.
-    """
+    """maj@k and pass@k for k = 1.., each with the bounds of its mean (95 %, over problems)."""
 
     maj: list[float]
     maj_low: list[float]
@@ -76,6 +73,8 @@ class Summary:
     seeds: dict[int, int]
     """Rows of each seed."""
     rows: int
+    planned: int
+    """Rows that the runs will have when they are finished, as far as their headers say; else 0."""
     graded: int
     candidates: int
     accuracy: Accuracy | None
@@ -100,6 +99,7 @@ def summarise(records: Records, group: Group) -> Summary:
         runs=group.runs,
         seeds=dict(zip(seeds.tolist(), counts.tolist(), strict=True)),
         rows=len(rows),
+        planned=sum(_planned(header) for header in _headers(records, group)),
         graded=len(graded),
         candidates=int((records.status[rows] != 0).sum(axis=1).max(initial=0)),
         accuracy=_accuracy(records, graded) if len(graded) else None,
@@ -112,6 +112,14 @@ def summarise(records: Records, group: Group) -> Summary:
         missing=int(missing(records, rows).sum()),
         cost=_cost(records, rows),
     )
+
+
+def _headers(records: Records, group: Group) -> list[Json]:
+    return [header for name, header in zip(records.runs, records.headers, strict=True) if name in group.runs]
+
+
+def _planned(header: Json) -> int:
+    return int(header.get("problem_count", 0)) * len(header.get("seeds", (0,)))
 
 
 def _accuracy(records: Records, rows: Array) -> Accuracy:
@@ -147,7 +155,7 @@ def _curve(records: Records, rows: Array) -> Curve | None:
         return None
     problems = _problems(records, rows)
     maj, passed = voters.maj(), voters.passed()
-    bounds = (*bootstrap(maj, problems), *bootstrap(passed, problems))
+    bounds = (*share_bounds(maj, problems), *share_bounds(passed, problems))
     maj_low, maj_high, passed_low, passed_high = (bound.tolist() for bound in bounds)
     means = (maj.mean(axis=0).tolist(), passed.mean(axis=0).tolist())
     return Curve(means[0], maj_low, maj_high, means[1], passed_low, passed_high)

@@ -22,11 +22,12 @@ def add_view(commands: Commands) -> None:
 
 def view(args: argparse.Namespace, _: float) -> int:
     """The page of a run, on the disk; its path is printed."""
-    from sctir_kaggle.journal import read_faults, read_journal
+    from sctir_kaggle.journal import read_faults, read_journal, refuse_journal
     from sctir_kaggle.viewer.page import write_page
 
     journal = args.run / "journal.jsonl" if args.run.is_dir() else args.run
     output = args.output or journal.parent / "view.html"
+    refuse_journal(output, "--output")
     header, results = read_journal(journal)
     write_page(results, [header], output, title=journal.resolve().parent.name, faults=read_faults(journal))
     print(f"{output}: {len(results)} results, {output.stat().st_size / 1e6:.1f} MB")

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from sctir_kaggle.report.electorate import BY_VOTE, Electorate
-from sctir_kaggle.report.statistics import Floats, bootstrap
+from sctir_kaggle.report.statistics import Floats, share_bounds
 from sctir_kaggle.types import SolveResult, Trace, TraceStatus
 from sctir_kaggle.viewer.attempts import runs
 
@@ -68,7 +68,7 @@ def _precedence(choices: Sequence[Sequence[int]], tie_break: str) -> np.typing.N
 
 
 def _banded(values: Floats, problems: np.typing.NDArray[np.str_]) -> list[list[float]]:
-    low, high = bootstrap(values, problems)
+    low, high = share_bounds(values, problems)
     return np.stack([values.mean(axis=0), low, high], axis=1).round(4).tolist()  # type: ignore[no-any-return]
 
 

@@ -89,7 +89,8 @@ def _executions(results: Sequence[SolveResult]) -> Tile:
 
 def _time(results: Sequence[SolveResult]) -> Tile:
     seconds = [result.seconds for result in results]
-    return _tile("Time", clock_face(sum(seconds)), f"median {median(seconds):.1f} s, longest {max(seconds):.1f} s")
+    note = f"sum over {len(seconds):,} results; median {median(seconds):.1f} s, longest {max(seconds):.1f} s"
+    return _tile("Time", clock_face(sum(seconds)), note)
 
 
 def _tile(name: str, value: str, note: str) -> Tile:
