@@ -103,7 +103,7 @@ def test_the_exact_stop_changes_no_answer_of_a_real_run_and_saves_what_is_printe
     assert all(0 < row["saved_seconds"] < 1 for row in exact)
     share = next(row["saved_tokens"] for row in exact if row["name"] == "8 x 4, exact")
     [line] = [line for line in capsys.readouterr().out.splitlines() if line.strip().startswith("8 x 4, exact  ")]
-    assert line.split()[-4:] == [str(round(100 * share)), "%", "0", "0"]
+    assert line.split()[-5:] == ["/", str(round(100 * share)), "%", "0", "0"]
 
 
 def test_the_first_row_is_the_record_and_the_same_rules_give_the_same_score(
@@ -146,8 +146,9 @@ def test_a_range_stands_where_answers_are_unsure(scripted: Path, tmp_path: Path)
 
 
 def test_every_combination_is_a_row_and_fits_a_hundred_columns(
-    scripted: Path, capsys: pytest.CaptureFixture[str]
+    scripted: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setenv("COLUMNS", "100")
     whole = scripted.parent / "whole"
     journal(whole, stop="none")
     options = [
@@ -163,11 +164,11 @@ def test_every_combination_is_a_row_and_fits_a_hundred_columns(
         "aimo1,any",
     ]
     shown = what_if(capsys, whole, *options, "--budget", "90s,2h", "--orders", "20")
-    table, orders = shown.split("sd of order")
-    rows = [line for line in table.splitlines() if re.search(r" of 6 ", line)]
+    table, orders = shown.split("sd of")
+    rows = [line for line in table.splitlines() if re.search(r" / (\S+ %|\?)", line)]
     assert len(rows) == 1 + 2 * 2 * 2 * 2 * 2 * 2
     assert len(re.findall("no limit", orders)) == len(re.findall("equal shares", orders)) == 64
-    assert max(len(line.rstrip()) for line in table.splitlines()) <= 100
+    assert max(len(line.rstrip()) for line in shown.splitlines()) <= 100
 
 
 def test_the_files_hold_every_problem_and_row(scripted: Path, tmp_path: Path) -> None:
@@ -218,6 +219,7 @@ REFUSED: Sequence[tuple[list[str], str]] = [
     (["--orders", "10"], "with --budget 9h"),
     (["--budget", "5s"], "give more than 12"),
     (["--stop", "none", "--budget", "1h", "--orders", "10"], "record with --stop none"),
+    (["--budget", "1h", "--orders", "200000000"], "at most 1,000,000"),
     (["--csv", "nowhere/f.csv"], "a folder that exists"),
 ]
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import os
+import sys
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
@@ -13,16 +15,22 @@ from sctir_kaggle.options import ANSWERS, seconds
 from sctir_kaggle.types import UserError
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from sctir_kaggle.report.records import Records
     from sctir_kaggle.whatif.rules import Choices, Rules
     from sctir_kaggle.whatif.shuffles import OrdersRow
+    from sctir_kaggle.whatif.summary import Row
 
     Commands = argparse._SubParsersAction[argparse.ArgumentParser]
 
 T = TypeVar("T")
 
-WIDTH = 100
+WIDTH = 120
 """Columns that a table takes at most, and a note."""
+
+MOST_ORDERS = 1_000_000
+"""All their outcomes are held at once, and the mean of more would not be another one."""
 
 
 def add_what_if(commands: Commands) -> None:
@@ -67,13 +75,13 @@ def add_what_if(commands: Commands) -> None:
 
 def what_if(args: argparse.Namespace, _: float) -> int:
     """A table in the terminal, and the files that were asked for."""
-    from sctir_kaggle.display import console
     from sctir_kaggle.report.records import read_records
     from sctir_kaggle.whatif.files import write_csv, write_json
+    from sctir_kaggle.whatif.notes import left_out, notes, of_parallel, of_references
     from sctir_kaggle.whatif.played import play, results_of
     from sctir_kaggle.whatif.rules import Rules, rule_sets
     from sctir_kaggle.whatif.summary import summarise
-    from sctir_kaggle.whatif.table import name_of, notes, orders_table, rules_table
+    from sctir_kaggle.whatif.table import name_of
 
     choices = _choices(args)
     _refuse(args)
@@ -81,7 +89,7 @@ def what_if(args: argparse.Namespace, _: float) -> int:
     if args.orders and not args.budget:
         choices = replace(choices, budgets=[_budget(records)])
     recorded = Rules(config=_config(records))
-    sets = rule_sets(recorded.config, choices)
+    sets, impossible = rule_sets(recorded.config, choices)
     planned = Counter(zip(records.run.tolist(), records.seed.tolist(), strict=True))
     played = play(results_of(args.runs), recorded, sets, dict(planned))
     names = [name_of(one, recorded) for one in sets]
@@ -91,17 +99,52 @@ def what_if(args: argparse.Namespace, _: float) -> int:
     rows = [summarise(name, each) for name, each in outcomes.items()]
     orders = _orders(args, recorded, list(zip(names, sets, strict=True)))
     said = notes(rows, differing=played.differing, total=len(played.record))
-    terminal = console()
-    width = min(WIDTH, terminal.width)
-    for table in (rules_table(rows), *([orders_table(orders)] if orders else [])):
-        terminal.print(table, width=width)
-    for line in said:
-        terminal.print(line, style="yellow", highlight=False, markup=False, width=width)
+    said += left_out(impossible) + (of_references(recorded, sets) if rows[0].graded else [])
+    said += of_parallel(records.headers, _held(records))
+    _show(rows, orders, said)
     if args.csv:
         write_csv(args.csv, records.runs, outcomes)
     if args.json:
         write_json(args.json, rows, orders, said)
     return 0
+
+
+def _show(rows: Sequence[Row], orders: Sequence[OrdersRow], said: Sequence[str]) -> None:
+    """Tables, what their columns count, and what to know."""
+    from sctir_kaggle.display import console
+    from sctir_kaggle.whatif.layout import fitted
+    from sctir_kaggle.whatif.notes import captions
+    from sctir_kaggle.whatif.table import orders_columns, rules_columns
+
+    terminal = console()
+    width = _width(terminal)
+    narrow: list[str] = []
+    for columns in (rules_columns(rows), *([orders_columns(orders)] if orders else [])):
+        table, lost = fitted(columns, width)
+        narrow += lost
+        terminal.print(table, "", width=width)
+    for line in captions(rows, orders):
+        terminal.print(line, highlight=False, markup=False, width=width)
+    if narrow:
+        said = [
+            *said,
+            f"no room in {width} columns for {', '.join(narrow)}; a wider terminal or --json FILE shows them",
+        ]
+    for line in said:
+        terminal.print(line, style="yellow", highlight=False, markup=False, width=width)
+
+
+def _width(terminal: Console) -> int:
+    """That of the terminal; COLUMNS says it where there is none."""
+    given = os.environ.get("COLUMNS", "")
+    piped = int(given) if given.isdecimal() and int(given) else WIDTH
+    return min(WIDTH, terminal.width if sys.stdout.isatty() else piped)
+
+
+def _held(records: Records) -> list[int]:
+    """How many results each run holds."""
+    found = Counter(records.run.tolist())
+    return [found[run] for run in range(len(records.runs))]
 
 
 def _orders(args: argparse.Namespace, recorded: Rules, named: Sequence[tuple[str, Rules]]) -> list[OrdersRow]:
@@ -160,6 +203,8 @@ def _refuse(args: argparse.Namespace) -> None:
     """Files that cannot be written are refused before gigabytes are read, and no journal is written over."""
     from sctir_kaggle.report.records import journal_of
 
+    if args.orders and args.orders > MOST_ORDERS:
+        raise UserError(f"--orders {args.orders}: at most {MOST_ORDERS:,}, which is more than a mean needs; give fewer")
     for option, path in (("--csv", args.csv), ("--json", args.json)):
         if path is None:
             continue

@@ -35,7 +35,7 @@ def rerun(
     """`record` again; `first` is the number of candidates that it started with.
 
     `soft` and `hard` are deadlines in seconds from the problem's start; without them it is the record's own, if it had one.
-    With the recorded rules the result equals the record, but for times.
+    With the recorded rules the result equals the record, but for times. Its reference is that of the rules.
     """
     loop, engine = SimulatedLoop(), Timed(record, first=first)
     weigh = rules.vote.weigh(rules.config)
@@ -46,7 +46,8 @@ def rerun(
         )  # all had ended and nobody more was called: its clock may have forbidden it
     solver = Solver(engine, engine, config, clock=loop.time, weigh=weigh)
     soft = engine.limit if soft is None else soft
-    result = run(loop, solver.solve(record.problem, deadline=soft, hard_deadline=hard))
+    problem = replace(record.problem, answer=rules.reference(record.problem.answer))
+    result = run(loop, solver.solve(problem, deadline=soft, hard_deadline=hard))
     tokens = sum(_tokens(trace, record, engine) for trace in result.traces)
     unsure = _unsure(result, engine.cut | engine.unrecorded, weigh, stops=config.stop != "none")
     return Rerun(result, tokens, len(engine.cut), len(engine.unrecorded), unsure)

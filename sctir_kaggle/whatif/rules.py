@@ -29,6 +29,9 @@ class Rules:
     problem_seconds: float | None = None
     """Seconds for each problem."""
 
+    references: int | None = None
+    """The modulus by which references are reduced, as a competition with that modulus would; None leaves them."""
+
     def __post_init__(self) -> None:
         if self.config.stop == "beta" and self.vote.name != "plain":
             raise UserError(f"--stop beta knows the risk of plain votes only, not of {self.vote.label}; choose exact")
@@ -39,6 +42,10 @@ class Rules:
     def full(self) -> Rules:
         """The same vote of all candidates, stopped by nothing but what stopped the record."""
         return replace(self, config=replace(self.config, stop="none"), budget=None, problem_seconds=None)
+
+    def reference(self, recorded: int | None) -> int | None:
+        """What a right answer is under these rules."""
+        return recorded if recorded is None or self.references is None else recorded % self.references
 
     @property
     def untimed(self) -> Rules:
@@ -61,11 +68,22 @@ class Choices:
     problem_seconds: Sequence[float] = ()
 
 
-def rule_sets(recorded: SolverConfig, choices: Choices) -> list[Rules]:
-    """Every combination, in the order in which they were given. Raises `UserError` on what no record can answer."""
+def rule_sets(recorded: SolverConfig, choices: Choices) -> tuple[list[Rules], list[str]]:
+    """Every combination, in the order in which they were given, and why some cannot be, a line for each of them.
+
+    Raises `UserError` on what no record can answer, and where no combination is left.
+    """
     if choices.deltas and not ("beta" in choices.stops or recorded.stop == "beta"):
         raise UserError("--delta is the risk of --stop beta; add that")
-    return list(dict.fromkeys(_combinations(recorded, choices)))
+    made, impossible = list[Rules](), list[str]()
+    for fields_ in _combinations(recorded, choices):
+        try:
+            made.append(Rules(**fields_))
+        except UserError as error:
+            impossible.append(str(error))
+    if not made:
+        raise UserError(impossible[0])
+    return list(dict.fromkeys(made)), impossible
 
 
 def config_of(header: Mapping[str, Any]) -> SolverConfig:
@@ -80,11 +98,13 @@ def config_of(header: Mapping[str, Any]) -> SolverConfig:
     return SolverConfig(**recorded)
 
 
-def _combinations(recorded: SolverConfig, choices: Choices) -> Iterator[Rules]:
+def _combinations(recorded: SolverConfig, choices: Choices) -> Iterator[dict[str, Any]]:
+    """The fields of each."""
     clocks: list[dict[str, float]] = [{"budget": seconds} for seconds in choices.budgets]
     clocks += [{"problem_seconds": seconds} for seconds in choices.problem_seconds]
     for config, vote, clock in product(_configs(recorded, choices), choices.votes or [PLAIN], clocks or [{}]):
-        yield Rules(config=config, vote=vote, **clock)
+        references = config.modulus if config.modulus != recorded.modulus else None
+        yield {"config": config, "vote": vote, "references": references, **clock}
 
 
 def _configs(recorded: SolverConfig, choices: Choices) -> Iterator[SolverConfig]:

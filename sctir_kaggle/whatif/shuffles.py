@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields
 
@@ -24,8 +25,9 @@ CLOCKS = ("no limit", "equal shares", "budget")
 class OrdersRow:
     """One set of rules under one clock. A run that ends after the limit is an overrun, and its score is 0.
 
-    `order_sd` is what the order alone does: the root of the mean variance within a replicate. `unanswered` is the mean
-    number of problems without a vote when their time was up, and those never reached.
+    `order_sd` is what the order alone does: the root of the mean variance within a replicate. `sd` adds the variance between
+    replicates, both as samples (n - 1), so that it is the `right_sd` of `Row` where the order does nothing. `unanswered` is
+    the mean number of problems without a vote when their time was up, and those never reached.
     """
 
     name: str
@@ -47,6 +49,10 @@ def shuffle(
 ) -> list[OrdersRow]:
     """Each of `rules` (with its name), which has a budget, in so many orders, the replicates taken in turn."""
     sets, courses = _courses(results, first, [one for _, one in rules])
+    if orders < 2 * len(sets):
+        raise UserError(
+            f"--orders {orders}: {len(sets)} runs or seeds need two each at least; give {2 * len(sets)} or more"
+        )
     rows = []
     for (name, one), course in zip(rules, courses, strict=True):
         for clock in CLOCKS:
@@ -119,7 +125,17 @@ def row_of(
 
 def _figures(outcome: Outcome, which: npt.NDArray[np.int64], limit: float) -> tuple[float, float, float, int, float]:
     """Mean, sd, sd of the order alone, overruns, unanswered."""
-    variances = [outcome.scores[which == one].var() for one in np.unique(which)]
-    spread = float(outcome.scores.std()), float(np.sqrt(np.mean(variances)))
+    replicates = [outcome.scores[which == one] for one in np.unique(which)]
+    within = float(np.mean([scores.var(ddof=1) for scores in replicates]))
+    spread = math.sqrt(within + _between(replicates, within)), math.sqrt(within)
     overruns = int((outcome.ends > limit).sum())
     return float(outcome.scores.mean()), *spread, overruns, float(outcome.unanswered.mean())
+
+
+def _between(replicates: Sequence[npt.NDArray[np.int64]], within: float) -> float:
+    """The variance of the replicates' true means, one-way random effects: that of their means less what orders make of it."""
+    if len(replicates) < 2:
+        return 0.0
+    means = [scores.mean() for scores in replicates]
+    noise = within * float(np.mean([1 / len(scores) for scores in replicates]))
+    return max(0.0, float(np.var(means, ddof=1)) - noise)

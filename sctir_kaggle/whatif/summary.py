@@ -19,6 +19,7 @@ class Row:
     """
 
     name: str
+    replicates: int
     problems: float
     graded: float
     right: float
@@ -44,6 +45,7 @@ def summarise(name: str, outcomes: Sequence[Outcome]) -> Row:
     whole = not any(one.full.cut for one in outcomes)
     return Row(
         name=name,
+        replicates=len(replicates),
         problems=statistics.fmean(map(len, replicates)),
         graded=statistics.fmean(sum(one.reference is not None for one in each) for each in replicates),
         right=statistics.fmean(right),

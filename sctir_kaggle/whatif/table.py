@@ -1,17 +1,16 @@
-"""The answer to `sctir what-if` in a terminal: a row a set of rules, the record first, in 100 columns; then what to know."""
+"""The answer to `sctir what-if` in a terminal: the columns of its tables, a row a set of rules, the record first.
+
+`layout` fits them to the terminal; what there is to know about them is in `notes`.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
+from sctir_kaggle.whatif.layout import Column
 from sctir_kaggle.whatif.rules import Rules
+from sctir_kaggle.whatif.shuffles import OrdersRow
 from sctir_kaggle.whatif.summary import Row
-
-if TYPE_CHECKING:
-    from rich.table import Table
-
-    from sctir_kaggle.whatif.shuffles import OrdersRow
 
 UNITS = ((3600.0, "h"), (60.0, "m"), (1.0, "s"))
 
@@ -41,86 +40,71 @@ def duration(seconds: float) -> str:
     return f"{seconds / size:g}{unit}"
 
 
-def rules_table(rows: Sequence[Row]) -> Table:
-    """A row a set of rules."""
-    table = _table("rules", "right", "seconds", "tokens", "saved: s", "tokens", "changed", "unsure")
-    for row in rows:
-        least = "≥ " if row.cut else ""
-        table.add_row(
-            row.name,
-            _score(row),
-            least + (f"{row.seconds:,.0f}" if row.seconds >= 100 else f"{row.seconds:.1f}"),
-            f"{least}{row.tokens:,.0f}",
-            _share(row.saved_seconds),
-            _share(row.saved_tokens),
-            f"{row.changed} + {row.unknown_full} ?" if row.unknown_full else str(row.changed),
-            str(row.unsure),
-        )
-    return table
+def rules_columns(rows: Sequence[Row]) -> list[Column]:
+    """A row a set of rules. What rows have in common, of how many, stands in the heads."""
+    of = f"\nof {rows[0].problems * rows[0].replicates:,.0f}"
+    doubtful = any(row.unsure for row in rows)
+    return [
+        Column("rules", [row.name for row in rows], words=True),
+        Column(f"right\nof {rows[0].graded:g}", [_score(row) for row in rows]),
+        Column("seconds", [_least(row) + _seconds(row.seconds) for row in rows], spare=4),
+        Column("tokens", [_least(row) + _count(row.tokens) for row in rows], spare=3),
+        Column("saved s\n/ tokens", [_saved(row) for row in rows], spare=5),
+        Column("changed" + of, [_changed(row) for row in rows], spare=6),
+        Column("unsure" + of, [str(row.unsure) for row in rows], spare=7 if doubtful else 1),
+    ]
 
 
-def orders_table(rows: Sequence[OrdersRow]) -> Table:
+def orders_columns(rows: Sequence[OrdersRow]) -> list[Column]:
     """A row a set of rules and clock."""
-    table = _table("rules", "clock", "right", "sd", "sd of order", "overruns", "unanswered")
-    for row in rows:
-        figures = (
-            f"{row.right:.2f}",
-            f"{row.sd:.2f}",
-            f"{row.order_sd:.2f}",
-            f"{row.overruns:,}",
-            f"{row.unanswered:.2f}",
-        )
-        table.add_row(row.name, row.clock, *figures)
-    return table
+    return [
+        Column("rules", [row.name for row in rows], words=True),
+        Column("clock", [row.clock for row in rows], left=True),
+        Column("right", [f"{row.right:.2f}" for row in rows]),
+        Column("sd", [f"{row.sd:.2f}" for row in rows], spare=3),
+        Column("sd of\norder", [f"{row.order_sd:.2f}" for row in rows], spare=2),
+        Column("overruns", [f"{row.overruns:,}" for row in rows], spare=4),
+        Column("no vote", [f"{row.unanswered:.2f}" for row in rows], spare=1),
+    ]
 
 
-def notes(rows: Sequence[Row], *, differing: Sequence[str], total: int) -> list[str]:
-    """What the record cannot say, and what to do about it."""
-    found = []
-    if differing:
-        found.append(
-            f"{len(differing)} of {total} problems do not come out as recorded (the first: {differing[0]}): another "
-            "version solved them; record them anew"
-        )
-    if any(row.cut or row.saved_tokens is None for row in rows):
-        found.append(
-            "a stop rule or a deadline cut the record: what the cancelled candidates would have said and taken is not "
-            "known (≥, ?, unsure); record with --stop none and time for all"
-        )
-    if unrecorded := max(row.unrecorded for row in rows):
-        found.append(
-            f"up to {unrecorded} candidates a row were asked for what the record does not hold, a forced answer after "
-            "fewer turns, say; they are silent here, and `unsure` counts the answers that hang on them; record with those "
-            "rules"
-        )
-    return found
+def _least(row: Row) -> str:
+    return "≥ " if row.cut else ""
+
+
+def _seconds(seconds: float) -> str:
+    return f"{seconds:,.0f}" if seconds >= 100 else f"{seconds:.1f}"
+
+
+def _count(number: float) -> str:
+    return f"{number / 1e6:,.1f} M" if number >= 1e6 else f"{number:,.0f}"
 
 
 def _score(row: Row) -> str:
+    """`7`, or the mean of several seeds with as many digits as their deviation: `6.50 ± 0.71`; a range where it is unsure."""
     if not row.graded:
         return "-"
-    spread = "" if row.right_sd is None else f" ± {row.right_sd:.1f}"
-    most = f"-{row.right_most:g}" if row.right_most != row.right else ""
-    return f"{row.right:.4g}{most}{spread} of {row.graded:g}"
+    digits = 0 if row.right_sd is None else 2
+    most = f"-{row.right_most:.{digits}f}" if row.right_most != row.right else ""
+    spread = "" if row.right_sd is None else f" ± {row.right_sd:.2f}"
+    return f"{row.right:.{digits}f}{most}{spread}"
+
+
+def _saved(row: Row) -> str:
+    if row.saved_seconds is None and row.saved_tokens is None:
+        return "? / ?"
+    return f"{_share(row.saved_seconds)} / {_share(row.saved_tokens)} %"
+
+
+def _changed(row: Row) -> str:
+    return f"{row.changed} + {row.unknown_full} ?" if row.unknown_full else str(row.changed)
 
 
 def _share(share: float | None) -> str:
-    return "?" if share is None else f"{round(100 * share)} %"
+    return "?" if share is None else f"{round(100 * share)}"
 
 
 def _range(lowest: int | None, highest: int | None) -> str:
     if lowest is None and highest is None:
         return "any integer"
     return f"{'' if lowest is None else lowest}..{'' if highest is None else highest}"
-
-
-def _table(*columns: str) -> Table:
-    """Rules give way where the terminal is narrow; figures stay whole."""
-    from rich import box
-    from rich.table import Table
-
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1))
-    for column in columns:
-        words = column in ("rules", "clock")
-        table.add_column(column, justify="left" if words else "right", no_wrap=column != "rules", overflow="fold")
-    return table
