@@ -463,6 +463,10 @@ def test_close_leaves_no_process(pair: ReplicatedEngine) -> None:
     left = process_of(pair.replicas[1])
     assert is_alive(left)
     pair.close()
+    for _ in range(200):  # vLLM may have killed it a moment ago: a busy machine takes a while to clear it away
+        if not is_alive(left):
+            break
+        time.sleep(0.05)
     assert not is_alive(left)
     assert not [child for child in multiprocessing.active_children() if child.name.startswith("EngineCore")]
     with pytest.raises(EngineError, match=r"closed|ended"):

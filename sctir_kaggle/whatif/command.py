@@ -11,6 +11,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from sctir_kaggle.journal import refuse_journal
 from sctir_kaggle.options import ANSWERS, seconds
 from sctir_kaggle.types import UserError
 
@@ -201,15 +202,12 @@ def _choices(args: argparse.Namespace) -> Choices:
 
 def _refuse(args: argparse.Namespace) -> None:
     """Files that cannot be written are refused before gigabytes are read, and no journal is written over."""
-    from sctir_kaggle.report.records import journal_of
-
     if args.orders and args.orders > MOST_ORDERS:
         raise UserError(f"--orders {args.orders}: at most {MOST_ORDERS:,}, which is more than a mean needs; give fewer")
     for option, path in (("--csv", args.csv), ("--json", args.json)):
         if path is None:
             continue
-        if path.resolve() in {journal_of(run).resolve() for run in args.runs}:
-            raise UserError(f"{option} {path} is a journal that is to be read; choose another file")
+        refuse_journal(path, option)
         if path.is_dir() or not path.parent.is_dir():
             raise UserError(f"{option} {path} must be a file in a folder that exists; choose another")
 
