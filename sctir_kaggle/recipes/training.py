@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from random import Random
 from typing import TYPE_CHECKING, Any
 
-from sctir_kaggle.recipes.corpus import Example
+from sctir_kaggle.recipes.corpus import Example, Segment
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -81,9 +81,15 @@ def new_model(shape: Shape, tokenizer: PreTrainedTokenizerFast) -> LlamaForCausa
 
 
 def encode(example: Example, tokenizer: PreTrainedTokenizerFast) -> Row:
-    """BOS, then each segment encoded by itself, as the solver sends it; EOS at the end."""
-    ids, learned = [tokenizer.bos_token_id], [False]
-    for segment in example.segments:
+    """The tokens of a trace, as `encode_segments` says."""
+    return encode_segments(example.segments, tokenizer)
+
+
+def encode_segments(segments: Iterable[Segment], tokenizer: PreTrainedTokenizerFast) -> Row:
+    """BOS (where the tokenizer has one), then each segment encoded by itself, as the solver sends it; EOS at the end."""
+    ids = [] if tokenizer.bos_token_id is None else [tokenizer.bos_token_id]
+    learned = [False] * len(ids)
+    for segment in segments:
         tokens = tokenizer.encode(segment.text, add_special_tokens=False)
         ids += tokens
         learned += [segment.learned] * len(tokens)

@@ -1,0 +1,192 @@
+"""Rows become blocks of tokens: whole traces side by side, each with its own positions, so that none sees another.
+
+A block is a row of a data set: `input_ids`, `labels` (-100 where nothing is learned) and `positions`, which count each
+trace from 0. Attention is kept inside a trace by those positions: transformers masks by them where they restart (eager,
+sdpa), flash attention cuts there, if a batch is one row. Not covered: attention that ignores positions (ALiBi, linear).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from sctir_kaggle.prompt import fingerprint
+from sctir_kaggle.recipes.rendering import encode_row
+from sctir_kaggle.recipes.rows import KINDS, read_rows
+from sctir_kaggle.types import UserError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+    from transformers import PreTrainedTokenizerFast
+
+IGNORED = -100
+"""The label of a token that is not learned: PyTorch's cross-entropy passes over it."""
+
+CHUNK = 20_000
+"""Rows that are packed together: few enough for the memory, many enough to fill the blocks."""
+
+
+@dataclass(frozen=True, slots=True)
+class Packing:
+    """How traces become blocks of at most `block` tokens."""
+
+    block: int = 2048
+    whole: bool = True
+    """Whether traces are packed whole, and those longer than a block dropped; else they are cut where a block ends."""
+    learn: Literal["written", "all"] = "written"
+    """Whether the loss is on what the model writes, or on the problem and on what code printed too."""
+
+
+@dataclass(slots=True)
+class Packed:
+    """Blocks, and how many rows, traces, tokens, dropped ones (`too long`, `no trace`) went in."""
+
+    blocks: Any
+    counts: Counter[str]
+
+    @property
+    def full(self) -> float:
+        """The share of the blocks' places that hold a token, as if each were as long as the longest."""
+        return self.counts["tokens"] / max(1, len(self.blocks) * self.counts["longest block"])
+
+
+def pack(rows: Iterable[Mapping[str, Any]], tokenizer: PreTrainedTokenizerFast, packing: Packing) -> Packed:
+    """Blocks of the rows, in the order of TRL's packing. Raises `UserError` where no trace is left."""
+    from datasets import concatenate_datasets
+    from trl import pack_dataset
+
+    counts: Counter[str] = Counter()
+    encoded, strategy, parts = _encoded(rows, tokenizer, packing, counts), "bfd" if packing.whole else "wrapped", []
+    while chunk := list(islice(encoded, CHUNK)):
+        part: Any = pack_dataset(_table(chunk), packing.block, strategy, {"batch_size": CHUNK})
+        parts.append(part.select_columns(["input_ids", "labels", "positions"]))
+    if not parts:
+        raise UserError(
+            f"no trace of {counts['rows']} rows is left ({_dropped(counts)}); a larger block takes longer ones"
+        )
+    blocks = concatenate_datasets(parts)
+    counts["longest block"] = max(map(len, blocks["input_ids"]))
+    return Packed(blocks, counts)
+
+
+def _encoded(
+    rows: Iterable[Mapping[str, Any]], tokenizer: PreTrainedTokenizerFast, packing: Packing, counts: Counter[str]
+) -> Iterator[dict[str, Sequence[int]]]:
+    for row in rows:
+        counts["rows"] += 1
+        try:
+            ids, learned = encode_row(row, tokenizer)
+        except UserError:
+            counts["no trace"] += 1
+            continue
+        if packing.whole and len(ids) > packing.block:
+            counts["too long"] += 1
+            continue
+        flags = learned if packing.learn == "written" else [True] * len(ids)
+        labels = [token if flag else IGNORED for token, flag in zip(ids, flags, strict=True)]
+        counts.update({"traces": 1, "tokens": len(ids), "learned": sum(flags)})
+        yield {"input_ids": ids, "labels": labels, "positions": range(len(ids))}
+
+
+def _table(chunk: Sequence[Mapping[str, Sequence[int]]]) -> Any:
+    import numpy as np
+    from datasets import Dataset
+
+    return Dataset.from_dict({name: [np.array(row[name], np.int32) for row in chunk] for name in chunk[0]})
+
+
+def _dropped(counts: Counter[str]) -> str:
+    return f"{counts['too long']} too long, {counts['no trace']} without a trace"
+
+
+def load_packed(
+    data: Sequence[str], tokenizer: PreTrainedTokenizerFast, packing: Packing, *, folder: Path
+) -> tuple[Packed, str]:
+    """The blocks of these data sets, made once in `folder` and read from there again; with a line on what they are."""
+    from datasets import load_from_disk
+
+    place = folder / f"blocks-{_key(data, tokenizer, packing)}"
+    if not (place / "counts.json").exists():  # written last
+        packed = pack(read_data(data), tokenizer, packing)
+        packed.blocks.save_to_disk(place)
+        (place / "counts.json").write_text(json.dumps(packed.counts), encoding="utf-8")
+    counts = Counter(json.loads((place / "counts.json").read_text(encoding="utf-8")))
+    packed = Packed(load_from_disk(str(place)), counts)
+    return packed, (
+        f"{counts['traces']} traces of {counts['rows']} rows ({_dropped(counts)}), {counts['tokens']} tokens, "
+        f"{counts['learned']} learned, {len(packed.blocks)} blocks, {packed.full:.1%} full"
+    )
+
+
+def read_data(data: Sequence[str]) -> Iterator[Mapping[str, Any]]:
+    """The rows of files, and of data sets on the Hub, one source after the other."""
+    for name in data:
+        yield from read_rows(Path(name)) if name.endswith(KINDS) else _read_hub(name)
+
+
+def _read_hub(name: str) -> Iterator[Mapping[str, Any]]:
+    """The split `train` of a data set on the Hub, or of a folder with a copy."""
+    from datasets import load_dataset
+
+    try:
+        rows: Any = load_dataset(name, split="train")
+    except (OSError, ValueError) as error:  # ConnectionError and "not found" are OSErrors
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise UserError(f"cannot load {name}: {reason}; give a file of rows ({', '.join(KINDS)})") from None
+    for number, row in enumerate(rows):
+        yield {"id": f"{name}:{number}", **row}
+
+
+def _key(data: Sequence[str], tokenizer: PreTrainedTokenizerFast, packing: Packing) -> str:
+    """Changes with whatever changes a block: files, tokenizer, the prompt's texts, packing. A Hub's set is taken to stay."""
+    files = [Path(name) for name in data]
+    stamps = [(file.stat().st_size, file.stat().st_mtime_ns) if file.is_file() else None for file in files]
+    parts = [
+        list(data),
+        stamps,
+        tokenizer.backend_tokenizer.to_str(),
+        tokenizer.eos_token,
+        fingerprint(),
+        repr(packing),
+    ]
+    return hashlib.blake2b(json.dumps(parts).encode(), digest_size=6).hexdigest()
+
+
+@dataclass(frozen=True, slots=True)
+class Collator:
+    """Blocks become a batch, without an attention mask: `position_ids` say where a trace begins.
+
+    `input_ids`, `labels`, `position_ids`: int64, (blocks, longest block), or (1, all tokens) where `flat`, which flash
+    attention needs. Padding is its own trace at each place. Without `isolate` positions run through a block, and later
+    traces attend to earlier ones.
+    """
+
+    pad: int
+    isolate: bool = True
+    flat: bool = False
+
+    def __call__(self, blocks: Sequence[Mapping[str, Sequence[int]]]) -> dict[str, Tensor]:
+        """The batch."""
+        import torch
+        from torch.nn.utils.rnn import pad_sequence
+
+        made: dict[str, Tensor] = {}
+        for name, column, filler in self._columns(blocks):
+            tensors = [torch.tensor(list(values), dtype=torch.long) for values in column]
+            joined = [torch.cat(tensors)] if self.flat else tensors
+            made[name] = pad_sequence(joined, batch_first=True, padding_value=filler)
+        if self.isolate:  # nothing stands before the first token of a trace, whatever a loss shifts under it
+            made["labels"][made["position_ids"] == 0] = IGNORED
+        return made
+
+    def _columns(self, blocks: Sequence[Mapping[str, Sequence[int]]]) -> Iterator[tuple[str, list[Sequence[int]], int]]:
+        yield "input_ids", [block["input_ids"] for block in blocks], self.pad
+        yield "labels", [block["labels"] for block in blocks], IGNORED
+        through = [range(len(block["input_ids"])) for block in blocks]
+        yield "position_ids", [block["positions"] for block in blocks] if self.isolate else list(through), 0
