@@ -131,7 +131,7 @@ def stream_results(path: Path) -> tuple[Json, Iterator[SolveResult]]:
 
 def stream_journal(path: Path) -> tuple[Json, Iterator[tuple[int, Json]]]:
     """Header of a run, and its results as they are written, with their line numbers: one in memory at a time."""
-    lines = _whole_lines(path)
+    lines = whole_lines(path)
     header = next(lines, None)
     if not isinstance(header, dict) or "schema" not in header:
         raise UserError(
@@ -155,7 +155,7 @@ def refuse_journal(path: Path, option: str) -> None:
 
 def read_faults(path: Path) -> list[str]:
     """What went wrong in a run and was survived, in order; a fault that cost a problem begins with its id."""
-    faults = [line for line in _whole_lines(path) if "fault" in line]
+    faults = [line for line in whole_lines(path) if "fault" in line]
     return [line["fault"] if line["problem"] is None else f"{line['problem']}: {line['fault']}" for line in faults]
 
 
@@ -233,7 +233,7 @@ def _plain(value: Any) -> Any:
     return json.loads(text)
 
 
-def _whole_lines(path: Path) -> Iterator[Json]:
+def whole_lines(path: Path) -> Iterator[Json]:
     """One at a time; a last one without its end was torn by a kill."""
     try:
         with path.open("rb") as file:

@@ -127,7 +127,7 @@ class FakeServer:
         headers = {name.lower(): value for name, _, value in (line.partition(": ") for line in rest)}
         body = await reader.readexactly(int(headers.get("content-length", 0)))
         path = first.split()[1]
-        if path != "/v1/completions":
+        if path not in ("/v1/completions", "/v1/chat/completions"):
             return await self._write(writer, self._about(path))
         self.bodies.append(json.loads(body))
         self.headers.append(headers)

@@ -4,8 +4,8 @@ With a local tokenizer prompts go out as token ids, and where the server gives i
 sampled. Without one both are text. Requests go to the server with the fewest running; a candidate stays where its prefix
 is cached. What breaks off is sent anew, from its start and with its seed, to a server that is not pausing.
 
-Run with vLLM's server; SGLang's and llama.cpp's dialects are from their sources. Not covered: chat completions, servers
-that differ in their weights. SGLang minds a seed only with deterministic inference turned on.
+Run with vLLM's server; SGLang's and llama.cpp's dialects are from their sources. Chat completions: `openai_chat`. Not
+covered: servers that differ in their weights. SGLang minds a seed only with deterministic inference turned on.
 """
 
 from __future__ import annotations
@@ -20,15 +20,19 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sctir_kaggle.background import BackgroundLoop
 from sctir_kaggle.engines.balance import Balance
+from sctir_kaggle.engines.gate import Gate
 from sctir_kaggle.engines.openai_client import Client, Failed, Refused
 from sctir_kaggle.engines.openai_reply import Reply
 from sctir_kaggle.engines.openai_server import Server, body_for, discover, room_said, says_too_long, server_at
 from sctir_kaggle.engines.text import Text
 from sctir_kaggle.types import Completion, EngineError, Prompt, PromptTooLong, SamplingParams, TokenIds
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 Facts = dict[str, str | int]
 
@@ -38,7 +42,7 @@ log = logging.getLogger("sctir_kaggle")
 
 
 @dataclass(slots=True, eq=False)
-class _Request:
+class Request:
     """One call of `generate` on its way. `limit` is the room for new tokens, as far as it is known."""
 
     request_id: str
@@ -55,6 +59,8 @@ class OpenAIEngine:
     decode to its text; else they are empty.
     """
 
+    path = "/v1/completions"
+
     def __init__(
         self,
         servers: Sequence[Server],
@@ -65,12 +71,13 @@ class OpenAIEngine:
         slots: int,
         tries: int,
         pause: float,
+        patience: float = 0.0,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._servers, self._client, self._text, self._options = servers, client, text, dict(options)
-        self._tries, self._pause, self._clock = tries, pause, clock
+        self._tries, self._pause, self._patience, self._clock = tries, pause, patience, clock
         self._balance = Balance(len(servers), clock=clock)
-        self._free = asyncio.Semaphore(slots)
+        self._gate = Gate(slots)
         self._jitter = random.Random().random  # the process's own may be seeded by others
         self._model, self._context_length, self._facts = "", 0, Facts()
         self._lock, self._closed, self._warned = threading.Lock(), False, False
@@ -88,16 +95,19 @@ class OpenAIEngine:
         slots: int = 48,
         tries: int = 5,
         pause: float = 0.5,
+        patience: float = 0.0,
         stall: float = 300.0,
         options: Mapping[str, Any] | None = None,
-    ) -> OpenAIEngine:
+    ) -> Self:
         """Connect to `base_urls`, with or without /v1, which serve the same model to `slots` requests at once in all.
 
         `model` is its name there; None takes the only one. `tokenizer` is the checkpoint (its weights are not read): with
         it token ids are sent, without it text. `api_key` goes to all servers; None takes the environment's
         OPENAI_API_KEY, if any. `context_length`, in tokens, is the server's own where it says so. A request is sent at
         most `tries` times; a server that failed it pauses for `pause` seconds, twice as long each time, or as long as it
-        says. A stream that is silent for `stall` seconds counts as dropped. `options` are fields of the request that the
+        says. Status 429, too many requests, does not count as a try until `patience` seconds after a
+        request's first. A stream
+        that is silent for `stall` seconds counts as dropped. `options` are fields of the request that the
         servers know, and win. Raises `EngineError` where anything is amiss.
         """
         servers = _servers(base_urls)
@@ -106,7 +116,9 @@ class OpenAIEngine:
                 raise EngineError(f"{name} is {value}: pass at least 1")
         client = Client(api_key, slots=slots, stall=stall)
         text = None if tokenizer is None else Text.load(tokenizer)
-        engine = cls(servers, client, text, options=options or {}, slots=slots, tries=tries, pause=pause)
+        engine = cls(
+            servers, client, text, options=options or {}, slots=slots, tries=tries, pause=pause, patience=patience
+        )
         try:
             engine._loop.run(engine._discover(model, context_length))
         except BaseException:
@@ -146,13 +158,13 @@ class OpenAIEngine:
             self._loop.run(self._client.close())
             self._loop.close()
 
-    def _request(self, prompt: Prompt, params: SamplingParams, request_id: str) -> _Request:
+    def _request(self, prompt: Prompt, params: SamplingParams, request_id: str) -> Request:
         """Refuses what needs no server to be refused."""
         if params.max_tokens < 1:
             raise EngineError(f"{request_id}: max_tokens is {params.max_tokens}: pass at least 1")
         if self._text is None:
             limit = min(params.max_tokens, self._context_length or params.max_tokens)
-            return _Request(request_id, _joined(prompt, request_id), params, limit)
+            return Request(request_id, _joined(prompt, request_id), params, limit)
         ids = self._text.encode(prompt)
         room = self._context_length - len(ids) if self._context_length else params.max_tokens
         if room < 1:
@@ -160,17 +172,21 @@ class OpenAIEngine:
                 f"{request_id}: the prompt has {len(ids)} tokens, the context {self._context_length}, and one must be "
                 "left: shorten the prompt or start the server with a longer context"
             )
-        return _Request(request_id, ids, params, min(params.max_tokens, room))
+        return Request(request_id, ids, params, min(params.max_tokens, room))
 
-    async def _serve(self, request: _Request) -> Reply:
-        """Ask until a server has answered in full, at most `tries` times."""
+    async def _serve(self, request: Request) -> Reply:
+        """Ask until a server has answered in full, at most `tries` times; being limited is forgiven for a while."""
         failure: Failed | None = None
+        tries, forgiven = 0, None
         try:
-            for number in range(self._tries):
+            while tries < self._tries:
                 try:
-                    return await self._try(request, again=number > 0)
+                    return await self._try(request, again=failure is not None)
                 except Failed as failed:
                     failure = failed
+                    if failed.limited and forgiven is None:
+                        forgiven = self._clock() + self._patience
+                    tries += not (failed.limited and self._clock() < (forgiven or 0))
         except Refused as refused:
             raise _error(request, refused) from refused
         except asyncio.CancelledError:
@@ -179,20 +195,21 @@ class OpenAIEngine:
             raise
         raise EngineError(f"{request.request_id}: gave up after {self._tries} tries: {failure}") from failure
 
-    async def _try(self, request: _Request, *, again: bool) -> Reply:
+    async def _try(self, request: Request, *, again: bool) -> Reply:
         """One try, at the server that is its candidate's, or has least to do."""
         index = self._balance.take(request.request_id)
         server = self._servers[index]
         if server.failures:  # this request finds out whether it serves again; others go elsewhere meanwhile
             self._balance.avoid(index, max(server.until, self._clock()) + server.paused)
         try:
-            await self._pause_over(server)
-            async with self._free:
+            async with self._gate:
+                await self._pause_over(server)  # inside: many may have waited at the gate since it began
                 server.retries += again
                 reply = await self._ask(server, request)
             self._served(index)
             return reply
         except Failed as failed:
+            self._gate.narrow() if failed.limited else None
             self._note(index, failed)
             raise
         finally:
@@ -215,14 +232,14 @@ class OpenAIEngine:
             self._servers[index].failures = 0
             self._balance.avoid(index, self._servers[index].until)
 
-    async def _ask(self, server: Server, request: _Request) -> Reply:
+    async def _ask(self, server: Server, request: Request) -> Reply:
         """The whole reply of one server. One that does not cut `max_tokens` to the room there is, is asked for that."""
         stop = () if server.dialect.says_stop else tuple(filter(None, request.params.stop))
         while True:
-            reply = Reply(stop)
+            reply = self._reply(stop)
             server.requests += 1
             try:
-                await self._client.complete(server, self._body(server, request), reply)
+                await self._client.complete(server, self._body(server, request), reply, path=self.path)
                 return reply
             except Refused as refused:
                 room = room_said(refused.said, request.limit)
@@ -230,11 +247,15 @@ class OpenAIEngine:
                     raise
                 request.limit = room
 
-    def _body(self, server: Server, request: _Request) -> dict[str, Any]:
+    def _reply(self, stop: Sequence[str]) -> Reply:
+        """An empty one, which reads what the servers send."""
+        return Reply(stop)
+
+    def _body(self, server: Server, request: Request) -> dict[str, Any]:
         limit, options = request.limit, self._options
         return body_for(server, self._model, request.prompt, request.params, limit=limit, options=options)
 
-    def _completion(self, request: _Request, reply: Reply) -> Completion:
+    def _completion(self, request: Request, reply: Reply) -> Completion:
         """Made in the caller's thread, so that the loop's goes on reading."""
         text, ids = self._exact(request, reply)
         counted = reply.chunks if reply.tokens is None else reply.tokens
@@ -249,7 +270,7 @@ class OpenAIEngine:
             cached_tokens=reply.cached_tokens or 0,
         )
 
-    def _exact(self, request: _Request, reply: Reply) -> tuple[str, TokenIds]:
+    def _exact(self, request: Request, reply: Reply) -> tuple[str, TokenIds]:
         """Text and ids that decode to it; no ids where there are none, or where they are another tokenizer's."""
         text, stop, sampled = _cut(reply.text, reply.stop_reason), reply.stop_reason, reply.ids
         if self._text is None or not sampled:
@@ -311,6 +332,6 @@ def _cut(text: str, stop: str | None) -> str:
     return text if stop is None else text.partition(stop)[0] + stop
 
 
-def _error(request: _Request, refused: Refused) -> EngineError:
+def _error(request: Request, refused: Refused) -> EngineError:
     kind = PromptTooLong if says_too_long(refused.status, refused.said) else EngineError
     return kind(f"{request.request_id}: {refused}")

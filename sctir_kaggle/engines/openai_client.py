@@ -30,11 +30,16 @@ ANSWER_SECONDS = 10.0
 
 
 class Failed(Exception):
-    """A try that may be made again: `pause` is what the server asked for in seconds, if it did."""
+    """A try that may be made again: `pause` is what the server asked for in seconds, if it did.
 
-    def __init__(self, reason: str, *, pause: float | None = None, dropped: bool = False) -> None:
+    `dropped` if the stream had begun, `limited` if the server said that these are too many requests.
+    """
+
+    def __init__(
+        self, reason: str, *, pause: float | None = None, dropped: bool = False, limited: bool = False
+    ) -> None:
         super().__init__(reason)
-        self.pause, self.dropped = pause, dropped
+        self.pause, self.dropped, self.limited = pause, dropped, limited
 
 
 class Refused(Exception):
@@ -83,8 +88,10 @@ class Client:
         except ValueError:
             raise EngineError(f"{server.url}{path} answers with something that is not JSON: mend the URL") from None
 
-    async def complete(self, server: Server, body: dict[str, Any], reply: Reply) -> None:
-        """Fill `reply`. However this ends, the stream is closed, which ends the request at the server.
+    async def complete(
+        self, server: Server, body: dict[str, Any], reply: Reply, *, path: str = "/v1/completions"
+    ) -> None:
+        """Fill `reply` from the server's `path`. However this ends, the stream is closed, which ends the request at the server.
 
         Raises `Failed` or `Refused`.
         """
@@ -92,7 +99,7 @@ class Client:
 
         # Escaped: model-written text may hold halves of characters, for which UTF-8 has no bytes.
         content, kind = json.dumps(body).encode(), {"content-type": "application/json"}
-        url, started = f"{server.url}/v1/completions", False
+        url, started = server.url + path, False
         try:
             async with self._http.stream("POST", url, content=content, headers=kind, auth=server.auth) as response:
                 if response.status_code != 200:
@@ -115,7 +122,9 @@ class Client:
         self, server: Server, status: int, body: bytes, *, wait: float | None = None, dropped: bool = False
     ) -> Exception:
         refused = Refused(server, status, self._told_by(body))
-        return Failed(str(refused), pause=wait, dropped=dropped) if status in MAY_PASS else refused
+        if status not in MAY_PASS:
+            return refused
+        return Failed(str(refused), pause=wait, dropped=dropped, limited=status == 429)
 
     def _told_by(self, body: bytes) -> str:
         """A refusal on one line of at most 300 characters, without the API key that it may quote."""
