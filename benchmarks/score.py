@@ -42,15 +42,20 @@ is all of its parent's."""
 
 
 def cost(arguments: list[str]) -> Cost:
-    """Run `sctir` with `arguments`; what it prints is thrown away, an error is not."""
+    """Of `sctir` with `arguments`."""
+    return cost_of(REPORTS, arguments)
+
+
+def cost_of(program: str, arguments: list[str]) -> Cost:
+    """Run a program that writes its status to standard error; what it prints is thrown away, an error is not."""
     started = time.perf_counter()
     before = _processor_seconds()
     process = subprocess.run(
-        [sys.executable, "-c", REPORTS, *arguments], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+        [sys.executable, "-c", program, *arguments], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
     )
     seconds, processor = time.perf_counter() - started, _processor_seconds() - before
     if process.returncode:
-        raise RuntimeError(f"sctir {' '.join(arguments)} ended with {process.returncode}: {process.stderr}")
+        raise RuntimeError(f"{' '.join(arguments)} ended with {process.returncode}: {process.stderr}")
     peak = re.search(r"^VmHWM:\s+(\d+) kB$", process.stderr, re.MULTILINE)
     if peak is None:
         raise RuntimeError(f"this system does not say how much memory a process took: {process.stderr}")

@@ -1,0 +1,104 @@
+"""Nearness: the cosine distance of a text's embedding to that of the nearest validation item.
+
+The embeddings come from a sentence-transformers model (a folder or a name at the Hub) or from an OpenAI-compatible
+`/v1/embeddings`. `TfIdf` needs no model, and is **not** the same thing: it counts the words that two texts share, and
+sees neither synonyms nor another wording, nor does the limit of 0.15 mean the same with it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, Protocol
+
+from sctir_kaggle.recipes.decontamination.overlap import Item
+from sctir_kaggle.recipes.decontamination.words import words_of
+from sctir_kaggle.types import UserError
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    Vectors = NDArray[np.float32]
+
+Embed = Callable[[Sequence[str]], "Vectors"]
+"""Texts -> an array [texts, dimensions]; of any length, they are normalised here."""
+
+
+class Nearness(Protocol):
+    """Knows the validation items."""
+
+    def nearest(self, texts: Sequence[str]) -> list[tuple[str, float]]:
+        """For each text the id of the nearest item and its cosine distance, 0 (the same direction) to 2."""
+        ...
+
+
+class Embeddings:
+    """Nearness by an embedding model. Memory: the items' vectors, and rows x items distances a call."""
+
+    def __init__(self, embed: Embed, items: Sequence[Item]) -> None:
+        self._embed, self._ids = embed, [item.id for item in items]
+        self._items = _unit(embed([item.text for item in items]))
+
+    def nearest(self, texts: Sequence[str]) -> list[tuple[str, float]]:
+        """As `Nearness` says."""
+        return _nearest(_unit(self._embed(texts)) @ self._items.T, self._ids)
+
+
+class TfIdf:
+    """Nearness by shared words, each weighed by how few items have it (scikit-learn's smooth idf)."""
+
+    def __init__(self, items: Sequence[Item]) -> None:
+        try:
+            from sklearn.feature_extraction.text import (  # type: ignore[import-untyped,import-not-found,unused-ignore]
+                HashingVectorizer,
+                TfidfTransformer,
+            )
+        except ImportError:
+            raise UserError(
+                "embedder tfidf needs scikit-learn, which is not installed: pip install 'sctir-kaggle[data]'"
+            ) from None
+        self._ids = [item.id for item in items]
+        self._count = HashingVectorizer(analyzer=words_of, n_features=2**20, alternate_sign=False, norm=None)
+        self._weigh = TfidfTransformer(sublinear_tf=True)
+        self._items = self._weigh.fit_transform(self._count.transform([item.text for item in items])).T.tocsr()
+
+    def nearest(self, texts: Sequence[str]) -> list[tuple[str, float]]:
+        """As `Nearness` says."""
+        similarity = self._weigh.transform(self._count.transform(texts)) @ self._items
+        return _nearest(similarity.toarray(), self._ids)
+
+
+def sentence_transformer(model: str, *, batch: int = 64) -> Embed:
+    """A sentence-transformers model: a folder, or a name that is fetched from the Hub. `batch` texts a step."""
+    try:
+        from sentence_transformers import SentenceTransformer  # type: ignore[import-not-found,unused-ignore]
+    except ImportError:
+        raise UserError(
+            "embedder sentence-transformers is not installed: pip install sentence-transformers, "
+            "or --set embedder=endpoint (a server), tfidf (shared words, no model) or none"
+        ) from None
+    try:
+        loaded = SentenceTransformer(model)
+    except (OSError, ValueError) as error:
+        said = " ".join(str(error).split())[:200]
+        raise UserError(f"no embedding model at {model!r} ({said}); --set model=FOLDER, or a name at the Hub") from None
+
+    def embed(texts: Sequence[str]) -> Vectors:
+        vectors: Vectors = loaded.encode(list(texts), batch_size=batch, show_progress_bar=False, convert_to_numpy=True)
+        return vectors
+
+    return embed
+
+
+def _unit(vectors: Any) -> Vectors:
+    """Each row over its length; a zero row stays zero, so that it is at distance 1 from everything."""
+    import numpy as np
+
+    rows = np.asarray(vectors, dtype=np.float32)
+    unit: Vectors = rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12)
+    return unit
+
+
+def _nearest(similarity: NDArray[Any], ids: Sequence[str]) -> list[tuple[str, float]]:
+    best = similarity.argmax(axis=1)
+    return [(ids[item], 1.0 - float(row[item])) for row, item in zip(similarity, best, strict=True)]
