@@ -1,0 +1,176 @@
+"""EXPERIMENTAL. RLOO with the execution of code as reward: `python -m sctir_kaggle.recipes.rloo --config rloo.yaml`.
+
+The winners tried reinforcement learning with code execution and did not submit it; none of their values is published. TRL's
+RLOOTrainer samples one program for each problem and candidate, the sandbox runs it, and the reward is 1 where it prints the
+reference (`execution_reward`). A completion ends where the model hands over to the sandbox; what it would write behind that
+is not sampled from a real output, so it is cut off and never learned. Not covered: several turns, resuming.
+"""
+
+from __future__ import annotations
+
+import os
+from bisect import bisect_left
+from collections.abc import Iterable, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from sctir_kaggle.background import BackgroundLoop
+from sctir_kaggle.prompt import HEADER, OUTPUT_FENCE
+from sctir_kaggle.recipes.execution_reward import ExecutionReward
+from sctir_kaggle.recipes.rows import read_rows
+from sctir_kaggle.recipes.settings import run_recipe, settings_of_command
+from sctir_kaggle.recipes.sft import leave
+from sctir_kaggle.recipes.trainer import base_tokenizer
+from sctir_kaggle.sandbox import Sandbox
+from sctir_kaggle.types import UserError
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerFast
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RLOO:
+    """What to train on, and how. The defaults are TRL's but for `generations`."""
+
+    model: str
+    """The checkpoint to start from: a folder, or a name at the Hub."""
+
+    problems: Path
+    """Rows with integer answers: `.jsonl`, `.jsonl.gz` or `.csv`; others are left out."""
+
+    output: Path
+    """The folder that gets checkpoints, logs and `model/`."""
+
+    generations: int = 4
+    """Completions a problem, at least 2; each one's baseline is the mean reward of the others. TRL: 2."""
+
+    completion_tokens: int = 512
+
+    temperature: float = 1.0
+    """Of the samples; the log-probabilities are taken at the same."""
+
+    beta: float = 0.05
+    """The weight of the KL term."""
+
+    learning_rate: float = 1e-6
+    epochs: float = 3.0
+    steps: int | None = None
+    """Ends after this many steps instead of `epochs`."""
+    batch: int = 8
+    """Completions a device, a multiple of `generations`."""
+    seed: int = 42
+
+    precision: Literal["auto", "bf16", "fp32"] = "auto"
+    """`auto` is bfloat16 where the device has it: float32 on a CPU."""
+    checkpointing: bool = True
+    """Activations are computed again in the backward pass, which saves most of their memory."""
+
+    log_every: int = 10
+    log: Literal["tensorboard", "wandb", "none"] = "tensorboard"
+
+    def __post_init__(self) -> None:
+        if self.generations < 2 or self.batch % self.generations:
+            raise UserError(
+                f"batch is {self.batch} and generations {self.generations}; batch must be a multiple of generations, "
+                "and they at least 2"
+            )
+
+
+def main() -> None:
+    """The command."""
+    rloo(settings_of_command(RLOO, __doc__))
+    leave()
+
+
+def rloo(settings: RLOO) -> list[dict[str, float]]:
+    """Train, write the model to `output/model`; -> the log."""
+    with ExitStack() as stack:
+        reward = ExecutionReward(stack.enter_context(Sandbox()), stack.enter_context(BackgroundLoop()))
+        trainer = trainer_of(settings, reward)
+        trainer.train()
+        trainer.save_model(str(settings.output / "model"))
+        log: list[dict[str, float]] = trainer.state.log_history
+    return log
+
+
+def trainer_of(settings: RLOO, reward: ExecutionReward) -> Any:
+    """TRL's RLOOTrainer over the problems, each with its prompt as the solver sends it."""
+    from datasets import Dataset
+
+    tokenizer = base_tokenizer(settings.model)
+    tokenizer.pad_token = tokenizer.pad_token or tokenizer.eos_token
+    return _trainer_class()(
+        model=settings.model,
+        reward_funcs=reward,
+        args=_arguments(settings),
+        train_dataset=Dataset.from_list(prompts(read_rows(settings.problems))),
+        processing_class=tokenizer,
+    )
+
+
+def prompts(rows: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Columns `prompt` and `answer` of the rows whose answer is an integer."""
+    kept = [
+        {"prompt": HEADER.format(problem=row["problem"].strip()), "answer": row["answer"]}
+        for row in rows
+        if isinstance(row.get("answer"), int)
+    ]
+    if not kept:
+        raise UserError("no problem has an integer answer; RLOO's reward needs them")
+    return kept
+
+
+def handed_over(ids: list[int], tokenizer: PreTrainedTokenizerFast) -> list[int]:
+    """`ids` up to the token that completes the fence at which the model hands over; all of them where there is none."""
+
+    def has_fence(count: int) -> bool:
+        return OUTPUT_FENCE in tokenizer.decode(ids[:count])
+
+    return ids[: bisect_left(range(len(ids)), True, key=has_fence)]
+
+
+def _trainer_class() -> Any:
+    from trl import RLOOTrainer
+
+    class HandingOver(RLOOTrainer):  # type: ignore[misc,unused-ignore]
+        """Generation in TRL knows no stop string."""
+
+        def _generate_single_turn(self, *arguments: Any) -> list[list[int]]:
+            sampled = super()._generate_single_turn(*arguments)
+            return [handed_over(ids, self.processing_class) for ids in sampled]
+
+    return HandingOver
+
+
+def _arguments(settings: RLOO) -> Any:
+    import torch
+    from trl import RLOOConfig
+
+    cuda = torch.cuda.is_available()
+    half = settings.precision == "bf16" or (settings.precision == "auto" and cuda and torch.cuda.is_bf16_supported())
+    return RLOOConfig(
+        output_dir=str(settings.output),
+        num_generations=settings.generations,
+        max_completion_length=settings.completion_tokens,
+        temperature=settings.temperature,
+        beta=settings.beta,
+        learning_rate=settings.learning_rate,
+        num_train_epochs=settings.epochs,
+        max_steps=settings.steps or -1,
+        per_device_train_batch_size=settings.batch,
+        seed=settings.seed,
+        bf16=half,
+        use_cpu=not cuda and "ACCELERATE_USE_DEEPSPEED" not in os.environ,  # DeepSpeed finds the CPU by itself
+        gradient_checkpointing=settings.checkpointing,
+        gradient_checkpointing_kwargs={"use_reentrant": False},
+        logging_steps=settings.log_every,
+        report_to=settings.log,
+        dataloader_pin_memory=cuda,
+        disable_tqdm=True,
+    )
+
+
+if __name__ == "__main__":
+    run_recipe(main)
