@@ -1,0 +1,61 @@
+"""One file format, whichever library quantized: `quantization_config` in config.json, and model*.safetensors beside it.
+
+Covered: what gptqmodel 7.6 and auto-gptq 0.7.1 write. Not covered: repacking weights, which are the same in both.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from pathlib import Path
+
+from sctir_kaggle.engines.vllm_options import quantization_of
+from sctir_kaggle.types import UserError
+
+KEPT = ("bits", "group_size", "desc_act", "sym", "lm_head", "quant_method", "checkpoint_format", "pack_dtype")
+"""What a reader of the format needs. The rest is of a library's making, and some of it names folders of the machine."""
+
+FORMAT = {"quant_method": "gptq", "checkpoint_format": "gptq"}
+"""What old files leave out."""
+
+DROPPED = ("quantize_config.json", "quant_log.csv")
+"""The same settings again, and a log of losses."""
+
+TOKENIZER = ("tokenizer*", "special_tokens_map.json", "chat_template*", "generation_config.json", "added_tokens.json")
+
+_LEGACY = re.compile(r"^gptq_model-\d+bit-(?:-1|\d+)g")
+"""How auto-gptq begins the names of its weights."""
+
+
+def even_out(model: Path, output: Path) -> None:
+    """Make what a library wrote to `output` the one format, with the tokenizer of `model` as it was."""
+    write_config(output)
+    rename_weights(output)
+    for name in DROPPED:
+        (output / name).unlink(missing_ok=True)
+    for pattern in TOKENIZER:  # the libraries save these with options of their own
+        for file in model.glob(pattern):
+            shutil.copyfile(file, output / file.name)
+
+
+def write_config(output: Path) -> None:
+    """The quantization, by the names that every reader knows, into config.json."""
+    file = output / "config.json"
+    config, stored = json.loads(file.read_text(encoding="utf-8")), quantization_of(str(output))
+    if not stored:
+        raise UserError(f"{output} says nowhere how it was quantized: quantize again")
+    config["quantization_config"] = FORMAT | {name: stored[name] for name in KEPT if name in stored}
+    config.pop("_name_or_path", None)  # a folder of this machine
+    file.write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+
+
+def rename_weights(output: Path) -> None:
+    """`gptq_model-8bit-128g.safetensors` -> `model.safetensors`; other names stay, auto-gptq writes this one only."""
+    for file in sorted(output.glob("*.safetensors")):
+        file.rename(output / _LEGACY.sub("model", file.name)).chmod(0o644)
+
+
+def size_of(folder: Path) -> int:
+    """Bytes of the weights."""
+    return sum(file.stat().st_size for file in folder.glob("*.safetensors"))

@@ -1,0 +1,124 @@
+"""How to quantize: one frozen dataclass, whose defaults are the winning run's but for the activation order.
+
+Refused here is what vLLM would not load. Limits of its GPTQ: https://docs.vllm.ai, and its `gptq_marlin` kernels.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from sctir_kaggle.engines.vllm_options import NO_DESC_ACT_FROM, quantization_of
+from sctir_kaggle.types import EngineError, UserError
+
+BITS = (4, 8)
+"""That vLLM has kernels for."""
+
+GROUPS = (-1, 32, 64, 128)
+"""Input columns that share a scale, as vLLM's kernels take them; -1 is one scale for all of them."""
+
+LAST_WITH_DESC_ACT = f"{NO_DESC_ACT_FROM[0]}.{NO_DESC_ACT_FROM[1] - 1}"
+"""The last vLLM that serves activation order with a group size."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QuantizeSettings:
+    """Raises `UserError` on a value that no current vLLM would load."""
+
+    model: Path
+    """The checkpoint's folder, in half precision or better."""
+
+    output: Path
+    """A new or empty folder for the quantized one."""
+
+    data: tuple[str, ...]
+    """Stage 2's training data, for the calibration: files of rows (`rows.py`), or owner/name on the Hub."""
+
+    backend: Literal["gptqmodel", "auto-gptq"] = "gptqmodel"
+    """The library. `auto-gptq` is archived, needs CUDA and an environment of its own."""
+
+    bits: int = 8
+    """Of a weight."""
+
+    group_size: int = 128
+    """Input columns that share a scale; -1: all of them."""
+
+    sym: bool = True
+    """Whether weights are quantized around 0."""
+
+    desc_act: bool = False
+    """Activation order: columns with large activations first. The winning run: true."""
+
+    allow_desc_act: bool = False
+    """Make a checkpoint with activation order and groups nevertheless, for vLLM 0.29 or older."""
+
+    group_aware: bool = True
+    """gptqmodel's substitute: in activation order while it quantizes, undone in the file, which any vLLM serves."""
+
+    damp: float = 0.01
+    """The share of the mean diagonal that is added to GPTQ's Hessian."""
+
+    samples: int = 256
+    """Traces in the calibration."""
+
+    max_tokens: int = 1024
+    """A sample's tokens; what is longer is cut there. Stage 2's block size."""
+
+    batch: int = 1
+    """Samples a forward. In batches of one nothing is padded, so that no padding enters the statistics."""
+
+    seed: int = 42
+    """Of the order of the rows, from which the first `samples` are taken."""
+
+    device: str | None = None
+    """`cuda` or `cpu`; None is CUDA where there is one."""
+
+    base_model: str = ""
+    """What the card calls the original, owner/name on the Hub; empty: its folder's name."""
+
+    license: str = "other"
+    """The card's licence, by the Hub's name for it: the original's."""
+
+    def __post_init__(self) -> None:
+        _require(self.bits in BITS, "bits", self.bits, "8 or 4, which vLLM has kernels for")
+        _require(self.group_size in GROUPS, "group_size", self.group_size, "128, 64, 32, or -1 for a single group")
+        _require(self.sym, "sym", self.sym, "true: vLLM's fast kernels take symmetric weights")
+        _require(0 < self.damp < 1, "damp", self.damp, "above 0 and below 1; the winning run: 0.01")
+        _require(self.samples >= 1, "samples", self.samples, "at least 1; the winning run: 256")
+        _require(self.max_tokens >= 16, "max_tokens", self.max_tokens, "at least 16 tokens")
+        _require(self.batch >= 1, "batch", self.batch, "at least 1")
+        if self.desc_act and self.group_size != -1 and not self.allow_desc_act:
+            raise UserError(
+                f"desc_act is true with group_size {self.group_size}: vLLM {LAST_WITH_DESC_ACT} is the last that serves "
+                "that; set desc_act=false, or allow_desc_act=true if you stay with that vLLM"
+            )
+
+    @property
+    def label(self) -> str:
+        """`8-bit GPTQ`."""
+        return f"{self.bits}-bit GPTQ"
+
+
+def check_folders(settings: QuantizeSettings) -> None:
+    """Raises `UserError` where the model cannot be quantized in these groups, is so already, or output would be lost."""
+    model, output = settings.model, settings.output
+    try:
+        config = json.loads((model / "config.json").read_text(encoding="utf-8"))
+        stored = quantization_of(str(model))
+    except (OSError, ValueError, EngineError) as error:
+        raise UserError(f"{model} holds no readable config.json ({error}): pass a checkpoint's folder") from None
+    if stored:
+        method = stored.get("quant_method", "some method")
+        raise UserError(f"{model} is quantized already ({method}): pass the checkpoint that it was made from")
+    if output.exists() and (not output.is_dir() or any(output.iterdir())):
+        raise UserError(f"{output} is there already and not empty: choose another output")
+    for name in ("hidden_size", "intermediate_size"):
+        if settings.group_size != -1 and config.get(name, 0) % settings.group_size:
+            raise UserError(f"{name} {config[name]} is no multiple of group_size {settings.group_size}: set it to -1")
+
+
+def _require(holds: bool, name: str, value: object, limit: str) -> None:
+    if not holds:
+        raise UserError(f"{name} is {value}; it must be {limit}")
