@@ -30,7 +30,9 @@ needs_gptqmodel = pytest.mark.skipif(
 def fresh(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The embedded model, quantized now with a small calibration."""
     settings = settings_for(tmp_path_factory.mktemp("quantize"), rows=32, samples=16)
+    here = set(Path.cwd().iterdir())
     quantize(settings)
+    assert set(Path.cwd().iterdir()) == here, "the library left something where it was started"
     return settings.output
 
 

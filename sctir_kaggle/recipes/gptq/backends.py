@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from sctir_kaggle.recipes.gptq.calibration import Calibration
+from sctir_kaggle.recipes.gptq.checkpoint import LOGS
 from sctir_kaggle.recipes.gptq.settings import QuantizeSettings
 from sctir_kaggle.types import UserError
 
@@ -43,7 +44,11 @@ def _gptqmodel(settings: QuantizeSettings, calibration: Calibration) -> None:
     os.environ.setdefault("GPTQMODEL_CPU_WORKERS", "2")  # by default it takes one on two cores, and crashes
     import torch
     from gptqmodel import GPTQModel, QuantizeConfig  # type: ignore[import-not-found,import-untyped,unused-ignore]
+    from gptqmodel.looper import (  # type: ignore[import-not-found,import-untyped,unused-ignore]
+        loop_processor,
+    )
 
+    loop_processor._PROJECT_LOG_DIR = settings.output / LOGS  # by default a folder wherever the command is typed
     config = QuantizeConfig(
         bits=settings.bits,
         group_size=settings.group_size,

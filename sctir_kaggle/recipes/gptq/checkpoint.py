@@ -22,6 +22,9 @@ FORMAT = {"quant_method": "gptq", "checkpoint_format": "gptq"}
 DROPPED = ("quantize_config.json", "quant_log.csv")
 """The same settings again, and a log of losses."""
 
+LOGS = "logs"
+"""Where a library may log while it works; not kept."""
+
 TOKENIZER = ("tokenizer*", "special_tokens_map.json", "chat_template*", "generation_config.json", "added_tokens.json")
 
 _LEGACY = re.compile(r"^gptq_model-\d+bit-(?:-1|\d+)g")
@@ -34,6 +37,7 @@ def even_out(model: Path, output: Path) -> None:
     rename_weights(output)
     for name in DROPPED:
         (output / name).unlink(missing_ok=True)
+    shutil.rmtree(output / LOGS, ignore_errors=True)
     for pattern in TOKENIZER:  # the libraries save these with options of their own
         for file in model.glob(pattern):
             shutil.copyfile(file, output / file.name)
