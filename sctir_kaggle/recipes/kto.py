@@ -14,15 +14,15 @@ TRL 1.16.
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from sctir_kaggle.recipes.arguments import arguments_of
 from sctir_kaggle.recipes.implicit_rewards import Point, points, write_csv, write_png
 from sctir_kaggle.recipes.preferences import Weights, balanced, read_preferences
 from sctir_kaggle.recipes.settings import run_recipe, settings_of_command
-from sctir_kaggle.recipes.sft import last_checkpoint, leave, say
+from sctir_kaggle.recipes.sft import last_checkpoint, leave, save_model, say
 from sctir_kaggle.recipes.trainer import base_tokenizer
 from sctir_kaggle.recipes.unpaired import Collator, Columns, encoded, mismatched
 from sctir_kaggle.types import UserError
@@ -107,9 +107,8 @@ def kto(settings: KTO) -> Path:
         raise UserError(f"{last} is of an earlier run; go on with resume: true, or take another output")
     trainer = make_trainer(settings, config, tokenizer)
     trainer.train(resume_from_checkpoint=str(last) if last else None)
-    trainer.save_model(str(settings.output / "model"))
-    if trainer.is_world_process_zero():
-        _write(settings, tokenizer, points(trainer.state.log_history))
+    if save_model(trainer, tokenizer, settings.output / "model"):
+        _write(settings, points(trainer.state.log_history))
     return settings.output / "model"
 
 
@@ -128,39 +127,22 @@ def rows_of(settings: KTO, tokenizer: PreTrainedTokenizerFast) -> tuple[list[Col
 
 def trainer_config(settings: KTO) -> KTOConfig:
     """The settings in TRL's words, but for the weights, which the data say."""
-    import torch
     from trl import KTOConfig
 
-    cuda = torch.cuda.is_available()
-    half = settings.precision == "bf16" or (settings.precision == "auto" and cuda and torch.cuda.is_bf16_supported())
     config = KTOConfig(
-        output_dir=str(settings.output),
+        **arguments_of(settings),
         max_length=settings.longest,
         loss_type=settings.loss,
         beta=settings.beta,
         precompute_ref_log_probs=settings.reference_first,
         precompute_ref_batch_size=settings.batch,
-        learning_rate=settings.learning_rate,
         lr_scheduler_type=settings.schedule,
-        num_train_epochs=settings.epochs,
-        max_steps=settings.steps or -1,
-        per_device_train_batch_size=settings.batch,
         gradient_accumulation_steps=settings.accumulate,
-        seed=settings.seed,
-        bf16=half,
-        use_cpu=not cuda and "ACCELERATE_USE_DEEPSPEED" not in os.environ,  # DeepSpeed finds the CPU by itself
-        ddp_backend="gloo" if "LOCAL_RANK" in os.environ and not cuda else None,  # else accelerate counts one process
-        gradient_checkpointing=settings.checkpointing,
-        gradient_checkpointing_kwargs={"use_reentrant": False},
-        logging_steps=settings.log_every,
         save_steps=settings.save_every,
         save_total_limit=settings.keep,
-        report_to=settings.log,
         remove_unused_columns=False,  # the collator reads them
-        dataloader_pin_memory=cuda,
-        disable_tqdm=True,
     )
-    if half and config.deepspeed_plugin:  # DeepSpeed keeps a float32 copy; else AdamW changes float32 weights
+    if config.bf16 and config.deepspeed_plugin:  # DeepSpeed keeps a float32 copy; else AdamW changes float32 weights
         config.model_init_kwargs = {"dtype": "bfloat16"}
     return config
 
@@ -194,11 +176,7 @@ def _trainer_class() -> Any:
     return Trainer
 
 
-def _write(settings: KTO, tokenizer: PreTrainedTokenizerFast, found: list[Point]) -> None:
-    from sctir_kaggle.recipes.tokenizer import save_tokenizer
-
-    (settings.output / "model" / "training_args.bin").unlink(missing_ok=True)  # a pickle with this machine's paths
-    save_tokenizer(tokenizer, settings.output / "model")
+def _write(settings: KTO, found: list[Point]) -> None:
     write_csv(settings.output / "rewards.csv", found)
     write_png(settings.output / "rewards.png", found)
     print(f"{settings.output}: model/, and {len(found)} points of implicit rewards in rewards.csv and rewards.png")

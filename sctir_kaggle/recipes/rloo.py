@@ -8,7 +8,6 @@ is not sampled from a real output, so it is cut off and never learned. Not cover
 
 from __future__ import annotations
 
-import os
 from bisect import bisect_left
 from collections.abc import Iterable, Mapping
 from contextlib import ExitStack
@@ -18,10 +17,11 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from sctir_kaggle.background import BackgroundLoop
 from sctir_kaggle.prompt import HEADER, OUTPUT_FENCE
+from sctir_kaggle.recipes.arguments import arguments_of
 from sctir_kaggle.recipes.execution_reward import ExecutionReward
 from sctir_kaggle.recipes.rows import read_rows
 from sctir_kaggle.recipes.settings import run_recipe, settings_of_command
-from sctir_kaggle.recipes.sft import leave
+from sctir_kaggle.recipes.sft import leave, save_model
 from sctir_kaggle.recipes.trainer import base_tokenizer
 from sctir_kaggle.sandbox import Sandbox
 from sctir_kaggle.types import UserError
@@ -90,7 +90,7 @@ def rloo(settings: RLOO) -> list[dict[str, float]]:
         reward = ExecutionReward(stack.enter_context(Sandbox()), stack.enter_context(BackgroundLoop()))
         trainer = trainer_of(settings, reward)
         trainer.train()
-        trainer.save_model(str(settings.output / "model"))
+        save_model(trainer, trainer.processing_class, settings.output / "model")
         log: list[dict[str, float]] = trainer.state.log_history
     return log
 
@@ -145,30 +145,14 @@ def _trainer_class() -> Any:
 
 
 def _arguments(settings: RLOO) -> Any:
-    import torch
     from trl import RLOOConfig
 
-    cuda = torch.cuda.is_available()
-    half = settings.precision == "bf16" or (settings.precision == "auto" and cuda and torch.cuda.is_bf16_supported())
     return RLOOConfig(
-        output_dir=str(settings.output),
+        **arguments_of(settings),
         num_generations=settings.generations,
         max_completion_length=settings.completion_tokens,
         temperature=settings.temperature,
         beta=settings.beta,
-        learning_rate=settings.learning_rate,
-        num_train_epochs=settings.epochs,
-        max_steps=settings.steps or -1,
-        per_device_train_batch_size=settings.batch,
-        seed=settings.seed,
-        bf16=half,
-        use_cpu=not cuda and "ACCELERATE_USE_DEEPSPEED" not in os.environ,  # DeepSpeed finds the CPU by itself
-        gradient_checkpointing=settings.checkpointing,
-        gradient_checkpointing_kwargs={"use_reentrant": False},
-        logging_steps=settings.log_every,
-        report_to=settings.log,
-        dataloader_pin_memory=cuda,
-        disable_tqdm=True,
     )
 
 

@@ -140,17 +140,22 @@ def _is_whole(checkpoint: Path) -> bool:
         return False
 
 
-def save(trainer: SFTTrainer, tokenizer: PreTrainedTokenizerFast, settings: SFT) -> None:
-    """The model, gathered from all devices, with its tokenizer, in `output/model`; then to the Hub if asked for."""
+def save_model(trainer: Any, tokenizer: PreTrainedTokenizerFast, folder: Path) -> bool:
+    """Model and tokenizer in `folder`. Every process calls it; True in the one that wrote."""
     from sctir_kaggle.recipes.tokenizer import save_tokenizer
 
-    folder = settings.output / "model"
     trainer.save_model(str(folder))
     if not trainer.is_world_process_zero():
-        return
+        return False
     (folder / "training_args.bin").unlink(missing_ok=True)  # a pickle with this machine's paths
     save_tokenizer(tokenizer, folder)
-    if settings.hub:
+    return True
+
+
+def save(trainer: SFTTrainer, tokenizer: PreTrainedTokenizerFast, settings: SFT) -> None:
+    """The model, gathered from all devices, with its tokenizer, in `output/model`; then to the Hub if asked for."""
+    folder = settings.output / "model"
+    if save_model(trainer, tokenizer, folder) and settings.hub:
         from huggingface_hub import HfApi
 
         hub: Any = HfApi()

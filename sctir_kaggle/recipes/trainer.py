@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
+from sctir_kaggle.recipes.arguments import arguments_of
 from sctir_kaggle.recipes.packing import IGNORED, Collator, Packing, load_packed
 from sctir_kaggle.types import UserError
 
@@ -20,43 +20,26 @@ if TYPE_CHECKING:
 
 def trainer_config(settings: SFT) -> SFTConfig:
     """The settings in TRL's words."""
-    import torch
     from trl import SFTConfig
 
-    cuda = torch.cuda.is_available()
-    half = settings.precision == "bf16" or (settings.precision == "auto" and cuda and torch.cuda.is_bf16_supported())
     cosine: dict[str, Any] = {"lr_scheduler_type": "cosine"}
     if settings.lowest_rate:
         lowest = {"min_lr_rate": settings.lowest_rate}
         cosine = {"lr_scheduler_type": "cosine_with_min_lr", "lr_scheduler_kwargs": lowest}
     return SFTConfig(
-        output_dir=str(settings.output),
-        learning_rate=settings.learning_rate,
+        **arguments_of(settings),
         warmup_steps=settings.warmup,  # below 1 it is a share of the steps
-        num_train_epochs=settings.epochs,
-        max_steps=settings.steps or -1,
-        per_device_train_batch_size=settings.batch,
         gradient_accumulation_steps=settings.accumulate,
         weight_decay=settings.weight_decay,
         max_grad_norm=settings.clip,
-        seed=settings.seed,
-        bf16=half,
-        use_cpu=not cuda and "ACCELERATE_USE_DEEPSPEED" not in os.environ,  # DeepSpeed finds the CPU by itself
-        ddp_backend="gloo" if "LOCAL_RANK" in os.environ and not cuda else None,  # else accelerate counts one process
-        gradient_checkpointing=settings.checkpointing,
-        gradient_checkpointing_kwargs={"use_reentrant": False},
-        logging_steps=settings.log_every,
         save_steps=settings.save_every,
         save_total_limit=settings.keep,
-        report_to=settings.log,
         include_num_input_tokens_seen="all",
         packing=False,  # the blocks are packed before
         max_length=None,
         dataset_kwargs={"skip_prepare_dataset": True},
         remove_unused_columns=False,
-        dataloader_pin_memory=cuda,
         ddp_timeout=6 * 3600,  # the first process packs, and validates, while the others wait
-        disable_tqdm=True,
         **cosine,
     )
 
