@@ -30,9 +30,9 @@ def tiny(folder: Path) -> Path:
     """A Llama with random weights and the embedded model's tokenizer."""
     import torch
 
-    from sctir_kaggle.recipes.embedded_cot import load_tokenizer
+    from sctir_kaggle.recipes.gptq.likeness import load_tokenizer
+    from sctir_kaggle.recipes.tiny.base import Shape, new_model
     from sctir_kaggle.recipes.tokenizer import save_tokenizer
-    from sctir_kaggle.recipes.training import Shape, new_model
 
     torch.manual_seed(0)
     tokenizer = load_tokenizer(MODEL)
@@ -51,3 +51,12 @@ def data(folder: Path, count: int = 60) -> Path:
     """A file of rows."""
     write_rows(folder / "rows.jsonl", rows(count))
     return folder / "rows.jsonl"
+
+
+def loss_alone(model: Any, row: tuple[tuple[int, ...], tuple[bool, ...]], smoothing: float) -> Any:
+    """The mean cross-entropy of what one trace teaches, in plain PyTorch."""
+    import torch
+
+    ids, learned = torch.tensor(row[0]), torch.tensor(row[1])
+    logits = model(input_ids=ids[None, :-1], use_cache=False).logits[0].float()
+    return torch.nn.functional.cross_entropy(logits[learned[1:]], ids[1:][learned[1:]], label_smoothing=smoothing)

@@ -11,9 +11,9 @@ from sctir_kaggle.answers import read_answer
 from sctir_kaggle.recipes.chains import CHAINS, chain
 from sctir_kaggle.recipes.chains.chain import LONGEST, euclid, factored, factors, terms
 from sctir_kaggle.recipes.corpus import Example
-from sctir_kaggle.recipes.embedded_cot import chains_of
-from sctir_kaggle.recipes.embedded_model import held_out, training_drafts, validation
 from sctir_kaggle.recipes.families import FAMILIES, Family
+from sctir_kaggle.recipes.tiny.problems import held_out, training_drafts, validation
+from sctir_kaggle.recipes.tiny.traces import chains_of
 
 EACH = pytest.mark.parametrize("item", [FAMILIES[name] for name in CHAINS], ids=CHAINS)
 

@@ -12,9 +12,9 @@ import pytest
 
 from sctir_kaggle.problems import HELD_OUT, read_problems
 from sctir_kaggle.recipes.corpus import ENDINGS, Draft, draft, run
-from sctir_kaggle.recipes.embedded_model import Posed, held_out, training_drafts, validation
 from sctir_kaggle.recipes.families import FAMILIES, Family, Params, family, fill
 from sctir_kaggle.recipes.mistakes import MAKERS, make_mistake
+from sctir_kaggle.recipes.tiny.problems import Posed, held_out, training_drafts, validation
 from sctir_kaggle.sandbox import Sandbox
 from sctir_kaggle.types import Problem
 

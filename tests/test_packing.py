@@ -25,7 +25,7 @@ ROWS = rows(40)
 
 @pytest.fixture(scope="module")
 def tokenizer() -> PreTrainedTokenizerFast:
-    from sctir_kaggle.recipes.embedded_cot import load_tokenizer
+    from sctir_kaggle.recipes.gptq.likeness import load_tokenizer
 
     return load_tokenizer(MODEL)
 

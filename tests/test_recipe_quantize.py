@@ -17,7 +17,6 @@ from sctir_kaggle.prompt import HEADER
 from sctir_kaggle.recipes import quantize as recipe
 from sctir_kaggle.recipes.check_quantized import CheckSettings
 from sctir_kaggle.recipes.corpus import run as run_drafts
-from sctir_kaggle.recipes.embedded_gptq import rows_of, unseen_drafts
 from sctir_kaggle.recipes.gptq.backends import check_backend
 from sctir_kaggle.recipes.gptq.calibration import Calibration, calibration
 from sctir_kaggle.recipes.gptq.checkpoint import even_out
@@ -26,6 +25,7 @@ from sctir_kaggle.recipes.quantize import quantize
 from sctir_kaggle.recipes.rendering import encode_row, segments_of
 from sctir_kaggle.recipes.rows import Row, read_rows, write_rows
 from sctir_kaggle.recipes.settings import read_settings
+from sctir_kaggle.recipes.tiny.traces import rows_of, unseen_drafts
 from sctir_kaggle.sandbox import Sandbox
 from sctir_kaggle.types import EngineError, UserError
 from tests.quantize_support import MODEL, PACKED, edit, settings_for
@@ -243,7 +243,7 @@ def test_a_run_that_breaks_off_leaves_nothing_behind(
 
 
 def test_the_embedded_models_traces_are_rows_that_render_as_they_were_trained(sandbox: Sandbox) -> None:
-    examples = asyncio.run(run_drafts(unseen_drafts()[:16], sandbox))
+    examples = asyncio.run(run_drafts(unseen_drafts(0)[:16], sandbox))
     rows = list(rows_of(examples))
     assert len(rows) >= 14
     assert [segments_of(row) for row in rows] == [example.segments for example in examples]

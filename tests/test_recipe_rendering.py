@@ -32,7 +32,7 @@ def parts(text: str) -> list[tuple[str, bool]]:
 @pytest.fixture(scope="module")
 def tokenizer() -> PreTrainedTokenizerFast:
     pytest.importorskip("transformers", reason="tokens need the extra `cpu`: pip install 'sctir-kaggle[cpu]'")
-    from sctir_kaggle.recipes.embedded_cot import load_tokenizer
+    from sctir_kaggle.recipes.gptq.likeness import load_tokenizer
 
     return load_tokenizer(ASSETS / "model")
 

@@ -18,7 +18,7 @@ from sctir_kaggle.problems import HELD_OUT
 from sctir_kaggle.recipes.settings import CONFIGS, read_settings
 from sctir_kaggle.recipes.sft import SFT, last_checkpoint
 from sctir_kaggle.types import UserError
-from tests.sft_support import MODEL, changes, data, rows, tiny
+from tests.sft_support import MODEL, changes, data, loss_alone, rows, tiny
 
 RECIPES = pytest.mark.recipes
 ROOT = Path(__file__).resolve().parents[1]
@@ -107,7 +107,6 @@ def test_the_loss_is_that_of_the_traces_one_by_one(model: Path, tmp_path: Path, 
 
     from sctir_kaggle.recipes.rendering import encode_row
     from sctir_kaggle.recipes.trainer import base_tokenizer, make_trainer, trainer_config
-    from sctir_kaggle.recipes.training import batch_loss
 
     settings = read_settings(SFT, CONFIGS / "stage2_tir.yaml", changes(model, data(tmp_path), tmp_path / "out"))
     settings = replace(settings, smoothing=smoothing)
@@ -119,7 +118,7 @@ def test_the_loss_is_that_of_the_traces_one_by_one(model: Path, tmp_path: Path, 
     with torch.no_grad():
         packed = sum(float(trainer.compute_loss(loaded, dict(batch), num_items_in_batch=count)) for batch in batches)
         alone = [encode_row(row, tokenizer) for row in rows(60)]
-        single = sum(float(batch_loss(loaded, [row], smoothing)) * sum(row[1]) for row in alone) / count
+        single = sum(float(loss_alone(loaded, row, smoothing)) * sum(row[1]) for row in alone) / count
     assert count == sum(sum(learned) for _, learned in alone)
     assert packed == pytest.approx(single, rel=1e-5)
 

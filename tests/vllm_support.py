@@ -58,7 +58,7 @@ def twin() -> Path:
     """The embedded model's 8-bit GPTQ twin; the test is skipped where nobody has made one."""
     folder = Path(os.environ.get("SCTIR_GPTQ_TWIN") or ASSETS / "model-gptq")
     if not (folder / "config.json").is_file():
-        pytest.skip("no quantized model: python -m sctir_kaggle.recipes.embedded_gptq, then set SCTIR_GPTQ_TWIN")
+        pytest.skip("no quantized model: python -m sctir_kaggle.recipes.tiny, then set SCTIR_GPTQ_TWIN")
     return folder
 
 

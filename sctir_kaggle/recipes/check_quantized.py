@@ -13,6 +13,7 @@ from typing import Literal
 
 from sctir_kaggle.opening import Setup
 from sctir_kaggle.options import ANSWERS
+from sctir_kaggle.recipes.encoding import Row
 from sctir_kaggle.recipes.gptq.calibration import context_of, shuffled_traces
 from sctir_kaggle.recipes.gptq.card import parts_of, publish
 from sctir_kaggle.recipes.gptq.checkpoint import size_of
@@ -20,7 +21,6 @@ from sctir_kaggle.recipes.gptq.comparison import Checked, table
 from sctir_kaggle.recipes.gptq.likeness import load_tokenizer, read
 from sctir_kaggle.recipes.packing import read_data
 from sctir_kaggle.recipes.settings import run_recipe, settings_of_command
-from sctir_kaggle.recipes.training import Row
 from sctir_kaggle.replay.outcome import accuracies
 from sctir_kaggle.replay.progress import watched
 from sctir_kaggle.replay.run import Plan, replay
@@ -68,6 +68,8 @@ class CheckSettings:
     candidates: int = 48
     turns: int = 4
     temperature: float = 0.8
+    stop: Literal["exact", "none"] = "exact"
+    """`none` lets every candidate end, so that single ones can be counted; the vote is the same."""
     seeds: int = 5
     """Runs of the solver; the table has their mean and sample standard deviation."""
 
@@ -135,6 +137,7 @@ def plan_of(settings: CheckSettings, folder: Path, name: str) -> Plan:
         candidates=settings.candidates,
         turns=settings.turns,
         temperature=settings.temperature,
+        stop=settings.stop,
     )
     kept = settings.runs / name
     setup = Setup(

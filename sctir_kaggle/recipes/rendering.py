@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from sctir_kaggle.prompt import HEADER, OUTPUT_FENCE
 from sctir_kaggle.recipes.corpus import Segment
-from sctir_kaggle.recipes.training import Row, encode_segments
+from sctir_kaggle.recipes.encoding import Row, encode_segments
 from sctir_kaggle.types import UserError
 
 if TYPE_CHECKING:

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from random import Random
 from typing import TYPE_CHECKING, Any
 
+from sctir_kaggle.recipes.encoding import Row, encode_segments
 from sctir_kaggle.recipes.preferences import Preference
-from sctir_kaggle.recipes.training import Row, encode_segments
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -14,10 +14,10 @@ from pathlib import Path
 from random import Random
 from typing import TYPE_CHECKING, Any
 
+from sctir_kaggle.recipes.encoding import Row as TokenRow
 from sctir_kaggle.recipes.gptq.settings import QuantizeSettings
 from sctir_kaggle.recipes.packing import read_data
 from sctir_kaggle.recipes.rendering import encode_row
-from sctir_kaggle.recipes.training import Row as TokenRow
 from sctir_kaggle.types import UserError
 
 if TYPE_CHECKING:

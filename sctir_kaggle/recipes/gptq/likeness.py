@@ -17,7 +17,7 @@ from sctir_kaggle.types import UserError
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
 
-    from sctir_kaggle.recipes.training import Row
+    from sctir_kaggle.recipes.encoding import Row
 
 
 @dataclass(frozen=True, slots=True)

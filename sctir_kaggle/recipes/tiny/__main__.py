@@ -1,0 +1,118 @@
+"""Makes the embedded model from nothing, by the recipes: `python -m sctir_kaggle.recipes.tiny [--set output=DIR ...]`.
+
+Synthetic problems and random weights -> stage 1 (CoT) -> stage 2 (TIR) -> KTO, kept if it helps -> 8-bit GPTQ -> a table. Each
+step is a command, printed before it runs; the same command goes on after a kill. The models end in `model-cot`, `model` and
+`model-gptq`, in half precision as in the package's `assets`; what they score is in `table.md`.
+
+Needs the extra `recipes` and requirements-gptqmodel.txt. Less than an hour on two cores; a GPU is used where there is one.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from importlib.util import find_spec
+
+from sctir_kaggle.recipes.settings import run_recipe, settings_of_command
+from sctir_kaggle.recipes.tiny import commands
+from sctir_kaggle.recipes.tiny.base import halve
+from sctir_kaggle.recipes.tiny.choice import helps, shares
+from sctir_kaggle.recipes.tiny.data import LAST, make_data
+from sctir_kaggle.recipes.tiny.settings import Tiny, keep
+from sctir_kaggle.recipes.tiny.steps import Steps
+from sctir_kaggle.recipes.tiny.table import table
+from sctir_kaggle.types import UserError
+
+WEIGHTS = "model.safetensors"
+
+NEEDED = ("trl", "gptqmodel", "optimum")
+
+
+def main() -> None:
+    """The command."""
+    tiny, steps = settings_of_command(Tiny, __doc__), Steps()
+    check()
+    keep(tiny)
+    steps.do(
+        "problems and traces",
+        lambda: print(make_data(tiny.output, traces=tiny.traces, seed=tiny.seed)),
+        made=tiny.at(LAST),
+    )
+    train(tiny, steps)
+    steps.do("which model", partial(choose, tiny))
+    steps.run("8-bit GPTQ", commands.quantize(tiny), made=tiny.at("model-gptq") / WEIGHTS)
+    solve(tiny, steps)
+    written = f"{scores(tiny)}\n\n{tiny.at('choice.txt').read_text(encoding='utf-8')}\n{steps.table()}\n"
+    tiny.at("table.md").write_text(written, encoding="utf-8")
+    print(f"\n{written}\n{tiny.output}: model-cot/, model/, model-gptq/, table.md")
+
+
+def check() -> None:
+    """Raises `UserError` where a library is missing, before an hour is spent."""
+    missing = [name for name in NEEDED if find_spec(name) is None]
+    if missing:
+        raise UserError(
+            f"{', '.join(missing)} is not installed: pip install 'sctir-kaggle[recipes]', then pip install -r "
+            "sctir_kaggle/recipes/requirements-gptqmodel.txt"
+        )
+
+
+def train(tiny: Tiny, steps: Steps) -> None:
+    """Both stages, then KTO on the second one's candidates."""
+    for number, start, rows in (
+        (1, tiny.start or tiny.at("base"), "cot.jsonl.gz"),
+        (2, tiny.at("stage1/model"), "tir.jsonl.gz"),
+    ):
+        made = tiny.at(f"stage{number}/model") / WEIGHTS
+        steps.run(f"stage {number}", commands.stage(tiny, number, start, rows), made=made)
+    steps.run("KTO: problems", commands.problem_list(tiny), made=tiny.at("kto.csv"))
+    limit = ("--limit", str(tiny.on_policy), "-n", "4")
+    steps.run("KTO: candidates", commands.solve(tiny, "kto.csv", "stage2/model", "on-policy", *limit))
+    steps.run("KTO", commands.kto(tiny), made=tiny.at("kto/rewards.csv"))
+    for name in ("stage2", "kto"):
+        steps.run(
+            f"{name}: validation",
+            commands.solve(tiny, "validation.csv", f"{name}/model", f"runs/check-{name}", "-n", "8"),
+        )
+
+
+def choose(tiny: Tiny) -> None:
+    """KTO's model if its candidates are better than stage 2's on the validation problems, else stage 2's."""
+    better, line = helps(*(shares(tiny.at(f"runs/check-{name}")) for name in ("stage2", "kto")))
+    said = f"KTO on the validation problems: {line}. The model is {'that of KTO' if better else 'that of stage 2'}.\n"
+    print(said)
+    tiny.at("choice.txt").write_text(said, encoding="utf-8")
+    for name, output in (("stage1", "model-cot"), ("stage2", "model-tir"), ("kto", "model-kto")):
+        halve(tiny.at(name) / "model", tiny.at(output))
+    halve(tiny.at("kto/model" if better else "stage2/model"), tiny.at("model"))
+
+
+def solve(tiny: Tiny, steps: Steps) -> None:
+    """The held-out problems by every model, greedily and by vote; the quantized one beside its original."""
+    greedy, votes = ("--preset",), ("-n", str(tiny.candidates), "--seeds", str(tiny.seeds))
+    for run, model, options in (
+        ("cot-greedy", "model-cot", (*greedy, "greedy-cot")),
+        ("tir-greedy", "model-tir", (*greedy, "greedy-tir")),
+        ("tir", "model-tir", votes),
+        ("kto-greedy", "model-kto", (*greedy, "greedy-tir")),
+        ("kto", "model-kto", votes),
+    ):
+        steps.run(f"held out: {run}", commands.solve(tiny, "problems.csv", model, f"runs/{run}", *options))
+    steps.run("quantized against its original", commands.check_quantized(tiny))
+
+
+def scores(tiny: Tiny) -> str:
+    """The table of the held-out problems."""
+    rows = {
+        "stage 1: CoT, greedy (one run)": "cot-greedy",
+        "stage 2: TIR, greedy (one run)": "tir-greedy",
+        "stage 2: SC-TIR": "tir",
+        "KTO: TIR, greedy (one run)": "kto-greedy",
+        "KTO: SC-TIR": "kto",
+        "the one that was chosen, in 8-bit GPTQ: SC-TIR": "quantized",
+    }
+    title = f"held-out problems, N = {tiny.candidates}, 4 turns"
+    return table({name: tiny.at("runs") / run for name, run in rows.items()}, title=title, seeds=tiny.seeds)
+
+
+if __name__ == "__main__":
+    run_recipe(main)

@@ -1,0 +1,60 @@
+"""The commands of the steps."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from sctir_kaggle.recipes.tiny.settings import Tiny
+
+Command = tuple[str, ...]
+
+
+def stage(tiny: Tiny, number: int, start: Path, rows: str) -> Command:
+    """Fine-tuning, stage 1 or 2."""
+    name = f"stage{number}"
+    settings = (f"model={start}", f"data=[{tiny.at(rows)}]", f"output={tiny.at(name)}")
+    return recipe("sft", f"tiny_{name}.yaml", *settings, *few(tiny))
+
+
+def problem_list(tiny: Tiny) -> Command:
+    """The training problems as a CSV."""
+    return ("sctir_kaggle.recipes.problem_list", str(tiny.at("tir.jsonl.gz")), str(tiny.at("kto.csv")))
+
+
+def kto(tiny: Tiny) -> Command:
+    """KTO on stage 2's own candidates."""
+    settings = (f"model={tiny.at('stage2/model')}", f"runs=[{tiny.at('on-policy')}]", f"output={tiny.at('kto')}")
+    return recipe("kto", "tiny_kto.yaml", *settings, *few(tiny))
+
+
+def quantize(tiny: Tiny) -> Command:
+    """8-bit GPTQ of the model that was chosen."""
+    settings = (f"model={tiny.at('model')}", f"data=[{tiny.at('tir.jsonl.gz')}]", f"output={tiny.at('model-gptq')}")
+    return recipe("quantize", "tiny_quantize.yaml", *settings)
+
+
+def check_quantized(tiny: Tiny) -> Command:
+    """The same by perplexity, top tokens and accuracy; the table goes into its card."""
+    settings = (
+        *(f"model={tiny.at('model')}", f"quantized={tiny.at('model-gptq')}", f"data=[{tiny.at('unseen.jsonl.gz')}]"),
+        *(f"problems={tiny.at('problems.csv')}", f"runs={tiny.at('runs')}", "answers=aimo1"),
+        *("engine=transformers", "stop=none", f"candidates={tiny.candidates}", f"seeds={tiny.seeds}"),
+    )
+    return recipe("check_quantized", "check_quantized.yaml", *settings)
+
+
+def recipe(module: str, config: str, *settings: str) -> Command:
+    """A recipe's command."""
+    return (f"sctir_kaggle.recipes.{module}", "--config", config, "--set", *settings)
+
+
+def few(tiny: Tiny) -> Command:
+    """The setting that ends a training early, if it is to."""
+    return () if tiny.steps is None else (f"steps={tiny.steps}",)
+
+
+def solve(tiny: Tiny, problems: str, model: str, run: str, *options: str) -> Command:
+    """A replay, which goes on with what an earlier one left."""
+    resume = ["--resume"] if (tiny.at(run) / "journal.jsonl").exists() else []
+    where = ("--model", str(tiny.at(model)), "--output", str(tiny.at(run)), *resume)
+    return ("sctir_kaggle", "replay", str(tiny.at(problems)), "--answers", "aimo1", "--stop", "none", *options, *where)

@@ -1,0 +1,62 @@
+"""What is made, and where to."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from sctir_kaggle.recipes.tiny.problems import TRACES
+from sctir_kaggle.types import UserError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tiny:
+    """A run goes on in its `output` as long as nothing else here is changed."""
+
+    output: Path = Path("runs/tiny")
+    """The folder that gets everything."""
+
+    traces: int = TRACES
+    """Training problems of a family."""
+
+    seed: int = 0
+    """Of problems, traces and first weights."""
+
+    start: Path | None = None
+    """A checkpoint that stage 1 starts from in place of random weights."""
+
+    steps: int | None = None
+    """Each training ends after so many steps: to see whether everything works."""
+
+    on_policy: int = 800
+    """Training problems that stage 2's model solves for KTO, with four candidates each."""
+
+    candidates: int = 16
+    """Of a held-out problem under SC-TIR."""
+
+    seeds: int = 5
+    """Runs of each way that samples."""
+
+    def __post_init__(self) -> None:
+        """Raises `UserError` on a value outside its limits."""
+        for name in ("traces", "on_policy", "candidates", "seeds"):
+            if getattr(self, name) < 1:
+                raise UserError(f"{name} is {getattr(self, name)}; it must be at least 1")
+        if self.steps is not None and self.steps < 1:
+            raise UserError(f"steps is {self.steps}; it must be at least 1, or null for whole epochs")
+
+    def at(self, name: str) -> Path:
+        """A file or a folder of the output."""
+        return self.output / name
+
+
+def keep(tiny: Tiny) -> None:
+    """Write the settings to the output. Raises `UserError` where a run with others is there."""
+    file, said = tiny.at("tiny.json"), json.loads(json.dumps(asdict(tiny), default=str))
+    del said["output"]
+    if file.exists() and (kept := json.loads(file.read_text(encoding="utf-8"))) != said:
+        other = ", ".join(f"{name}={kept.get(name)}" for name in said if kept.get(name) != said[name])
+        raise UserError(f"{tiny.output} is of a run with {other}: give it the same settings, or another output")
+    tiny.output.mkdir(parents=True, exist_ok=True)
+    file.write_text(json.dumps(said, indent=2) + "\n", encoding="utf-8")
