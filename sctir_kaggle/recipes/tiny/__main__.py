@@ -17,6 +17,7 @@ from sctir_kaggle.recipes.tiny import commands
 from sctir_kaggle.recipes.tiny.base import halve
 from sctir_kaggle.recipes.tiny.choice import helps, shares
 from sctir_kaggle.recipes.tiny.data import LAST, make_data
+from sctir_kaggle.recipes.tiny.problems import PROBLEMS
 from sctir_kaggle.recipes.tiny.settings import Tiny, keep
 from sctir_kaggle.recipes.tiny.steps import Steps
 from sctir_kaggle.recipes.tiny.table import table
@@ -29,14 +30,15 @@ NEEDED = ("trl", "gptqmodel", "optimum")
 
 def main() -> None:
     """The command."""
-    tiny, steps = settings_of_command(Tiny, __doc__), Steps()
+    make(settings_of_command(Tiny, __doc__))
+
+
+def make(tiny: Tiny) -> None:
+    """All steps that are not done yet, then the table. Raises `UserError` where one fails."""
     check()
     keep(tiny)
-    steps.do(
-        "problems and traces",
-        lambda: print(make_data(tiny.output, traces=tiny.traces, seed=tiny.seed)),
-        made=tiny.at(LAST),
-    )
+    steps = Steps()
+    steps.do("problems and traces", lambda: print(make_data(tiny)), made=tiny.at(LAST))
     train(tiny, steps)
     steps.do("which model", partial(choose, tiny))
     steps.run("8-bit GPTQ", commands.quantize(tiny), made=tiny.at("model-gptq") / WEIGHTS)
@@ -65,14 +67,13 @@ def train(tiny: Tiny, steps: Steps) -> None:
         made = tiny.at(f"stage{number}/model") / WEIGHTS
         steps.run(f"stage {number}", commands.stage(tiny, number, start, rows), made=made)
     steps.run("KTO: problems", commands.problem_list(tiny), made=tiny.at("kto.csv"))
-    limit = ("--limit", str(tiny.on_policy), "-n", "4")
-    steps.run("KTO: candidates", commands.solve(tiny, "kto.csv", "stage2/model", "on-policy", *limit))
+    four = ("--limit", str(tiny.on_policy), "-n", "4")
+    steps.run("KTO: candidates", commands.solve(tiny, "kto.csv", "stage2/model", "on-policy", *four))
     steps.run("KTO", commands.kto(tiny), made=tiny.at("kto/rewards.csv"))
     for name in ("stage2", "kto"):
-        steps.run(
-            f"{name}: validation",
-            commands.solve(tiny, "validation.csv", f"{name}/model", f"runs/check-{name}", "-n", "8"),
-        )
+        eight = (*commands.first(tiny), "-n", "8")
+        validation = commands.solve(tiny, "validation.csv", f"{name}/model", f"runs/check-{name}", *eight)
+        steps.run(f"{name}: validation", validation)
 
 
 def choose(tiny: Tiny) -> None:
@@ -88,15 +89,18 @@ def choose(tiny: Tiny) -> None:
 
 def solve(tiny: Tiny, steps: Steps) -> None:
     """The held-out problems by every model, greedily and by vote; the quantized one beside its original."""
-    greedy, votes = ("--preset",), ("-n", str(tiny.candidates), "--seeds", str(tiny.seeds))
+    votes = ("-n", str(tiny.candidates), "--seeds", str(tiny.seeds))
     for run, model, options in (
-        ("cot-greedy", "model-cot", (*greedy, "greedy-cot")),
-        ("tir-greedy", "model-tir", (*greedy, "greedy-tir")),
+        ("cot-greedy", "model-cot", ("--preset", "greedy-cot")),
+        ("tir-greedy", "model-tir", ("--preset", "greedy-tir")),
         ("tir", "model-tir", votes),
-        ("kto-greedy", "model-kto", (*greedy, "greedy-tir")),
+        ("kto-greedy", "model-kto", ("--preset", "greedy-tir")),
         ("kto", "model-kto", votes),
     ):
-        steps.run(f"held out: {run}", commands.solve(tiny, "problems.csv", model, f"runs/{run}", *options))
+        steps.run(
+            f"held out: {run}",
+            commands.solve(tiny, "problems.csv", model, f"runs/{run}", *commands.first(tiny), *options),
+        )
     steps.run("quantized against its original", commands.check_quantized(tiny))
 
 
@@ -110,7 +114,7 @@ def scores(tiny: Tiny) -> str:
         "KTO: SC-TIR": "kto",
         "the one that was chosen, in 8-bit GPTQ: SC-TIR": "quantized",
     }
-    title = f"held-out problems, N = {tiny.candidates}, 4 turns"
+    title = f"{tiny.limit or PROBLEMS} held-out problems, N = {tiny.candidates}, 4 turns"
     return table({name: tiny.at("runs") / run for name, run in rows.items()}, title=title, seeds=tiny.seeds)
 
 

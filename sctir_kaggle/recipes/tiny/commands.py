@@ -39,6 +39,7 @@ def check_quantized(tiny: Tiny) -> Command:
         *(f"model={tiny.at('model')}", f"quantized={tiny.at('model-gptq')}", f"data=[{tiny.at('unseen.jsonl.gz')}]"),
         *(f"problems={tiny.at('problems.csv')}", f"runs={tiny.at('runs')}", "answers=aimo1"),
         *("engine=transformers", "stop=none", f"candidates={tiny.candidates}", f"seeds={tiny.seeds}"),
+        *(() if tiny.limit is None else (f"limit={tiny.limit}",)),
     )
     return recipe("check_quantized", "check_quantized.yaml", *settings)
 
@@ -51,6 +52,11 @@ def recipe(module: str, config: str, *settings: str) -> Command:
 def few(tiny: Tiny) -> Command:
     """The setting that ends a training early, if it is to."""
     return () if tiny.steps is None else (f"steps={tiny.steps}",)
+
+
+def first(tiny: Tiny) -> Command:
+    """The option of a replay that leaves problems out, if some are to be."""
+    return () if tiny.limit is None else ("--limit", str(tiny.limit))
 
 
 def solve(tiny: Tiny, problems: str, model: str, run: str, *options: str) -> Command:

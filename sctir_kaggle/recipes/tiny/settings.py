@@ -38,13 +38,15 @@ class Tiny:
     seeds: int = 5
     """Runs of each way that samples."""
 
+    limit: int | None = None
+    """The first so many held-out and validation problems only."""
+
     def __post_init__(self) -> None:
         """Raises `UserError` on a value outside its limits."""
-        for name in ("traces", "on_policy", "candidates", "seeds"):
-            if getattr(self, name) < 1:
-                raise UserError(f"{name} is {getattr(self, name)}; it must be at least 1")
-        if self.steps is not None and self.steps < 1:
-            raise UserError(f"steps is {self.steps}; it must be at least 1, or null for whole epochs")
+        for name in ("traces", "on_policy", "candidates", "seeds", "steps", "limit"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise UserError(f"{name} is {value}; it must be at least 1")
 
     def at(self, name: str) -> Path:
         """A file or a folder of the output."""
