@@ -1,7 +1,7 @@
 """The 8-bit GPTQ checkpoint that vLLM serves: `python -m sctir_kaggle.recipes.quantize --config quantize.yaml --set ...`.
 
 Calibrated on rows of the stage-2 training data, rendered as in training and inference. Needs
-`requirements-gptqmodel.txt` in an environment of its own; a GPU where there is one. -> weights, tokenizer, model card.
+`requirements-gptqmodel.txt`; a GPU is used where there is one. -> weights, tokenizer, model card.
 """
 
 from __future__ import annotations

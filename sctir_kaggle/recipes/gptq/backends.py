@@ -101,7 +101,4 @@ def _cuda() -> bool:
 
 def _missing(what: str) -> NoReturn:
     name = what.split()[0]
-    raise UserError(
-        f"{what} is not installed: in an environment of its own, pip install -r "
-        f"sctir_kaggle/recipes/requirements-{name}.txt"
-    )
+    raise UserError(f"{what} is not installed: pip install -r sctir_kaggle/recipes/requirements-{name}.txt")

@@ -53,7 +53,7 @@ def check() -> None:
     missing = [name for name in NEEDED if find_spec(name) is None]
     if missing:
         raise UserError(
-            f"{', '.join(missing)} is not installed: pip install 'sctir-kaggle[recipes]', then pip install -r "
+            f"not installed: {', '.join(missing)}; pip install 'sctir-kaggle[recipes]', then pip install -r "
             "sctir_kaggle/recipes/requirements-gptqmodel.txt"
         )
 
