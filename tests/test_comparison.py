@@ -109,6 +109,6 @@ def test_the_twin_answers_without_code_even_where_it_may_run_some(results: list[
     assert sum(trace.answer is not None for trace in traces) >= 0.9 * len(traces)
 
 
-def test_the_twin_solves_something_but_far_less_than_tools_do(results: list[SolveResult]) -> None:
-    right = sum(result.correct is True for result in results)
-    assert 1 <= right <= 25
+def test_the_twin_is_right_now_and_then_but_far_less_often_than_with_tools(results: list[SolveResult]) -> None:
+    right = [trace.answer == result.problem.answer for result in results for trace in result.traces]
+    assert 1 <= sum(right) <= len(right) / 2

@@ -96,7 +96,7 @@ def test_the_whole_way_in_small(tmp_path: Path, capfd: pytest.CaptureFixture[str
     from sctir_kaggle.recipes.tiny.__main__ import make
 
     tiny = Tiny(
-        output=tmp_path / "made", traces=8, steps=1, start=EMBEDDED_MODEL, on_policy=16, candidates=4, seeds=2, limit=8
+        output=tmp_path / "made", traces=8, steps=1, start=EMBEDDED_MODEL, on_policy=16, candidates=4, seeds=2, limit=4
     )
     make(tiny)
     said = capfd.readouterr().out
@@ -107,6 +107,7 @@ def test_the_whole_way_in_small(tmp_path: Path, capfd: pytest.CaptureFixture[str
     assert (quantized["bits"], quantized["group_size"], quantized["desc_act"]) == (8, 128, False)
     table = tiny.at("table.md").read_text()
     assert table in said
+    assert "| all | " in table
     for row in ("stage 1: CoT, greedy", "stage 2: SC-TIR", "KTO: SC-TIR", "8-bit GPTQ: SC-TIR"):
         assert row in table
     make(tiny)

@@ -155,6 +155,7 @@ def test_checkpoints_are_validated_by_the_real_loop(tmp_path: Path) -> None:
     board = next((tmp_path / "out" / "runs").rglob("events.out.tfevents.*"))
     assert b"validation/majority" in board.read_bytes()
     assert (trained / "chat_template.jinja").exists()
+    assert json.loads((trained / "config.json").read_text())["use_cache"]  # else generation would compute all again
 
 
 @RECIPES

@@ -144,6 +144,7 @@ def save_model(trainer: Any, tokenizer: PreTrainedTokenizerFast, folder: Path) -
     """Model and tokenizer in `folder`. Every process calls it; True in the one that wrote."""
     from sctir_kaggle.recipes.tokenizer import save_tokenizer
 
+    trainer.model.config.use_cache = True  # off while it is trained; what is saved is for generation
     trainer.save_model(str(folder))
     if not trainer.is_world_process_zero():
         return False

@@ -20,7 +20,7 @@ from sctir_kaggle.recipes.tiny.data import LAST, make_data
 from sctir_kaggle.recipes.tiny.problems import PROBLEMS
 from sctir_kaggle.recipes.tiny.settings import Tiny, keep
 from sctir_kaggle.recipes.tiny.steps import Steps
-from sctir_kaggle.recipes.tiny.table import table
+from sctir_kaggle.recipes.tiny.table import families, table
 from sctir_kaggle.types import UserError
 
 WEIGHTS = "model.safetensors"
@@ -43,7 +43,8 @@ def make(tiny: Tiny) -> None:
     steps.do("which model", partial(choose, tiny))
     steps.run("8-bit GPTQ", commands.quantize(tiny), made=tiny.at("model-gptq") / WEIGHTS)
     solve(tiny, steps)
-    written = f"{scores(tiny)}\n\n{tiny.at('choice.txt').read_text(encoding='utf-8')}\n{steps.table()}\n"
+    choice = tiny.at("choice.txt").read_text(encoding="utf-8")
+    written = "\n\n".join([scores(tiny), choice, families(tiny.at("runs/check-stage2")), steps.table()]) + "\n"
     tiny.at("table.md").write_text(written, encoding="utf-8")
     print(f"\n{written}\n{tiny.output}: model-cot/, model/, model-gptq/, table.md")
 

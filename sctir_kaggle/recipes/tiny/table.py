@@ -7,7 +7,10 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from sctir_kaggle._version import __version__
+from sctir_kaggle.journal import stream_results
+from sctir_kaggle.recipes.evaluation import by_family, score
 from sctir_kaggle.recipes.gptq.card import version_of
+from sctir_kaggle.report.records import journal_of
 from sctir_kaggle.report.score import report_of
 from sctir_kaggle.report.summary import Summary
 
@@ -26,6 +29,15 @@ def _row(name: str, summary: Summary) -> str:
     spread = f" ± {100 * accuracy.sd:.1f}" if accuracy.sd is not None else ""
     single, seconds = 100 * accuracy.one, summary.cost.seconds
     return f"| {name} | {100 * accuracy.mean:.1f}{spread} | {single:.1f} | {seconds:.2f} |"
+
+
+def families(run: Path) -> str:
+    """Markdown, a row a family of the problems in `run`, the hardest first."""
+    results = list(stream_results(journal_of(run))[1])
+    each = len(results[0].traces)
+    rows = {**by_family(results), "all": score(results)}.items()
+    head = f"| family | single candidates right | majority of {each} |\n|---|---|---|\n"
+    return head + "\n".join(f"| {name} | {found.single:.2f} | {found.majority:.2f} |" for name, found in rows)
 
 
 def made_with() -> str:
