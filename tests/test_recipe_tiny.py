@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,6 +16,7 @@ from sctir_kaggle.recipes.rows import read_rows
 from sctir_kaggle.recipes.settings import CONFIGS, read_settings
 from sctir_kaggle.recipes.tiny import commands
 from sctir_kaggle.recipes.tiny.choice import gain, helps
+from sctir_kaggle.recipes.tiny.commands import check_quantized
 from sctir_kaggle.recipes.tiny.problems import held_out
 from sctir_kaggle.recipes.tiny.settings import Tiny, keep
 from sctir_kaggle.recipes.tiny.steps import Steps
@@ -89,8 +92,10 @@ def test_its_configs_are_read_by_the_recipes(name: str) -> None:
 
 
 @pytest.mark.recipes
-def test_the_whole_way_in_small(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    """From the embedded model, which one step at a learning rate of 0 leaves as it is; twice, the second time in no time."""
+def test_the_whole_way_in_small(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """From the embedded model, which one step at a learning rate of 0 leaves as it is."""
     for library in ("trl", "gptqmodel", "optimum"):
         pytest.importorskip(library, reason="needs the extra `recipes` and requirements-gptqmodel.txt")
     from sctir_kaggle.recipes.tiny.__main__ import make
@@ -110,5 +115,27 @@ def test_the_whole_way_in_small(tmp_path: Path, capfd: pytest.CaptureFixture[str
     assert "| all | " in table
     for row in ("stage 1: CoT, greedy", "stage 2: SC-TIR", "KTO: SC-TIR", "8-bit GPTQ: SC-TIR"):
         assert row in table
+    assert_it_goes_on(tiny, monkeypatch)
+
+
+def assert_it_goes_on(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A second time no weights are made again, which the runs' journals would be older than; only runs are asked to go on."""
+    from sctir_kaggle.recipes.tiny.__main__ import make
+
+    def weights() -> dict[Path, int]:
+        return {file: file.stat().st_mtime_ns for file in tiny.output.rglob("*.safetensors")}
+
+    asked: list[list[str]] = []
+
+    def note(command: list[str], **_: object) -> subprocess.CompletedProcess[bytes]:
+        asked.append(command)
+        return subprocess.CompletedProcess(command, 0)
+
+    before = weights()
+    monkeypatch.setattr("sctir_kaggle.recipes.tiny.steps.subprocess.run", note)
     make(tiny)
-    assert capfd.readouterr().out.count("there already") >= 6
+    assert weights() == before
+    replays = [command for command in asked if "replay" in command]
+    assert len(replays) == 8
+    assert all("--resume" in command for command in replays)
+    assert [command for command in asked if command not in replays] == [[sys.executable, "-m", *check_quantized(tiny)]]

@@ -40,7 +40,7 @@ def make(tiny: Tiny) -> None:
     steps = Steps()
     steps.do("problems and traces", lambda: print(make_data(tiny)), made=tiny.at(LAST))
     train(tiny, steps)
-    steps.do("which model", partial(choose, tiny))
+    steps.do("which model", partial(choose, tiny), made=tiny.at("choice.txt"))
     steps.run("8-bit GPTQ", commands.quantize(tiny), made=tiny.at("model-gptq") / WEIGHTS)
     solve(tiny, steps)
     choice = tiny.at("choice.txt").read_text(encoding="utf-8")
@@ -82,10 +82,10 @@ def choose(tiny: Tiny) -> None:
     better, line = helps(*(shares(tiny.at(f"runs/check-{name}")) for name in ("stage2", "kto")))
     said = f"KTO on the validation problems: {line}. The model is {'that of KTO' if better else 'that of stage 2'}.\n"
     print(said)
-    tiny.at("choice.txt").write_text(said, encoding="utf-8")
     for name, output in (("stage1", "model-cot"), ("stage2", "model-tir"), ("kto", "model-kto")):
         halve(tiny.at(name) / "model", tiny.at(output))
     halve(tiny.at("kto/model" if better else "stage2/model"), tiny.at("model"))
+    tiny.at("choice.txt").write_text(said, encoding="utf-8")  # last: what is written anew is newer than its runs
 
 
 def solve(tiny: Tiny, steps: Steps) -> None:
