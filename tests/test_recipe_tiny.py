@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,7 +14,6 @@ from sctir_kaggle.recipes.rows import read_rows
 from sctir_kaggle.recipes.settings import CONFIGS, read_settings
 from sctir_kaggle.recipes.tiny import commands
 from sctir_kaggle.recipes.tiny.choice import gain, helps
-from sctir_kaggle.recipes.tiny.commands import check_quantized
 from sctir_kaggle.recipes.tiny.problems import held_out
 from sctir_kaggle.recipes.tiny.settings import Tiny, keep
 from sctir_kaggle.recipes.tiny.steps import Steps
@@ -28,37 +25,52 @@ def test_the_packages_problems_are_those_that_it_holds_out() -> None:
 
 
 def test_an_output_goes_on_with_the_same_settings_only(tmp_path: Path) -> None:
-    tiny = Tiny(output=tmp_path / "made", traces=3)
+    tiny = Tiny(output=tmp_path / "made", traces=9)
     keep(tiny)
     keep(tiny)
-    with pytest.raises(UserError, match=r"of a run with traces=3, start=None: .* another output"):
-        keep(replace(tiny, traces=4, start=Path("base")))
+    with pytest.raises(UserError, match=r"of a run with traces=9, start=None: .* another output"):
+        keep(replace(tiny, traces=10, start=Path("base")))
 
 
-@pytest.mark.parametrize("change", [{"traces": 0}, {"seeds": 0}, {"steps": 0}, {"candidates": -1}, {"limit": 0}])
+@pytest.mark.parametrize("change", [{"traces": 7}, {"seeds": 0}, {"candidates": -1}, {"limit": 1}, {"limit": 51}])
 def test_a_setting_outside_its_limits_is_named(change: dict[str, int]) -> None:
     (name,) = change
     with pytest.raises(UserError, match=f"{name} is"):
         Tiny(**change)  # type: ignore[arg-type]
 
 
+def test_a_few_steps_from_random_weights_are_refused() -> None:
+    with pytest.raises(UserError, match="give start too"):
+        Tiny(steps=10)
+
+
 def test_a_step_runs_once_and_says_its_command(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    steps, made = Steps(), tmp_path / "made"
+    made = tmp_path / "made"
     listed = ("sctir_kaggle.recipes.problem_list", str(tmp_path / "rows.jsonl"), str(made))
     (tmp_path / "rows.jsonl").write_text(json.dumps({"id": "a", "problem": "1 + 1?", "answer": 2}) + "\n")
-    steps.run("list", listed, made=made)
-    first = capfd.readouterr().out
-    steps.run("list", listed, made=made)
-    assert "python -m sctir_kaggle.recipes.problem_list" in first
+    first = Steps(tmp_path)
+    first.run("list", listed)
+    assert "python -m sctir_kaggle.recipes.problem_list" in capfd.readouterr().out
     assert made.read_text() == "id,problem,answer\na,1 + 1?,2\n"
-    assert "there already" in capfd.readouterr().out
-    assert "| list |" in steps.table()
+    with pytest.raises(UserError, match="another run works in"):
+        Steps(tmp_path)
+    seconds = first.seconds
+    del first
+    again = Steps(tmp_path)
+    again.run("list", listed)
+    assert "list: there already" in capfd.readouterr().out
+    assert again.seconds == seconds
+    assert "| list |" in again.table()
 
 
-def test_a_step_that_fails_ends_the_run_with_its_name(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_a_step_that_fails_ends_the_run_with_its_name_and_is_not_done(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    steps, made = Steps(tmp_path), tmp_path / "made"
     with pytest.raises(UserError, match="list ended with status 2"):
-        Steps().run("list", ("sctir_kaggle.recipes.problem_list", str(tmp_path / "none.jsonl"), str(tmp_path / "made")))
+        steps.run("list", ("sctir_kaggle.recipes.problem_list", str(tmp_path / "none.jsonl"), str(made)))
     assert "none.jsonl" in capfd.readouterr().err
+    assert steps.seconds == {}
 
 
 def test_a_replay_goes_on_where_there_is_a_journal(tmp_path: Path) -> None:
@@ -115,27 +127,8 @@ def test_the_whole_way_in_small(
     assert "| all | " in table
     for row in ("stage 1: CoT, greedy", "stage 2: SC-TIR", "KTO: SC-TIR", "8-bit GPTQ: SC-TIR"):
         assert row in table
-    assert_it_goes_on(tiny, monkeypatch)
-
-
-def assert_it_goes_on(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A second time no weights are made again, which the runs' journals would be older than; only runs are asked to go on."""
-    from sctir_kaggle.recipes.tiny.__main__ import make
-
-    def weights() -> dict[Path, int]:
-        return {file: file.stat().st_mtime_ns for file in tiny.output.rglob("*.safetensors")}
-
-    asked: list[list[str]] = []
-
-    def note(command: list[str], **_: object) -> subprocess.CompletedProcess[bytes]:
-        asked.append(command)
-        return subprocess.CompletedProcess(command, 0)
-
-    before = weights()
-    monkeypatch.setattr("sctir_kaggle.recipes.tiny.steps.subprocess.run", note)
+    before = {file: file.stat().st_mtime_ns for file in tiny.output.rglob("*.safetensors")}
+    monkeypatch.setattr("sctir_kaggle.recipes.tiny.steps.subprocess.run", None)  # nothing is run a second time
     make(tiny)
-    assert weights() == before
-    replays = [command for command in asked if "replay" in command]
-    assert len(replays) == 8
-    assert all("--resume" in command for command in replays)
-    assert [command for command in asked if command not in replays] == [[sys.executable, "-m", *check_quantized(tiny)]]
+    assert tiny.at("table.md").read_text() == table
+    assert {file: file.stat().st_mtime_ns for file in tiny.output.rglob("*.safetensors")} == before

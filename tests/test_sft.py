@@ -166,13 +166,17 @@ def test_zero_3_runs_on_two_processes_and_its_checkpoint_loads(model: Path, tmp_
     from transformers import AutoModelForCausalLM
 
     file, options = data(tmp_path), {"steps": 4, "save_every": 2, "keep": 9}
+    validation = {"validate": HELD_OUT, "validate_every": 4, "validate_problems": 1, "validate_candidates": 2}
     launch = ["accelerate.commands.launch", "--config_file", str(CONFIGS / "accelerate_zero3.yaml")]
     launch += ["--num_processes", "2", "--mixed_precision", "no", "--main_process_port", "0", "-m", SFT_MODULE]
-    sharded = changes(model, file, tmp_path / "two", **options)
+    sharded = changes(model, file, tmp_path / "two", **options, **validation)
     process = start(*launch, "--config", "stage2_tir.yaml", "--set", *sharded)
     one = train(*changes(model, file, tmp_path / "one", **options | {"batch": 4}))
     output = finish(process)
     assert "starts" in output
+    assert (
+        json.loads((tmp_path / "two" / "validation.jsonl").read_text())["step"] == 4
+    )  # one validates, the other waits
     shards = sorted((tmp_path / "two" / "checkpoint-4").rglob("*optim_states.pt"))
     assert [path.name[:14] for path in shards] == ["zero_pp_rank_0", "zero_pp_rank_1"]
     auto: Any = AutoModelForCausalLM

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Any
 
+from sctir_kaggle.types import UserError
+
 if TYPE_CHECKING:
     from sctir_kaggle.recipes.kto import KTO
     from sctir_kaggle.recipes.rloo import RLOO
@@ -16,7 +18,13 @@ def arguments_of(settings: SFT | KTO | RLOO) -> dict[str, Any]:
     import torch
 
     cuda = torch.cuda.is_available()
-    half = settings.precision == "bf16" or (settings.precision == "auto" and cuda and torch.cuda.is_bf16_supported())
+    if torch.cuda.device_count() > 1 and "LOCAL_RANK" not in os.environ:
+        raise UserError(
+            f"{torch.cuda.device_count()} GPUs, one process: start it by `accelerate launch`, or set CUDA_VISIBLE_DEVICES=0"
+        )
+    half = settings.precision == "bf16" or (
+        settings.precision == "auto" and cuda and torch.cuda.is_bf16_supported(including_emulation=False)
+    )
     return {
         "output_dir": str(settings.output),
         "learning_rate": settings.learning_rate,

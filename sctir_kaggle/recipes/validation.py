@@ -9,6 +9,8 @@ from __future__ import annotations
 import asyncio
 import json
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -76,6 +78,20 @@ def _validate(settings: Validates, trainer: SFTTrainer, problems: list[Problem],
         file.write(json.dumps({"step": step, "problems": scores.problems, **figures}) + "\n")
 
 
+@contextmanager
+def _one_process() -> Iterator[None]:
+    """Under ZeRO-3 transformers shares out every model that it loads, for which all processes would have to load it."""
+    from transformers.integrations import deepspeed
+
+    modules: Any = deepspeed
+    kept = modules._hf_deepspeed_config_weak_ref
+    modules.unset_hf_deepspeed_config()
+    try:
+        yield
+    finally:
+        modules._hf_deepspeed_config_weak_ref = kept
+
+
 def score_of(checkpoint: Path, problems: list[Problem], settings: Validates) -> Score:
     """The share of right candidates and votes; answers may be any integer. Leaves torch's threads and draws as they were."""
     import torch
@@ -91,7 +107,8 @@ def score_of(checkpoint: Path, problems: list[Problem], settings: Validates) -> 
         seed=settings.seed,
     )
     try:
-        return score(asyncio.run(solve_all(checkpoint, problems, config)))
+        with _one_process():
+            return score(asyncio.run(solve_all(checkpoint, problems, config)))
     finally:
         torch.set_num_threads(threads)
         torch.set_rng_state(draws)

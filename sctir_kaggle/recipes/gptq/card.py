@@ -55,7 +55,7 @@ tags:
 | file format | `quantization_config` in config.json, safetensors; tokenizer and chat template are the original's |
 
 Made with sctir_kaggle {version}, {libraries}, Python {python}:
-`python -m sctir_kaggle.recipes.quantize --config quantize.yaml`.
+`python -m sctir_kaggle.recipes.quantize`.
 
 ## How to load it
 

@@ -16,14 +16,12 @@ from sctir_kaggle.recipes.settings import run_recipe, settings_of_command
 from sctir_kaggle.recipes.tiny import commands
 from sctir_kaggle.recipes.tiny.base import halve
 from sctir_kaggle.recipes.tiny.choice import helps, shares
-from sctir_kaggle.recipes.tiny.data import LAST, make_data
+from sctir_kaggle.recipes.tiny.data import make_data
 from sctir_kaggle.recipes.tiny.problems import PROBLEMS
 from sctir_kaggle.recipes.tiny.settings import Tiny, keep
 from sctir_kaggle.recipes.tiny.steps import Steps
 from sctir_kaggle.recipes.tiny.table import families, table
 from sctir_kaggle.types import UserError
-
-WEIGHTS = "model.safetensors"
 
 NEEDED = ("trl", "gptqmodel", "optimum")
 
@@ -37,11 +35,12 @@ def make(tiny: Tiny) -> None:
     """All steps that are not done yet, then the table. Raises `UserError` where one fails."""
     check()
     keep(tiny)
-    steps = Steps()
-    steps.do("problems and traces", lambda: print(make_data(tiny)), made=tiny.at(LAST))
+    steps = Steps(tiny.output)
+    steps.do("problems and traces", lambda: print(make_data(tiny)))
     train(tiny, steps)
-    steps.do("which model", partial(choose, tiny), made=tiny.at("choice.txt"))
-    steps.run("8-bit GPTQ", commands.quantize(tiny), made=tiny.at("model-gptq") / WEIGHTS)
+    steps.do("which model", partial(choose, tiny))
+    if not tiny.at("model-gptq").exists():  # it is written whole or not at all, and never over another
+        steps.run("8-bit GPTQ", commands.quantize(tiny))
     solve(tiny, steps)
     choice = tiny.at("choice.txt").read_text(encoding="utf-8")
     written = "\n\n".join([scores(tiny), choice, families(tiny.at("runs/check-stage2")), steps.table()]) + "\n"
@@ -65,12 +64,11 @@ def train(tiny: Tiny, steps: Steps) -> None:
         (1, tiny.start or tiny.at("base"), "cot.jsonl.gz"),
         (2, tiny.at("stage1/model"), "tir.jsonl.gz"),
     ):
-        made = tiny.at(f"stage{number}/model") / WEIGHTS
-        steps.run(f"stage {number}", commands.stage(tiny, number, start, rows), made=made)
-    steps.run("KTO: problems", commands.problem_list(tiny), made=tiny.at("kto.csv"))
+        steps.run(f"stage {number}", commands.stage(tiny, number, start, rows))
+    steps.run("KTO: problems", commands.problem_list(tiny))
     four = ("--limit", str(tiny.on_policy), "-n", "4")
     steps.run("KTO: candidates", commands.solve(tiny, "kto.csv", "stage2/model", "on-policy", *four))
-    steps.run("KTO", commands.kto(tiny), made=tiny.at("kto/rewards.csv"))
+    steps.run("KTO", commands.kto(tiny))
     for name in ("stage2", "kto"):
         eight = (*commands.first(tiny), "-n", "8")
         validation = commands.solve(tiny, "validation.csv", f"{name}/model", f"runs/check-{name}", *eight)

@@ -13,9 +13,6 @@ from sctir_kaggle.recipes.tiny.problems import Posed, held_out, training_drafts,
 from sctir_kaggle.recipes.tiny.settings import Tiny
 from sctir_kaggle.recipes.tiny.traces import chains_of, rows_of, run_drafts, unseen_drafts
 
-LAST = "base/tokenizer_config.json"
-"""The file that is written last: with it, all are there."""
-
 
 def make_data(tiny: Tiny) -> str:
     """Write all of it to the output; -> a line that counts it.

@@ -6,7 +6,7 @@ import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from sctir_kaggle.recipes.tiny.problems import TRACES
+from sctir_kaggle.recipes.tiny.problems import PROBLEMS, TRACES
 from sctir_kaggle.types import UserError
 
 
@@ -43,6 +43,13 @@ class Tiny:
 
     def __post_init__(self) -> None:
         """Raises `UserError` on a value outside its limits."""
+        for name, least in (("traces", 8), ("limit", 2)):  # 256 samples for the calibration; a standard error
+            if (getattr(self, name) or least) < least:
+                raise UserError(f"{name} is {getattr(self, name)}; it must be at least {least}")
+        if self.limit is not None and self.limit > PROBLEMS:
+            raise UserError(f"limit is {self.limit}; there are {PROBLEMS} held-out problems")
+        if self.steps is not None and self.start is None:
+            raise UserError("steps leaves a model that solves nothing, which KTO cannot learn from: give start too")
         for name in ("traces", "on_policy", "candidates", "seeds", "steps", "limit"):
             value = getattr(self, name)
             if value is not None and value < 1:
@@ -60,5 +67,12 @@ def keep(tiny: Tiny) -> None:
     if file.exists() and (kept := json.loads(file.read_text(encoding="utf-8"))) != said:
         other = ", ".join(f"{name}={kept.get(name)}" for name in said if kept.get(name) != said[name])
         raise UserError(f"{tiny.output} is of a run with {other}: give it the same settings, or another output")
-    tiny.output.mkdir(parents=True, exist_ok=True)
-    file.write_text(json.dumps(said, indent=2) + "\n", encoding="utf-8")
+    write_json(file, said)
+
+
+def write_json(file: Path, content: object) -> None:
+    """Write it whole or not at all."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    part = file.with_name(f".{file.name}.part")
+    part.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+    part.replace(file)

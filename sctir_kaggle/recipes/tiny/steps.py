@@ -2,50 +2,71 @@
 
 from __future__ import annotations
 
+import fcntl
+import json
 import os
 import shlex
 import subprocess
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from pathlib import Path
+from typing import IO
 
+from sctir_kaggle.recipes.tiny.settings import write_json
 from sctir_kaggle.types import UserError
 
 QUIET = {"TQDM_DISABLE": "1"}
 """A log has no use for bars that move."""
 
+ONE_GPU = {"CUDA_VISIBLE_DEVICES": "0"}
+"""Unless the environment names others: a model of this size has no work for two."""
 
-@dataclass(slots=True)
+
 class Steps:
-    """Runs steps in turn, and remembers what each took."""
+    """Runs steps in turn. `steps.json` in `folder` says what is done and in how many seconds; one run at a time is let in."""
 
-    seconds: dict[str, float] = field(default_factory=dict)
+    def __init__(self, folder: Path) -> None:
+        self._file, self._lock = folder / "steps.json", _locked(folder)
+        text = self._file.read_text(encoding="utf-8") if self._file.exists() else "{}"
+        self.seconds: dict[str, float] = json.loads(text)
 
-    def run(self, name: str, command: tuple[str, ...], *, made: Path | None = None) -> None:
-        """Run `python -m command`, unless the file `made` is there, which it writes last. Raises `UserError` if it fails."""
-        shown = shlex.join(["python", "-m", *command])
+    def run(self, name: str, command: tuple[str, ...]) -> None:
+        """Run `python -m command` unless it is done. Raises `UserError` where it fails."""
 
         def work() -> None:
+            shown, environment = shlex.join(["python", "-m", *command]), ONE_GPU | os.environ | QUIET
             print(shown, flush=True)
-            if status := subprocess.run(
-                [sys.executable, "-m", *command], env=QUIET | os.environ, check=False
-            ).returncode:
-                raise UserError(f"{name} ended with status {status}; run this again, and it goes on there")
+            # the child keeps the lock: where this process is killed, no second run begins beside it
+            ran = subprocess.run(
+                [sys.executable, "-m", *command], env=environment, pass_fds=[self._lock.fileno()], check=False
+            )
+            if ran.returncode:
+                raise UserError(f"{name} ended with status {ran.returncode}; run this again, and it goes on there")
 
-        self.do(name, work, made=made)
+        self.do(name, work)
 
-    def do(self, name: str, work: Callable[[], object], *, made: Path | None = None) -> None:
+    def do(self, name: str, work: Callable[[], object]) -> None:
         """The same for work in this process."""
-        there = made is not None and made.exists()
-        print(f"\n== {name}{': there already' if there else ''}", flush=True)
-        started = time.monotonic()
-        if not there:
+        print(f"\n== {name}{': there already' if name in self.seconds else ''}", flush=True)
+        if name not in self.seconds:
+            started = time.monotonic()
             work()
-        self.seconds[name] = time.monotonic() - started
+            self.seconds[name] = time.monotonic() - started
+            write_json(self._file, self.seconds)
 
     def table(self) -> str:
-        """Minutes a step, as Markdown."""
+        """Minutes a step, as Markdown; of one that was cut short, its last run's."""
         rows = [f"| {name} | {seconds / 60:.1f} |" for name, seconds in self.seconds.items()]
         return "\n".join(["| step | minutes |", "|---|---|", *rows, f"| all | {sum(self.seconds.values()) / 60:.1f} |"])
+
+
+def _locked(folder: Path) -> IO[str]:
+    folder.mkdir(parents=True, exist_ok=True)
+    file = (folder / ".lock").open("w")
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        file.close()
+        raise UserError(f"another run works in {folder}: wait for its end, or take another output") from None
+    return file
