@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from sctir_kaggle.replay.outcome import mean_sd
+
 VOTE, SINGLE = "#2a7f62", "#e69f00"
 
 
@@ -42,12 +44,6 @@ def _row(way: Way) -> str:
     rights, singles = [run.right for run in way.runs], [run.single for run in way.runs]
     seconds = statistics.median(run.seconds for run in way.runs)
     return f"| {way.name} | {way.stage} | {mean_sd(rights)} | {mean_sd(singles)} | {seconds:.0f} |"
-
-
-def mean_sd(values: Sequence[float]) -> str:
-    """Mean ± sample standard deviation; of one value the value alone, for it has no spread."""
-    mean = f"{statistics.fmean(values):.1f}"
-    return f"{mean} ± {statistics.stdev(values):.1f}" if len(values) > 1 else mean
 
 
 def stop_line(stops: Sequence[tuple[int, float]], problems: int) -> str:

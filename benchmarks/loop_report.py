@@ -7,6 +7,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from benchmarks.spread import spread
+
 NAMES = {
     "a": "(a) published algorithm",
     "b": "(b) ours, to the end",
@@ -79,11 +81,6 @@ def tokens(runs: Iterable[Run]) -> list[float]:
 def ratio(above: list[float], below: list[float]) -> str:
     """Median and range of the quotients, round by round."""
     return spread([a / b for a, b in zip(above, below, strict=True)], ".2f")
-
-
-def spread(values: list[float], form: str) -> str:
-    """Median (smallest-largest)."""
-    return f"{statistics.median(values):{form}} ({min(values):{form}}-{max(values):{form}})"
 
 
 def lag(lags: list[float]) -> str:

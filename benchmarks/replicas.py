@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import statistics
 import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, closing
@@ -21,6 +20,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from benchmarks.runs import score, solve_all, tokens
+from benchmarks.spread import spread
 from sctir_kaggle import Problem, SolverConfig, SolveResult
 from sctir_kaggle.engines.replicas import ReplicatedEngine, start_all
 from sctir_kaggle.engines.vllm import VLLMEngine
@@ -109,11 +109,6 @@ def table(done: dict[str, list[Round]]) -> str:
 def ratios(done: dict[str, list[Round]]) -> list[float]:
     """Seconds of two over seconds of one, by round."""
     return [two.seconds / one.seconds for one, two in zip(done[ONE], done[TWO], strict=True)]
-
-
-def spread(values: Sequence[float], form: str) -> str:
-    """The median, and the range in brackets."""
-    return f"{statistics.median(values):{form}} ({min(values):{form}}-{max(values):{form}})"
 
 
 def draw(done: dict[str, list[Round]], file: Path, title: str) -> None:

@@ -35,6 +35,7 @@ from rich.table import Table
 from benchmarks.blocks import BLOCKS
 from benchmarks.machine import machine
 from benchmarks.soak import cpu_seconds, kib, largest, processes_below
+from benchmarks.spread import spread
 from benchmarks.traces import FOLDER, LEAST, completions
 from sctir_kaggle.sandbox import Sandbox
 from sctir_kaggle.types import ExecutionResult, ExecutionStatus
@@ -268,12 +269,6 @@ def compare(codes: list[str], shown: list[str] | None, *, rounds: int, subset: i
     for way in ways.values():
         way.close()
     return costs
-
-
-def spread(values: Iterable[float], form: str = ".1f") -> str:
-    """Median and range."""
-    listed = list(values)
-    return f"{statistics.median(listed):{form}} ({min(listed):{form}}-{max(listed):{form}})"
 
 
 def comparison_table(title: str, costs: dict[str, list[Cost]]) -> Table:

@@ -8,7 +8,6 @@ candidate is drawn. Not covered: a browser that is started for it, and a disk th
 from __future__ import annotations
 
 import argparse
-import statistics
 import tempfile
 import time
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.machine import machine
+from benchmarks.spread import spread
 from benchmarks.tables import publish
 from benchmarks.written import run
 from sctir_kaggle.viewer.page import write_page
@@ -71,15 +71,11 @@ def table(measured: Measured) -> str:
         "|---|---|",
         f"| the page | {measured.megabytes:.1f} MB for {measured.characters / 1e6:.1f} million characters of text |",
         f"| to write it | {measured.writing:.1f} s |",
-        f"| to open it | {_spread(measured.opening)} s |",
-        f"| to open a problem | {_spread(measured.problem)} s |",
+        f"| to open it | {spread(measured.opening, '.2f')} s |",
+        f"| to open a problem | {spread(measured.problem, '.2f')} s |",
     ]
     rounds = f"Chromium without a window, {len(measured.opening)} rounds"
     return "\n".join([*rows, "", machine("viewer", rounds)])
-
-
-def _spread(seconds: list[float]) -> str:
-    return f"{statistics.median(seconds):.2f} ({min(seconds):.2f}-{max(seconds):.2f})"
 
 
 def main() -> None:

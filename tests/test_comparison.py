@@ -10,10 +10,11 @@ from pathlib import Path
 import pytest
 
 from benchmarks.comparison import CANDIDATES, NAMES, STAGE_1, config_of, model_of
-from benchmarks.comparison_report import Run, Way, figure, mean_sd, stop_line, table
+from benchmarks.comparison_report import Run, Way, figure, stop_line, table
 from sctir_kaggle import Solver, SolverConfig, SolveResult
 from sctir_kaggle.opening import EMBEDDED_MODEL
 from sctir_kaggle.problems import HELD_OUT, read_problems
+from sctir_kaggle.replay.outcome import mean_sd
 from sctir_kaggle.sandbox import Sandbox
 
 WAYS = [

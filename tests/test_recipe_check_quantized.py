@@ -15,7 +15,7 @@ from sctir_kaggle.problems import HELD_OUT
 from sctir_kaggle.recipes.check_quantized import CheckSettings, check, held_out_rows, plan_of
 from sctir_kaggle.recipes.gptq.calibration import Calibration
 from sctir_kaggle.recipes.gptq.card import CARD, publish, write_card
-from sctir_kaggle.recipes.gptq.comparison import Checked, spread, table
+from sctir_kaggle.recipes.gptq.comparison import Checked, table
 from sctir_kaggle.recipes.gptq.likeness import Reading, load_tokenizer, read
 from sctir_kaggle.recipes.gptq.settings import QuantizeSettings
 from sctir_kaggle.types import UserError
@@ -104,10 +104,6 @@ def test_the_figures_of_the_table_are_those_of_the_readings() -> None:
     assert rows[4] == "| same top token at 2 places | | 50.00 % | |"
     assert rows[5] == "| right (%): amc | 92.0 ± 2.8 | 90.0 ± 2.8 | -2.0 |"
     assert len({row.count("|") for row in rows[:6]}) == 1
-
-
-def test_one_seed_has_no_spread() -> None:
-    assert spread((94.0,)) == "94.0"
 
 
 def test_a_reading_is_the_models_own_loss_on_what_it_is_to_write(checks: CheckSettings) -> None:

@@ -6,7 +6,7 @@ import importlib
 import re
 import shlex
 from argparse import ArgumentParser
-from dataclasses import is_dataclass
+from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
@@ -43,7 +43,8 @@ def test_a_recipe_s_file_and_the_fields_that_are_set_are_its_settings(words: lis
     parser.add_argument("--config", type=Path)
     parser.add_argument("--set", action="extend", nargs="+", default=[])
     given, _ = parser.parse_known_args(words[words.index(named(words)) + 1 :])
-    read_settings(settings_of(named(words)), given.config, given.set)
+    settings = read_settings(settings_of(named(words)), given.config, given.set)
+    assert {change.partition("=")[0] for change in given.set} <= {field.name for field in fields(settings)}
 
 
 def test_every_file_that_is_named_is_there() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -100,7 +101,8 @@ def test_its_configs_are_read_by_the_recipes(name: str) -> None:
     from sctir_kaggle.recipes.sft import SFT
 
     kind = {"kto": KTO, "quantize": QuantizeSettings}.get(name, SFT)
-    read_settings(kind, CONFIGS / f"tiny_{name}.yaml")
+    settings: Any = read_settings(kind, CONFIGS / f"tiny_{name}.yaml")
+    assert settings.output == Path({"quantize": "model-gptq"}.get(name, name))
 
 
 @pytest.mark.recipes

@@ -78,7 +78,13 @@ def mean_line(outcomes: Sequence[Outcome]) -> str:
         return f"{len(outcomes)} answered; no reference answers"
     if len(shares) == 1:
         return f"{shares[0]:.1f} % right (one seed: no spread)"
-    return f"{statistics.fmean(shares):.1f} ± {statistics.stdev(shares):.1f} % right (mean ± sd of {len(shares)} seeds)"
+    return f"{mean_sd(shares)} % right (mean ± sd of {len(shares)} seeds)"
+
+
+def mean_sd(values: Sequence[float]) -> str:
+    """`94.0 ± 2.0`, the sample's standard deviation; one value has none."""
+    mean = f"{statistics.fmean(values):.1f}"
+    return f"{mean} ± {statistics.stdev(values):.1f}" if len(values) > 1 else mean
 
 
 def warnings_of(outcomes: Sequence[Outcome]) -> list[str]:

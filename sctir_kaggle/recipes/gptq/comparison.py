@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from sctir_kaggle.recipes.gptq.card import megabytes, version_of
 from sctir_kaggle.recipes.gptq.likeness import Reading
+from sctir_kaggle.replay.outcome import mean_sd
 
 HEAD = "| | original | quantized | difference |\n|---|---|---|---|\n"
 
@@ -37,12 +37,6 @@ def table(original: Checked, quantized: Checked, *, traces: int, solved: str) ->
     return HEAD + "\n".join(rows) + "\n\n" + note
 
 
-def spread(shares: Sequence[float]) -> str:
-    """`94.0 ± 2.0`, the sample's standard deviation; one figure has none."""
-    mean = statistics.fmean(shares)
-    return f"{mean:.1f} ± {statistics.stdev(shares):.1f}" if len(shares) > 1 else f"{mean:.1f}"
-
-
 def _sizes(original: Checked, quantized: Checked) -> str:
     change = 100 * (quantized.size / original.size - 1)
     return f"| weights | {megabytes(original.size)} | {megabytes(quantized.size)} | {change:+.0f} % |"
@@ -59,4 +53,4 @@ def _likeness(original: Checked, quantized: Checked, traces: int) -> tuple[str, 
 
 def _accuracy(original: Checked, quantized: Checked, solved: str) -> str:
     change = statistics.fmean(quantized.right) - statistics.fmean(original.right)
-    return f"| right (%): {solved} | {spread(original.right)} | {spread(quantized.right)} | {change:+.1f} |"
+    return f"| right (%): {solved} | {mean_sd(original.right)} | {mean_sd(quantized.right)} | {change:+.1f} |"

@@ -9,6 +9,9 @@ from pathlib import Path
 from sctir_kaggle.recipes.tiny.problems import PROBLEMS, TRACES
 from sctir_kaggle.types import UserError
 
+LEAST = {"traces": 8, "on_policy": 1, "candidates": 1, "seeds": 1, "steps": 1, "limit": 2}
+"""Of the settings: the calibration takes 256 traces of 36 families, a standard error two problems."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tiny:
@@ -43,17 +46,13 @@ class Tiny:
 
     def __post_init__(self) -> None:
         """Raises `UserError` on a value outside its limits."""
-        for name, least in (("traces", 8), ("limit", 2)):  # 256 samples for the calibration; a standard error
-            if (getattr(self, name) or least) < least:
-                raise UserError(f"{name} is {getattr(self, name)}; it must be at least {least}")
+        for name, least in LEAST.items():
+            if (value := getattr(self, name)) is not None and value < least:
+                raise UserError(f"{name} is {value}; it must be at least {least}")
         if self.limit is not None and self.limit > PROBLEMS:
             raise UserError(f"limit is {self.limit}; there are {PROBLEMS} held-out problems")
         if self.steps is not None and self.start is None:
             raise UserError("steps leaves a model that solves nothing, which KTO cannot learn from: give start too")
-        for name in ("traces", "on_policy", "candidates", "seeds", "steps", "limit"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise UserError(f"{name} is {value}; it must be at least 1")
 
     def at(self, name: str) -> Path:
         """A file or a folder of the output."""
