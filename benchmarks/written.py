@@ -106,7 +106,7 @@ def _turn(random: Random, answer: int | None, last: bool) -> Turn:
         Completion(written, tokens=len(written) // 4, stop_reason="```output\n"),
         code=code,
         execution=result,
-        output_block=f"{result.output.rstrip()}\n```",
+        bridge=(f"{result.output.rstrip()}\n```",),
         generate_seconds=random.uniform(4, 30),
     )
 

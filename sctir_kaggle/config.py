@@ -26,6 +26,15 @@ class SolverConfig:
     top_p: float = 1.0
     """Nucleus sampling: the smallest set of tokens with this probability."""
 
+    top_k: int = 0
+    """Sample among so many of the likeliest tokens only; 0 is off."""
+
+    min_p: float = 0.0
+    """Sample among tokens with at least this share of the likeliest one's probability only; 0 is off."""
+
+    repetition_penalty: float = 1.0
+    """Above 1 makes tokens that are there already less likely, the prompt's too; 1 is off."""
+
     max_tokens: int = 2048
     """New tokens a turn; an engine cuts it to what the context leaves."""
 
@@ -34,6 +43,15 @@ class SolverConfig:
 
     output_chars: int = 600
     """Characters of output shown to the model, head and tail (the winning run: the first 200)."""
+
+    output_clip: Literal["middle", "head"] = "middle"
+    """What of a longer output is shown: `middle` leaves out its middle, `head` all but its beginning."""
+
+    blocks: Literal["all", "last"] = "all"
+    """Which of a turn's blocks of code are run: `all`, in order, as one, or the `last` alone."""
+
+    restart: bool = False
+    """Whether a candidate whose turn has neither code nor answer begins again from the bare prompt, as one of its turns."""
 
     stateful: bool = True
     """Whether a candidate's blocks share their variables, as in the training traces; False is a fresh process a block."""
@@ -87,6 +105,9 @@ class SolverConfig:
         _require(self.turns >= 0, "turns", self.turns, "0 (no code) or more")
         _require(0 <= self.temperature < math.inf, "temperature", self.temperature, "0 (greedy) or more")
         _require(0 < self.top_p <= 1, "top_p", self.top_p, "above 0 and at most 1")
+        _require(self.top_k >= 0, "top_k", self.top_k, "0 (off) or more")
+        _require(0 <= self.min_p < 1, "min_p", self.min_p, "0 (off) or more and below 1")
+        _require(self.repetition_penalty > 0, "repetition_penalty", self.repetition_penalty, "above 0; 1 is off")
         _require(self.max_tokens >= 1, "max_tokens", self.max_tokens, "at least 1")
         _require(self.code_seconds > 0, "code_seconds", self.code_seconds, "above 0 seconds")
         _require(self.output_chars >= 0, "output_chars", self.output_chars, "0 or more characters")

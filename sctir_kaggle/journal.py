@@ -17,6 +17,7 @@ from typing import Any, TextIO, TypeVar
 
 from sctir_kaggle.types import (
     Completion,
+    Control,
     Cut,
     ExecutionResult,
     ExecutionStatus,
@@ -189,11 +190,12 @@ def _read_result(path: Path, number: int, line: Json, seed: int) -> SolveResult:
 
 def result_to_json(result: SolveResult) -> Json:
     """`result` as plain JSON values, without token ids."""
-    line = _plain(asdict(result))
+    line = asdict(result)
     for trace in line["traces"]:
         for turn in (*trace["turns"], *_turn_cut_short(trace)):
             del turn["completion"]["token_ids"]
-    return dict(line)
+            turn["bridge"] = _bridge_json(turn["bridge"])
+    return dict(_plain(line))
 
 
 def result_from_json(line: Json) -> SolveResult:
@@ -219,8 +221,21 @@ def _turn_cut_short(trace: Json) -> list[Json]:
 
 
 def _turn(line: Json) -> Turn:
+    """A turn; until 0.1.0 its bridge was one text, `output_block`."""
     execution = line["execution"] and _execution(line["execution"])
-    return Turn(**{**line, "completion": Completion(**line["completion"]), "execution": execution})
+    bridge = line["bridge"] if "bridge" in line else filter(None, [line["output_block"]])
+    fields = {name: value for name, value in line.items() if name != "output_block"}
+    completion = Completion(**line["completion"])
+    return Turn(**{**fields, "completion": completion, "execution": execution, "bridge": _bridge(bridge)})
+
+
+def _bridge(segments: Iterable[Any]) -> tuple[str, ...]:
+    """What a dialect wrote stands in an object, `{"control": text}`; what a program printed is a string."""
+    return tuple(Control(part["control"]) if isinstance(part, dict) else part for part in segments)
+
+
+def _bridge_json(segments: Iterable[str]) -> list[Any]:
+    return [{"control": str(part)} if isinstance(part, Control) else part for part in segments]
 
 
 def _execution(line: Json) -> ExecutionResult:

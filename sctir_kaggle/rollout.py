@@ -118,13 +118,16 @@ class Rollout:
         self._begin(Cut(request_id, "executing", turn))
         result = await self._executor.execute(code, request_id=request_id, deadline=self._deadline)
         block = output_block(turn.completion.text, result, limit=self._config.output_chars)
-        return replace(turn, execution=result, output_block=block)
+        return replace(turn, execution=result, bridge=(block,))
 
     def _params(self, request_id: str, prefix: str) -> SamplingParams:
         config = self._config
         return SamplingParams(
             temperature=config.temperature,
             top_p=config.top_p,
+            top_k=config.top_k,
+            min_p=config.min_p,
+            repetition_penalty=config.repetition_penalty,
             max_tokens=config.force_tokens if prefix else config.max_tokens,
             stop=(CLOSE_BOX,) if prefix else (OUTPUT_FENCE,) if config.turns else (),
             seed=seed_for(config.seed, request_id),

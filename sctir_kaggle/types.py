@@ -12,10 +12,21 @@ from typing import Literal, Protocol
 
 TokenIds = tuple[int, ...]
 
+
+class Control(str):
+    """Text that a dialect wrote: the tokenizer's added tokens (`<|im_start|>`, `<tool_call>`, ...) are read as such in it.
+
+    In any other text (a problem, what a program printed) they are ordinary characters, whatever it spells.
+    """
+
+    __slots__ = ()
+
+
 Prompt = tuple[str | TokenIds, ...]
 """Segments in order: token ids are passed to the model as they were sampled, text is encoded by the engine.
 
-The tokenizer's special tokens (a BOS, say) are added in front of the first segment and nowhere else.
+Neighbouring texts are encoded as one text, in which added tokens count only where they stand in a `Control`. The
+tokenizer's BOS, where it adds one, stands in front of the first segment and nowhere else.
 """
 
 FinishReason = Literal["stop", "length", "abort"]
@@ -57,14 +68,19 @@ class SamplingParams:
     """How to sample one completion; names and meanings are vLLM's.
 
     `max_tokens` is a ceiling: an engine cuts it to what the context leaves. A stop string ends the completion and is
-    kept at the end of its text. `temperature` 0 is greedy. The same `seed` and prompt give the same draws, as far as the
-    engine's arithmetic is reproducible.
+    kept at the end of its text; so does a token of `stop_token_ids`, besides the checkpoint's own end tokens. `temperature`
+    0 is greedy, `top_k` 0 and `min_p` 0 are off, and so is a `repetition_penalty` of 1. The same `seed` and prompt give the
+    same draws, as far as the engine's arithmetic is reproducible.
     """
 
     temperature: float = 0.8
     top_p: float = 1.0
+    top_k: int = 0
+    min_p: float = 0.0
+    repetition_penalty: float = 1.0
     max_tokens: int = 2048
     stop: tuple[str, ...] = ()
+    stop_token_ids: tuple[int, ...] = ()
     seed: int | None = None
 
 
@@ -72,19 +88,26 @@ class SamplingParams:
 class Completion:
     """What the model wrote.
 
-    `token_ids` decode to exactly `text` (without an end-of-sequence token), so that a prompt can be continued without
-    tokenising again; they are empty where an engine does not give them, and then `text` is sent instead. They are not
-    part of equality, because a journal keeps only their number, `tokens`. `stop_reason` is the stop string that was hit,
-    None for the end-of-sequence token. `prompt_tokens` counts the prompt, `cached_tokens` how many of it the engine had.
+    `token_ids` are those that were sampled, special tokens and the token that ended the completion included; behind a
+    stop string that ends inside a token they are cut and encoded again, so that they end where `text` does. They are
+    empty where an engine does not give them, and then `text` is sent instead. They are not part of equality, because a
+    journal keeps only their number, `tokens`. `text` is what they read as, special tokens visible, without the token that
+    ended it. `stop_reason` is the stop string or the one of `stop_token_ids` that was hit, None for the checkpoint's own
+    end of a sequence. `prompt_tokens` counts the prompt, `cached_tokens` how many of it the engine had.
     """
 
     text: str
     token_ids: TokenIds = field(default=(), compare=False, repr=False)
     finish_reason: FinishReason = "stop"
-    stop_reason: str | None = None
+    stop_reason: str | int | None = None
     tokens: int = 0
     prompt_tokens: int = 0
     cached_tokens: int = 0
+
+    @property
+    def ended_by_token(self) -> bool:
+        """The model ended it with a token: the last of `token_ids`, where there are any, which `text` does not show."""
+        return self.finish_reason == "stop" and not isinstance(self.stop_reason, str)
 
 
 class ExecutionStatus(str, Enum):
@@ -111,16 +134,23 @@ class ExecutionResult:
 class Turn:
     """One generation and, if it wrote code, its execution. A turn is never changed once it is part of a trace.
 
-    `prefix` is what the solver wrote before the model went on (the opening of the forced box; else empty).
-    `output_block` is what was appended after the completion and is part of the next prompt.
+    `prefix` is what the solver wrote before the model went on (the opening of the forced box; else empty). `bridge` is what
+    was appended after the completion: the output and, as `Control`, what the dialect writes around it. After a turn that
+    is `restarted` the candidate began again from the bare prompt.
     """
 
     completion: Completion
     prefix: str = ""
     code: str | None = None
     execution: ExecutionResult | None = None
-    output_block: str = ""
+    bridge: tuple[str, ...] = ()
+    restarted: bool = False
     generate_seconds: float = field(default=0.0, compare=False)
+
+    @property
+    def output_block(self) -> str:
+        """`bridge` as one text, for reading."""
+        return "".join(self.bridge)
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,7 +31,7 @@ def says(text: str, finish_reason: str = "stop", **fields: Any) -> Answer:
 
 def turn(text: str, output: str) -> Turn:
     result = ExecutionResult(output)
-    return Turn(Completion(text), execution=result, output_block=output_block(text, result, limit=100))
+    return Turn(Completion(text), execution=result, bridge=(output_block(text, result, limit=100),))
 
 
 @contextmanager

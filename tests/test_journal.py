@@ -23,7 +23,7 @@ from sctir_kaggle import (
     Vote,
 )
 from sctir_kaggle.journal import Journal, read_journal, result_from_json, result_to_json, stream_results
-from sctir_kaggle.types import Cut
+from sctir_kaggle.types import Control, Cut
 
 HEADER = {"config": {"candidates": 2, "stop": "exact"}, "prompt": "ab", "problems": "cd", "engine": {"model": "m"}}
 
@@ -31,7 +31,7 @@ HEADER = {"config": {"candidates": 2, "stop": "exact"}, "prompt": "ab", "problem
 def result(id_: str, text: str = "x") -> SolveResult:
     completion = Completion(text, (5, 6), "stop", "```output\n", tokens=2, prompt_tokens=9, cached_tokens=4)
     execution = ExecutionResult("42\n", ExecutionStatus.ERROR, 0.25)
-    turn = Turn(completion, "<", "print(42)", execution, "42\n```", generate_seconds=1.5)
+    turn = Turn(completion, "<", "print(42)", execution, ("42\n", Control("```")), generate_seconds=1.5)
     trace = Trace(1, (turn, Turn(Completion("y"))), TraceStatus.ANSWERED, 42, "42", "note", 2.0)
     cut = Trace(0, (), TraceStatus.CANCELLED)
     return SolveResult(Problem(id_, "Add.", 42), 42, Vote(((42, 1.0),)), (trace, cut), "exact", False, 3.0)

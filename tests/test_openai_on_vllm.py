@@ -212,7 +212,7 @@ def test_a_seed_repeats_and_seeds_differ(engine: OpenAIEngine) -> None:
 def test_a_continued_turn_is_found_in_the_prefix_cache(engine: OpenAIEngine) -> None:
     problem = read_problems(HELD_OUT)[3]
     first = ask(engine, render(problem), GREEDY)
-    turn = Turn(first, code="1", execution=ExecutionResult("12"), output_block="12\n```")
+    turn = Turn(first, code="1", execution=ExecutionResult("12"), bridge=("12\n```",))
     second = ask(engine, render(problem, [turn]), GREEDY)
     sent = first.prompt_tokens + first.tokens
     assert second.prompt_tokens > sent

@@ -17,12 +17,12 @@ def test_the_first_prompt_is_numinas() -> None:
 
 
 def test_sampled_tokens_are_sent_as_they_were_sampled_and_text_around_them_is_joined() -> None:
-    turns = [Turn(Completion("ab", (1, 2)), output_block="2\n```"), Turn(Completion("cd", (3,)), prefix="<")]
+    turns = [Turn(Completion("ab", (1, 2)), bridge=("2\n```",)), Turn(Completion("cd", (3,)), prefix="<")]
     assert render(PROBLEM, turns, prefix=">") == (*render(PROBLEM), (1, 2), "2\n```<", (3,), ">")
 
 
 def test_an_engine_without_token_ids_is_sent_its_text() -> None:
-    turns = [Turn(Completion("ab"), output_block="!")]
+    turns = [Turn(Completion("ab"), bridge=("!",))]
     assert render(PROBLEM, turns) == (render(PROBLEM)[0] + "ab!",)  # type: ignore[operator]
 
 

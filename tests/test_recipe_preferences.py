@@ -20,7 +20,7 @@ CODE = Turn(
     Completion(f"We multiply.\n```python\nprint(6 * 7)\n```\n{OUTPUT_FENCE}", stop_reason=OUTPUT_FENCE),
     code="print(6 * 7)",
     execution=ExecutionResult("42\n"),
-    output_block="42\n```",
+    bridge=("42\n```",),
 )
 BOXED = Turn(Completion("\nIt is $\\boxed{42}$."))
 FORCED = Turn(Completion("42}$", stop_reason="$"), prefix=FORCED_BOX)

@@ -87,7 +87,7 @@ def test_a_row_made_of_a_solved_problem_is_the_prompt_that_was_sent(sandbox: San
     block = output_block(turn, asyncio.run(execute()), limit=600)
     assert "ZeroDivisionError" in block
     problem = Problem("p", "  q ")
-    prompt = render(problem, [Turn(Completion(turn), output_block=block), Turn(Completion("\nSo.", (7, 8)))])
+    prompt = render(problem, [Turn(Completion(turn), bridge=(block,)), Turn(Completion("\nSo.", (7, 8)))])
     segments = segments_of(row(turn + block + "\nSo.", problem.text))
     assert prompt == ("".join(segment.text for segment in segments[:3]), (7, 8))
     assert [segment.text for segment in segments[1:]] == [turn, block, "\nSo."]

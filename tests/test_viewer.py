@@ -103,7 +103,7 @@ def test_nothing_of_a_run_is_markup_or_can_be_read_as_any() -> None:
 
 
 def _hostile() -> Any:
-    executed = turn(HOSTILE, code=HOSTILE, execution=ExecutionResult(HOSTILE), output_block=HOSTILE)
+    executed = turn(HOSTILE, code=HOSTILE, execution=ExecutionResult(HOSTILE), bridge=(HOSTILE,))
     return trace(0, 1, executed, detail=HOSTILE, boxed=HOSTILE)
 
 
@@ -190,7 +190,7 @@ def test_a_run_without_a_clock_has_no_shares(header: dict[str, Any]) -> None:
 def test_an_output_that_the_model_saw_in_part_is_shown_whole_and_as_it_was_shown() -> None:
     long = ExecutionResult("1" * 1000)
     blocks = ("\n```output\n" + "1" * 1000 + "\n```", "short")
-    whole, cut = (turn("x", code="c", execution=long, output_block=block) for block in blocks)
+    whole, cut = (turn("x", code="c", execution=long, bridge=(block,)) for block in blocks)
     [candidate] = candidates(solved("a", traces=(trace(0, 1, whole, cut),)))
     assert [one["output"]["shown"] for one in candidate["turns"]] == [None, "short"]
     assert candidate["turns"][1]["output"]["text"] == "1" * 1000

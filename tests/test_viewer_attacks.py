@@ -31,7 +31,7 @@ MADE = "'img, iframe, object, a, main script, svg[onload]'"
 
 @pytest.mark.parametrize("attack", ATTACKS)
 def test_what_a_model_wrote_never_acts(show: Show, attack: str) -> None:
-    executed = turn(attack, prefix=attack, code=attack, execution=ExecutionResult(attack), output_block=attack)
+    executed = turn(attack, prefix=attack, code=attack, execution=ExecutionResult(attack), bridge=(attack,))
     candidate = trace(0, 1, executed, detail=attack, boxed=attack)
     page = show(
         [solved(attack, problem=Problem(attack, attack, 1, attack, attack), traces=(candidate,))],

@@ -128,7 +128,7 @@ def test_the_end_of_the_sequence_and_the_limit_are_told_apart(
 def test_a_continued_turn_is_found_in_the_prefix_cache(engine: VLLMEngine) -> None:
     problem = read_problems(HELD_OUT)[3]
     first = ask(engine, render(problem), GREEDY)
-    turn = Turn(first, code="1", execution=ExecutionResult("12"), output_block="12\n```")
+    turn = Turn(first, code="1", execution=ExecutionResult("12"), bridge=("12\n```",))
     second = ask(engine, render(problem, [turn]), GREEDY)
     sent = first.prompt_tokens + first.tokens
     assert second.prompt_tokens > sent
