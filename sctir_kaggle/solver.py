@@ -13,6 +13,8 @@ from functools import partial
 from typing import Any
 
 from sctir_kaggle.config import SolverConfig
+from sctir_kaggle.dialects.dialect import Dialect
+from sctir_kaggle.dialects.rows import NUMINA
 from sctir_kaggle.rollout import Rollout
 from sctir_kaggle.types import (
     Engine,
@@ -48,7 +50,9 @@ class Solver:
         *,
         clock: Callable[[], float] = time.monotonic,
         weigh: Weigh | None = None,
+        dialect: Dialect = NUMINA,
     ) -> None:
+        self._dialect = dialect
         self.config = config
         self._weigh = weigh
         self._engine = engine
@@ -89,6 +93,7 @@ class Solver:
             executor=self._executor,
             config=self.config,
             deadline=deadline,
+            dialect=self._dialect,
             clock=self._clock,
         )
 
