@@ -17,7 +17,7 @@ PACKAGE = Path(sctir_kaggle.__file__).parent
 ORDER = [
     ["_version"],
     ["types"],
-    ["answers", "voting", "budget", "prompt", "background"],
+    ["answers", "voting", "budget", "prompt", "background", "dialects"],
     ["config"],
     ["rollout"],
     ["solver"],
