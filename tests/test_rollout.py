@@ -22,8 +22,8 @@ from sctir_kaggle import (
     Trace,
     TraceStatus,
 )
+from sctir_kaggle.dialects.rows import FORCED_BOX
 from sctir_kaggle.engines.scripted import Scripted
-from sctir_kaggle.prompt import FORCED_BOX
 from sctir_kaggle.rollout import seed_for
 from sctir_kaggle.sandbox import Sandbox
 from sctir_kaggle.types import Cut, Engine, ExecutionResult

@@ -35,11 +35,20 @@ STEP_BY_STEP = "Please reason step by step, and put your final answer within \\b
 
 CHATML = "<|im_start|>system\n{system}<|im_end|>\n<|im_start|>user\n{problem}<|im_end|>\n<|im_start|>assistant\n"
 
+HEADER = "### Problem: {problem}\n### Solution: "
+OUTPUT_FENCE = "```output\n"
+CLOSE_FENCE = "\n```"
+FORCED_BOX = "\nThe answer is $\\boxed{"
+"""The texts of NuminaMath's format, which the recipes' training rows are made of, too."""
+
 NUMINA = Dialect(
     # project-numina/aimo-progress-prize: the chat template of stage 2, and the notebook that won AIMO-1.
     name="numina",
-    prompt="### Problem: {problem}\n### Solution: ",
-    stop=("```output\n",),
+    prompt=HEADER,
+    stop=(OUTPUT_FENCE,),
+    output_begin="\n" + OUTPUT_FENCE,
+    output_end=CLOSE_FENCE,
+    force=FORCED_BOX,
     sampling={"temperature": 0.8, "top_p": 1.0, "max_tokens": 2048},
 )
 

@@ -11,8 +11,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from sctir_kaggle.dialects.rows import HEADER
 from sctir_kaggle.journal import stream_results
-from sctir_kaggle.prompt import HEADER
 from sctir_kaggle.recipes.corpus import Segment
 from sctir_kaggle.report.records import journal_of
 from sctir_kaggle.types import Completion, Problem, SolveResult, Trace, TraceStatus, UserError

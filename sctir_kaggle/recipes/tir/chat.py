@@ -6,8 +6,8 @@ from collections.abc import Iterator, Mapping
 from fractions import Fraction
 from pathlib import Path
 
+from sctir_kaggle.dialects.rows import OUTPUT_FENCE
 from sctir_kaggle.journal import stream_results
-from sctir_kaggle.prompt import OUTPUT_FENCE
 from sctir_kaggle.recipes.rows import Row
 from sctir_kaggle.recipes.tir.attempt import Outcome, outcome_of
 from sctir_kaggle.recipes.tir.exercise import Exercise
