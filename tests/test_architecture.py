@@ -17,7 +17,7 @@ PACKAGE = Path(sctir_kaggle.__file__).parent
 ORDER = [
     ["_version"],
     ["types"],
-    ["answers", "voting", "budget", "prompt", "background"],
+    ["answers", "votes", "voting", "stopping", "budget", "prompt", "background"],
     ["config"],
     ["rollout"],
     ["solver"],
@@ -32,7 +32,19 @@ ORDER = [
 ]
 """Layers from the bottom: a module imports from lower layers and from its own."""
 
-SEES_ONLY_PROTOCOLS = {"rollout", "solver", "voting", "prompt", "answers", "budget", "config", "journal", "session"}
+SEES_ONLY_PROTOCOLS = {
+    "rollout",
+    "solver",
+    "votes",
+    "voting",
+    "stopping",
+    "prompt",
+    "answers",
+    "budget",
+    "config",
+    "journal",
+    "session",
+}
 
 HEAVY = {
     "torch": {"engines/transformers.py", "engines/slots.py", "recipes"},

@@ -14,14 +14,14 @@ from hypothesis import strategies as st
 
 from sctir_kaggle import SolverConfig, SolveResult, UserError
 from sctir_kaggle.budget import Budget
-from sctir_kaggle.voting import Ballot, beta_decided, decided, leader_risk, tally
+from sctir_kaggle.stopping import decided, leader_risk
+from sctir_kaggle.voting import Ballot, tally
 from sctir_kaggle.whatif.clocks import Equal, Shares, Unlimited
 from sctir_kaggle.whatif.courses import Courses, courses_of, ends_of
 from sctir_kaggle.whatif.orders import shuffled, simulate
 from sctir_kaggle.whatif.rerun import rerun
 from sctir_kaggle.whatif.rules import Rules
 from sctir_kaggle.whatif.shuffles import shuffle
-from sctir_kaggle.whatif.votes import VoteRule
 from tests.whatif_support import solved
 
 N = 9

@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 from sctir_kaggle import SolverConfig, SolveResult, TraceStatus
 from sctir_kaggle.whatif.rerun import Rerun, rerun
 from sctir_kaggle.whatif.rules import Rules
-from sctir_kaggle.whatif.votes import VoteRule
 from tests.whatif_support import solved
 
 N = 9
@@ -22,10 +21,10 @@ LIMITS = st.sampled_from([0.0, 0.5, 2.0, 4.0, 8.0, 15.0])
 STOPS = st.sampled_from(["none", "exact", "beta"])
 
 
-def again(record: SolveResult, *, vote: str = "plain", **changes: Any) -> Rerun:
+def again(record: SolveResult, **changes: Any) -> Rerun:
     """Deadlines `soft` and `hard`, all else fields of the config."""
     limits = {name: changes.pop(name) for name in ("soft", "hard") if name in changes}
-    rules = Rules(config=SolverConfig(**{"candidates": N, **changes}), vote=VoteRule.parse(vote))
+    rules = Rules(config=SolverConfig(**{"candidates": N, **changes}))
     return rerun(record, rules, first=N, **limits)
 
 

@@ -26,7 +26,8 @@ from sctir_kaggle.journal import result_from_json, result_to_json
 from sctir_kaggle.sandbox import Sandbox
 from sctir_kaggle.session import summary
 from sctir_kaggle.solver import Solver
-from sctir_kaggle.voting import Ballot, leader_risk
+from sctir_kaggle.stopping import leader_risk
+from sctir_kaggle.voting import Ballot
 
 PROBLEM = Problem("p", "Add.", answer=42)
 
