@@ -35,10 +35,10 @@ class Budget:
 
     `high` is what no deadline exceeds, in seconds from the problem's start, also beyond the plan; what it leaves goes to
     later problems, or to none. `floor` is what a planned problem gets at least, to its soft deadline, as long as the clock
-    has it: the smallest of `floor`, `high` and all that is left. A floor up to the base share changes nothing. A larger one
-    is lent by the problems at the end, in the hope that others end early: where none does, the clock's first
-    `left // floor` problems get the floor, the next what remains, and those after it no time at all, so that the base
-    share is not guaranteed any more. The end is not passed with either.
+    has it: the smaller of `floor` and all that is left. A floor up to the base share changes nothing. A larger one is lent
+    by the problems at the end, in the hope that others end early. Where none does, the first `left // floor` of them get
+    it, the next one what remains, and those after it no time at all: there the base share is not guaranteed any more. The
+    end is never passed, whatever `cap`, `draw`, `floor` and `high` are.
 
     `seconds` count from `started` (a reading of `clock`; `process_started` gives one), so that loading the model is paid
     from them; the last `reserve` seconds are never given out. `grace` is how long a problem may go on after its deadline:

@@ -170,7 +170,10 @@ def _risk_of(name: str, risks: Sequence[float | None], total: int) -> str:
     known = [risk for risk in risks if risk is not None]
     head = f"{name} stopped {len(risks)} of {total} problems; "
     if not known:
-        return head + "its risk is known for plain votes only: sctir what-if on a run with stop none counts what it changes"
+        return (
+            head
+            + "its risk is known for plain votes only: sctir what-if on a run with stop none counts what it changes"
+        )
     return head + (
         f"under beta's model each answer differs from the full vote's with probability at most {100 * max(known):.2g} %, "
         f"and at most {sum(known):.2g} of them are expected to (not where quick candidates vote otherwise than slow ones)"

@@ -80,10 +80,10 @@ class VoteRule:
             return cls()
         weight = _weight(number) if given else DOUBTS[name][1] if name in DOUBTS else None
         if name not in DOUBTS or weight is None or not 0 <= weight <= 1:
-            some = ", ".join(DOUBTS)
+            *some, last = ("plain", *DOUBTS)
             raise UserError(
-                f"vote is {text}; it must be plain, {some}, or one of the last {len(DOUBTS)} with a weight from 0 to 1, "
-                "which is what keeps the exact stop exact: small=0.1"
+                f"vote is {text}; it must be {', '.join(some)} or {last}; all but plain may have a weight from 0 to 1, "
+                "within which the exact stop is exact: small=0.1"
             )
         return cls(name, round(weight * GRAIN) / GRAIN)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 import random
 from fractions import Fraction
@@ -10,9 +11,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sctir_kaggle import UserError
+from sctir_kaggle import Completion, Problem, Prompt, SamplingParams, SolverConfig, TraceStatus, UserError
+from sctir_kaggle.sandbox import Sandbox
+from sctir_kaggle.solver import Solver
 from sctir_kaggle.stopping import StopRule, _overtaking, beta_decided, decided, leader_risk
 from sctir_kaggle.voting import Ballot, TieBreak, tally
+from sctir_kaggle.whatif.simulated import SimulatedLoop, run
 
 TIE_BREAKS = st.sampled_from(["first", "smallest", "largest"])
 
@@ -260,6 +264,38 @@ def test_on_1000_random_streams_a_counted_stop_is_its_definition_in_words(name: 
         assert found == in_words(stream, name, number)
         seen.add(found[1])
     assert seen == {name, "exact", "all"}
+
+
+class InTurn:
+    """Candidate number k ends after k seconds with the k-th answer, or without one."""
+
+    def __init__(self, answers: list[int | None]) -> None:
+        self.answers = answers
+
+    async def generate(self, prompt: Prompt, params: SamplingParams, *, request_id: str) -> Completion:
+        candidate = int(request_id.split("/")[1])
+        await asyncio.sleep(candidate + 1)
+        answer = self.answers[candidate]
+        return Completion("Hm." if answer is None else f"So $\\boxed{{{answer}}}$.")
+
+
+@pytest.mark.parametrize("name", ["k", "margin"])
+@pytest.mark.parametrize(("vote", "small"), [("plain", 4096), ("small=0.1", 410)])
+def test_on_1000_random_streams_the_solver_stops_where_the_definition_in_words_does(
+    sandbox: Sandbox, name: str, vote: str, small: int
+) -> None:
+    """250 for each of the four; answers up to 5 are what `small` trusts less."""
+    rng = random.Random(f"{name} {vote}")
+    for _ in range(250):
+        answers = [rng.choice([None, rng.randint(3, 8), rng.randint(3, 8)]) for _ in range(rng.randint(1, 16))]
+        number, loop = rng.randint(1, 5), SimulatedLoop()
+        config = SolverConfig(candidates=len(answers), stop=f"{name}={number}", vote=vote, force_answer=False)
+        solver = Solver(InTurn(answers), sandbox, config, clock=loop.time)
+        result = run(loop, solver.solve(Problem("p", "Add.")))
+        done = sum(trace.status is not TraceStatus.CANCELLED for trace in result.traces)
+        votes = [None if answer is None else (answer, small if answer < 6 else 4096) for answer in answers]
+        ended, reason = in_words(votes, name, number)
+        assert (done, result.stopped) == (ended, reason if ended < len(answers) else "all")
 
 
 @settings(max_examples=300, deadline=None)

@@ -108,7 +108,7 @@ def test_a_weight_of_ones_own_is_between_0_and_1_and_sums_exactly(name: str, giv
 @pytest.mark.parametrize(
     ("text", "says"),
     [
-        ("big", "vote is big; it must be plain, small, statement, confirmed"),
+        ("big", "vote is big; it must be plain, small, statement or confirmed"),
         ("plain=0.5", "vote is plain=0.5; it must be plain, small"),
         ("small=1.5", "a weight from 0 to 1"),
         ("small=nan", "a weight from 0 to 1"),

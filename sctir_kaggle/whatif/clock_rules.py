@@ -25,7 +25,8 @@ class ClockRule:
     """A clock by name. `bank` is `Budget`, with what `clamps` say instead of its defaults.
 
     `none` waits for all, `equal` gives every problem the same, `aimo3` (`Clamped`) and `nemo` (`Banked`) are published
-    clocks: their seconds are taken as parts of an equal share, so that with 5 h and 50 problems they are those published.
+    clocks, which keep nothing back for cancelled candidates: their seconds are taken as parts of an equal share, so that
+    with 5 h and 50 problems they are those published.
     """
 
     name: str
