@@ -73,8 +73,8 @@ def add_what_if(commands: Commands) -> None:
         type=_list(str),
         default=[],
         metavar="CLOCK,...",
-        help="of --orders: none, equal shares, our bank (bank:cap=2:draw=1:floor=60:high=15m), and the published aimo3 and "
-        "nemo (none,equal,bank)",
+        help="of --orders: none; equal shares; bank, ours, or bank:cap=2:draw=1:floor=60:high=15m; as published: aimo3, nemo "
+        "(none,equal,bank)",
     )
     add("--csv", type=Path, metavar="FILE", help="also a line a set of rules and problem")
     add("--json", type=Path, metavar="FILE", help="also the tables, as figures")
