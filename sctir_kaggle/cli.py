@@ -159,13 +159,24 @@ def _show(run: Run, started: float) -> int:
 
 
 def risk_line(results: Sequence[SolveResult]) -> str:
-    """What the beta rule risked; empty where it stopped nothing."""
-    risks = [result.risk for result in results if result.stopped == "beta" and result.risk is not None]
-    if not risks:
-        return ""
-    return (
-        f"beta stopped {len(risks)} of {len(results)} problems; under its model each answer differs from the full vote's "
-        f"with probability at most {100 * max(risks):.2g} %, and at most {sum(risks):.2g} of them are expected to"
+    """What each stop that is not exact risked, a line a stop; empty where none of them stopped anything."""
+    stops = ("beta", "k", "margin")
+    stopped = {name: [result.risk for result in results if result.stopped == name] for name in stops}
+    return "\n".join(_risk_of(name, risks, len(results)) for name, risks in stopped.items() if risks)
+
+
+def _risk_of(name: str, risks: Sequence[float | None], total: int) -> str:
+    """Of the problems that one of them stopped; a risk that is not known is that of a vote that is not plain."""
+    known = [risk for risk in risks if risk is not None]
+    head = f"{name} stopped {len(risks)} of {total} problems; "
+    if not known:
+        return (
+            head
+            + "its risk is known for plain votes only: sctir what-if on a run with stop none counts what it changes"
+        )
+    return head + (
+        f"under beta's model each answer differs from the full vote's with probability at most {100 * max(known):.2g} %, "
+        f"and at most {sum(known):.2g} of them are expected to (not where quick candidates vote otherwise than slow ones)"
     )
 
 

@@ -32,7 +32,7 @@ RESERVE = 0.02
 """The share of the budget that is kept for cancelling the last candidates and writing the submission."""
 
 MAY_DIFFER = {
-    *("candidates", "extra_candidates", "stop", "stop_delta", "stop_ballots", "contested_risk"),
+    *("candidates", "extra_candidates", "vote", "stop", "stop_delta", "stop_ballots", "contested_risk"),
     *("tie_break", "seed", "default_answer", "grace_seconds"),
 }
 """What a replay may choose anew; every other field led to the texts that were recorded."""

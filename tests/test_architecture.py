@@ -17,7 +17,8 @@ PACKAGE = Path(sctir_kaggle.__file__).parent
 ORDER = [
     ["_version"],
     ["types"],
-    ["answers", "voting", "budget", "prompt", "background", "dialects"],
+    ["dialects"],
+    ["answers", "votes", "voting", "stopping", "budget", "background"],
     ["config"],
     ["rollout"],
     ["solver"],
@@ -32,7 +33,19 @@ ORDER = [
 ]
 """Layers from the bottom: a module imports from lower layers and from its own."""
 
-SEES_ONLY_PROTOCOLS = {"rollout", "solver", "voting", "prompt", "answers", "budget", "config", "journal", "session"}
+SEES_ONLY_PROTOCOLS = {
+    "rollout",
+    "solver",
+    "votes",
+    "voting",
+    "stopping",
+    "prompt",
+    "answers",
+    "budget",
+    "config",
+    "journal",
+    "session",
+}
 
 HEAVY = {
     "torch": {"engines/transformers.py", "engines/slots.py", "recipes"},
