@@ -232,8 +232,7 @@ def _built(values: Mapping[str, Any], sources: Mapping[str, str]) -> RunConfig:
         raise UserError(f"{error} ({source})" if source else str(error)) from None
     run = RunConfig(**groups, **of(""), sources=dict(sources))
     entry_of(run.engine.engine)
-    profile_of(run.competition)
-    return run
+    return replace(run, competition=profile_of(run.competition).name)
 
 
 def _require(holds: bool, name: str, value: object, limit: str) -> None:

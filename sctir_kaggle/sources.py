@@ -42,10 +42,17 @@ def environment_layer(environment: Mapping[str, str] = os.environ) -> Layer:
     """What the SCTIR_ variables say. Raises `UserError` for one that is nearly a setting."""
     variables = {f"{PREFIX}{name.upper()}": name for name in (*known(), "answers")}
     for variable in environment:
-        if variable.startswith(PREFIX) and variable not in {*variables, *OTHERS} and nearest(variable, variables):
-            raise UserError(f"{variable} is no setting{nearest(variable, variables)}")
+        if variable.startswith(PREFIX) and variable not in {*variables, *OTHERS}:
+            _refuse_typo(variable)
     values = {name: environment[variable] for variable, name in variables.items() if variable in environment}
     return Layer("environment", values, lambda name: f"{PREFIX}{name.upper()}")
+
+
+def _refuse_typo(variable: str) -> None:
+    """Variables that are like no setting may be somebody else's."""
+    name = variable.removeprefix(PREFIX).lower()
+    if meant := nearest(name, (*known(), "answers")):
+        raise UserError(f"{variable} sets nothing: there is no setting {name}{meant}")
 
 
 def set_layer(pairs: Sequence[str]) -> Layer:
