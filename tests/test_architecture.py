@@ -145,3 +145,20 @@ def test_the_public_names_are_these() -> None:
         *("EngineError", "ExecutorError", "PromptTooLong", "UserError"),
     }
     assert all(hasattr(sctir_kaggle, name) for name in sctir_kaggle.__all__)
+
+
+@pytest.mark.parametrize("command", [["--help"], ["dry-run", "--help"], ["settings"]])
+def test_help_and_the_list_of_settings_load_the_standard_library_only(command: list[str]) -> None:
+    """So they stay fast: a timed test would not hold on a busy machine."""
+    program = (
+        "import contextlib, io, json, sys\n"
+        "from sctir_kaggle.cli import main\n"
+        "with contextlib.redirect_stdout(io.StringIO()), contextlib.suppress(SystemExit):\n"
+        f"    main({command!r})\n"
+        "print(json.dumps(sorted({name.split('.')[0] for name in sys.modules})))"
+    )
+    shown = subprocess.run(
+        [sys.executable, "-S", "-c", _with_path("") + "\n" + program], capture_output=True, check=True
+    )
+    loaded = set(json.loads(shown.stdout))
+    assert loaded - set(sys.stdlib_module_names) - {"sctir_kaggle", "__main__"} == set()
