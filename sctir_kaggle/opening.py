@@ -5,13 +5,14 @@ from __future__ import annotations
 import logging
 import math
 import platform
-from collections.abc import Callable, Iterator, Sequence
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import ExitStack, closing, contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, fields
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from sctir_kaggle import problems as problem_sets
 from sctir_kaggle import prompt
@@ -19,6 +20,9 @@ from sctir_kaggle._version import __version__
 from sctir_kaggle.background import in_thread
 from sctir_kaggle.budget import Budget
 from sctir_kaggle.config import SolverConfig
+from sctir_kaggle.engines.config import EngineConfig
+from sctir_kaggle.engines.registry import check, checkpoint_of, entry_of
+from sctir_kaggle.settings import ClockConfig, RunConfig
 from sctir_kaggle.types import Engine, Problem, SolveResult, UserError
 
 if TYPE_CHECKING:
@@ -55,43 +59,45 @@ Keep = Callable[[Path, "dict[str, Any]"], "Keeper"]
 """Opens what keeps the results, at a path and with a header."""
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Setup:
-    """What a run is made of, besides its problems."""
+@dataclass(frozen=True, kw_only=True)
+class Setup(EngineConfig, ClockConfig):
+    """What a run is made of, besides its problems: how to solve, the engine, the clock, and where it is kept."""
 
     config: SolverConfig
 
     folder: Path
     """Where the run is kept."""
 
-    budget: float
-    """Seconds for all problems, start-up included."""
-
-    engine: Literal["transformers", "vllm", "openai", "recorded"] = "transformers"
-
-    model: Path | None = None
-    """A checkpoint's folder; None is the embedded model. For `openai` that of the tokenizer, for `recorded` a journal."""
-
-    layout: Literal["auto", "replicas", "tensor"] = "auto"
-    """Of vLLM on several GPUs."""
-
-    gpus: int | None = None
-    """How many of them vLLM takes; None is all."""
-
-    base_url: Sequence[str] = ()
-    """The completions servers of `openai`."""
-
-    served_model: str | None = None
-    """The model's name there; None takes the only one."""
-
     resume: bool = False
     """Go on with the run that is kept in `folder`."""
 
+    competition: str | None = None
+    preset: str | None = None
+
+    dialect: str = "auto"
+    """See `RunConfig.dialect`."""
+
+    given: Mapping[str, str] = field(default_factory=dict)
+    """Which settings somebody chose, and where (`RunConfig.given`): a dialect's or a competition's values stay out."""
+
     def __post_init__(self) -> None:
-        if self.engine != "vllm" and (self.layout != "auto" or self.gpus):
-            raise UserError(f"--layout and --gpus are for --engine vllm, not for {self.engine}")
-        if (self.engine == "openai") != bool(self.base_url):
-            raise UserError("--engine openai and --base-url http://HOST:PORT go together: give both or neither")
+        EngineConfig.__post_init__(self)
+        check(self)
+
+    @classmethod
+    def of(cls, run: RunConfig, folder: Path, *, resume: bool = False, **changes: Any) -> Setup:
+        """As `run` says, kept in `folder`. Raises `UserError` where its settings do not go together."""
+        chosen = {each.name: getattr(run.engine, each.name) for each in fields(EngineConfig)}
+        clock = {each.name: getattr(run.clock, each.name) for each in fields(ClockConfig)}
+        about = {"competition": run.competition, "preset": run.preset, "dialect": run.dialect, "given": run.given}
+        named = chosen["model"]
+        if (
+            named is not None
+            and "model" not in changes
+            and entry_of(run.engine.engine).model in ("weights", "tokenizer")
+        ):
+            chosen["model"] = checkpoint_of(named)
+        return cls(config=run.solver, folder=folder, resume=resume, **{**chosen, **clock, **about, **changes})
 
 
 @contextmanager
@@ -134,7 +140,17 @@ def budget_of(setup: Setup, *, planned: int, started: float, grace: float | None
     candidates may.
     """
     grace = setup.config.grace_seconds if grace is None else grace
-    return Budget(setup.budget, planned, reserve=RESERVE * setup.budget, grace=grace, started=started)
+    limits = {name: value for name in ("floor", "high") if (value := getattr(setup, name))}
+    return Budget(
+        setup.budget,
+        planned,
+        reserve=RESERVE * setup.budget,
+        grace=grace,
+        cap=setup.cap,
+        draw=setup.draw,
+        started=started,
+        **limits,
+    )
 
 
 def start_of(setup: Setup) -> Callable[[Path, dict[str, Any]], Journal]:
@@ -149,8 +165,8 @@ def opened_engine(
     setup: Setup, *, problems: Sequence[Problem] = (), slots: int | None = None, load: Load | None = None
 ) -> Iterator[tuple[OpenedEngine, Any]]:
     """The engine, for `slots` requests at once (one problem's candidates, 48 at most), and the executor that goes with it."""
-    if setup.engine == "recorded":
-        recorded = _recorded(setup.model, setup.config, problems)
+    if entry_of(setup.engine).load is None:
+        recorded = _recorded(None if setup.model is None else Path(setup.model), setup.config, problems)
         yield recorded, recorded
         return
     from sctir_kaggle.sandbox import Sandbox
@@ -165,18 +181,11 @@ def opened_engine(
 
 def _load(setup: Setup, slots: int) -> OpenedEngine:
     """The engine that writes the text: on servers, which have their model, or here."""
-    if setup.engine == "openai":
-        from sctir_kaggle.engines.openai import OpenAIEngine
-
-        return OpenAIEngine.open(setup.base_url, setup.served_model, tokenizer=setup.model, slots=slots)
-    model = setup.model or EMBEDDED_MODEL
-    if setup.engine == "vllm":
-        from sctir_kaggle.engines.vllm_layout import load_vllm
-
-        return load_vllm(model, slots=slots, layout=setup.layout, gpus=setup.gpus)
-    from sctir_kaggle.engines.transformers import TransformersEngine
-
-    return TransformersEngine.load(model, slots=slots)
+    entry = entry_of(setup.engine)
+    assert entry.load is not None
+    model = setup.model or (EMBEDDED_MODEL if entry.model == "weights" else None)
+    engine: OpenedEngine = entry.load(setup, model, slots)
+    return engine
 
 
 def _close_loaded(loading: Future[OpenedEngine]) -> None:
@@ -231,9 +240,31 @@ def journal_header(
         "machine": f"{platform.system()} {platform.machine()}",
         "config": asdict(setup.config),
         "budget": setup.budget if math.isfinite(setup.budget) else None,
+        "settings": settings_of(setup),
+        "given": dict(setup.given),
         "prompt": prompt.fingerprint(),
         "problems": problem_sets.fingerprint(problems),
         "problem_count": len(problems),
         "engine": engine,
         "executor": executor,
     }
+
+
+def settings_of(setup: Setup) -> dict[str, Any]:
+    """All but the config's, for a journal; passwords and tokens are left out."""
+    names = [each.name for cls in (EngineConfig, ClockConfig) for each in fields(cls) if each.name != "budget"]
+    values = {name: getattr(setup, name) for name in ("competition", "preset", "dialect", *names)}
+    return {name: without_secrets(value) for name, value in values.items()}
+
+
+def without_secrets(value: Any) -> Any:
+    """A setting's value as it may be shown: no user in an address, no token among the engine's options."""
+    if isinstance(value, Mapping):
+        return {name: "..." if _SECRET.search(name) else without_secrets(each) for name, each in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [without_secrets(each) for each in value]
+    return _USER.sub("//...@", str(value)) if isinstance(value, (str, Path)) else value
+
+
+_SECRET = re.compile(r"(^|_)(token|password|secret|(api_)?key)$", re.IGNORECASE)
+_USER = re.compile(r"//[^/@]+@")

@@ -25,8 +25,9 @@ ORDER = [
     ["engines", "sandbox"],
     ["journal", "problems"],
     ["session"],
-    ["display", "plots", "competition", "opening", "kaggle", "report", "viewer"],
-    ["options"],
+    ["kinds", "presets"],
+    ["display", "plots", "competition", "opening", "settings", "sources", "kaggle", "report", "viewer"],
+    ["options", "listing"],
     ["replay", "whatif"],
     ["cli"],
     ["recipes"],
@@ -68,6 +69,7 @@ HEAVY = {
     "pandas": {"competition", "problems.py", "recipes"},
     "polars": {"competition"},
     "grpc": {"competition"},
+    "tomli": {"sources.py"},
     "rich": {"display.py", "replay/outcome.py", "replay/progress.py", "recipes", "report", "whatif"},
     "datasets": {"replay/hub.py", "recipes"},
     "trl": {"recipes"},
@@ -160,3 +162,20 @@ def test_the_public_names_are_these() -> None:
         *("EngineError", "ExecutorError", "PromptTooLong", "UserError"),
     }
     assert all(hasattr(sctir_kaggle, name) for name in sctir_kaggle.__all__)
+
+
+@pytest.mark.parametrize("command", [["--help"], ["dry-run", "--help"], ["settings"]])
+def test_help_and_the_list_of_settings_load_the_standard_library_only(command: list[str]) -> None:
+    """So they stay fast: a timed test would not hold on a busy machine."""
+    program = (
+        "import contextlib, io, json, sys\n"
+        "from sctir_kaggle.cli import main\n"
+        "with contextlib.redirect_stdout(io.StringIO()), contextlib.suppress(SystemExit):\n"
+        f"    main({command!r})\n"
+        "print(json.dumps(sorted({name.split('.')[0] for name in sys.modules})))"
+    )
+    shown = subprocess.run(
+        [sys.executable, "-S", "-c", _with_path("") + "\n" + program], capture_output=True, check=True
+    )
+    loaded = set(json.loads(shown.stdout))
+    assert loaded - set(sys.stdlib_module_names) - {"sctir_kaggle", "__main__"} == set()

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from sctir_kaggle._version import __version__
+from sctir_kaggle.engines.registry import entry_of
 from sctir_kaggle.opening import Load, opened_engine
 from sctir_kaggle.replay.dispatch import Lane, Lost
 from sctir_kaggle.replay.outcome import Outcome
@@ -123,7 +124,7 @@ def replay_on_ray(
 
 def _absolute(plan: Plan) -> Plan:
     """Workers have a working folder of their own."""
-    model = plan.setup.model and Path(plan.setup.model).absolute()
+    model = plan.setup.model.absolute() if isinstance(plan.setup.model, Path) else plan.setup.model
     return replace(plan, setup=replace(plan.setup, model=model), problems=tuple(plan.problems))
 
 
@@ -168,7 +169,7 @@ def _shape(plan: Plan, workers: int | None) -> tuple[int, int]:
     """How many workers, and how many GPUs each. Raises `UserError` where they would wait for ever."""
     ray, setup = _ray(), plan.setup
     has = {kind: int(ray.cluster_resources().get(kind, 0)) for kind in ("CPU", "GPU")}
-    gpus = (setup.gpus or 1) if has["GPU"] and setup.engine != "openai" else 0
+    gpus = (setup.gpus or 1) if has["GPU"] and not entry_of(setup.engine).servers else 0
     nodes = sum(bool(node["Alive"]) for node in ray.nodes())
     count = workers or (has["GPU"] // gpus if gpus else nodes)
     for kind, needed in (("CPU", count), ("GPU", count * gpus)):
