@@ -9,20 +9,22 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import ExitStack, closing, contextmanager
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from sctir_kaggle import problems as problem_sets
-from sctir_kaggle import prompt
 from sctir_kaggle._version import __version__
 from sctir_kaggle.background import in_thread
 from sctir_kaggle.budget import Budget
 from sctir_kaggle.config import SolverConfig
+from sctir_kaggle.dialects.dialect import Dialect, dialect_from
+from sctir_kaggle.dialects.recognition import AUTO, choose, described
+from sctir_kaggle.dialects.rows import NUMINA
 from sctir_kaggle.engines.config import EngineConfig
 from sctir_kaggle.engines.registry import check, checkpoint_of, entry_of
-from sctir_kaggle.settings import ClockConfig, RunConfig
+from sctir_kaggle.settings import ClockConfig, RunConfig, with_dialect_defaults
 from sctir_kaggle.types import Engine, Problem, SolveResult, UserError
 
 if TYPE_CHECKING:
@@ -80,6 +82,9 @@ class Setup(EngineConfig, ClockConfig):
     given: Mapping[str, str] = field(default_factory=dict)
     """Which settings somebody chose, and where (`RunConfig.given`): a dialect's or a competition's values stay out."""
 
+    spoken: Dialect | None = None
+    """The dialect that was chosen, once the engine is there (`bound_to`)."""
+
     def __post_init__(self) -> None:
         EngineConfig.__post_init__(self)
         check(self)
@@ -123,6 +128,7 @@ def opened(
 
     with ExitStack() as stack:
         engine, executor = stack.enter_context(opened_engine(setup, problems=problems, load=load))
+        setup = bound_to(engine, setup)
         header = journal_header(setup, problems, engine=engine.describe(), executor=executor.describe())
         path = setup.folder / "journal.jsonl"
         journal = keep(path, header) if keep else stack.enter_context(closing(start_of(setup)(path, header)))
@@ -130,7 +136,26 @@ def opened(
         budget = budget or budget_of(setup, planned=planned, started=started)
         if budget.left == 0:
             log.warning("loading took the whole budget of %g s: every problem gets the default answer", setup.budget)
-        yield Session(Solver(engine, executor, setup.config), budget, journal, loop, observer)
+        solver = Solver(engine, executor, setup.config, dialect=setup.spoken or NUMINA)
+        yield Session(solver, budget, journal, loop, observer)
+
+
+def bound_to(engine: object, setup: Setup) -> Setup:
+    """`setup` with the dialect that the engine's checkpoint speaks, or that was asked for, and with its sampling defaults.
+
+    Raises `UserError` where none is recognised. An engine with a `dialect` of its own takes no other; one that knows no
+    `tokenizer` at all reads plain text, as in tests, and is spoken to in NuminaMath's.
+    """
+    own, tokenizer = getattr(engine, "dialect", None), getattr(engine, "tokenizer", None)
+    if isinstance(own, Dialect):
+        dialect = own
+    elif setup.dialect == AUTO and not hasattr(engine, "tokenizer"):
+        dialect = NUMINA
+    else:
+        model = str(setup.model or (EMBEDDED_MODEL if tokenizer is not None else "the server's model"))
+        dialect = choose(setup.dialect, tokenizer, model=model, turns=setup.config.turns)
+    config = with_dialect_defaults(setup.config, setup.given, dialect.sampling)
+    return replace(setup, config=config, spoken=dialect)
 
 
 def budget_of(setup: Setup, *, planned: int, started: float, grace: float | None = None) -> Budget:
@@ -166,7 +191,7 @@ def opened_engine(
 ) -> Iterator[tuple[OpenedEngine, Any]]:
     """The engine, for `slots` requests at once (one problem's candidates, 48 at most), and the executor that goes with it."""
     if entry_of(setup.engine).load is None:
-        recorded = _recorded(None if setup.model is None else Path(setup.model), setup.config, problems)
+        recorded = _recorded(setup, problems)
         yield recorded, recorded
         return
     from sctir_kaggle.sandbox import Sandbox
@@ -193,14 +218,17 @@ def _close_loaded(loading: Future[OpenedEngine]) -> None:
         loading.result().close()
 
 
-def _recorded(journal: Path | None, config: SolverConfig, problems: Sequence[Problem]) -> Recorded:
+def _recorded(setup: Setup, problems: Sequence[Problem]) -> Recorded:
     """A run to play again. What it cannot answer is refused before the replay starts."""
     from sctir_kaggle.engines.recorded import Recorded
     from sctir_kaggle.journal import read_journal
 
-    if journal is None:
+    if setup.model is None:
         raise UserError("--engine recorded plays a run again: say which with --model JOURNAL")
+    journal = Path(setup.model)
     header, results = read_journal(journal / "journal.jsonl" if journal.is_dir() else journal)
+    dialect = dialect_of(header, journal)
+    config = with_dialect_defaults(setup.config, setup.given, dialect.sampling)
     results = _of_seed(journal, results, config.seed)
     known = {(result.problem.id, result.problem.text) for result in results}
     missing = [problem.id for problem in problems if (problem.id, problem.text) not in known]
@@ -218,7 +246,7 @@ def _recorded(journal: Path | None, config: SolverConfig, problems: Sequence[Pro
         raise UserError(
             f"{journal} holds {recorded['candidates']} candidates a problem; replay at most as many with -n"
         )
-    return Recorded(results)
+    return Recorded(results, dialect=dialect)
 
 
 def _of_seed(journal: Path, results: list[SolveResult], seed: int) -> list[SolveResult]:
@@ -227,6 +255,11 @@ def _of_seed(journal: Path, results: list[SolveResult], seed: int) -> list[Solve
     if len(seeds) > 1 and seed not in seeds:
         raise UserError(f"{journal} has the seeds {', '.join(map(str, seeds))}, not {seed}: choose one with --seed")
     return [result for result in results if result.seed == seed] if len(seeds) > 1 else results
+
+
+def dialect_of(header: Mapping[str, Any], journal: Path) -> Dialect:
+    """The dialect in which a run was recorded; until 0.1.0 there was NuminaMath's alone."""
+    return dialect_from(header["dialect"], source=str(journal)) if header.get("dialect") else NUMINA
 
 
 def journal_header(
@@ -242,7 +275,8 @@ def journal_header(
         "budget": setup.budget if math.isfinite(setup.budget) else None,
         "settings": settings_of(setup),
         "given": dict(setup.given),
-        "prompt": prompt.fingerprint(),
+        "prompt": None if setup.spoken is None else setup.spoken.fingerprint,
+        "dialect": None if setup.spoken is None else described(setup.spoken),
         "problems": problem_sets.fingerprint(problems),
         "problem_count": len(problems),
         "engine": engine,

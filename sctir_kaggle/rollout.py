@@ -110,7 +110,7 @@ class Rollout:
         runs_code = runs_code and self._runs_code
         request_id = f"{self.candidate_id}/{len(self._turns)}"
         started = self._clock()
-        prompt = render(self._dialect, self._problem, self._turns, executions=self._config.turns, prefix=prefix)
+        prompt = render(self._dialect, self._problem, self._turns, prefix=prefix)
         self._begin(Cut(request_id, "generating"))
         params = self._params(request_id, forced=bool(prefix), runs_code=runs_code)
         completion = await self._engine.generate(prompt, params, request_id=request_id)

@@ -41,10 +41,10 @@ class Dialect:
     user: str = "{problem}"
     """The user's message, for a chat template."""
 
-    tool: Mapping[str, Any] | None = None
+    tool: Mapping[str, Any] | None = field(default=None, hash=False)
     """The JSON schema of the Python tool, for a chat template that describes tools."""
 
-    arguments: Mapping[str, Any] = field(default_factory=dict)
+    arguments: Mapping[str, Any] = field(default_factory=dict, hash=False)
     """Of the chat template: `enable_thinking`, `reasoning_effort`, ..."""
 
     opener: str = ""
@@ -109,7 +109,7 @@ class Dialect:
     force_stop: str = "$"
     """Where the forced answer ends: not at the first brace, which may be a fraction's."""
 
-    sampling: Mapping[str, float] = field(default_factory=dict)
+    sampling: Mapping[str, float] = field(default_factory=dict, hash=False)
     """The model card's values of fields of `SolverConfig`; a preset or an option goes before them."""
 
     def __post_init__(self) -> None:

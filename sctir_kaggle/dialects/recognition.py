@@ -37,20 +37,20 @@ if TYPE_CHECKING:
 AUTO = "auto"
 """The choice that asks the checkpoint."""
 
-log = logging.getLogger("sctir_kaggle")
+log = logging.getLogger("sctir_kaggle.start")
 
 _PROBLEM, _WRITTEN, _OUTPUT = "sctirproblem", "sctirwritten", "sctiroutput"  # their places in a template; one word each
 
 Message = dict[str, Any]
 
 
-def choose(choice: str, tokenizer: Tokenizer | None, *, model: str) -> Dialect:
-    """The dialect of a run, bound to the checkpoint: `auto`, a name of `DIALECTS`, or a TOML file.
+def choose(choice: str, tokenizer: Tokenizer | None, *, model: str, turns: int = 0) -> Dialect:
+    """The dialect of a run, bound to the checkpoint: `auto`, a name of `DIALECTS`, or a TOML file. See `bind`.
 
     `tokenizer` is None where only a server has one. Raises `UserError` where none is recognised or the choice does not fit.
     """
     if choice != AUTO:
-        dialect = bind(named(choice), tokenizer, model=model)
+        dialect = bind(named(choice), tokenizer, model=model, turns=turns)
         log.info(f"dialect: {dialect.name}")
         return dialect
     if tokenizer is None:
@@ -61,7 +61,7 @@ def choose(choice: str, tokenizer: Tokenizer | None, *, model: str) -> Dialect:
     log.info(
         f"dialect: {dialect.name}, recognised from the {_looked_at(tokenizer)} of {model}{_others(dialect, tokenizer)}"
     )
-    return bind(dialect, tokenizer, model=model)
+    return bind(dialect, tokenizer, model=model, turns=turns)
 
 
 def named(choice: str) -> Dialect:
@@ -103,8 +103,11 @@ def recognise(tokenizer: Tokenizer) -> Dialect | None:
     return next((dialect for dialect, fits in _RULES if fits(tokenizer, plain)), None)
 
 
-def bind(dialect: Dialect, tokenizer: Tokenizer | None, *, model: str) -> Dialect:
-    """`dialect` with its whole prompt as text and its tokens' ids. Raises `UserError` where it does not fit the checkpoint."""
+def bind(dialect: Dialect, tokenizer: Tokenizer | None, *, model: str, turns: int = 0) -> Dialect:
+    """`dialect` with its whole prompt as text and its tokens' ids; `turns` is how often a candidate may run code.
+
+    Raises `UserError` where it does not fit the checkpoint.
+    """
     if dialect.prompt:
         dialect = replace(dialect, prompt=_filled(dialect))
     elif tokenizer is None or not tokenizer.chat_template:
@@ -114,6 +117,7 @@ def bind(dialect: Dialect, tokenizer: Tokenizer | None, *, model: str) -> Dialec
         )
     else:
         dialect = _from_template(dialect, tokenizer, model=model)
+    dialect = replace(dialect, prompt=dialect.prompt.replace("{turns}", str(turns)))
     return dialect if tokenizer is None else _with_ids(dialect, tokenizer, model=model)
 
 
@@ -302,6 +306,6 @@ def _advice() -> str:
     return f"choose one with --dialect: {', '.join(_shipped())}, or a TOML file"
 
 
-def describe(dialect: Dialect) -> Mapping[str, Any]:
+def described(dialect: Dialect) -> Mapping[str, Any]:
     """The whole dialect as JSON values, for a journal; `dialect_from` is the way back."""
     return dict(json.loads(json.dumps(vars(dialect), ensure_ascii=False)))

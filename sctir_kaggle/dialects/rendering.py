@@ -13,14 +13,12 @@ from sctir_kaggle.dialects.dialect import Dialect
 from sctir_kaggle.types import Completion, Control, ExecutionResult, Problem, Prompt, Turn
 
 
-def render(
-    dialect: Dialect, problem: Problem, turns: Sequence[Turn] = (), *, executions: int = 0, prefix: str = ""
-) -> Prompt:
-    """The prompt after `turns`, in segments. `executions` is how often a candidate may run code; `prefix` is put behind it.
+def render(dialect: Dialect, problem: Problem, turns: Sequence[Turn] = (), *, prefix: str = "") -> Prompt:
+    """The prompt after `turns`, in segments, with `prefix` behind it. The dialect is one that was bound.
 
     Turns up to one that was `restarted` are left out: the candidate began again after it.
     """
-    before, _, after = dialect.prompt.replace("{turns}", str(executions)).partition("{problem}")
+    before, _, after = dialect.prompt.partition("{problem}")
     segments: list[str | tuple[int, ...]] = [Control(before), problem.text.strip(), Control(after)]
     for place, turn in enumerate(turns):
         if turn.restarted:

@@ -32,12 +32,11 @@ from sctir_kaggle.types import (
 class Recorded:
     """Engine and executor at once. Of a problem's candidates one at a time plays its record, in the order of their ends.
 
-    Those that were cancelled go first: whoever caused it ended after their last turn. `dialect` and `executions`, the most
-    that a candidate could run, are those of the record.
+    Those that were cancelled go first: whoever caused it ended after their last turn. `dialect` is the record's.
     """
 
-    def __init__(self, results: Iterable[SolveResult], *, dialect: Dialect = NUMINA, executions: int = 0) -> None:
-        self._dialect, self._executions = dialect, executions
+    def __init__(self, results: Iterable[SolveResult], *, dialect: Dialect = NUMINA) -> None:
+        self.dialect = dialect
         self._problems: dict[str, Problem] = {}
         self._traces: dict[str, Trace] = {}
         self._earlier: dict[str, list[str]] = {}
@@ -87,7 +86,7 @@ class Recorded:
 
     def _led_to(self, prompt: Prompt, problem: Problem, turns: tuple[Turn, ...], prefix: str) -> bool:
         """Whether the record went on from this prompt. Its pieces may be cut otherwise: only the text counts."""
-        recorded = render(self._dialect, problem, turns, executions=self._executions, prefix=prefix)
+        recorded = render(self.dialect, problem, turns, prefix=prefix)
         return "".join(map(str, prompt)) == "".join(map(str, recorded))
 
     def _trace(self, candidate_id: str) -> Trace:

@@ -21,7 +21,7 @@ from typing import Any
 
 from sctir_kaggle._version import __version__
 from sctir_kaggle.engines.registry import entry_of
-from sctir_kaggle.opening import Load, opened_engine
+from sctir_kaggle.opening import Load, bound_to, opened_engine
 from sctir_kaggle.replay.dispatch import Lane, Lost
 from sctir_kaggle.replay.outcome import Outcome
 from sctir_kaggle.replay.run import Observer, Plan, header_of, open_journal, outcomes_of, prepared
@@ -49,8 +49,12 @@ class Worker:
         """Load engine and sandbox; what they and this process say of themselves."""
         opening = opened_engine(self._plan.setup, slots=self._plan.slots, load=self._load)
         engine, executor = await asyncio.to_thread(self._stack.enter_context, opening)
-        self._solver = TaskSolver(engine, executor, self._plan.setup.config, seconds=self._plan.seconds)
+        setup = bound_to(engine, self._plan.setup)
+        self._solver = TaskSolver(
+            engine, executor, setup.config, seconds=self._plan.seconds, dialect=setup.spoken
+        )
         return {
+            "setup": setup,
             "version": __version__,
             "pid": os.getpid(),
             "engine": engine.describe(),

@@ -9,11 +9,11 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 from sctir_kaggle.engines.registry import entry_of
-from sctir_kaggle.opening import Load, Setup, journal_header, opened_engine
+from sctir_kaggle.opening import Load, Setup, bound_to, journal_header, opened_engine
 from sctir_kaggle.replay.dispatch import Dispatch, Watcher
 from sctir_kaggle.replay.journal import ReplayJournal
 from sctir_kaggle.replay.outcome import Outcome
@@ -75,9 +75,10 @@ def replay(plan: Plan, observer: Observer, *, load: Load | None = None) -> list[
     from sctir_kaggle.background import BackgroundLoop
 
     with opened_engine(plan.setup, problems=plan.problems, slots=plan.slots, load=load) as (engine, executor):
+        plan = replace(plan, setup=bound_to(engine, plan.setup))
         header = header_of(plan, engine=engine.describe(), executor=executor.describe())
         with closing(open_journal(plan, header)) as journal, BackgroundLoop() as loop:
-            solver = TaskSolver(engine, executor, plan.setup.config, seconds=plan.seconds)
+            solver = TaskSolver(engine, executor, plan.setup.config, seconds=plan.seconds, dialect=plan.setup.spoken)
             dispatch, tasks = prepared(plan, journal, observer)
             loop.run(dispatch.run(tasks, [solver.solve] * plan.at_once))
             return outcomes_of(plan, journal, dispatch)

@@ -16,6 +16,7 @@ from sctir_kaggle.options import ANSWERS, seconds
 from sctir_kaggle.types import UserError
 
 if TYPE_CHECKING:
+    from sctir_kaggle.dialects.dialect import Dialect
     from rich.console import Console
 
     from sctir_kaggle.report.records import Records
@@ -96,8 +97,8 @@ def what_if(args: argparse.Namespace, _: float) -> int:
     records = read_records(args.runs)
     if args.orders and not args.budget:
         choices = replace(choices, budgets=[_budget(records)])
-    recorded = Rules(config=_config(records))
-    sets, impossible = rule_sets(recorded.config, choices)
+    recorded = Rules(config=_config(records), dialect=_dialect(records))
+    sets, impossible = rule_sets(recorded.config, choices, dialect=recorded.dialect)
     planned = Counter(zip(records.run.tolist(), records.seed.tolist(), strict=True))
     played = play(results_of(args.runs), recorded, sets, dict(planned))
     names = [name_of(one, recorded) for one in sets]
@@ -181,6 +182,20 @@ def _config(records: Records) -> Any:
                     f"{path} was recorded with {name} {value}, {records.runs[0]} with {first[name]}: give one at a time"
                 )
     return configs[0]
+
+
+def _dialect(records: Records) -> Dialect:
+    """In which all runs were recorded."""
+    from sctir_kaggle.opening import dialect_of
+
+    found = [dialect_of(header, path) for header, path in zip(records.headers, records.runs, strict=True)]
+    other = next((place for place, dialect in enumerate(found) if dialect != found[0]), None)
+    if other is not None:
+        raise UserError(
+            f"{records.runs[other]} was recorded in the dialect {found[other].name}, {records.runs[0]} in {found[0].name}, or "
+            "with another prompt: give one at a time"
+        )
+    return found[0]
 
 
 def _budget(records: Records) -> float:

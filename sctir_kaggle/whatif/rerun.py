@@ -39,13 +39,13 @@ def rerun(
     `soft` and `hard` are deadlines in seconds from the problem's start; without them it is the record's own, if it had one.
     With the recorded rules the result equals the record, but for times. Its reference is that of the rules.
     """
-    loop, engine = SimulatedLoop(), Timed(record, first=first)
+    loop, engine = SimulatedLoop(), Timed(record, first=first, dialect=rules.dialect)
     config = replace(rules.config, seed=record.seed)
     if record.stopped == "all" and len(record.traces) == first:
         config = replace(
             config, extra_candidates=0
         )  # all had ended and nobody more was called: its clock may have forbidden it
-    solver = Solver(engine, engine, config, clock=loop.time)
+    solver = Solver(engine, engine, config, clock=loop.time, dialect=rules.dialect)
     soft = engine.limit if soft is None else soft
     problem = replace(record.problem, answer=rules.reference(record.problem.answer))
     result = run(loop, solver.solve(problem, deadline=soft, hard_deadline=hard))

@@ -8,6 +8,8 @@ from itertools import product
 from typing import Any
 
 from sctir_kaggle.config import SolverConfig
+from sctir_kaggle.dialects.dialect import Dialect
+from sctir_kaggle.dialects.rows import NUMINA
 from sctir_kaggle.options import ANSWERS
 from sctir_kaggle.types import UserError
 
@@ -17,6 +19,9 @@ class Rules:
     """A config and a clock. Both clocks None: each problem has the time that it had when it was recorded."""
 
     config: SolverConfig
+
+    dialect: Dialect = NUMINA
+    """That of the record."""
 
     budget: float | None = None
     """Seconds for all problems of a run, in the order of the record."""
@@ -60,7 +65,7 @@ class Choices:
     problem_seconds: Sequence[float] = ()
 
 
-def rule_sets(recorded: SolverConfig, choices: Choices) -> tuple[list[Rules], list[str]]:
+def rule_sets(recorded: SolverConfig, choices: Choices, *, dialect: Dialect = NUMINA) -> tuple[list[Rules], list[str]]:
     """Every combination, in the order in which they were given, and why some cannot be, a line for each of them.
 
     Raises `UserError` on what no record can answer, on a value that is none by itself, and where no combination is left.
@@ -69,7 +74,7 @@ def rule_sets(recorded: SolverConfig, choices: Choices) -> tuple[list[Rules], li
     made, impossible = list[Rules](), list[str]()
     for config, fields_ in _combinations(recorded, choices):
         try:
-            made.append(Rules(config=replace(recorded, **config), **fields_))
+            made.append(Rules(config=replace(recorded, **config), dialect=dialect, **fields_))
         except UserError as error:
             impossible.append(str(error))
     if not made:
