@@ -25,7 +25,7 @@ from sctir_kaggle.types import Problem
 
 async def generate_flat(engine: VLLMEngine, problem: Problem, config: SolverConfig, tokens: Mapping[str, int]) -> None:
     """Of one problem: `tokens` says how many for each "{problem.id}/{candidate}"."""
-    prompt = engine._text.encode(render(problem))
+    prompt = engine.tokenizer.encode(render(problem))
     await asyncio.gather(
         *(_generate(engine, f"{candidate}/0", prompt, count, config) for candidate, count in tokens.items() if count)
     )

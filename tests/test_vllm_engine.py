@@ -158,7 +158,7 @@ def test_48_concurrent_requests_share_steps(engine: VLLMEngine, monkeypatch: pyt
 @needs_vllm
 def test_prompts_that_do_not_fit_into_one_step_together_are_no_harm(engine: VLLMEngine) -> None:
     long = [("Add 1 and 2. " * 100 + str(number),) for number in range(SLOTS)]
-    assert SLOTS * len(engine._text.encode(long[0])) > inner(engine).vllm_config.scheduler_config.max_num_batched_tokens
+    assert SLOTS * len(engine.tokenizer.encode(long[0])) > inner(engine).vllm_config.scheduler_config.max_num_batched_tokens
     requests = [(prompt, replace(GREEDY, temperature=0.8, max_tokens=2, seed=seed)) for seed, prompt in enumerate(long)]
     assert all(completion.tokens for completion in ask_all(engine, requests))
     assert engine.describe()["restarts"] == 0
