@@ -35,12 +35,10 @@ ORDER = [
 SEES_ONLY_PROTOCOLS = {"rollout", "solver", "voting", "prompt", "answers", "budget", "config", "journal", "session"}
 
 HEAVY = {
-    "torch": {"engines/transformers.py", "engines/slots.py", "recipes"},
+    "torch": {"engines/transformers.py", "engines/slots.py", "engines/sampling.py", "recipes"},
     "transformers": {
         "engines/transformers.py",
         "engines/slots.py",
-        "engines/text.py",
-        "engines/vllm.py",
         "recipes",
     },
     "vllm": {"engines/vllm.py", "engines/vllm_options.py", "engines/vllm_asked.py"},
@@ -60,7 +58,7 @@ HEAVY = {
     "numpy": {
         "engines/transformers.py",
         "engines/slots.py",
-        "engines/text.py",
+        "engines/sampling.py",
         "sandbox/zygote.py",
         "sandbox/cell.py",
         "recipes",
