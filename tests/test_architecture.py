@@ -17,7 +17,7 @@ PACKAGE = Path(sctir_kaggle.__file__).parent
 ORDER = [
     ["_version"],
     ["types"],
-    ["answers", "voting", "budget", "prompt", "background"],
+    ["answers", "voting", "budget", "prompt", "background", "dialects"],
     ["config"],
     ["rollout"],
     ["solver"],
@@ -39,8 +39,12 @@ HEAVY = {
     "transformers": {
         "engines/transformers.py",
         "engines/slots.py",
+        "dialects/tokenizer.py",
+        "dialects/tokenizer_check.py",
         "recipes",
     },
+    "tokenizers": {"dialects/renamed.py", "dialects/tokenizer_check.py", "recipes"},
+    "huggingface_hub": {"dialects/tokenizer_files.py", "replay", "recipes"},
     "vllm": {"engines/vllm.py", "engines/vllm_options.py", "engines/vllm_asked.py"},
     "httpx": {"engines/openai_client.py", "recipes"},
     "kaggle": {"kaggle/client.py"},

@@ -1,0 +1,113 @@
+"""A tokenizer whose added tokens have names that no text can hold, so that only a text that was marked becomes one.
+
+A name is six characters of a private-use plane: four drawn at random for this process, the token's number, a last one.
+All else is as in the original: normalizer, pre-tokenizer, merges, what a token strips from its neighbours. A text without
+names therefore has the ids that the original would give it if it had no added tokens.
+
+Added tokens that are ordinary words or runs of white space (StarCoder's and Gemma's indentation) keep their names: they
+are how such a model writes text, and steer nothing.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from sctir_kaggle.types import TokenIds
+
+_PLANE, _SIZE = 0xF0000, 0xFFFE
+_NONCE = "".join(chr(_PLANE + random.SystemRandom().randrange(_SIZE)) for _ in range(4))
+
+
+class Renamed:
+    """The twin of `tokenizer`, a `tokenizers.Tokenizer`. Thread-safe: nothing in it changes after it was made."""
+
+    def __init__(self, tokenizer: Any) -> None:
+        added: Mapping[int, Any] = tokenizer.get_added_tokens_decoder()
+        control = [token.content for token in added.values() if not _ordinary(token)]
+        self.names = {content: _name(number) for number, content in enumerate(control)}
+        self._twin = _twin(tokenizer, self.names)
+        self._true = _true_ids(added, self.names, self._twin)
+        self._patterns = [
+            _pattern(token for token in added.values() if token.normalized is kind) for kind in (False, True)
+        ]
+
+    def mark(self, text: str) -> str:
+        """`text` with every added token in it renamed: encoded, it is that token."""
+        for pattern in self._patterns:  # the library looks for those that it does not normalize first
+            text = pattern.sub(lambda found: self.names.get(found[0], found[0]), text)
+        return text
+
+    def encode(self, marked: str) -> TokenIds:
+        """The original's ids for a text whose added tokens are marked, without BOS."""
+        ids = self._twin.encode(marked, add_special_tokens=False).ids
+        return tuple(self._true.get(token, token) for token in ids)
+
+
+def _name(number: int) -> str:
+    return _NONCE + chr(_PLANE + number // _SIZE) + chr(_PLANE + number % _SIZE)
+
+
+def _ordinary(token: Any) -> bool:
+    """Words and white space; what has brackets or bars (`<tool_call>`, `[INST]`) steers, whatever its flag says."""
+    return not token.special and all(one.isalnum() or one.isspace() or one == "▁" for one in token.content)
+
+
+def _pattern(tokens: Any) -> re.Pattern[str]:
+    """Finds the longest of them, as the library does."""
+    longest = sorted(tokens, key=lambda token: -len(token.content))
+    words = [rf"(?<!\w){re.escape(t.content)}(?!\w)" if t.single_word else re.escape(t.content) for t in longest]
+    return re.compile("|".join(words) or r"(?!)")
+
+
+def _true_ids(added: Mapping[int, Any], names: Mapping[str, str], twin: Any) -> dict[int, int]:
+    """The original's ids of tokens that the twin numbers otherwise."""
+    ids = {twin.token_to_id(names.get(token.content, token.content)): true for true, token in added.items()}
+    return {here: true for here, true in ids.items() if here != true}
+
+
+def _twin(tokenizer: Any, names: Mapping[str, str]) -> Any:
+    """Over the same vocabulary where text cannot become an added token by merges, else over one of its own (slower)."""
+    from tokenizers import AddedToken, Tokenizer
+
+    if any(_can_write(tokenizer.model, content) for content in names):
+        twin = Tokenizer.from_str(_renamed_json(tokenizer, names))
+    else:
+        twin = Tokenizer(tokenizer.model)
+        for part in ("normalizer", "pre_tokenizer"):
+            if getattr(tokenizer, part) is not None:
+                setattr(twin, part, getattr(tokenizer, part))
+    flags = ("single_word", "lstrip", "rstrip", "normalized")
+    for token in tokenizer.get_added_tokens_decoder().values():
+        name = names.get(token.content, token.content)
+        twin.add_tokens([AddedToken(name, **{flag: getattr(token, flag) for flag in flags})])
+    return twin
+
+
+def _can_write(model: Any, content: str) -> bool:
+    """Whether the model itself makes `content` of plain characters: Unigram, whole words, a merge that ends in it."""
+    if model.token_to_id(content) is None:
+        return False
+    try:
+        return any(token.value == content for token in model.tokenize(content))
+    except Exception:  # a vocabulary without a token for an unknown character says so
+        return False
+
+
+def _renamed_json(tokenizer: Any, names: Mapping[str, str]) -> str:
+    """The tokenizer without added tokens, and with their names in its vocabulary."""
+    stored = json.loads(tokenizer.to_str())
+    model = stored["model"]
+    vocabulary, unknown = model["vocab"], model.get("unk_token")
+    if isinstance(vocabulary, dict):
+        model["vocab"] = {names.get(piece, piece): number for piece, number in vocabulary.items()}
+        model["unk_token"] = names.get(unknown, unknown)
+    else:  # Unigram
+        model["vocab"] = [[names.get(piece, piece), score] for piece, score in vocabulary]
+    if merges := model.get("merges"):
+        pairs = [tuple(merge.split(" ")) if isinstance(merge, str) else tuple(merge) for merge in merges]
+        model["merges"] = [pair for pair in pairs if not {"".join(pair), *pair} & names.keys()]
+    return json.dumps({**stored, "added_tokens": [], "post_processor": None, "truncation": None, "padding": None})

@@ -1,0 +1,131 @@
+"""Whether a tokenizer gives back what it was given, and whether transformers reads it as its file says.
+
+Versions 5.3 to 5.21 of transformers read a byte-level tokenizer.json whose config names a Llama class (DeepSeekMath,
+NuminaMath, R1-Distill) without any white space. The file, read by the library `tokenizers`, is right under all of them.
+"""
+
+from __future__ import annotations
+
+import logging
+from importlib import metadata
+from typing import Any
+
+from sctir_kaggle.dialects.tokenizer_files import TokenizerFiles, reason_of
+from sctir_kaggle.types import EngineError
+
+RIGHT = "4.57.6, 5.0.0, 5.22 or later"
+"""Versions of transformers that read all files rightly, as far as we have seen."""
+
+PROBE = (
+    "def f(n):\n    if n > 1:\n\treturn n * f(n - 1)\n\n\n### Problem: What is $\\frac{1}{2}$ of 12345, and $\\boxed{x^{2}}$?"
+    "\n```python\nprint('a  b',   2)  # twelve\n```\n数学问题：求和。Für α ≤ β gilt 🙂"
+)
+"""Code with indentation, blank lines, LaTeX, CJK and what byte-level tokenizers split."""
+
+log = logging.getLogger("sctir_kaggle")
+
+
+def read_tokenizer(files: TokenizerFiles) -> tuple[Any, str]:
+    """The `tokenizers.Tokenizer` of a folder, checked, and what was found and done; a notice is logged as a warning."""
+    raw = from_file(files)
+    if raw is None:
+        return _converted(files), ""
+    if lost := lost_by(raw):
+        raise EngineError(f"{files.folder / 'tokenizer.json'} loses {lost}: code cannot be written with this tokenizer")
+    notice = _compared(files, raw)
+    if notice:
+        log.warning("%s", notice)
+    return raw, notice
+
+
+def from_file(files: TokenizerFiles) -> Any:
+    """The tokenizer.json as it is, None where there is none. Nothing is cut or padded."""
+    if files.vocabulary is None:
+        return None
+    try:
+        from tokenizers import Tokenizer
+    except ImportError as error:
+        raise EngineError(f"{error.name} is not installed: pip install transformers") from error
+    try:
+        raw = Tokenizer.from_file(str(files.vocabulary))
+    except Exception as error:  # the library raises it bare
+        raise EngineError(
+            f"{files.vocabulary} cannot be read ({reason_of(error)}): copy it from the original"
+        ) from None
+    raw.no_truncation()
+    raw.no_padding()
+    return raw
+
+
+def lost_by(raw: Any) -> str:
+    """What a round trip of `PROBE` loses, in words; empty where all comes back but characters that it has no token for."""
+    text = "".join(one for one in PROBE if one in " \n" or one in _round_trip(raw, f"a{one}a"))
+    back = _round_trip(raw, text)
+    if back == text:
+        return ""
+    if "".join(back.split()) == "".join(text.split()):
+        return "white space"
+    return f"characters of a text ({len(text)} in, {len(back)} out)"
+
+
+def _round_trip(raw: Any, text: str) -> str:
+    return str(raw.decode(raw.encode(text, add_special_tokens=False).ids, skip_special_tokens=False))
+
+
+def _compared(files: TokenizerFiles, raw: Any) -> str:
+    """Empty where transformers is not there, or gives the file's ids to the probe and to every added token."""
+    try:
+        version = metadata.version("transformers")
+    except metadata.PackageNotFoundError:
+        return ""
+    try:
+        loaded = auto_tokenizer(files)
+    except EngineError as error:
+        return f"{error}; its tokenizer.json is read without transformers"
+    if reads_alike(loaded, raw):
+        return ""
+    found = lost_by(loaded.backend_tokenizer) or "nothing, but gives other tokens"
+    return (
+        f"transformers {version} reads the tokenizer of {files.folder.name} wrongly (it loses {found}): its tokenizer.json is "
+        f"used as it is. Right are {RIGHT}"
+    )
+
+
+def reads_alike(loaded: Any, raw: Any) -> bool:
+    """Whether a transformers tokenizer gives the ids of `raw` to a text with all that `raw` knows."""
+    text = PROBE + "".join(token.content for token in raw.get_added_tokens_decoder().values())
+    ids: list[int] = raw.encode(text, add_special_tokens=False).ids
+    return bool(loaded.encode(text, add_special_tokens=False) == ids)
+
+
+def auto_tokenizer(files: TokenizerFiles) -> Any:
+    """What transformers makes of the folder."""
+    try:
+        from transformers import AutoTokenizer
+    except ImportError as error:
+        raise EngineError(f"{error.name} is not installed: pip install transformers") from error
+    auto: Any = AutoTokenizer
+    try:
+        return auto.from_pretrained(str(files.folder), local_files_only=True)
+    except Exception as error:  # any library may find any fault with a file
+        where = f"{files.folder} has no usable tokenizer ({reason_of(error)})"
+        raise EngineError(f"{where}: pass a complete checkpoint") from error
+
+
+def _converted(files: TokenizerFiles) -> Any:
+    """Of a checkpoint that has no tokenizer.json."""
+    loaded = auto_tokenizer(files)
+    if not getattr(loaded, "is_fast", False):
+        raise EngineError(f"{files.folder} has no fast tokenizer ({type(loaded).__name__}): add its tokenizer.json")
+    from tokenizers import Tokenizer
+
+    raw = Tokenizer.from_str(loaded.backend_tokenizer.to_str())
+    raw.no_truncation()
+    raw.no_padding()
+    if lost := lost_by(raw):
+        version = metadata.version("transformers")
+        raise EngineError(
+            f"transformers {version} reads the tokenizer of {files.folder.name} wrongly (it loses {lost}), and the folder has "
+            f"no tokenizer.json: install transformers {RIGHT}"
+        )
+    return raw
