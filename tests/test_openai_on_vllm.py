@@ -21,6 +21,7 @@ import pytest
 
 from sctir_kaggle import Solver, SolverConfig
 from sctir_kaggle.engines.openai import OpenAIEngine
+from sctir_kaggle.engines.openai_chat import ChatEngine
 from sctir_kaggle.problems import HELD_OUT, read_problems
 from sctir_kaggle.prompt import OUTPUT_FENCE, render
 from sctir_kaggle.sandbox import Sandbox
@@ -113,6 +114,13 @@ def text_engine(server: Server) -> Iterator[OpenAIEngine]:
 
 
 @pytest.fixture(scope="module")
+def chat(server: Server) -> Iterator[ChatEngine]:
+    """Its server puts the BOS in front of messages, too, and the template takes no system message."""
+    with closing(ChatEngine.open(server.url, options={"add_special_tokens": True})) as engine:
+        yield engine
+
+
+@pytest.fixture(scope="module")
 def expected() -> list[Completion]:
     """What the transformers engine says, greedily and in float32, to ten prompts."""
     from sctir_kaggle.engines.transformers import TransformersEngine
@@ -196,6 +204,55 @@ def test_the_end_of_the_sequence_and_the_limit_are_told_apart(
         ends = ask(one, (*asked, "The answer is $\\boxed{7}$."), replace(GREEDY, max_tokens=1000))
         assert (ends.finish_reason, ends.stop_reason) == ("stop", None)
         assert decode(ends) == (ends.text if one is engine else "")
+        assert "</s>" not in ends.text
+    assert set(ask(engine, (*asked, "The answer is $\\boxed{7}$."), GREEDY).token_ids[-1:]) == engine.tokenizer.end_ids
+
+
+@needs_vllm
+def test_a_token_that_was_asked_to_end_it_is_the_reason(engine: OpenAIEngine, text_engine: OpenAIEngine) -> None:
+    whole = ask(engine, prompts(1)[0], replace(GREEDY, stop=(), max_tokens=30))
+    token = whole.token_ids[12]
+    cut = whole.token_ids[: whole.token_ids.index(token) + 1]
+    asked = replace(GREEDY, max_tokens=30, stop_token_ids=(token,))
+    exact, text = ask(engine, prompts(1)[0], asked), ask(text_engine, prompts(1)[0], asked)
+    assert (exact.token_ids, exact.stop_reason, exact.ended_by_token) == (cut, token, True)
+    assert (text.text, text.stop_reason, text.tokens) == (exact.text, token, len(cut))
+
+
+@needs_vllm
+@pytest.mark.parametrize("narrowed", [{"top_k": 1}, {"min_p": 1.0}], ids=str)
+def test_samplers_beyond_openais_are_minded(
+    narrowed: dict[str, Any], expected: list[Completion], engine: OpenAIEngine, chat: ChatEngine
+) -> None:
+    params = replace(GREEDY, temperature=1.0, seed=3, **narrowed)
+    assert ask(engine, prompts(1)[0], params).text == expected[0].text
+    assert ask(chat, prompts(1)[0], params).text == expected[0].text
+
+
+@needs_vllm
+def test_as_messages_the_same_is_said(expected: list[Completion], chat: ChatEngine) -> None:
+    """The model's chat template is the format that it was trained in."""
+    said = ask_all(chat, [(prompt, GREEDY) for prompt in prompts(10)])
+    for ours, theirs in zip(said, expected, strict=True):
+        assert (ours.text, ours.finish_reason, ours.stop_reason) == (
+            theirs.text.lstrip(),
+            theirs.finish_reason,
+            theirs.stop_reason,
+        )
+        assert (ours.tokens, ours.prompt_tokens, ours.token_ids) == (theirs.tokens, theirs.prompt_tokens, ())
+    assert sum(completion.stop_reason == OUTPUT_FENCE for completion in said) >= 8
+
+
+@needs_vllm
+def test_a_call_of_a_tool_is_a_turn_with_code(server: Server) -> None:
+    code = "x = 6\nprint(x * 7)"
+    parameters = {"type": "object", "properties": {"code": {"type": "string", "enum": [code]}}, "required": ["code"]}
+    tool = {"type": "function", "function": {"name": "python", "parameters": parameters}}
+    forced = {"type": "function", "function": {"name": "python"}}
+    with closing(ChatEngine.open(server.url, options={"tools": [tool], "tool_choice": forced})) as engine:
+        said = ask(engine, prompts(1)[0], replace(GREEDY, max_tokens=200))
+    assert said.text == f"```python\n{code}\n```\n{OUTPUT_FENCE}"
+    assert (said.finish_reason, said.stop_reason) == ("stop", OUTPUT_FENCE)
 
 
 @needs_vllm
