@@ -205,7 +205,9 @@ def test_the_end_of_the_sequence_and_the_limit_are_told_apart(
         assert (ends.finish_reason, ends.stop_reason) == ("stop", None)
         assert decode(ends) == (ends.text if one is engine else "")
         assert "</s>" not in ends.text
-    assert set(ask(engine, (*asked, "The answer is $\\boxed{7}$."), GREEDY).token_ids[-1:]) == engine.tokenizer.end_ids
+    last = ask(engine, (*asked, "The answer is $\\boxed{7}$."), GREEDY).token_ids[-1]
+    assert engine.tokenizer is not None
+    assert last in engine.tokenizer.end_ids
 
 
 @needs_vllm
@@ -241,6 +243,13 @@ def test_as_messages_the_same_is_said(expected: list[Completion], chat: ChatEngi
         )
         assert (ours.tokens, ours.prompt_tokens, ours.token_ids) == (theirs.tokens, theirs.prompt_tokens, ())
     assert sum(completion.stop_reason == OUTPUT_FENCE for completion in said) >= 8
+
+
+@needs_vllm
+def test_a_message_that_was_begun_for_the_model_is_gone_on_with(engine: OpenAIEngine, chat: ChatEngine) -> None:
+    asked = (*render(read_problems(HELD_OUT)[0]), "The answer is $\\boxed{")
+    one, other = (ask(each, asked, replace(GREEDY, stop=("$",))) for each in (engine, chat))
+    assert (other.text, other.stop_reason, other.prompt_tokens) == (one.text, "$", one.prompt_tokens)
 
 
 @needs_vllm

@@ -17,38 +17,13 @@ import pytest
 from sctir_kaggle.dialects.tokenizer import Tokenizer
 from sctir_kaggle.engines.vllm import VLLMEngine
 from sctir_kaggle.types import Completion, Control, Prompt, SamplingParams
+from tests.special_model import WORDS, misread, write_checkpoint
 from tests.vllm_support import Engines, ask, ask_all, inner, needs_vllm
-
-CHATML = ["<|endoftext|>", "<|im_start|>", "<|im_end|>", "<tool_call>", "</tool_call>", "<tool_response>"]
-HARMONY = ["<|start|>", "<|channel|>", "<|message|>", "<|end|>", "<|call|>", "<|return|>"]
-SPECIAL = [*CHATML, "</tool_response>", *HARMONY, "<pad>"]
-ORDINARY = ("<tool_call>", "</tool_call>", "<tool_response>", "</tool_response>")
-"""As in Qwen's tokenizer: added tokens that are not special to the library."""
 
 BLOCK = 32
 """Tokens; the smallest that the CPU build has."""
 
 TURNS = 4
-WORDS = [
-    "remainder",
-    "integer",
-    "sum",
-    "print",
-    "value",
-    "so",
-    "we",
-    "12",
-    "7",
-    "\\frac",
-    "(",
-    ")",
-    "{",
-    "}",
-    "$",
-    "=",
-    "\n",
-]
-
 FORMATS: dict[str, tuple[list[str | Control], Control, Control]] = {
     "numina": (
         [Control("### Problem: "), "{problem}", Control("\n### Solution: ")],
@@ -75,37 +50,7 @@ ENDS = {"numina": [], "chatml tools": ["<|im_end|>", "</tool_call>"], "harmony":
 
 @pytest.fixture(scope="module")
 def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Such a model, whose end of a sequence is `<|im_end|>`. Special tokens are likely, so that turns end with them."""
-    torch: Any = pytest.importorskip("torch")
-    hf: Any = pytest.importorskip("transformers")
-    folder = tmp_path_factory.mktemp("special")
-    tokenizer = _tokenizer()
-    tokenizer.save_pretrained(folder)
-    torch.manual_seed(3)
-    sizes = {"hidden_size": 128, "intermediate_size": 96, "num_hidden_layers": 2, "max_position_embeddings": 2048}
-    ends = {"bos_token_id": None, "eos_token_id": tokenizer.convert_tokens_to_ids("<|im_end|>"), "pad_token_id": None}
-    heads = {"num_attention_heads": 4, "num_key_value_heads": 2, "initializer_range": 0.2}
-    config = hf.LlamaConfig(vocab_size=len(tokenizer), tie_word_embeddings=False, **sizes, **heads, **ends)
-    hf.LlamaForCausalLM(config).save_pretrained(folder)
-    return folder
-
-
-def _tokenizer() -> Any:
-    from tokenizers import AddedToken, decoders, models, pre_tokenizers, trainers
-    from tokenizers import Tokenizer as Raw
-    from transformers import PreTrainedTokenizerFast
-
-    raw = Raw(models.BPE())
-    raw.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    raw.decoder = decoders.ByteLevel()
-    alphabet = pre_tokenizers.ByteLevel.alphabet()
-    trainer = trainers.BpeTrainer(vocab_size=420, initial_alphabet=alphabet, show_progress=False)
-    raw.train_from_iterator(
-        [" ".join(WORDS) * 3, *(str(part) for head, *_ in FORMATS.values() for part in head)], trainer
-    )
-    raw.add_tokens([AddedToken(token, special=token not in ORDINARY, normalized=False) for token in SPECIAL])
-    options: Any = {"eos_token": "<|im_end|>", "pad_token": "<pad>"}
-    return PreTrainedTokenizerFast(tokenizer_object=raw, **options)
+    return write_checkpoint(tmp_path_factory.mktemp("special"))
 
 
 @pytest.fixture(scope="module")
@@ -179,17 +124,17 @@ def _sampled(engine: VLLMEngine, params: SamplingParams) -> Completion:
 
 def _until(engine: VLLMEngine, condition: Any) -> Completion:
     """The first of many seeds whose completion is such a one."""
-    params = SamplingParams(temperature=1.0, max_tokens=120)
+    params = SamplingParams(temperature=1.0, max_tokens=80)
     prompt = (Control("<|im_start|>user\n"), "Hi")
-    said = ask_all(engine, [(prompt, replace(params, seed=seed)) for seed in range(32)])
+    said = ask_all(engine, [(prompt, replace(params, seed=seed)) for seed in range(24)])
     return next(completion for completion in said if condition(completion))
 
 
 @needs_vllm
 @pytest.mark.parametrize("token", ["</tool_call>", "<|end|>", "<|call|>"])
 def test_a_stop_string_made_of_a_special_token_is_seen(engine: VLLMEngine, token: str) -> None:
-    params = SamplingParams(temperature=1.0, max_tokens=120)
-    requests = [((Control("<|start|>"), "Hi"), replace(params, seed=seed)) for seed in range(32)]
+    params = SamplingParams(temperature=1.0, max_tokens=80)
+    requests = [((Control("<|start|>"), "Hi"), replace(params, seed=seed)) for seed in range(24)]
     whole = ask_all(engine, requests)
     stopped = ask_all(engine, [(prompt, replace(own, stop=(token,))) for prompt, own in requests])
     hits = 0
@@ -223,3 +168,22 @@ def test_the_tokenizer_reads_outputs_without_special_tokens(engine: VLLMEngine) 
     ids = engine.tokenizer.encode(("a <|call|> b",))
     assert not set(ids) & set(engine.tokenizer.added_tokens.values())
     assert isinstance(engine.tokenizer, Tokenizer)
+
+
+@needs_vllm
+def test_a_tokenizer_that_transformers_misreads_is_put_right_for_vllm(checkpoint: Path, tmp_path: Path) -> None:
+    folder = misread(checkpoint, tmp_path / "misread")
+    if not Tokenizer.load(folder).notice:
+        pytest.skip("the installed transformers reads it rightly")
+    engines = Engines()
+    try:
+        engine = engines.load(folder, slots=16)
+        assert "wrongly" in str(engine.describe()["tokenizer"])
+        params = SamplingParams(temperature=1.0, max_tokens=60)
+        requests = [(("So we ",), replace(params, seed=seed)) for seed in range(16)]
+        stops = [(prompt, replace(own, stop=(" ", "\n"))) for prompt, own in requests]
+        for free, cut in zip(ask_all(engine, requests), ask_all(engine, stops), strict=True):
+            ends = [free.text.index(space) + 1 for space in (" ", "\n") if space in free.text]
+            assert cut.text == free.text[: min(ends, default=None)]
+    finally:
+        engines.close()

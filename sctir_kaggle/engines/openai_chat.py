@@ -6,9 +6,9 @@ the model ended there by itself, and so does a call of any tool with code in its
 apart stands in the text between `<think>` and `</think>`, and is not sent again. Retries, pauses and limits are those of
 `OpenAIEngine`.
 
-Covered: prompts of the dialect `chat`, in segments, and the plain text of `prompt.render`. Not covered: the forced box,
-since few servers go on with an assistant's message; the counts of a server that ignores the stop string: its stream is
-closed there, and counts come at its end.
+Covered: prompts of the dialect `chat`, in segments, and the plain text of `prompt.render`. Not covered: the forced box at
+servers other than vLLM's, since few go on with an assistant's message; the counts of a server that ignores the stop string:
+its stream is closed there, and counts come at its end.
 """
 
 from __future__ import annotations
@@ -42,10 +42,11 @@ class ChatEngine(OpenAIEngine):
         return ChatReply(stop)
 
     def _body(self, server: Server, request: Request) -> dict[str, Any]:
-        params = request.params
+        params, messages = request.params, messages_of(request.segments, self.instruction)
+        goes_on = server.asked.continuing if messages[-1]["role"] == "assistant" else {}
         body = {
             "model": self._model,
-            "messages": messages_of(request.segments, self.instruction),
+            "messages": messages,
             "max_tokens": request.limit,
             "temperature": params.temperature,
             "top_p": params.top_p,
@@ -54,6 +55,7 @@ class ChatEngine(OpenAIEngine):
             "stream": True,
             "stream_options": {"include_usage": True},
             **extra_fields(server, params),
+            **goes_on,
             **self._options,
         }
         return without_unknown(server, body)

@@ -34,6 +34,8 @@ class ServerKind:
     extras: Mapping[str, Any] = field(default_factory=dict)
     completions: Mapping[str, Any] = field(default_factory=dict)
     """More of them, in text completions only: a chat server parses what the model wrote before it shows it."""
+    continuing: Mapping[str, Any] = field(default_factory=dict)
+    """More of them, for a chat whose last message is the model's: it is to be gone on with."""
     says_stop: bool = False
     gives_ids: bool = False
     wide_seeds: bool = False
@@ -45,12 +47,18 @@ _SPECIALS = {"skip_special_tokens": False, "spaces_between_special_tokens": Fals
 
 KINDS: Mapping[str, ServerKind] = {
     "vllm": ServerKind(
-        _SAMPLERS, {"stream_interval": 16}, _SPECIALS, says_stop=True, gives_ids=True, wide_seeds=True
-    ),  # the interval is in tokens an event
-    "sglang": ServerKind(_SAMPLERS, {}, _SPECIALS, says_stop=True, gives_ids=True),
+        samplers=_SAMPLERS,
+        extras={"stream_interval": 16},  # tokens an event
+        completions=_SPECIALS,
+        continuing={"continue_final_message": True, "add_generation_prompt": False},
+        says_stop=True,
+        gives_ids=True,
+        wide_seeds=True,
+    ),
+    "sglang": ServerKind(samplers=_SAMPLERS, completions=_SPECIALS, says_stop=True, gives_ids=True),
     "llamacpp": ServerKind(
-        {"top_k": "top_k", "min_p": "min_p", "repetition_penalty": "repeat_penalty"},
-        {"timings_per_token": True, "repeat_last_n": -1},
+        samplers={"top_k": "top_k", "min_p": "min_p", "repetition_penalty": "repeat_penalty"},
+        extras={"timings_per_token": True, "repeat_last_n": -1},
     ),
 }
 
