@@ -33,6 +33,7 @@ pytest.importorskip("httpx", reason="the engine needs the extra `openai`: pip in
 
 FLAGS = (
     *("--model", str(MODEL), "--served-model-name", "embedded", "--dtype", "float32", "--enforce-eager"),
+    *("--enable-auto-tool-choice", "--tool-call-parser", "hermes"),
     *("--block-size", "32", "--max-num-seqs", str(SLOTS), "--enable-prompt-tokens-details", "--host", "127.0.0.1"),
 )
 
@@ -317,7 +318,7 @@ async def _until(condition: Callable[[], bool], seconds: float = 60) -> None:
 @needs_vllm
 def test_the_context_ends_the_same_way_with_ids_and_with_text(engine: OpenAIEngine, text_engine: OpenAIEngine) -> None:
     assert engine.context_length == text_engine.context_length == 2048
-    fits = ask(engine, ((5,) * 2046,), replace(GREEDY, stop=()))
+    fits = ask(engine, ((5,) * 2045,), replace(GREEDY, stop=()))
     assert (fits.prompt_tokens, fits.finish_reason in ("length", "stop"), fits.tokens <= 2) == (2046, True, True)
     for one, prompt in ((engine, ((5,) * 2048,)), (text_engine, ("x " * 3000,))):
         with pytest.raises(PromptTooLong, match="p/0/0"):

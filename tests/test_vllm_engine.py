@@ -194,7 +194,7 @@ def test_200_cancelled_requests_leave_nothing_behind(engine: VLLMEngine) -> None
 @needs_vllm
 def test_a_prompt_that_leaves_no_room_never_reaches_vllm(engine: VLLMEngine, monkeypatch: pytest.MonkeyPatch) -> None:
     context = engine.context_length
-    fits = ask(engine, ((5,) * (context - 2),), replace(GREEDY, stop=()))
+    fits = ask(engine, ((5,) * (context - 3),), replace(GREEDY, stop=()))
     assert (fits.prompt_tokens, fits.finish_reason in ("length", "stop"), fits.tokens <= 2) == (context - 2, True, True)
     monkeypatch.setattr(inner(engine), "add_request", lambda *_: pytest.fail("it reached vLLM"))
     with pytest.raises(PromptTooLong, match=f"p/0/0.*{context}"):
