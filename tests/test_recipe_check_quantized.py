@@ -132,8 +132,8 @@ def test_another_model_agrees_less(checks: CheckSettings) -> None:
 
 def test_a_twin_with_other_tokens_is_refused(checks: CheckSettings) -> None:
     pytest.importorskip("transformers", reason="tokens need the extra `cpu`: pip install 'sctir-kaggle[cpu]'")
-    edit(checks.quantized / "tokenizer_config.json", lambda stored: stored.update(bos_token="</s>"))
-    assert load_tokenizer(checks.quantized).bos_token_id == 2
+    edit(checks.quantized / "tokenizer_config.json", lambda stored: stored.update(eos_token="<pad>"))
+    assert load_tokenizer(checks.quantized).eos_token_id == 0
     with pytest.raises(UserError, match="another tokenizer"):
         held_out_rows(checks)
 

@@ -33,7 +33,7 @@ class Tokenizer:
     """
 
     def __init__(self, raw: Any, files: TokenizerFiles, *, notice: str = "") -> None:
-        self._raw, self._files, self.notice = raw, files, notice
+        self._raw, self.files, self.notice = raw, files, notice
         self._renamed = Renamed(raw)
         added = raw.get_added_tokens_decoder()
         self.added_tokens: Mapping[str, int] = MappingProxyType({one.content: place for place, one in added.items()})
@@ -111,7 +111,7 @@ class Tokenizer:
     @property
     def chat_template(self) -> str | None:
         """The one named `default`, else the first."""
-        templates = self._files.templates
+        templates = self.files.templates
         return templates.get("default", next(iter(templates.values()), None))
 
     def render_chat(
@@ -123,20 +123,20 @@ class Tokenizer:
         **arguments: Any,
     ) -> str:
         """The messages as the chat template writes them. Raises `EngineError` where it refuses them, or there is none."""
-        template = self._files.templates.get("tool_use", self.chat_template) if tools else self.chat_template
+        template = self.files.templates.get("tool_use", self.chat_template) if tools else self.chat_template
         if template is None:
-            raise EngineError(f"{self._files.folder} has no chat template: copy it from the original model")
+            raise EngineError(f"{self.files.folder} has no chat template: copy it from the original model")
         try:
             from transformers.utils.chat_template_utils import render_jinja_template
         except ImportError as error:
             raise EngineError(f"{error.name} is not installed: pip install transformers jinja2") from error
         render: Any = render_jinja_template
-        values = {**self._files.special, **arguments, "add_generation_prompt": add_generation_prompt}
+        values = {**self.files.special, **arguments, "add_generation_prompt": add_generation_prompt}
         chat, functions = [dict(one) for one in messages], [dict(tool) for tool in tools] if tools else None
         try:
             rendered, _ = render(conversations=[chat], tools=functions, chat_template=template, **values)
         except Exception as error:  # a template is a program: it may raise anything
-            raise EngineError(f"the chat template of {self._files.folder.name} failed: {reason_of(error)}") from error
+            raise EngineError(f"the chat template of {self.files.folder.name} failed: {reason_of(error)}") from error
         return str(rendered[0])
 
     def _parts(self, prompt: Prompt) -> Iterator[str | TokenIds]:
@@ -180,8 +180,8 @@ class Tokenizer:
         """What the post-processor puts in front; else the config's BOS, where it says so and transformers 5 forgets it."""
         bare, whole = (self._raw.encode("a", add_special_tokens=special).ids for special in (False, True))
         front: list[int] = next((whole[:at] for at in range(len(whole)) if whole[at : at + len(bare)] == bare), [])
-        bos = self._files.special.get("bos_token")
-        if not front and self._files.config.get("add_bos_token") is True and bos is not None:
+        bos = self.files.special.get("bos_token")
+        if not front and self.files.config.get("add_bos_token") is True and bos is not None:
             front = [one for one in (self.id_of(bos),) if one is not None]
         return tuple(front)
 

@@ -7,6 +7,7 @@ NuminaMath, R1-Distill) without any white space. The file, read by the library `
 from __future__ import annotations
 
 import logging
+from functools import cache
 from importlib import metadata
 from typing import Any
 
@@ -34,8 +35,14 @@ def read_tokenizer(files: TokenizerFiles) -> tuple[Any, str]:
         raise EngineError(f"{files.folder / 'tokenizer.json'} loses {lost}: code cannot be written with this tokenizer")
     notice = _compared(files, raw)
     if notice:
-        log.warning("%s", notice)
+        _say(notice)
     return raw, notice
+
+
+@cache
+def _say(notice: str) -> None:
+    """Once a process, however many engines load the same tokenizer."""
+    log.warning("%s", notice)
 
 
 def from_file(files: TokenizerFiles) -> Any:

@@ -64,7 +64,8 @@ def segments(problem: Problem, trace: Trace) -> tuple[Segment, ...]:
     """The texts that `prompt.render` sends, in order: the model wrote its completions, and nothing else."""
     parts = [Segment(HEADER.format(problem=problem.text.strip()), False)]
     for turn in trace.turns:
-        parts += [Segment(turn.prefix, False), Segment(turn.completion.text, True), Segment(turn.output_block, False)]
+        parts += [Segment(turn.prefix, False), Segment(turn.completion.text, True)]
+        parts += [Segment(text, False) for text in turn.bridge]
     return tuple(part for part in parts if part.text)
 
 

@@ -22,6 +22,7 @@ from sctir_kaggle.recipes.execution_reward import ExecutionReward
 from sctir_kaggle.recipes.rows import read_rows
 from sctir_kaggle.recipes.settings import run_recipe, settings_of_command
 from sctir_kaggle.recipes.sft import leave, save_model
+from sctir_kaggle.recipes.tokenizer import encoder_of
 from sctir_kaggle.recipes.trainer import base_tokenizer
 from sctir_kaggle.sandbox import Sandbox
 from sctir_kaggle.types import UserError
@@ -135,7 +136,12 @@ def _trainer_class() -> Any:
     from trl import RLOOTrainer
 
     class HandingOver(RLOOTrainer):  # type: ignore[misc,unused-ignore]
-        """Generation in TRL knows no stop string."""
+        """Generation in TRL knows no stop string, and its prompts are encoded otherwise than the solver's."""
+
+        def _tokenize_prompts(self, prompts: list[str]) -> tuple[list[list[int]], None, dict[str, Any]]:
+            """As the solver does: TRL would take an added token's name in a problem for the token."""
+            encoder = encoder_of(self.processing_class)
+            return [list(encoder.encode((prompt,))) for prompt in prompts], None, {}
 
         def _generate_single_turn(self, *arguments: Any) -> list[list[int]]:
             sampled = super()._generate_single_turn(*arguments)

@@ -1,15 +1,22 @@
-"""A small byte-level BPE tokenizer: every digit its own token, a newline with its indentation one, words never joined.
+"""Tokenizers as trainers need them, objects of transformers: checked when they are loaded and when they are saved.
 
-A text encodes to the same tokens in one go or cut where the solver cuts it: after the header, before and after an
-output block, after the opening of the forced box.
+`train_tokenizer` makes a small byte-level BPE one: every digit its own token, a newline with its indentation one, words
+never joined. A text encodes to the same tokens in one go or cut where the solver cuts it: after the header, before and
+after an output block, after the opening of the forced box.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
+
+from sctir_kaggle.dialects.tokenizer import Tokenizer
+from sctir_kaggle.dialects.tokenizer_check import PROBE, auto_tokenizer
+from sctir_kaggle.dialects.tokenizer_files import TokenizerFiles
+from sctir_kaggle.types import Control, EngineError, UserError
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
@@ -60,11 +67,91 @@ def train_tokenizer(texts: Iterable[str], *, size: int, context: int) -> PreTrai
     return tokenizer
 
 
+def load_transformers_tokenizer(model: str | Path) -> PreTrainedTokenizerFast:
+    """A checkpoint's tokenizer, a folder or owner/name on the Hub, with the ids that the engines give.
+
+    It is what transformers makes of it where that is right, else the tokenizer.json with the config's special tokens. One
+    whose config adds a BOS that transformers 5 forgets adds it itself. Raises `EngineError` where there is none to use.
+    """
+    ours = Tokenizer.load(model)
+    tokenizer: PreTrainedTokenizerFast = _of_file(ours) if ours.notice else auto_tokenizer(ours.files)
+    if ours.bos and encoder_of(tokenizer).bos != ours.bos:
+        from tokenizers import processors
+
+        bos = ours.files.special["bos_token"]
+        front: Any = processors.TemplateProcessing(single=f"{bos} $A", special_tokens=[(bos, ours.bos[0])])
+        tokenizer.backend_tokenizer.post_processor = front
+        _ENCODERS.pop(tokenizer)
+    return tokenizer
+
+
+def _of_file(ours: Tokenizer) -> PreTrainedTokenizerFast:
+    """The file, whatever class the config names."""
+    from transformers import PreTrainedTokenizerFast
+
+    kept = ("model_max_length", "padding_side", "truncation_side")
+    options = {name: ours.files.config[name] for name in kept if name in ours.files.config}
+    fast: Any = PreTrainedTokenizerFast
+    tokenizer: PreTrainedTokenizerFast = fast(
+        tokenizer_file=str(ours.files.vocabulary),
+        clean_up_tokenization_spaces=False,
+        chat_template=ours.chat_template,
+        **ours.files.special,
+        **options,
+    )
+    return tokenizer
+
+
+_ENCODERS: WeakKeyDictionary[Any, Tokenizer] = WeakKeyDictionary()
+
+
+def encoder_of(tokenizer: PreTrainedTokenizerFast) -> Tokenizer:
+    """The engines' encoder over a tokenizer that is in memory, made once."""
+    if tokenizer not in _ENCODERS:
+        from tokenizers import Tokenizer as Raw
+
+        raw = Raw.from_str(tokenizer.backend_tokenizer.to_str())
+        raw.no_truncation()
+        raw.no_padding()
+        special = {name: str(token) for name, token in tokenizer.special_tokens_map.items() if isinstance(token, str)}
+        template: Any = tokenizer.chat_template
+        templates = {"default": template} if isinstance(template, str) else dict(template or {})
+        folder = Path(tokenizer.name_or_path or ".")
+        _ENCODERS[tokenizer] = Tokenizer(raw, TokenizerFiles(folder, {}, special, templates, frozenset()))
+    return _ENCODERS[tokenizer]
+
+
 def save_tokenizer(tokenizer: PreTrainedTokenizerFast, output: Path) -> None:
-    """Save it under the class name that every version of transformers knows, 4 and vLLM's too."""
+    """Save it under the class name that every version of transformers knows, 4 and vLLM's too, and load it again.
+
+    Raises `UserError` where it came back different.
+    """
     tokenizer.save_pretrained(output)
     file = output / "tokenizer_config.json"
     config = json.loads(file.read_text(encoding="utf-8")) | {"tokenizer_class": "PreTrainedTokenizerFast"}
     for name in ("backend", "is_local", "local_files_only"):  # what transformers 5 adds of how it was loaded
         config.pop(name, None)
     file.write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
+    try:
+        found = ", ".join(_differences(tokenizer, Tokenizer.load(output)))
+    except EngineError as error:
+        found = str(error)
+    if found:
+        raise UserError(f"the tokenizer in {output} came back different ({found}): copy the original's files there")
+
+
+def _differences(tokenizer: PreTrainedTokenizerFast, saved: Tokenizer) -> Iterator[str]:
+    """What the saved one does otherwise, in words."""
+    encoder = encoder_of(tokenizer)
+    if saved.notice:
+        yield saved.notice
+    probe = Control(PROBE + "".join(encoder.added_tokens))
+    if saved.encode_text(probe) != encoder.encode_text(probe):
+        yield "other ids for the same text"
+    if saved.bos != encoder.bos:
+        yield f"in front of a text stands {list(saved.bos)}, it was {list(encoder.bos)}"
+    for name, token in tokenizer.special_tokens_map.items():
+        if isinstance(token, str) and saved.files.special.get(name) != token:
+            yield f"{name} is {saved.files.special.get(name)}, it was {token}"
+    if saved.chat_template != tokenizer.chat_template:
+        yield "another chat template"

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from sctir_kaggle.recipes.arguments import arguments_of
 from sctir_kaggle.recipes.packing import IGNORED, Collator, Packing, load_packed
-from sctir_kaggle.types import UserError
+from sctir_kaggle.types import EngineError, UserError
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
@@ -97,13 +97,10 @@ def _trainer_class() -> Any:
 
 def base_tokenizer(model: str) -> PreTrainedTokenizerFast:
     """The base model's, with the chat template that says what `prompt.py` does."""
-    from transformers import AutoTokenizer
+    from sctir_kaggle.recipes.tokenizer import CHAT_TEMPLATE, load_transformers_tokenizer
 
-    from sctir_kaggle.recipes.tokenizer import CHAT_TEMPLATE
-
-    auto: Any = AutoTokenizer
     with _loading(model):
-        tokenizer: PreTrainedTokenizerFast = auto.from_pretrained(model)
+        tokenizer = load_transformers_tokenizer(model)
     tokenizer.chat_template = CHAT_TEMPLATE
     return tokenizer
 
@@ -131,6 +128,6 @@ def _attention(settings: SFT) -> str:
 def _loading(model: str) -> Iterator[None]:
     try:
         yield
-    except (OSError, ValueError) as error:
+    except (EngineError, OSError, ValueError) as error:
         reason = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
         raise UserError(f"cannot load {model}: {reason}; model is a checkpoint's folder, or owner/name") from None

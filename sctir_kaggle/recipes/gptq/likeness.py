@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sctir_kaggle.types import UserError
+from sctir_kaggle.types import EngineError, UserError
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
@@ -79,11 +79,9 @@ def load_model(folder: Path, *, device: str | None = None) -> Any:
 
 def load_tokenizer(folder: Path) -> PreTrainedTokenizerFast:
     """The tokenizer of the checkpoint in `folder`."""
-    from transformers import AutoTokenizer
+    from sctir_kaggle.recipes.tokenizer import load_transformers_tokenizer
 
-    auto: Any = AutoTokenizer
     try:
-        tokenizer: PreTrainedTokenizerFast = auto.from_pretrained(folder, local_files_only=True)
-    except (OSError, ValueError) as error:
-        raise UserError(f"{folder} has no tokenizer ({str(error).splitlines()[0]}): pass a whole checkpoint") from None
-    return tokenizer
+        return load_transformers_tokenizer(folder)
+    except EngineError as error:
+        raise UserError(str(error)) from None
