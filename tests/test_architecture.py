@@ -49,12 +49,10 @@ SEES_ONLY_PROTOCOLS = {
 }
 
 HEAVY = {
-    "torch": {"engines/transformers.py", "engines/slots.py", "recipes"},
+    "torch": {"engines/transformers.py", "engines/slots.py", "engines/sampling.py", "recipes"},
     "transformers": {
         "engines/transformers.py",
         "engines/slots.py",
-        "engines/text.py",
-        "engines/vllm.py",
         "dialects/tokenizer.py",
         "dialects/tokenizer_check.py",
         "recipes",
@@ -79,7 +77,7 @@ HEAVY = {
     "numpy": {
         "engines/transformers.py",
         "engines/slots.py",
-        "engines/text.py",
+        "engines/sampling.py",
         "sandbox/zygote.py",
         "sandbox/cell.py",
         "recipes",

@@ -305,6 +305,15 @@ def test_an_engine_ends_when_the_process_that_started_it_is_killed(tmp_path: Pat
         time.sleep(0.05)
 
 
+@pytest.mark.parametrize("size", [0, 3])
+def test_a_tensor_parallel_size_that_there_are_no_gpus_for_is_refused(
+    size: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(vllm_layout, "visible_gpus", lambda: [GPU(15 << 30, name="0"), GPU(15 << 30, name="1")])
+    with pytest.raises(UserError, match=f"tensor_parallel_size is {size}: this machine has 2"):
+        load_vllm(MODEL, options={"tensor_parallel_size": size})
+
+
 @pytest.mark.parametrize("wrong", [{"layout": "pipeline"}, {"gpus": 0}, {"gpus": 3}])
 def test_a_layout_that_there_is_not_is_refused(wrong: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(vllm_layout, "visible_gpus", lambda: [GPU(15 << 30, name="0"), GPU(15 << 30, name="1")])
@@ -332,6 +341,14 @@ def test_the_plan_decides_what_is_started(monkeypatch: pytest.MonkeyPatch, caplo
     loads.clear()
     assert isinstance(load_vllm(MODEL, gpus=1), Played)
     assert "child" not in loads[0], "one GPU is served from this process"
+    loads.clear()
+    assert isinstance(load_vllm(MODEL, options={"tensor-parallel-size": 2}), Played)
+    assert loads[0]["options"] == {"tensor_parallel_size": 2}
+    loads.clear()
+    chosen: dict[str, Any] = {"dtype": "float16", "context_length": 512, "memory": 0.5}
+    load_vllm(MODEL, layout="replicas", **chosen, options={"max-num-batched-tokens": 4096})
+    assert [each["options"] for each in loads] == [{"max_num_batched_tokens": 4096}] * 2
+    assert all({name: each[name] for name in chosen} == chosen for each in loads)
     loads.clear()
     with pytest.raises(UserError, match="choose a layout"):
         load_vllm("owner/name")

@@ -117,6 +117,7 @@ def replay_on_ray(
         seats = _seats(plan, workers, load)
         stack.callback(_dismiss, seats, loop)
         ready = loop.run(_opened(seats))
+        plan = replace(plan, setup=ready[0].facts["setup"])
         header = header_of(plan, engine=ready[0].facts["engine"], executor=ready[0].facts["executor"])
         journal = stack.enter_context(closing(open_journal(plan, {**header, "workers": len(ready)})))
         dispatch, tasks = prepared(plan, journal, observer)

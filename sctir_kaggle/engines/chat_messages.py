@@ -1,0 +1,102 @@
+"""A prompt as the messages of a chat: what to do, the problem, then by turns what the model wrote and what was printed.
+
+A prompt's segments tell these apart: what is `Control` was written by the dialect or the model, what is not is the problem
+or an output. So no fence or header that a program prints can become a message of the model's.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from sctir_kaggle.engines.openai_text import plain_text
+from sctir_kaggle.prompt import CLOSE_FENCE, HEADER, OUTPUT_FENCE
+from sctir_kaggle.types import Control, Prompt
+
+INSTRUCTION = (
+    "Solve the problem step by step, reasoning in words and computing with Python. Write code in a block that begins with "
+    "```python and ends with ```, print what you need to know, and end your message right after the block: it is run, and "
+    "the next message is what it printed, or its traceback. Variables are kept; numpy and sympy are installed. Never write "
+    "an output yourself. If an output is wrong or an error, say why and write another block. Once you know the answer, "
+    "end with it in \\boxed{}: a single number."
+)
+"""What the model is told to do; the message of the role `system`."""
+
+Message = dict[str, str]
+
+_BEFORE, _BETWEEN = HEADER.split("{problem}")
+_OUTPUT = re.compile(re.escape(OUTPUT_FENCE) + "(?:.*?)" + re.escape(CLOSE_FENCE), re.DOTALL)
+_THINKING = re.compile(r"\s*<think>(?:.*?</think>|.*)", re.DOTALL)
+
+
+def messages_of(prompt: Prompt | str, instruction: str = INSTRUCTION) -> list[Message]:
+    """`prompt` as messages. A single text that is not `Control` is the problem, unless it is one of `prompt.render`."""
+    segments = [prompt] if isinstance(prompt, str) else [part for part in prompt if isinstance(part, str)]
+    marked = any(isinstance(segment, Control) for segment in segments)
+    said = _of_segments(segments) if marked else _of_text("".join(segments))
+    return [message for message in (_message("system", instruction), *said) if message["content"]]
+
+
+@dataclass(slots=True)
+class _Turns:
+    """The messages so far, and what the model has written since the last of them."""
+
+    messages: list[Message] = field(default_factory=list)
+    written: str = ""
+
+    def add(self, role: str, content: str) -> None:
+        """A message that is not the model's ends the model's own."""
+        self.messages += [_said(self.written), _message(role, content)]
+        self.written = ""
+
+
+def _of_segments(segments: Sequence[str]) -> list[Message]:
+    """The first segment that is not `Control` is the problem; another is an output if a fence for it was just opened."""
+    turns, opening = _Turns(), _BEFORE
+    for segment in _merged(segments):
+        opened = turns.written.endswith(OUTPUT_FENCE)
+        if not isinstance(segment, Control):
+            turns.written = turns.written.removesuffix(OUTPUT_FENCE)
+            turns.add("user", f"{OUTPUT_FENCE}{segment}{CLOSE_FENCE}" if opened else segment)
+            opening = CLOSE_FENCE if opened else _BETWEEN
+        elif opened and segment == CLOSE_FENCE:  # the output was empty
+            turns.written = turns.written.removesuffix(OUTPUT_FENCE)
+            turns.add("user", OUTPUT_FENCE + CLOSE_FENCE)
+        else:
+            turns.written += segment.removeprefix(opening)
+            opening = ""
+    return [*turns.messages, _said(turns.written)]
+
+
+def _merged(segments: Sequence[str]) -> list[str]:
+    """Neighbours that are not `Control` as one; nothing that is empty."""
+    merged: list[str] = []
+    for segment in filter(None, segments):
+        if merged and not isinstance(segment, Control) and not isinstance(merged[-1], Control):
+            merged[-1] += segment
+        else:
+            merged.append(segment)
+    return merged
+
+
+def _of_text(prompt: str) -> list[Message]:
+    """Of one plain text. What stands before its header's end is the problem; all of it, where it has no header."""
+    if not prompt.startswith(_BEFORE) or _BETWEEN not in prompt:
+        return [_message("user", prompt)]
+    problem, _, written = prompt.removeprefix(_BEFORE).partition(_BETWEEN)
+    messages, place = [_message("user", problem)], 0
+    for output in _OUTPUT.finditer(written):
+        messages += [_said(written[place : output.start()]), _message("user", output[0])]
+        place = output.end()
+    return [*messages, _said(written[place:])]
+
+
+def _said(text: str) -> Message:
+    """The model's own message: its thinking stays here, as servers' templates leave it out, too."""
+    return _message("assistant", _THINKING.sub("", text, count=1) if _THINKING.match(text) else text)
+
+
+def _message(role: str, content: str) -> Message:
+    """A user's holds a problem or an output, in which the server's tokenizer must find no special token."""
+    return {"role": role, "content": plain_text([content] if role == "user" else [Control(content)]).strip()}
