@@ -17,6 +17,7 @@ from typing import Any
 
 from sctir_kaggle.config import SolverConfig
 from sctir_kaggle.dialects.rendering import render
+from sctir_kaggle.dialects.rows import NUMINA
 from sctir_kaggle.engines.vllm import VLLMEngine
 from sctir_kaggle.engines.vllm_loop import Request
 from sctir_kaggle.rollout import seed_for

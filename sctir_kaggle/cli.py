@@ -188,7 +188,9 @@ def _risk_of(name: str, risks: Sequence[float | None], total: int) -> str:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser: argparse.ArgumentParser = Parser(prog="sctir", description="Self-consistency with tool-integrated reasoning.")
+    parser: argparse.ArgumentParser = Parser(
+        prog="sctir", description="Self-consistency with tool-integrated reasoning."
+    )
     parser.add_argument("--version", action="version", version=f"sctir {__version__}")
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
     dry = commands.add_parser("dry-run", help="answer problems through what plays the competition's API")

@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 
 from sctir_kaggle import Completion, ExecutionResult, Problem, Turn
+from sctir_kaggle.dialects.rendering import bridge, render
+from sctir_kaggle.dialects.rows import NUMINA, OUTPUT_FENCE
 from sctir_kaggle.engines.openai_chat import INSTRUCTION, ChatEngine, messages_of
-from sctir_kaggle.prompt import OUTPUT_FENCE, output_block, render
 from sctir_kaggle.types import Control, EngineError, Prompt, PromptTooLong, SamplingParams
 from tests.fake_server import DONE, Answer, FakeServer, data, refuses, usage
 
@@ -58,7 +59,7 @@ def roles_and_contents(prompt: Prompt | str) -> list[tuple[str, str]]:
 
 def turn(text: str, output: str) -> Turn:
     result = ExecutionResult(output)
-    return Turn(Completion(text), execution=result, bridge=(output_block(text, result, limit=100),))
+    return Turn(Completion(text), execution=result, bridge=bridge(NUMINA, Completion(text), result, left=0, limit=100))
 
 
 @contextmanager
@@ -70,12 +71,12 @@ def served(*script: Answer, **options: Any) -> Iterator[tuple[ChatEngine, FakeSe
 
 def ask(engine: ChatEngine, *turns: Turn, **params: Any) -> Completion:
     asked = SamplingParams(**{"stop": (OUTPUT_FENCE,), "seed": 2**40 + 5, "max_tokens": 64, **params})
-    return asyncio.run(asyncio.wait_for(engine.generate(render(PROBLEM, turns), asked, request_id="p/0/0"), 30))
+    return asyncio.run(asyncio.wait_for(engine.generate(render(NUMINA, PROBLEM, turns), asked, request_id="p/0/0"), 30))
 
 
 def test_a_prompt_becomes_the_problem_what_was_written_and_what_was_printed() -> None:
     turns = [turn(CODE + OUTPUT_FENCE, "42\n"), turn("\nAgain.\n```python\nprint()\n```\n" + OUTPUT_FENCE, "")]
-    [prompt] = render(PROBLEM, turns)
+    prompt = "".join(map(str, render(NUMINA, PROBLEM, turns)))
     assert isinstance(prompt, str)
     assert [(message["role"], message["content"]) for message in messages_of(prompt)] == [
         ("system", INSTRUCTION),

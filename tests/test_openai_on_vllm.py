@@ -20,10 +20,11 @@ from typing import Any
 import pytest
 
 from sctir_kaggle import Solver, SolverConfig
+from sctir_kaggle.dialects.rendering import render
+from sctir_kaggle.dialects.rows import NUMINA, OUTPUT_FENCE
 from sctir_kaggle.engines.openai import OpenAIEngine
 from sctir_kaggle.engines.openai_chat import ChatEngine
 from sctir_kaggle.problems import HELD_OUT, read_problems
-from sctir_kaggle.prompt import OUTPUT_FENCE, render
 from sctir_kaggle.sandbox import Sandbox
 from sctir_kaggle.types import Completion, EngineError, ExecutionResult, PromptTooLong, SamplingParams, Turn
 from tests.fake_server import free_port
@@ -198,7 +199,7 @@ def test_a_completion_is_cut_after_a_stop_string_that_ends_inside_a_token(
 def test_the_end_of_the_sequence_and_the_limit_are_told_apart(
     engine: OpenAIEngine, text_engine: OpenAIEngine, decode: Callable[[Completion], str]
 ) -> None:
-    asked = render(read_problems(HELD_OUT)[0])
+    asked = render(NUMINA, read_problems(HELD_OUT)[0])
     for one in (engine, text_engine):
         short = ask(one, asked, replace(GREEDY, stop=(), max_tokens=5))
         assert (short.finish_reason, short.stop_reason, short.tokens) == ("length", None, 5)
@@ -248,7 +249,7 @@ def test_as_messages_the_same_is_said(expected: list[Completion], chat: ChatEngi
 
 @needs_vllm
 def test_a_message_that_was_begun_for_the_model_is_gone_on_with(engine: OpenAIEngine, chat: ChatEngine) -> None:
-    asked = (*render(read_problems(HELD_OUT)[0]), "The answer is $\\boxed{")
+    asked = (*render(NUMINA, read_problems(HELD_OUT)[0]), "The answer is $\\boxed{")
     one, other = (ask(each, asked, replace(GREEDY, stop=("$",))) for each in (engine, chat))
     assert (other.text, other.stop_reason, other.prompt_tokens) == (one.text, "$", one.prompt_tokens)
 
@@ -277,9 +278,9 @@ def test_a_seed_repeats_and_seeds_differ(engine: OpenAIEngine) -> None:
 @needs_vllm
 def test_a_continued_turn_is_found_in_the_prefix_cache(engine: OpenAIEngine) -> None:
     problem = read_problems(HELD_OUT)[3]
-    first = ask(engine, render(problem), GREEDY)
+    first = ask(engine, render(NUMINA, problem), GREEDY)
     turn = Turn(first, code="1", execution=ExecutionResult("12"), bridge=("12\n```",))
-    second = ask(engine, render(problem, [turn]), GREEDY)
+    second = ask(engine, render(NUMINA, problem, [turn]), GREEDY)
     sent = first.prompt_tokens + first.tokens
     assert second.prompt_tokens > sent
     assert second.cached_tokens >= sent - 2 * 32, "less than all but two blocks was cached"

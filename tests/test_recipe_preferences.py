@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from sctir_kaggle.dialects.rendering import render
-from sctir_kaggle.dialects.rows import FORCED_BOX, OUTPUT_FENCE
+from sctir_kaggle.dialects.rows import FORCED_BOX, NUMINA, OUTPUT_FENCE
 from sctir_kaggle.recipes.kto import KTO
 from sctir_kaggle.recipes.preferences import Preference, balanced, preferences, read_preferences, segments
 from sctir_kaggle.recipes.settings import CONFIGS, read_settings

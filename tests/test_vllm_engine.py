@@ -14,10 +14,11 @@ from typing import Any
 import pytest
 
 from sctir_kaggle import Solver, SolverConfig
+from sctir_kaggle.dialects.rendering import render
+from sctir_kaggle.dialects.rows import NUMINA, OUTPUT_FENCE
 from sctir_kaggle.engines.vllm import VLLMEngine
 from sctir_kaggle.engines.vllm_options import engine_arguments, version_of
 from sctir_kaggle.problems import HELD_OUT, read_problems
-from sctir_kaggle.prompt import OUTPUT_FENCE, render
 from sctir_kaggle.sandbox import Sandbox
 from sctir_kaggle.types import Completion, EngineError, ExecutionResult, PromptTooLong, SamplingParams, Turn
 from tests.vllm_support import (
@@ -115,7 +116,7 @@ def test_a_completion_is_cut_after_a_stop_string_that_ends_inside_a_token(
 def test_the_end_of_the_sequence_and_the_limit_are_told_apart(
     engine: VLLMEngine, decode: Callable[[Completion], str]
 ) -> None:
-    asked = render(read_problems(HELD_OUT)[0])
+    asked = render(NUMINA, read_problems(HELD_OUT)[0])
     short = ask(engine, asked, replace(GREEDY, stop=(), max_tokens=5))
     assert (short.finish_reason, short.stop_reason, short.tokens) == ("length", None, 5)
     ends = ask(engine, (*asked, "The answer is $\\boxed{7}$."), replace(GREEDY, max_tokens=1000))
@@ -128,9 +129,9 @@ def test_the_end_of_the_sequence_and_the_limit_are_told_apart(
 @needs_vllm
 def test_a_continued_turn_is_found_in_the_prefix_cache(engine: VLLMEngine) -> None:
     problem = read_problems(HELD_OUT)[3]
-    first = ask(engine, render(problem), GREEDY)
+    first = ask(engine, render(NUMINA, problem), GREEDY)
     turn = Turn(first, code="1", execution=ExecutionResult("12"), bridge=("12\n```",))
-    second = ask(engine, render(problem, [turn]), GREEDY)
+    second = ask(engine, render(NUMINA, problem, [turn]), GREEDY)
     sent = first.prompt_tokens + first.tokens
     assert second.prompt_tokens > sent
     assert second.cached_tokens >= sent - 2 * 32, "less than all but two blocks was cached"

@@ -10,17 +10,11 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from sctir_kaggle.dialects.rows import CHAT, CLOSE_FENCE, HEADER, OUTPUT_FENCE
 from sctir_kaggle.engines.openai_text import plain_text
-from sctir_kaggle.prompt import CLOSE_FENCE, HEADER, OUTPUT_FENCE
 from sctir_kaggle.types import Control, Prompt
 
-INSTRUCTION = (
-    "Solve the problem step by step, reasoning in words and computing with Python. Write code in a block that begins with "
-    "```python and ends with ```, print what you need to know, and end your message right after the block: it is run, and "
-    "the next message is what it printed, or its traceback. Variables are kept; numpy and sympy are installed. Never write "
-    "an output yourself. If an output is wrong or an error, say why and write another block. Once you know the answer, "
-    "end with it in \\boxed{}: a single number."
-)
+INSTRUCTION = CHAT.system or ""
 """What the model is told to do; the message of the role `system`."""
 
 Message = dict[str, str]
@@ -31,7 +25,7 @@ _THINKING = re.compile(r"\s*<think>(?:.*?</think>|.*)", re.DOTALL)
 
 
 def messages_of(prompt: Prompt | str, instruction: str = INSTRUCTION) -> list[Message]:
-    """`prompt` as messages. A single text that is not `Control` is the problem, unless it is one of `prompt.render`."""
+    """`prompt` as messages. A single text that is not `Control` is the problem, or a whole prompt in NuminaMath's format."""
     segments = [prompt] if isinstance(prompt, str) else [part for part in prompt if isinstance(part, str)]
     marked = any(isinstance(segment, Control) for segment in segments)
     said = _of_segments(segments) if marked else _of_text("".join(segments))

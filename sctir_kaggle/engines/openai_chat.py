@@ -17,13 +17,13 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
+from sctir_kaggle.dialects.fences import python_code
+from sctir_kaggle.dialects.rows import CHAT_SERVER, CLOSE_FENCE, OUTPUT_FENCE
 from sctir_kaggle.engines.chat_messages import INSTRUCTION, Message, messages_of
 from sctir_kaggle.engines.chat_reply import ChatReply
 from sctir_kaggle.engines.openai import OpenAIEngine, Request
 from sctir_kaggle.engines.openai_reply import Reply
 from sctir_kaggle.engines.openai_server import Server, extra_fields, seed_for, without_unknown
-from sctir_kaggle.dialects.fences import python_code
-from sctir_kaggle.dialects.rows import CHAT_SERVER, CLOSE_FENCE, OUTPUT_FENCE
 from sctir_kaggle.types import Completion
 
 __all__ = ["INSTRUCTION", "ChatEngine", "ChatReply", "Message", "messages_of"]

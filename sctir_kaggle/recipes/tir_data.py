@@ -18,10 +18,10 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
-from sctir_kaggle.engines.openai import OpenAIEngine
-from sctir_kaggle.engines.openai_chat import ChatEngine
 from sctir_kaggle.dialects.dialect import Dialect
 from sctir_kaggle.dialects.rows import CHAT_SERVER, NUMINA
+from sctir_kaggle.engines.openai import OpenAIEngine
+from sctir_kaggle.engines.openai_chat import ChatEngine
 from sctir_kaggle.opening import Load, OpenedEngine, Setup, journal_header, opened_engine
 from sctir_kaggle.recipes.rows import write_rows
 from sctir_kaggle.recipes.settings import run_recipe, settings_of_command

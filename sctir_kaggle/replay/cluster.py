@@ -50,9 +50,7 @@ class Worker:
         opening = opened_engine(self._plan.setup, slots=self._plan.slots, load=self._load)
         engine, executor = await asyncio.to_thread(self._stack.enter_context, opening)
         setup = bound_to(engine, self._plan.setup)
-        self._solver = TaskSolver(
-            engine, executor, setup.config, seconds=self._plan.seconds, dialect=setup.spoken
-        )
+        self._solver = TaskSolver(engine, executor, setup.config, seconds=self._plan.seconds, dialect=setup.spoken)
         return {
             "setup": setup,
             "version": __version__,

@@ -16,9 +16,9 @@ from sctir_kaggle.options import ANSWERS, seconds
 from sctir_kaggle.types import UserError
 
 if TYPE_CHECKING:
-    from sctir_kaggle.dialects.dialect import Dialect
     from rich.console import Console
 
+    from sctir_kaggle.dialects.dialect import Dialect
     from sctir_kaggle.report.records import Records
     from sctir_kaggle.whatif.clock_rules import ClockRule
     from sctir_kaggle.whatif.rules import Choices, Rules
