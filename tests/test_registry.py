@@ -16,7 +16,7 @@ from sctir_kaggle.engines.registry import ENGINES, check, checkpoint_of, entry_o
 from sctir_kaggle.journal import read_journal
 from sctir_kaggle.kaggle.doctor import examine
 from sctir_kaggle.opening import EMBEDDED_MODEL
-from tests.test_chat_engine import FakeServer, says
+from tests.fake_server import DONE, Answer, FakeServer, data, usage
 
 URLS = {"base_url": ["http://one:8000"]}
 
@@ -109,7 +109,8 @@ def test_what_is_neither_is_refused(wrong: str) -> None:
 
 def test_a_chat_server_solves_a_csv(tmp_path: Path) -> None:
     (tmp_path / "problems.csv").write_text("id,problem,answer\na,What is $3^2$?,9\n")
-    with FakeServer(otherwise=says("It is $\\boxed{9}$."), owned_by="somebody") as fake:
+    said = {"choices": [{"delta": {"content": "It is $\\boxed{9}$."}, "finish_reason": "stop"}]}
+    with FakeServer(otherwise=Answer([data(said), usage(50, 9, 30), DONE]), owned_by="somebody") as fake:
         options = ["--engine", "chat", "--base-url", fake.url, "-n", "3", "--output", str(tmp_path / "run")]
         assert main(["solve", str(tmp_path / "problems.csv"), *options]) == 0
     header, [result] = read_journal(tmp_path / "run" / "journal.jsonl")
