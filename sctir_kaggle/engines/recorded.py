@@ -32,6 +32,9 @@ class Recorded:
     Those that were cancelled go first: whoever caused it ended after their last turn.
     """
 
+    tokenizer = None
+    """There is none: the record has the texts."""
+
     def __init__(self, results: Iterable[SolveResult]) -> None:
         self._problems: dict[str, Problem] = {}
         self._traces: dict[str, Trace] = {}

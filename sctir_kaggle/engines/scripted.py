@@ -17,6 +17,9 @@ class Scripted:
     One token is one character. Raises `EngineError` where the table has no text.
     """
 
+    tokenizer = None
+    """There is none: a checkpoint's would be for its dialect."""
+
     def __init__(self, script: Script | Mapping[int, Sequence[str]], *, delay: float = 0.0) -> None:
         self.prompts: dict[str, str] = {}
         self.params: dict[str, SamplingParams] = {}
