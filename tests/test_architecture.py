@@ -16,7 +16,7 @@ PACKAGE = Path(sctir_kaggle.__file__).parent
 
 ORDER = [
     ["_version"],
-    ["types"],
+    ["types", "kinds"],
     ["dialects"],
     ["answers", "votes", "voting", "stopping", "budget", "background"],
     ["config"],
@@ -25,7 +25,7 @@ ORDER = [
     ["engines", "sandbox"],
     ["journal", "problems"],
     ["session"],
-    ["kinds", "presets"],
+    ["presets"],
     ["display", "plots", "competition", "opening", "settings", "sources", "kaggle", "report", "viewer"],
     ["options", "listing"],
     ["replay", "whatif"],
@@ -40,7 +40,6 @@ SEES_ONLY_PROTOCOLS = {
     "votes",
     "voting",
     "stopping",
-    "prompt",
     "answers",
     "budget",
     "config",

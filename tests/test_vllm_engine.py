@@ -232,13 +232,15 @@ def test_it_serves_two_event_loops_at_once(engine: VLLMEngine, expected: list[Co
 def test_it_says_what_it_is(engine: VLLMEngine) -> None:
     facts = engine.describe()
     assert {
-        name: facts[name] for name in ("engine", "model", "dtype", "quantization", "context_length", "restarts")
+        name: facts[name]
+        for name in ("engine", "model", "dtype", "quantization", "context_length", "memory", "restarts")
     } == {
         "engine": "vllm",
         "model": "model",
         "dtype": "float32",
         "quantization": "none",
         "context_length": 2048,
+        "memory": "0.9",
         "restarts": 0,
     }
     assert len(str(facts["weights"])) == 12

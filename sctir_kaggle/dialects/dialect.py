@@ -6,13 +6,13 @@ dialect with the text in `prompt` and the ids of its tokens. That one needs no c
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Literal, get_args
 
+from sctir_kaggle.kinds import nearest
 from sctir_kaggle.types import UserError
 
 Code = Literal["fence", "tag", "json", "xml", "harmony", "none"]
@@ -145,20 +145,14 @@ def dialect_from(values: Mapping[str, Any], *, source: str) -> Dialect:
     """The dialect of a journal's header or of a TOML file's table. Raises `UserError`, which names `source` and the field."""
     for name, value in values.items():
         if name not in FIELDS:
-            raise UserError(f"{source}: a dialect has no field {name!r}; {nearest(name, FIELDS)}")
+            raise UserError(f"{source}: a dialect has no field {name!r}{nearest(name, FIELDS)}")
         wanted = _kind(name)
         if not isinstance(value, wanted) or (wanted is str and isinstance(value, bool)):
             raise UserError(f"{source}: {name} is {value!r}; it must be {_KINDS[wanted]}")
     if "name" not in values:
         raise UserError(f"{source}: a dialect needs a name; add name = ...")
-    return Dialect(**{name: tuple(value) if isinstance(value, list) else value for name, value in values.items()})
-
-
-def nearest(name: str, known: Iterable[str]) -> str:
-    """What may have been meant by `name`, as the end of a message."""
-    known = list(known)
-    close = difflib.get_close_matches(name, known, 1, 0.5)
-    return f"did you mean {close[0]}?" if close else f"it must be {_either(known)}"
+    made: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
+    return Dialect(**made)
 
 
 _KINDS: Mapping[Any, str] = {

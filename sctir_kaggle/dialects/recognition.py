@@ -14,7 +14,7 @@ from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sctir_kaggle.dialects.dialect import Dialect, dialect_from, nearest
+from sctir_kaggle.dialects.dialect import Dialect, dialect_from
 from sctir_kaggle.dialects.rows import (
     CHAT_SERVER,
     DEEPSEEK_MATH,
@@ -29,6 +29,7 @@ from sctir_kaggle.dialects.rows import (
     QWEN_MATH,
     R1,
 )
+from sctir_kaggle.kinds import nearest
 from sctir_kaggle.types import UserError
 
 if TYPE_CHECKING:
@@ -70,7 +71,7 @@ def named(choice: str) -> Dialect:
         return DIALECTS[choice]
     if choice.endswith(".toml") or "/" in choice:
         return load(Path(choice))
-    raise UserError(f"there is no dialect {choice!r}; {nearest(choice, [*_shipped(), 'a TOML file'])}")
+    raise UserError(f"there is no dialect {choice!r}{nearest(choice, _shipped())}; {_advice()}")
 
 
 def load(path: Path) -> Dialect:

@@ -320,6 +320,8 @@ class OpenAIEngine:
         before = int(request.prompt[-1])
         ended = FINISHES[reply.finish_reason or "stop"] == "stop" and stop is None
         sampled = self._with_end(reply, request, before=before) if ended else reply.ids
+        if not sampled:
+            return text, ()
         ours, ids = self.tokenizer.finish(sampled, stop=stop, before=before, ended=ended)
         if ours.rstrip(_HALF) == text.rstrip(_HALF):
             return ours, ids
@@ -329,14 +331,14 @@ class OpenAIEngine:
         return text, ()
 
     def _with_end(self, reply: Reply, request: Request, *, before: int) -> list[int]:
-        """The ids with the token that ended them: some servers give it, some leave it off, but may say which it was."""
+        """The ids with the token that ended them: a server may leave it off. None where it cannot be told which it was."""
         assert self.tokenizer is not None, "ids without a tokenizer"
         ends = {*self.tokenizer.end_ids, *request.params.stop_token_ids, reply.stop_reason}
         if reply.ids[-1] in ends or self.tokenizer.decode(reply.ids, before=before) != reply.text:
             return reply.ids  # a checkpoint may name an end that its tokenizer does not know as one
         if isinstance(reply.stop_reason, int):
             return [*reply.ids, reply.stop_reason]
-        return [*reply.ids, *self.tokenizer.end_ids] if len(self.tokenizer.end_ids) == 1 else reply.ids
+        return [*reply.ids, *self.tokenizer.end_ids] if len(self.tokenizer.end_ids) == 1 else []
 
     async def _discover(self, model: str | None, context_length: int | None) -> None:
         """Asks every server who it is. One that does not answer now is an error: its URL may be mistyped."""

@@ -35,6 +35,9 @@ class Recorded:
     Those that were cancelled go first: whoever caused it ended after their last turn. `dialect` is the record's.
     """
 
+    tokenizer = None
+    """There is none: the record has the texts."""
+
     def __init__(self, results: Iterable[SolveResult], *, dialect: Dialect = NUMINA) -> None:
         self.dialect = dialect
         self._problems: dict[str, Problem] = {}

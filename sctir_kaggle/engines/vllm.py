@@ -27,7 +27,7 @@ from sctir_kaggle.dialects.tokenizer import Tokenizer
 from sctir_kaggle.dialects.tokenizer_files import TokenizerFiles
 from sctir_kaggle.engines.vllm_child import environment_of_child, tie
 from sctir_kaggle.engines.vllm_loop import EngineLoop, Request
-from sctir_kaggle.engines.vllm_options import checkpoint_name, engine_arguments
+from sctir_kaggle.engines.vllm_options import argument_name, checkpoint_name, engine_arguments
 from sctir_kaggle.engines.vllm_tokenizer import write_corrected
 from sctir_kaggle.types import Completion, EngineError, Prompt, PromptTooLong, SamplingParams, TokenIds
 
@@ -105,7 +105,8 @@ class VLLMEngine:
             )
             facts = _facts(model, loop.engine, slots)
             if options:
-                facts["options"] = json.dumps(dict(options), sort_keys=True, default=str)
+                chosen = {argument_name(argument): value for argument, value in options.items()}
+                facts["options"] = json.dumps(chosen, sort_keys=True, default=str)
             if tokenizer.notice:
                 facts["tokenizer"] = tokenizer.notice
             return cls(loop, tokenizer, facts, undo.pop_all().close)
@@ -265,6 +266,7 @@ def _facts(model: str | Path, engine: Any, slots: int) -> Facts:
         "device": str(current_platform.get_device_name() or current_platform.device_type),
         "slots": slots,
         "context_length": int(config.max_model_len),
+        "memory": f"{engine.vllm_config.cache_config.gpu_memory_utilization:g}",
         "vllm": str(vllm.__version__),
         "torch": version("torch"),
     }

@@ -79,14 +79,20 @@ class Sizes:
         number_bytes = 4 if stored in ("float32", "float") else 1 if stored.startswith(("fp8", "int8")) else 2
         length = chosen.get("max_model_len", context_length)
         share = chosen.get("gpu_memory_utilization", memory)
-        return cls(length if isinstance(length, int) and length > 0 else None, float(share), number_bytes)
+        return cls(
+            length if isinstance(length, int) and length > 0 else None,
+            float(share) if isinstance(share, (int, float)) else memory,
+            number_bytes,
+        )
 
 
 def _fixed(found: Sequence[GPU | None], layout: Layout, chosen: Mapping[str, Any]) -> tuple[int, int] | None:
     """(replicas, GPUs of each) where `tensor_parallel_size` is among the options: as many replicas as that leaves GPUs for."""
     if "tensor_parallel_size" not in chosen:
         return None
-    parts, there = int(chosen["tensor_parallel_size"]), len(found)
+    parts, there = chosen["tensor_parallel_size"], len(found)
+    if not isinstance(parts, int):
+        raise UserError(f"tensor_parallel_size is {parts!r}: pass a number of GPUs")
     if found[0] is None:  # a CPU's shares are made as they are needed
         there = max(there, parts)
     if layout == "tensor" and parts != there:

@@ -23,6 +23,7 @@ CODE = "total = sum(range(10))\nprint(total)"
 CALL = json.dumps({"name": "python", "arguments": {"code": CODE}})
 XML = f"<function=python>\n<parameter=code>\n{CODE}\n</parameter>\n</function>"
 THOUGHT = "<think>\nMaybe \\boxed{7}? Let me compute.\n</think>\n\n"
+NEXT = "<|end|><|start|>assistant"
 FINAL = "So it is \\boxed{45}."
 
 TRANSCRIPTS: dict[str, tuple[str, ...]] = {
@@ -34,8 +35,7 @@ TRANSCRIPTS: dict[str, tuple[str, ...]] = {
     "hermes": (f"<tool_call>\n{CALL}\n</tool_call>", FINAL),
     "qwen3-coder": (f"We sum.\n\n<tool_call>\n{XML}\n</tool_call>", FINAL),
     "gpt-oss": (
-        "<|channel|>analysis<|message|>Perhaps \\boxed{7}.<|end|><|start|>assistant<|channel|>analysis to=python code"
-        f"<|message|>{CODE}",
+        f"<|channel|>analysis<|message|>Perhaps \\boxed{{7}}.{NEXT}<|channel|>analysis to=python code<|message|>{CODE}",
         f"<|channel|>final<|message|>{FINAL}",
     ),
     "llama3": (f"<|python_tag|>{CODE}", FINAL),
@@ -52,7 +52,9 @@ def bound(name: str) -> Dialect:
         opener = "<think>\n" if name == "r1" else ""
         dialect = replace(dialect, prompt=CHATML + opener, thinks_first=name == "r1")
         if name == "chat":
-            dialect = replace(dialect, turn_end="<|im_end|>", output_begin="\n<|im_start|>user\n" + dialect.output_begin)
+            dialect = replace(
+                dialect, turn_end="<|im_end|>", output_begin="\n<|im_start|>user\n" + dialect.output_begin
+            )
     return bind(dialect, None, model="m", turns=4)
 
 

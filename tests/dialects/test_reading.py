@@ -119,7 +119,9 @@ def test_a_call_is_read_as_models_write_it(call: str, sandbox: Sandbox) -> None:
     assert trace.turns[0].execution.output.strip() == "45"
 
 
-@pytest.mark.parametrize("call", ['{"name": "python", "arguments": {"code": "print(', "{}", "[1]", '{"arguments": [1]}'])
+@pytest.mark.parametrize(
+    "call", ['{"name": "python", "arguments": {"code": "print(', "{}", "[1]", '{"arguments": [1]}']
+)
 def test_a_broken_call_is_told_to_the_model_and_costs_a_turn(call: str, sandbox: Sandbox) -> None:
     trace, engine = solve(bound("qwen3"), sandbox, CALL.format(call), "It is \\boxed{45}.")
     execution = trace.turns[0].execution
