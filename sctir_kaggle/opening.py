@@ -257,7 +257,7 @@ def _of_seed(journal: Path, results: list[SolveResult], seed: int) -> list[Solve
     return [result for result in results if result.seed == seed] if len(seeds) > 1 else results
 
 
-def dialect_of(header: Mapping[str, Any], journal: Path) -> Dialect:
+def dialect_of(header: Mapping[str, Any], journal: Path | str) -> Dialect:
     """The dialect in which a run was recorded; until 0.1.0 there was NuminaMath's alone."""
     return dialect_from(header["dialect"], source=str(journal)) if header.get("dialect") else NUMINA
 

@@ -145,8 +145,9 @@ def _dedented(code: str) -> str:
 
 def _is_asked(found: Sequence[Block], number: int) -> bool:
     """A block without a name, with nothing but the fence of an output behind it."""
-    after = found[number + 1 :]
-    return not found[number].language and len(after) == 1 and after[0].is_output and not after[0].closed
+    block, after = found[number], found[number + 1 :]
+    begins = len(after) == 1 and after[0].is_output and not after[0].closed
+    return begins and not block.language and bool(block.code.strip())
 
 
 def _runnable(code: Sequence[Block]) -> list[Block]:

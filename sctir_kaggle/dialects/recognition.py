@@ -56,13 +56,11 @@ def choose(choice: str, tokenizer: Tokenizer | None, *, model: str, turns: int =
         return dialect
     if tokenizer is None:
         raise UserError(f"which dialect {model} speaks is not known without its tokenizer: {_advice()}")
-    dialect = recognise(tokenizer)
-    if dialect is None:
+    found = recognise(tokenizer)
+    if found is None:
         raise UserError(f"{model} speaks no dialect that is recognised from its {_looked_at(tokenizer)}: {_advice()}")
-    log.info(
-        f"dialect: {dialect.name}, recognised from the {_looked_at(tokenizer)} of {model}{_others(dialect, tokenizer)}"
-    )
-    return bind(dialect, tokenizer, model=model, turns=turns)
+    log.info(f"dialect: {found.name}, recognised from the {_looked_at(tokenizer)} of {model}{_others(found, tokenizer)}")
+    return bind(found, tokenizer, model=model, turns=turns)
 
 
 def named(choice: str) -> Dialect:

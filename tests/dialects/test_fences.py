@@ -45,6 +45,7 @@ def test_the_code_of_a_text(text: str, code: str | None) -> None:
 def test_a_block_without_a_name_is_code_only_before_the_output_that_the_model_asks_for() -> None:
     assert python_code("```\nprint(1)\n```\n" + OUTPUT, handed_over=True) == "print(1)"
     assert python_code("```\nprint(1)\n```\n" + OUTPUT) is None
+    assert python_code("print(1)\n```\n" + OUTPUT, handed_over=True) is None
 
 
 def test_the_last_block_alone_where_that_is_asked_for() -> None:
