@@ -104,7 +104,14 @@ def doctor(args: argparse.Namespace, started: float) -> int:
     """Whether this machine can run it: exit code 1 if anything is fatal."""
     from sctir_kaggle.kaggle.doctor import examine, report, worst
 
-    findings = examine(args.competition, args.model, engine=args.engine, wheels=args.wheels, started=started)
+    findings = examine(
+        args.competition,
+        args.model,
+        engine=args.engine,
+        wheels=args.wheels,
+        dialect=args.dialect,
+        started=started,
+    )
     if args.json:
         print(json.dumps([asdict(finding) for finding in findings], indent=2))
     elif sys.stdout.isatty():
@@ -228,5 +235,6 @@ def _add_doctor(parser: argparse.ArgumentParser) -> None:
     add("--model", metavar="DIR", help="a checkpoint; default: the one that is attached")
     add("--wheels", type=Path, metavar="DIR", help="offline wheels; default: those that are attached")
     add("--engine", choices=tuple(ENGINES), default="vllm", help="what is to serve the model (%(default)s)")
+    add("--dialect", default="auto", metavar="NAME", help="a dialect's name or its TOML file; default: the checkpoint's")
     add("--json", action="store_true", help="the findings as JSON")
     parser.set_defaults(command=doctor, name="doctor")

@@ -153,7 +153,18 @@ def _with_path(program: str) -> str:
 
 def test_the_public_names_are_these() -> None:
     assert set(sctir_kaggle.__all__) == {
-        *("AIMO1", "AIMO3", "MATH", "SolverConfig", "Rollout", "Solver", "__version__"),
+        *(
+            "AIMO1",
+            "AIMO3",
+            "MATH",
+            "SolverConfig",
+            "Rollout",
+            "Solver",
+            "__version__",
+            "DIALECTS",
+            "Dialect",
+            "Control",
+        ),
         *("Problem", "Prompt", "SamplingParams", "Completion", "ExecutionResult", "ExecutionStatus", "Turn", "Trace"),
         *("TraceStatus", "Vote", "SolveResult", "Engine", "Executor"),
         *("EngineError", "ExecutorError", "PromptTooLong", "UserError"),

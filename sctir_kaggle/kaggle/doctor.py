@@ -31,7 +31,7 @@ __all__ = ["CHECKS", "Finding", "Machine", "examine", "report", "run", "worst"]
 CHECKS: tuple[Check, ...] = (
     *(machine.environment, machine.clock, machine.python, machine.libraries),
     *(gpu.gpus, gpu.cuda),
-    *(checkpoint.weights, checkpoint.tokenizer, checkpoint.context, checkpoint.quantization),
+    *(checkpoint.weights, checkpoint.tokenizer, checkpoint.dialect, checkpoint.context, checkpoint.quantization),
     *(gpu.dtype, gpu.room, vllm.vllm),
     *(inputs.wheels, inputs.competition),
     *(machine.sandbox, machine.disk, machine.shared_memory, machine.internet),
@@ -61,12 +61,14 @@ def examine(
     roots: Roots | None = None,
     started: float | None = None,
     gpus: Sequence[GPU] | None = None,
+    dialect: str = "auto",
 ) -> list[Finding]:
     """All findings, in the order of `CHECKS`. What is None is searched for: what is attached, the GPUs, the start.
 
-    `model` is a checkpoint's folder, `engine` one of the registry's, `wheels` a folder of wheels or of such folders,
-    `folder` where the run will be kept, `started` when the kernel began (monotonic; the start of this process unless
-    given). Raises `UserError` for a competition or an engine that there is not, or a `wheels` without any.
+    `model` is a checkpoint's folder, `engine` one of the registry's, `dialect` as in `RunConfig`, `wheels` a folder of
+    wheels or of such folders, `folder` where the run will be kept, `started` when the kernel began (monotonic; the start
+    of this process unless given). Raises `UserError` for a competition or an engine that there is not, or a `wheels`
+    without any.
     """
     found = wheel_folders(roots if wheels is None else [wheels])
     if wheels is not None and not found:
@@ -74,6 +76,7 @@ def examine(
     patient = Machine(
         profile=profile_of(profile) if isinstance(profile, str) else profile,
         engine=engine,
+        dialect=dialect,
         wheels=found,
         roots=input_roots(roots),
         folder=folder or Path.cwd(),

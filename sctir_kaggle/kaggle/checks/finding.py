@@ -41,6 +41,9 @@ class Machine:
     """The checkpoint's folder."""
 
     engine: str = "vllm"
+    dialect: str = "auto"
+    """See `RunConfig.dialect`."""
+
     wheels: Sequence[Path] = ()
     """Folders of wheels; several where a wheelhouse was split."""
 
