@@ -177,7 +177,9 @@ def risk_line(results: Sequence[SolveResult]) -> str:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser: argparse.ArgumentParser = Parser(prog="sctir", description="Self-consistency with tool-integrated reasoning.")
+    parser: argparse.ArgumentParser = Parser(
+        prog="sctir", description="Self-consistency with tool-integrated reasoning."
+    )
     parser.add_argument("--version", action="version", version=f"sctir {__version__}")
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
     dry = commands.add_parser("dry-run", help="answer problems through what plays the competition's API")

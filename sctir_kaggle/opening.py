@@ -9,7 +9,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import ExitStack, closing, contextmanager
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, fields
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -77,8 +77,9 @@ class Setup(EngineConfig, ClockConfig):
     dialect: str = "auto"
     """See `RunConfig.dialect`."""
 
-    given: Mapping[str, str] = field(default_factory=dict)
-    """Which settings somebody chose, and where (`RunConfig.given`): a dialect's or a competition's values stay out."""
+    given: Mapping[str, str] | None = None
+    """Which settings were chosen, and where (`RunConfig.given`): a dialect's or a competition's values stay out. None
+    where `config` was made by hand: all of it was chosen, but for the range of answers."""
 
     def __post_init__(self) -> None:
         EngineConfig.__post_init__(self)
@@ -241,7 +242,7 @@ def journal_header(
         "config": asdict(setup.config),
         "budget": setup.budget if math.isfinite(setup.budget) else None,
         "settings": settings_of(setup),
-        "given": dict(setup.given),
+        "given": None if setup.given is None else dict(setup.given),
         "prompt": prompt.fingerprint(),
         "problems": problem_sets.fingerprint(problems),
         "problem_count": len(problems),
