@@ -9,7 +9,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import ExitStack, closing, contextmanager
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, fields, replace
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -79,8 +79,9 @@ class Setup(EngineConfig, ClockConfig):
     dialect: str = "auto"
     """See `RunConfig.dialect`."""
 
-    given: Mapping[str, str] = field(default_factory=dict)
-    """Which settings somebody chose, and where (`RunConfig.given`): a dialect's or a competition's values stay out."""
+    given: Mapping[str, str] | None = None
+    """Which settings were chosen, and where (`RunConfig.given`): a dialect's or a competition's values stay out. None
+    where `config` was made by hand: all of it was chosen, but for the range of answers."""
 
     spoken: Dialect | None = None
     """The dialect that was chosen, once the engine is there (`bound_to`)."""
@@ -154,7 +155,7 @@ def bound_to(engine: object, setup: Setup) -> Setup:
     else:
         model = str(setup.model or (EMBEDDED_MODEL if tokenizer is not None else "the server's model"))
         dialect = choose(setup.dialect, tokenizer, model=model, turns=setup.config.turns)
-    config = with_dialect_defaults(setup.config, setup.given, dialect.sampling)
+    config = setup.config if setup.given is None else with_dialect_defaults(setup.config, setup.given, dialect.sampling)
     return replace(setup, config=config, spoken=dialect)
 
 
@@ -228,7 +229,7 @@ def _recorded(setup: Setup, problems: Sequence[Problem]) -> Recorded:
     journal = Path(setup.model)
     header, results = read_journal(journal / "journal.jsonl" if journal.is_dir() else journal)
     dialect = dialect_of(header, journal)
-    config = with_dialect_defaults(setup.config, setup.given, dialect.sampling)
+    config = setup.config if setup.given is None else with_dialect_defaults(setup.config, setup.given, dialect.sampling)
     results = _of_seed(journal, results, config.seed)
     known = {(result.problem.id, result.problem.text) for result in results}
     missing = [problem.id for problem in problems if (problem.id, problem.text) not in known]
@@ -274,7 +275,7 @@ def journal_header(
         "config": asdict(setup.config),
         "budget": setup.budget if math.isfinite(setup.budget) else None,
         "settings": settings_of(setup),
-        "given": dict(setup.given),
+        "given": None if setup.given is None else dict(setup.given),
         "prompt": None if setup.spoken is None else setup.spoken.fingerprint,
         "dialect": None if setup.spoken is None else described(setup.spoken),
         "problems": problem_sets.fingerprint(problems),

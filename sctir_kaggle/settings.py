@@ -168,9 +168,11 @@ def resolve(layers: Sequence[Layer], *, command: Mapping[str, Any] | None = None
 
 
 def with_dialect_defaults(
-    config: SolverConfig, given: Mapping[str, str], sampling: Mapping[str, float]
+    config: SolverConfig, given: Mapping[str, str] | None, sampling: Mapping[str, float]
 ) -> SolverConfig:
-    """`config` with the dialect's sampling in the fields that are not in `given`."""
+    """`config` with the dialect's sampling in the fields that are not in `given`; as it is where that is None."""
+    if given is None:
+        return config
     filled = {name: value for name, value in sampling.items() if name not in given}
     return replace(config, **{name: known()[name].kind.check(name, value) for name, value in filled.items()})
 

@@ -113,6 +113,6 @@ def test_fifty_problems_are_answered_and_none_overruns(stop: str, tmp_path: Path
     assert clock.loop.time() <= limits.budget
     assert header["dialect"]["name"] == "gpt-oss"
     assert sum(result.correct or False for result in results) > 40
-    assert any(result.stopped == "deadline" for result in results)
+    assert any(trace.status is TraceStatus.CANCELLED for result in results for trace in result.traces)
     assert max(len(trace.turns) for result in results for trace in result.traces) > 10
     assert not [trace for result in results for trace in result.traces if trace.status is TraceStatus.FAILED]

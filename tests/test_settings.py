@@ -295,6 +295,7 @@ def test_a_dialects_sampling_fills_what_was_not_given() -> None:
     config = with_dialect_defaults(run.solver, run.given, sampling)
     assert (config.temperature, config.top_k, config.max_tokens) == (1.0, 5, 65_536)
     assert config.repetition_penalty == 1.05
+    assert with_dialect_defaults(run.solver, None, sampling) == run.solver
 
 
 @pytest.mark.parametrize("name", PRESETS)

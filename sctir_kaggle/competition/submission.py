@@ -80,7 +80,7 @@ class Submission:
                 model=model if model is None or is_hub_name(model) else Path(model),
             )
         self.setup = replace(
-            setup, config=fitted(setup.config, self.profile, setup.given), competition=self.profile.name
+            setup, config=fitted(setup.config, self.profile, setup.given or ()), competition=self.profile.name
         )
         self.folder = folder or setup.folder
         self.submission_file = self.folder / self.profile.submission_file
