@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import re
 import signal
@@ -255,14 +256,18 @@ def test_a_message_that_was_begun_for_the_model_is_gone_on_with(engine: OpenAIEn
 
 
 @needs_vllm
-def test_a_call_of_a_tool_is_a_turn_with_code(server: Server) -> None:
+def test_a_call_of_a_tool_that_the_server_parses_is_a_turn_with_code(server: Server) -> None:
+    """The model is made to write it; vLLM's own parser takes it out of the content and streams it."""
     code = "x = 6\nprint(x * 7)"
-    parameters = {"type": "object", "properties": {"code": {"type": "string", "enum": [code]}}, "required": ["code"]}
-    tool = {"type": "function", "function": {"name": "python", "parameters": parameters}}
-    forced = {"type": "function", "function": {"name": "python"}}
-    with closing(ChatEngine.open(server.url, options={"tools": [tool], "tool_choice": forced})) as engine:
+    call = json.dumps({"name": "python", "arguments": {"code": code}})
+    parameters = {"type": "object", "properties": {"code": {"type": "string"}}, "required": ["code"]}
+    options = {
+        "tools": [{"type": "function", "function": {"name": "python", "parameters": parameters}}],
+        "structured_outputs": {"choice": [f"Let us see. <tool_call>\n{call}\n</tool_call>"]},
+    }
+    with closing(ChatEngine.open(server.url, options=options)) as engine:
         said = ask(engine, prompts(1)[0], replace(GREEDY, max_tokens=200))
-    assert said.text == f"```python\n{code}\n```\n{OUTPUT_FENCE}"
+    assert said.text == f"Let us see.\n\n```python\n{code}\n```\n{OUTPUT_FENCE}"
     assert (said.finish_reason, said.stop_reason) == ("stop", OUTPUT_FENCE)
 
 

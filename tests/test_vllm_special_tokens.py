@@ -54,11 +54,15 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def engine(checkpoint: Path) -> Iterator[VLLMEngine]:
+def engines() -> Iterator[Engines]:
     engines = Engines()
-    options = {"block_size": BLOCK, "max_num_batched_tokens": 8192}
-    yield engines.load(checkpoint, slots=16, options=options)
+    yield engines
     engines.close()
+
+
+@pytest.fixture
+def engine(engines: Engines, checkpoint: Path) -> VLLMEngine:
+    return engines.load(checkpoint, slots=16, options={"block_size": BLOCK, "max_num_batched_tokens": 8192})
 
 
 def _output(draw: random.Random) -> str:
@@ -144,7 +148,7 @@ def test_a_stop_string_made_of_a_special_token_is_seen(engine: VLLMEngine, token
             assert cut.stop_reason == token
             assert cut.text == free.text[: free.text.index(token) + len(token)]
             assert cut.token_ids == free.token_ids[: len(cut.token_ids)]
-    assert hits > 3, "the random model hardly says it"
+    assert hits, "the random model never says it"
 
 
 @needs_vllm
@@ -171,19 +175,17 @@ def test_the_tokenizer_reads_outputs_without_special_tokens(engine: VLLMEngine) 
 
 
 @needs_vllm
-def test_a_tokenizer_that_transformers_misreads_is_put_right_for_vllm(checkpoint: Path, tmp_path: Path) -> None:
+def test_a_tokenizer_that_transformers_misreads_is_put_right_for_vllm(
+    engines: Engines, checkpoint: Path, tmp_path: Path
+) -> None:
     folder = misread(checkpoint, tmp_path / "misread")
     if not Tokenizer.load(folder).notice:
         pytest.skip("the installed transformers reads it rightly")
-    engines = Engines()
-    try:
-        engine = engines.load(folder, slots=16)
-        assert "wrongly" in str(engine.describe()["tokenizer"])
-        params = SamplingParams(temperature=1.0, max_tokens=60)
-        requests = [(("So we ",), replace(params, seed=seed)) for seed in range(16)]
-        stops = [(prompt, replace(own, stop=(" ", "\n"))) for prompt, own in requests]
-        for free, cut in zip(ask_all(engine, requests), ask_all(engine, stops), strict=True):
-            ends = [free.text.index(space) + 1 for space in (" ", "\n") if space in free.text]
-            assert cut.text == free.text[: min(ends, default=None)]
-    finally:
-        engines.close()
+    engine = engines.load(folder, slots=16)
+    assert "wrongly" in str(engine.describe()["tokenizer"])
+    requests = [(("So we ",), SamplingParams(temperature=1.0, max_tokens=60, seed=seed)) for seed in range(16)]
+    stops = [(prompt, replace(own, stop=(" ", "\n"))) for prompt, own in requests]
+    for free, cut in zip(ask_all(engine, requests), ask_all(engine, stops), strict=True):
+        ends = [free.text.index(space) + 1 for space in (" ", "\n") if space in free.text]
+        assert cut.text == free.text[: min(ends, default=None)]
+    assert any(" " in completion.text for completion in ask_all(engine, stops))

@@ -295,9 +295,12 @@ def _check_installed(installed: str) -> None:
 def _checkpoint(model: str | Path) -> str:
     """A folder, or owner/name on the Hugging Face Hub; `EngineError` where it is neither."""
     here = Path(model).expanduser()
-    if not here.is_dir() and (isinstance(model, Path) or here.is_absolute() or str(model).count("/") != 1):
-        raise EngineError(f"{model} is not a folder: pass the folder that holds config.json and *.safetensors")
-    return str(here) if here.is_dir() else str(model)
+    if (here / "config.json").is_file():
+        return str(here)
+    if here.is_dir() or isinstance(model, Path) or here.is_absolute() or str(model).count("/") != 1:
+        fault = "holds no config.json" if here.is_dir() else "is not a folder"
+        raise EngineError(f"{model} {fault}: pass the folder that holds config.json and *.safetensors")
+    return str(model)
 
 
 def _load(model: str, device: str, dtype: str | None) -> Any:
