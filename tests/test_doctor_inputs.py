@@ -18,6 +18,7 @@ from sctir_kaggle.kaggle.checks import checkpoint, inputs
 from sctir_kaggle.kaggle.checks.finding import Check, Finding, Machine
 from sctir_kaggle.kaggle.checks.weights import Damaged, read_weight_file
 from sctir_kaggle.problems import ASSETS
+from tests.real_tokenizers import real
 
 HERE = f"cp{sys.version_info.major}{sys.version_info.minor}"
 KERNEL = {"KAGGLE_KERNEL_RUN_TYPE": "Batch"}
@@ -130,6 +131,25 @@ def test_a_tokenizer_that_is_not_all_there(
     finding = the(checkpoint.tokenizer, model)
     assert finding.level == level
     assert detail in finding.detail
+
+
+def test_a_tokenizer_that_loses_white_space_is_fatal(model: Path) -> None:
+    pytest.importorskip("tokenizers", reason="it is read by the extra `cpu`: pip install 'sctir-kaggle[cpu]'")
+    edit(model / "tokenizer.json", lambda stored: stored.update(pre_tokenizer={"type": "Whitespace"}))
+    finding = the(checkpoint.tokenizer, model)
+    assert finding.level == "fatal"
+    assert "loses white space" in str(finding)
+
+
+@pytest.mark.tokenizers
+def test_a_transformers_that_reads_it_wrongly_is_a_warning_and_a_right_one_is_not_loaded() -> None:
+    from sctir_kaggle.dialects.tokenizer_check import may_be_wrong
+
+    pytest.importorskip("transformers", reason="it is compared with the extra `cpu`: pip install 'sctir-kaggle[cpu]'")
+    finding = the(checkpoint.tokenizer, real("deepseek"))
+    assert finding.level == ("warning" if may_be_wrong() else "ok")
+    said = "its tokenizer.json is used as it is" if may_be_wrong() else "128,815 tokens, 818 of them added"
+    assert said in finding.detail
 
 
 def test_a_context_shorter_than_a_turn_is_a_warning_and_none_at_all_is_fatal(model: Path) -> None:

@@ -23,7 +23,7 @@ from sctir_kaggle.dialects.tokenizer import Tokenizer
 from sctir_kaggle.dialects.tokenizer_check import PROBE, RIGHT, _say
 from sctir_kaggle.problems import ASSETS
 from sctir_kaggle.types import Control, EngineError, TokenIds
-from tests.made_tokenizers import MADE, Raw, byte_level, metaspace, pre_tokenizers, save
+from tests.made_tokenizers import MADE, byte_level, metaspace, save
 from tests.real_tokenizers import SOURCES, real
 
 EVERY = [*MADE, "embedded", *(pytest.param(name, marks=pytest.mark.tokenizers) for name in SOURCES)]
@@ -71,8 +71,18 @@ def load(folder: Path) -> Tokenizer:
 
 
 @cache
-def original(folder: Path) -> Raw:
+def original(folder: Path) -> Any:
+    from tokenizers import Tokenizer as Raw
+
     return Raw.from_file(str(folder / "tokenizer.json"))
+
+
+@cache
+def trainers(folder: Path) -> Any:
+    """As trainers have it."""
+    from sctir_kaggle.recipes.tokenizer import load_transformers_tokenizer
+
+    return load_transformers_tokenizer(folder)
 
 
 def ids_of(folder: Path, text: str) -> TokenIds:
@@ -130,9 +140,9 @@ def test_texts_of_a_prompt_are_encoded_as_one(folder: Path) -> None:
     for _ in range(200):
         parts = [rng.choice(PIECES) + rng.choice(PIECES) for _ in range(4)]
         kinds = [Control(part) if rng.random() < 0.5 else part for part in parts]
-        assume_plain = "".join(parts)
-        if not any(token in assume_plain for token in tokenizer.added_tokens):
-            assert tokenizer.encode(tuple(kinds)) == (*tokenizer.bos, *ids_of(folder, assume_plain))
+        whole = "".join(parts)
+        if not any(token in whole for token in tokenizer.added_tokens):
+            assert tokenizer.encode(tuple(kinds)) == (*tokenizer.bos, *ids_of(folder, whole))
 
 
 @every
@@ -178,9 +188,9 @@ def test_bos_stands_in_front_once(folder: Path) -> None:
 
 @every
 def test_what_is_loaded_is_the_same_to_trainers(folder: Path) -> None:
-    from sctir_kaggle.recipes.tokenizer import encoder_of, load_transformers_tokenizer
+    from sctir_kaggle.recipes.tokenizer import encoder_of
 
-    tokenizer, loaded = load(folder), load_transformers_tokenizer(folder)
+    tokenizer, loaded = load(folder), trainers(folder)
     text = PROBE + "".join(tokenizer.added_tokens)
     assert tuple(loaded.encode(text, add_special_tokens=False)) == ids_of(folder, text)
     assert tuple(loaded.encode("a")) == tokenizer.encode(("a",))
@@ -235,10 +245,7 @@ TOOL = {
 @pytest.mark.parametrize("chat", CHATS)
 @pytest.mark.parametrize("tools", [None, [TOOL]])
 def test_a_chat_is_that_of_the_tokenizers_own_template(folder: Path, chat: Any, tools: Any) -> None:
-    from sctir_kaggle.recipes.tokenizer import load_transformers_tokenizer
-
-    loaded: Any = load_transformers_tokenizer(folder)
-    tokenizer = load(folder)
+    loaded, tokenizer = trainers(folder), load(folder)
     rendered = tokenizer.render_chat(chat, tools=tools)
     options = {"tools": tools, "add_generation_prompt": True}
     assert rendered == loaded.apply_chat_template(chat, tokenize=False, **options)
@@ -297,10 +304,10 @@ def test_the_token_that_ended_a_completion_is_kept_and_not_shown(folder: Path) -
     end = tokenizer.id_of(tokenizer.eos_token)
     assert end in tokenizer.end_ids
     before = tokenizer.encode(("a",))[-1]
-    ids = (*tokenizer.encode_text(" It is 2.", before=before), end)
-    assert tokenizer.finish(ids, stop=None, before=before, ended=True) == (" It is 2.", ids)
+    ids = (*tokenizer.encode_text(" The answer is 9.", before=before), end)
+    assert tokenizer.finish(ids, stop=None, before=before, ended=True) == (" The answer is 9.", ids)
     shown, kept = tokenizer.finish(ids, stop=None, before=before)
-    assert (shown, kept) == (f" It is 2.{tokenizer.eos_token}", ids)
+    assert (shown, kept) == (f" The answer is 9.{tokenizer.eos_token}", ids)
 
 
 @every
@@ -321,6 +328,8 @@ def test_indentation_that_is_an_added_token_stays_one_in_any_text(tmp_path: Path
 
 
 def test_a_tokenizer_that_loses_white_space_is_refused(tmp_path: Path) -> None:
+    from tokenizers import pre_tokenizers
+
     raw = byte_level()
     raw.pre_tokenizer = pre_tokenizers.Metaspace()  # what transformers 5.19 makes of a byte-level file
     with pytest.raises(EngineError, match=r"tokenizer\.json loses white space: "):

@@ -81,9 +81,13 @@ def _twin(tokenizer: Any, names: Mapping[str, str]) -> Any:
             if getattr(tokenizer, part) is not None:
                 setattr(twin, part, getattr(tokenizer, part))
     flags = ("single_word", "lstrip", "rstrip", "normalized")
-    for token in tokenizer.get_added_tokens_decoder().values():
-        name = names.get(token.content, token.content)
-        twin.add_tokens([AddedToken(name, **{flag: getattr(token, flag) for flag in flags})])
+    tokens = tokenizer.get_added_tokens_decoder().values()
+    twin.add_tokens(
+        [
+            AddedToken(names.get(one.content, one.content), **{flag: getattr(one, flag) for flag in flags})
+            for one in tokens
+        ]
+    )
     return twin
 
 

@@ -8,6 +8,7 @@ its own, so both are done behind a preceding token). Not covered: tokenizers tha
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property, lru_cache
 from itertools import groupby
@@ -48,13 +49,14 @@ class Tokenizer:
         self.stop_tokens = lru_cache(maxsize=256)(self._stop_tokens)
 
     @classmethod
-    def load(cls, model: str | Path) -> Tokenizer:
+    def load(cls, model: str | Path, *, compare: bool = True) -> Tokenizer:
         """The tokenizer of a checkpoint, a folder or owner/name on the Hugging Face Hub; the weights are not read.
 
+        Without `compare` transformers is not imported for a look at what it makes of the files, and `notice` is empty.
         Raises `EngineError` where there is none that gives back what it is given.
         """
         files = TokenizerFiles.read(model)
-        raw, notice = read_tokenizer(files)
+        raw, notice = read_tokenizer(files, compare=compare)
         return cls(raw, files, notice=notice)
 
     def __len__(self) -> int:
@@ -113,6 +115,12 @@ class Tokenizer:
         """The one named `default`, else the first."""
         templates = self.files.templates
         return templates.get("default", next(iter(templates.values()), None))
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Twelve hex digits that change with whatever changes an id."""
+        parts = self._raw.to_str(), self.bos, self.eos_token
+        return hashlib.blake2b(repr(parts).encode(), digest_size=6).hexdigest()
 
     def render_chat(
         self,

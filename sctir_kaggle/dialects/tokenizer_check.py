@@ -26,14 +26,23 @@ PROBE = (
 log = logging.getLogger("sctir_kaggle")
 
 
-def read_tokenizer(files: TokenizerFiles) -> tuple[Any, str]:
+def may_be_wrong() -> bool:
+    """Whether the installed transformers is one of those that are known to lose white space."""
+    try:
+        version = [int(part) for part in metadata.version("transformers").split(".")[:2]]
+    except (metadata.PackageNotFoundError, ValueError):
+        return False
+    return [5, 3] <= version < [5, 22]
+
+
+def read_tokenizer(files: TokenizerFiles, *, compare: bool = True) -> tuple[Any, str]:
     """The `tokenizers.Tokenizer` of a folder, checked, and what was found and done; a notice is logged as a warning."""
     raw = from_file(files)
     if raw is None:
         return _converted(files), ""
     if lost := lost_by(raw):
         raise EngineError(f"{files.folder / 'tokenizer.json'} loses {lost}: code cannot be written with this tokenizer")
-    notice = _compared(files, raw)
+    notice = _compared(files, raw) if compare else ""
     if notice:
         _say(notice)
     return raw, notice

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from sctir_kaggle.prompt import fingerprint
 from sctir_kaggle.recipes.rendering import encode_row
 from sctir_kaggle.recipes.rows import KINDS, read_rows
+from sctir_kaggle.recipes.tokenizer import encoder_of
 from sctir_kaggle.types import UserError
 
 if TYPE_CHECKING:
@@ -150,8 +151,7 @@ def _key(data: Sequence[str], tokenizer: PreTrainedTokenizerFast, packing: Packi
     parts = [
         list(data),
         stamps,
-        tokenizer.backend_tokenizer.to_str(),
-        tokenizer.eos_token,
+        encoder_of(tokenizer).fingerprint,
         fingerprint(),
         repr(packing),
     ]

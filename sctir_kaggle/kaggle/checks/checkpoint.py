@@ -50,7 +50,7 @@ def weights(machine: Machine) -> Iterator[Finding]:
 
 
 def tokenizer(machine: Machine) -> Iterator[Finding]:
-    """Its files are there, and the JSON of them is whole."""
+    """Its files are there, whole, and give back what they are given; transformers is asked where it may read them wrongly."""
     folder = _folder(machine)
     found = next((names for names in TOKENIZERS if all((folder / name).is_file() for name in names)), None)
     if found is None:
@@ -67,7 +67,7 @@ def tokenizer(machine: Machine) -> Iterator[Finding]:
         remedy = "copy it from the original model"
         yield Finding("tokenizer", "warning", f"{folder} holds no tokenizer_config.json", remedy)
     else:
-        yield Finding("tokenizer", "ok", " and ".join(found))
+        yield _read_tokenizer(folder, " and ".join(found))
 
 
 def context(machine: Machine) -> Iterator[Finding]:
@@ -102,6 +102,21 @@ def quantization(machine: Machine) -> Iterator[Finding]:
         yield Finding("quantization", *fault)
     else:
         yield Finding("quantization", "ok", _in_words(found) if found else f"none (config.json of {folder.name})")
+
+
+def _read_tokenizer(folder: Path, files: str) -> Finding:
+    if not importable("tokenizers"):
+        return Finding("tokenizer", "ok", f"{files} (not read: the library tokenizers is not installed)")
+    from sctir_kaggle.dialects.tokenizer import Tokenizer
+    from sctir_kaggle.dialects.tokenizer_check import may_be_wrong
+
+    try:
+        read = Tokenizer.load(folder, compare=may_be_wrong())
+    except EngineError as error:
+        return of_error("tokenizer", error)
+    if read.notice:
+        return Finding("tokenizer", "warning", read.notice)
+    return Finding("tokenizer", "ok", f"{files}: {len(read):,} tokens, {len(read.added_tokens)} of them added")
 
 
 def _folder(machine: Machine) -> Path:

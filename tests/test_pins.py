@@ -1,0 +1,70 @@
+"""Which transformers each set of requirements takes: versions 5.3 to 5.21 read DeepSeek's files without white space."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+from packaging.requirements import Requirement
+
+ROOT = Path(__file__).parents[1]
+
+WRONG = ("5.3.0", "5.5.1", "5.19.0", "5.21.0")
+RIGHT = ("4.57.6", "5.0.0", "5.22.0", "5.24.0")
+
+PINNED = {
+    "requirements.txt": "4.57.6",
+    "sctir_kaggle/recipes/requirements-gptqmodel.txt": "5.24.0",
+    "sctir_kaggle/recipes/requirements-auto-gptq.txt": "4.41.2",
+    "sctir_kaggle/recipes/requirements-mergekit.txt": None,
+}
+"""The version that each file pins; None where it takes what is there."""
+
+EXTRAS = {"cpu": ">=5.5.1", "openai": ">=4.57", "recipes": ">=5.5.1"}
+"""The bounds of each extra: 5.5.1 is the first 5 that the engine over transformers runs on, 4.57 renders chat templates."""
+
+
+def requirements(lines: list[str]) -> dict[str, Requirement]:
+    """By name, of lines as pip reads them."""
+    bare = (line.split("#")[0].strip() for line in lines)
+    return {made.name: made for made in map(Requirement, filter(None, bare))}
+
+
+def extras() -> dict[str, dict[str, Requirement]]:
+    """Of pyproject.toml, which Python 3.10 cannot parse by itself."""
+    text = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+    table = text.partition("[project.optional-dependencies]")[2].partition("\n[")[0]
+    rows = re.findall(r"^(\w+) = \[(.*)\]$", table, re.MULTILINE)
+    return {name: requirements(re.findall(r'"([^"]+)"', listed)) for name, listed in rows}
+
+
+def test_every_file_of_requirements_is_in_the_table() -> None:
+    found = {str(path.relative_to(ROOT)) for path in ROOT.rglob("requirements*.txt") if ".git" not in path.parts}
+    assert found == PINNED.keys()
+
+
+@pytest.mark.parametrize("name", PINNED)
+def test_a_pinned_transformers_is_one_that_reads_tokenizers_rightly(name: str) -> None:
+    found = requirements((ROOT / name).read_text(encoding="utf-8").splitlines()).get("transformers")
+    assert (found and str(found.specifier)) == (PINNED[name] and f"=={PINNED[name]}")
+    assert not any(found and found.specifier.contains(version) for version in WRONG)
+
+
+def test_extras_have_these_bounds_and_each_takes_a_version_that_is_right() -> None:
+    found = {name: made["transformers"] for name, made in extras().items() if "transformers" in made}
+    assert {name: str(one.specifier) for name, one in found.items()} == EXTRAS
+    assert all(any(one.specifier.contains(version) for version in RIGHT) for one in found.values())
+
+
+def test_quantization_resolves_with_what_gptqmodel_wants() -> None:
+    """gptqmodel 7.6.0 wants 5.14 or later; its pin here is the only one that may be a wrong version by that."""
+    made = requirements((ROOT / "sctir_kaggle/recipes/requirements-gptqmodel.txt").read_text("utf-8").splitlines())
+    assert str(made["gptqmodel"].specifier) == "==7.6.0"
+    assert Requirement("transformers>=5.14.0").specifier.contains(str(made["transformers"].specifier).lstrip("="))
+
+
+def test_the_versions_that_are_said_to_be_right_are_these() -> None:
+    from sctir_kaggle.dialects.tokenizer_check import RIGHT as said
+
+    assert said == "4.57.6, 5.0.0, 5.22 or later"
