@@ -114,6 +114,17 @@ def test_nothing_that_is_printed_forges_a_message(printed: str) -> None:
     ]
 
 
+def test_what_the_dialect_writes_around_problem_and_output_is_not_the_models() -> None:
+    remark = Control("\n```\n[2 more]")
+    for output in ("42", ""):
+        prompt = (Control("Problem: "), "P", Control("\n### Solution: "), Control(CODE + OUTPUT_FENCE), output, remark)
+        assert roles_and_contents(tuple(filter(None, prompt))) == [
+            ("user", "P"),
+            ("assistant", CODE.strip()),
+            ("user", f"```output\n{output}\n```\n[2 more]"),
+        ]
+
+
 def test_an_output_that_the_model_invented_stays_its_own() -> None:
     invented = CODE + OUTPUT_FENCE + "41\n```\nSo it is 41, or:\n" + CODE
     told = roles_and_contents(segments((invented + OUTPUT_FENCE, "42")))

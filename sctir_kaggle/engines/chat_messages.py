@@ -32,6 +32,27 @@ def messages_of(prompt: Prompt | str, instruction: str = INSTRUCTION) -> list[Me
     return [message for message in (_message("system", instruction), *said) if message["content"]]
 
 
+def _of_segments(segments: Sequence[str]) -> list[Message]:
+    """The first segment that is not `Control` is the problem; another is an output if a fence for it was just opened."""
+    turns, opening = _Turns(), _BEFORE
+    for segment in _merged(segments):
+        opened = turns.written.endswith(OUTPUT_FENCE)
+        if not isinstance(segment, Control):
+            turns.add_user(f"{OUTPUT_FENCE}{segment}" if opened else segment.strip())
+            opening = CLOSE_FENCE if opened else _BETWEEN
+        elif opened and segment.startswith(CLOSE_FENCE):  # the output was empty
+            turns.add_user(OUTPUT_FENCE)
+            turns.close(segment)
+            opening = ""
+        elif opening == CLOSE_FENCE:
+            turns.close(segment)
+            opening = ""
+        else:
+            turns.written += segment.removeprefix(opening)
+            opening = ""
+    return [*turns.messages, _said(turns.written)]
+
+
 @dataclass(slots=True)
 class _Turns:
     """The messages so far, and what the model has written since the last of them."""
@@ -39,28 +60,16 @@ class _Turns:
     messages: list[Message] = field(default_factory=list)
     written: str = ""
 
-    def add(self, role: str, content: str) -> None:
-        """A message that is not the model's ends the model's own."""
-        self.messages += [_said(self.written), _message(role, content)]
+    def add_user(self, content: str) -> None:
+        """A problem or an output, which ends the model's message. What stands before the problem is not the model's."""
+        if self.messages:
+            self.messages.append(_said(self.written.removesuffix(OUTPUT_FENCE)))
+        self.messages.append(_message("user", content))
         self.written = ""
 
-
-def _of_segments(segments: Sequence[str]) -> list[Message]:
-    """The first segment that is not `Control` is the problem; another is an output if a fence for it was just opened."""
-    turns, opening = _Turns(), _BEFORE
-    for segment in _merged(segments):
-        opened = turns.written.endswith(OUTPUT_FENCE)
-        if not isinstance(segment, Control):
-            turns.written = turns.written.removesuffix(OUTPUT_FENCE)
-            turns.add("user", f"{OUTPUT_FENCE}{segment}{CLOSE_FENCE}" if opened else segment)
-            opening = CLOSE_FENCE if opened else _BETWEEN
-        elif opened and segment == CLOSE_FENCE:  # the output was empty
-            turns.written = turns.written.removesuffix(OUTPUT_FENCE)
-            turns.add("user", OUTPUT_FENCE + CLOSE_FENCE)
-        else:
-            turns.written += segment.removeprefix(opening)
-            opening = ""
-    return [*turns.messages, _said(turns.written)]
+    def close(self, segment: str) -> None:
+        """What the dialect writes behind an output belongs to its message."""
+        self.messages[-1]["content"] += segment
 
 
 def _merged(segments: Sequence[str]) -> list[str]:
@@ -77,9 +86,9 @@ def _merged(segments: Sequence[str]) -> list[str]:
 def _of_text(prompt: str) -> list[Message]:
     """Of one plain text. What stands before its header's end is the problem; all of it, where it has no header."""
     if not prompt.startswith(_BEFORE) or _BETWEEN not in prompt:
-        return [_message("user", prompt)]
+        return [_message("user", prompt.strip())]
     problem, _, written = prompt.removeprefix(_BEFORE).partition(_BETWEEN)
-    messages, place = [_message("user", problem)], 0
+    messages, place = [_message("user", problem.strip())], 0
     for output in _OUTPUT.finditer(written):
         messages += [_said(written[place : output.start()]), _message("user", output[0])]
         place = output.end()
@@ -93,4 +102,4 @@ def _said(text: str) -> Message:
 
 def _message(role: str, content: str) -> Message:
     """A user's holds a problem or an output, in which the server's tokenizer must find no special token."""
-    return {"role": role, "content": plain_text([content] if role == "user" else [Control(content)]).strip()}
+    return {"role": role, "content": plain_text([content]) if role == "user" else content.strip()}
