@@ -235,6 +235,8 @@ def _add_doctor(parser: argparse.ArgumentParser) -> None:
     add("--model", metavar="DIR", help="a checkpoint; default: the one that is attached")
     add("--wheels", type=Path, metavar="DIR", help="offline wheels; default: those that are attached")
     add("--engine", choices=tuple(ENGINES), default="vllm", help="what is to serve the model (%(default)s)")
-    add("--dialect", default="auto", metavar="NAME", help="a dialect's name or its TOML file; default: the checkpoint's")
+    add(
+        "--dialect", default="auto", metavar="NAME", help="a dialect's name or its TOML file; default: the checkpoint's"
+    )
     add("--json", action="store_true", help="the findings as JSON")
     parser.set_defaults(command=doctor, name="doctor")

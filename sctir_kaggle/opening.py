@@ -155,7 +155,7 @@ def bound_to(engine: object, setup: Setup) -> Setup:
     else:
         model = str(setup.model or (EMBEDDED_MODEL if tokenizer is not None else "the server's model"))
         dialect = choose(setup.dialect, tokenizer, model=model, turns=setup.config.turns)
-    config = setup.config if setup.given is None else with_dialect_defaults(setup.config, setup.given, dialect.sampling)
+    config = with_dialect_defaults(setup.config, setup.given, dialect.sampling)
     return replace(setup, config=config, spoken=dialect)
 
 
@@ -229,7 +229,7 @@ def _recorded(setup: Setup, problems: Sequence[Problem]) -> Recorded:
     journal = Path(setup.model)
     header, results = read_journal(journal / "journal.jsonl" if journal.is_dir() else journal)
     dialect = dialect_of(header, journal)
-    config = setup.config if setup.given is None else with_dialect_defaults(setup.config, setup.given, dialect.sampling)
+    config = with_dialect_defaults(setup.config, setup.given, dialect.sampling)
     results = _of_seed(journal, results, config.seed)
     known = {(result.problem.id, result.problem.text) for result in results}
     missing = [problem.id for problem in problems if (problem.id, problem.text) not in known]

@@ -75,6 +75,7 @@ def test_fifty_problems_are_answered_and_none_overruns(stop: str, tmp_path: Path
     run, model, clock = resolve([Layer("the test", chosen)]), Harmony(), OnTheClock()
     setup = bound_to(model, Setup.of(run, tmp_path))
     config, limits = setup.config, run.clock
+    assert setup.spoken is not None
     assert (config.candidates, config.turns, config.min_p, setup.spoken) == (
         8,
         128,

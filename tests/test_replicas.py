@@ -37,6 +37,8 @@ PARAMS = SamplingParams(max_tokens=50)
 class Played(Scripted):
     """Says its name and counts what it was asked. While `serving` is False it fails everything, as a dead engine does."""
 
+    tokenizer = None
+
     def __init__(self, name: str = "one", *, delay: float = 0.0, restarts: int = 0) -> None:
         super().__init__(lambda prompt, candidate, turn: name, delay=delay)
         self.serving, self.context_length, self.restarts = True, 2048, restarts

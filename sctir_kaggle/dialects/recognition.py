@@ -59,7 +59,9 @@ def choose(choice: str, tokenizer: Tokenizer | None, *, model: str, turns: int =
     found = recognise(tokenizer)
     if found is None:
         raise UserError(f"{model} speaks no dialect that is recognised from its {_looked_at(tokenizer)}: {_advice()}")
-    log.info(f"dialect: {found.name}, recognised from the {_looked_at(tokenizer)} of {model}{_others(found, tokenizer)}")
+    log.info(
+        f"dialect: {found.name}, recognised from the {_looked_at(tokenizer)} of {model}{_others(found, tokenizer)}"
+    )
     return bind(found, tokenizer, model=model, turns=turns)
 
 

@@ -212,7 +212,7 @@ def test_a_prompt_has_the_ids_of_the_tokenizers_own_chat_template(name: str, cho
     dialect = choose(choice, ours, model=name)
     theirs = PreTrainedTokenizerFast.from_pretrained(folder)
     template = ours.chat_template
-    wanted = theirs.apply_chat_template(  # type: ignore[operator]
+    wanted = theirs.apply_chat_template(
         asked(DIALECTS[choice]),
         tools=[dialect.tool] if dialect.tool else None,
         chat_template=template,
