@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from sctir_kaggle import DIALECTS
 from sctir_kaggle.cli import _parser
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -44,3 +45,9 @@ def test_every_command_parses() -> None:
     assert len(commands) >= 6
     for command in commands:
         assert _parser().parse_args(command).name == command[0]
+
+
+def test_every_dialect_that_ships_is_in_the_table() -> None:
+    rows = [line.partition("|")[2].partition("|")[0] for line in README.splitlines() if line.startswith("| `")]
+    named = {name for row in rows for name in re.findall(r"`([^`]+)`", row)}
+    assert set(DIALECTS) - {"chat-server"} <= named

@@ -61,7 +61,7 @@ def preferences(result: SolveResult) -> Iterator[Preference]:
 
 
 def segments(problem: Problem, trace: Trace) -> tuple[Segment, ...]:
-    """The texts that `prompt.render` sends, in order: the model wrote its completions, and nothing else."""
+    """The texts that `dialects.rendering.render` sends, in order: the model wrote its completions, and nothing else."""
     parts = [Segment(HEADER.format(problem=problem.text.strip()), False)]
     for turn in trace.turns:
         parts += [Segment(turn.prefix, False), Segment(turn.completion.text, True)]

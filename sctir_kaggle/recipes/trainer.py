@@ -96,7 +96,7 @@ def _trainer_class() -> Any:
 
 
 def base_tokenizer(model: str) -> PreTrainedTokenizerFast:
-    """The base model's, with the chat template that says what `prompt.py` does."""
+    """The base model's, with the chat template of the dialect `numina`."""
     from sctir_kaggle.recipes.tokenizer import CHAT_TEMPLATE, load_transformers_tokenizer
 
     with _loading(model):
