@@ -21,8 +21,8 @@ from benchmarks.tables import publish
 from sctir_kaggle import Executor, Problem, SolverConfig, SolveResult
 from sctir_kaggle.engines.transformers import TransformersEngine
 from sctir_kaggle.opening import EMBEDDED_MODEL
+from sctir_kaggle.presets import PRESETS
 from sctir_kaggle.problems import ASSETS, HELD_OUT, read_problems
-from sctir_kaggle.replay.presets import PRESETS
 from sctir_kaggle.sandbox import Sandbox
 
 STAGE_1 = ASSETS / "model-cot"
@@ -48,7 +48,7 @@ class Measured:
 
 def config_of(way: str, seed: int) -> SolverConfig:
     """The preset with `CANDIDATES` at most; every one goes to its end, so that single candidates can be counted."""
-    config = SolverConfig(**PRESETS[way], stop="none", seed=seed)
+    config = SolverConfig(**PRESETS[way].values, stop="none", seed=seed)
     return replace(config, candidates=min(config.candidates, CANDIDATES))
 
 

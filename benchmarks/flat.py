@@ -16,16 +16,17 @@ from collections.abc import Mapping
 from typing import Any
 
 from sctir_kaggle.config import SolverConfig
+from sctir_kaggle.dialects.rendering import render
+from sctir_kaggle.dialects.rows import NUMINA
 from sctir_kaggle.engines.vllm import VLLMEngine
 from sctir_kaggle.engines.vllm_loop import Request
-from sctir_kaggle.prompt import render
 from sctir_kaggle.rollout import seed_for
 from sctir_kaggle.types import Problem
 
 
 async def generate_flat(engine: VLLMEngine, problem: Problem, config: SolverConfig, tokens: Mapping[str, int]) -> None:
     """Of one problem: `tokens` says how many for each "{problem.id}/{candidate}"."""
-    prompt = engine._text.encode(render(problem))
+    prompt = engine.tokenizer.encode(render(NUMINA, problem))
     await asyncio.gather(
         *(_generate(engine, f"{candidate}/0", prompt, count, config) for candidate, count in tokens.items() if count)
     )

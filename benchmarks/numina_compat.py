@@ -29,7 +29,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from sctir_kaggle.prompt import CLOSE_FENCE, HEADER, OUTPUT_FENCE
+from sctir_kaggle.dialects.rows import CLOSE_FENCE, HEADER, OUTPUT_FENCE
 from sctir_kaggle.rollout import seed_for
 from sctir_kaggle.types import Engine, Problem, PromptTooLong, SamplingParams
 

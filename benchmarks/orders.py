@@ -26,9 +26,9 @@ def measure(courses: Courses, orders: int) -> list[tuple[OrdersRow, float]]:
     """Each clock's row and its seconds."""
     rules, measured = Rules(config=clock.CONFIG, budget=clock.LIMIT * len(courses.last) / clock.PROBLEMS), []
     sets: list[Ints] = [np.arange(len(courses.last))]
-    for name in CLOCKS:
+    for rule in CLOCKS:
         started = time.perf_counter()
-        row = row_of("synthetic", name, rules, courses, sets, orders, np.random.default_rng(0))
+        row = row_of("synthetic", rule, rules, courses, sets, orders, np.random.default_rng(0))
         measured.append((row, time.perf_counter() - started))
     return measured
 

@@ -28,17 +28,17 @@ import sctir_kaggle
 print(f"sctir_kaggle {sctir_kaggle.__version__} from {Path(sctir_kaggle.__file__).parent}")
 
 # %%
-# What is run. Elsewhere than at Kaggle SCTIR_COMPETITION=aimo3, SCTIR_ENGINE=transformers, ... choose something else.
+# What is run: any setting (`sctir settings` lists them), a "preset" among them; `sctir push --set NAME=VALUE` fills it in.
+# Elsewhere than at Kaggle SCTIR_ENGINE=transformers, SCTIR_CANDIDATES=8, ... go before it, as does the file SCTIR_CONFIG.
+SETTINGS = {"competition": "aimo1", "engine": "vllm"}
+
 import logging
-from dataclasses import replace
 
-from sctir_kaggle.competition.profile import profile_of
-from sctir_kaggle.kaggle.settings import setting
+from sctir_kaggle.kaggle.settings import notebook_settings
+from sctir_kaggle.opening import Setup
 
-profile = profile_of(setting("competition", "aimo1"))
-engine = setting("engine", "vllm")
-folder = Path(setting("kaggle_working", ".")).resolve()
-config = replace(profile.config, candidates=setting("candidates", 48), turns=setting("turns", 4))
+run = notebook_settings(SETTINGS)
+profile, engine, folder = run.profile, run.engine.engine, Path(run.output).resolve()
 logging.basicConfig(stream=sys.stdout, format="%(message)s")
 logging.getLogger("sctir_kaggle").setLevel(logging.INFO)  # a line a problem
 
@@ -47,17 +47,17 @@ logging.getLogger("sctir_kaggle").setLevel(logging.INFO)  # a line a problem
 from sctir_kaggle.kaggle.attached import attach
 from sctir_kaggle.kaggle.doctor import examine, report, worst
 
-attached = attach(engine)
+attached = attach(engine, run.engine.model)
 print("installed from the attached wheels:", attached.installed or "nothing, all is there")
-findings = examine(profile, attached.model, engine=engine, folder=folder)
+findings = examine(profile, attached.model, engine=engine, dialect=run.dialect, folder=folder)
 print(report(findings))
 
 # %%
 # The engine is loaded in a thread: a competition's server must be up at once.
 from sctir_kaggle.competition.submission import Submission
 
-model, faults = attached.model, attached.faults
-submission = Submission(profile, model=model, engine=engine, config=config, folder=folder, faults=faults)
+setup = Setup.of(run, folder, model=attached.model)
+submission = Submission(profile, setup, problems=run.problems, faults=attached.faults)
 assert submission.rerun or worst(findings) != "fatal", "the doctor says what to do, above; a rerun would go on"
 submission.start()
 

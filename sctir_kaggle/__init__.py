@@ -5,10 +5,12 @@ Importing this loads the standard library only; an engine loads what it needs wh
 
 from sctir_kaggle._version import __version__
 from sctir_kaggle.config import AIMO1, AIMO3, MATH, SolverConfig
+from sctir_kaggle.dialects import DIALECTS, Dialect
 from sctir_kaggle.rollout import Rollout
 from sctir_kaggle.solver import Solver
 from sctir_kaggle.types import (
     Completion,
+    Control,
     Engine,
     EngineError,
     ExecutionResult,
@@ -30,8 +32,11 @@ from sctir_kaggle.types import (
 __all__ = [
     "AIMO1",
     "AIMO3",
+    "DIALECTS",
     "MATH",
     "Completion",
+    "Control",
+    "Dialect",
     "Engine",
     "EngineError",
     "ExecutionResult",

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import math
 import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+
+from sctir_kaggle.types import UserError
 
 Clock = Callable[[], float]
 
@@ -30,6 +33,13 @@ class Budget:
     the bank. A contested problem may take the part `draw` of it, and not more than `cap` base shares in all: its hard
     deadline. So whatever contested problems take, each that follows gets at least its base share.
 
+    `high` is what no deadline exceeds, in seconds from the problem's start, also beyond the plan; what it leaves goes to
+    later problems, or to none. `floor` is what a planned problem gets at least, to its soft deadline, as long as the clock
+    has it: the smaller of `floor` and all that is left. A floor up to the base share changes nothing. A larger one is lent
+    by the problems at the end, in the hope that others end early. Where none does, the first `left // floor` of them get
+    it, the next one what remains, and those after it no time at all: there the base share is not guaranteed any more. The
+    end is never passed, whatever `cap`, `draw`, `floor` and `high` are.
+
     `seconds` count from `started` (a reading of `clock`; `process_started` gives one), so that loading the model is paid
     from them; the last `reserve` seconds are never given out. `grace` is how long a problem may go on after its deadline:
     it is kept back once for every problem planned, so that no sequence of durations, each up to its hard deadline plus
@@ -45,19 +55,20 @@ class Budget:
         grace: float = 0.0,
         cap: float = 3.0,
         draw: float = 0.5,
+        floor: float = 0.0,
+        high: float | None = None,
         started: float | None = None,
         clock: Clock = time.monotonic,
     ) -> None:
-        if cap < 1:
-            raise ValueError(f"cap is {cap}; a problem may take at least 1 base share")
-        if not 0 <= draw <= 1:
-            raise ValueError(f"draw is {draw}; it is a part of the bank, from 0 to 1")
+        check_clamps(cap=cap, draw=draw, floor=floor, high=high)
         self._clock = clock
         self._end = (clock() if started is None else started) + seconds - reserve
         self._planned = problems
         self._grace = grace
         self._cap = cap
         self._draw = draw
+        self._floor = floor
+        self._high = math.inf if high is None else high
         self._given = 0
         self._base: float | None = None
 
@@ -80,7 +91,8 @@ class Budget:
             self._base = share
         bank = max(0.0, left - self._base * problems) if problems else 0.0
         longest = max(share, min(self._cap * self._base, self._base + self._draw * bank))
-        return Deadlines(now + share, now + min(longest, left))
+        soft = min(max(share, self._floor if problems else 0.0), self._high, left)
+        return Deadlines(now + soft, now + max(soft, min(longest, self._high, left)))
 
     def skip(self) -> None:
         """One planned problem needs no time (it was answered in an earlier run)."""
@@ -93,6 +105,20 @@ class Budget:
     def _left(self, now: float) -> float:
         """Without the graces: that of every problem to come, or of the one beyond the plan."""
         return max(0.0, self._end - now - self._grace * max(1, self._problems_left))
+
+
+def check_clamps(*, cap: float, draw: float, floor: float, high: float | None) -> None:
+    """Raises `UserError` on what no `Budget` can do."""
+    if not cap >= 1:
+        raise UserError(f"cap is {cap}; a problem may take at least 1 base share")
+    if not 0 <= draw <= 1:
+        raise UserError(f"draw is {draw}; it is a part of the bank, from 0 to 1")
+    if not 0 <= floor < math.inf:
+        raise UserError(f"floor is {floor}; it must be 0 seconds (none) or more")
+    if high is not None and not high > 0:
+        raise UserError(f"high is {high}; it must be more than 0 seconds, or None for no limit")
+    if high is not None and floor > high:
+        raise UserError(f"floor is {floor} and high is {high}; a problem cannot get more at least than at most")
 
 
 def process_started(clock: Clock = time.monotonic, *, stat: Path = Path("/proc/self/stat")) -> float:

@@ -10,7 +10,7 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,16 +19,11 @@ from sctir_kaggle import problems as problem_sets
 from sctir_kaggle._version import __version__
 from sctir_kaggle.budget import process_started
 from sctir_kaggle.config import SolverConfig
+from sctir_kaggle.engines.registry import ENGINES
 from sctir_kaggle.kaggle.commands import add_commands
 from sctir_kaggle.opening import opened
-from sctir_kaggle.options import (
-    add_engine_options,
-    add_run_options,
-    add_solver_options,
-    config_of,
-    seconds,
-    setup_of,
-)
+from sctir_kaggle.options import Parser, add_run_options, add_settings, run_of, setup_of
+from sctir_kaggle.settings import RunConfig
 from sctir_kaggle.types import EngineError, ExecutorError, Problem, SolveResult, UserError
 
 if TYPE_CHECKING:
@@ -45,11 +40,19 @@ class Run:
     session: Session
     problems: list[Problem]
     folder: Path
+    asked: RunConfig
+
+    @property
+    def submission(self) -> Path:
+        """The file that the competition would score."""
+        return self.folder / self.asked.profile.submission_file
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Exit code 0 when all is done, 2 on what the user can mend, 130 after Ctrl-C."""
-    args = _parser().parse_args(argv)
+    args, unknown = _parser().parse_known_args(argv)
+    if unknown:
+        args.parser.unknown(unknown)
     # Called with arguments, it shares its process with whatever ran before.
     started = process_started() if argv is None else time.monotonic()
     try:
@@ -69,35 +72,46 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def dry_run(args: argparse.Namespace, started: float) -> int:
-    """Problems through the mock of the competition's API, in random order: the path of a submission."""
-    from sctir_kaggle.competition import aimo1, mock
-    from sctir_kaggle.competition.fields import text_of
+    """Problems through what plays the competition's API, in random order: the path of a submission."""
+    from sctir_kaggle.competition.dry_run import check_ready, serve
 
-    with _open(args, started) as run:
-        references = {problem.id: problem.answer for problem in run.problems}
-
-        def answer(id_: object, text: object) -> int:
-            problem = Problem(text_of(id_, "id"), text_of(text, "problem"))
-            return run.session.solve(replace(problem, answer=references[problem.id])).answer
-
-        env = mock.Aimo1(run.problems, submission=run.folder / "submission.csv", seed=args.seed).make_env()
-        aimo1.serve(env, answer)
+    asked = run_of(args)
+    check_ready(asked.profile)
+    with _open(args, asked, started) as run:
+        seed = asked.solver.seed
+        serve(asked.profile, run.problems, run.session.solve, submission=run.submission, seed=seed)
     return _show(run, started)
 
 
 def solve(args: argparse.Namespace, started: float) -> int:
     """Problems straight from the CSV, in its order."""
-    with _open(args, started) as run:
+    with _open(args, run_of(args), started) as run:
         answers = {problem.id: run.session.solve(problem).answer for problem in run.problems}
         problem_sets.write_submission(run.folder / "submission.csv", answers)
     return _show(run, started)
+
+
+def settings(args: argparse.Namespace, _: float) -> int:
+    """What would be used, and where each value comes from."""
+    from sctir_kaggle.listing import as_json, as_text
+
+    run = run_of(args)
+    print(as_json(run) if args.json else as_text(run))
+    return 0
 
 
 def doctor(args: argparse.Namespace, started: float) -> int:
     """Whether this machine can run it: exit code 1 if anything is fatal."""
     from sctir_kaggle.kaggle.doctor import examine, report, worst
 
-    findings = examine(args.competition, args.model, engine=args.engine, wheels=args.wheels, started=started)
+    findings = examine(
+        args.competition,
+        args.model,
+        engine=args.engine,
+        wheels=args.wheels,
+        dialect=args.dialect,
+        started=started,
+    )
     if args.json:
         print(json.dumps([asdict(finding) for finding in findings], indent=2))
     elif sys.stdout.isatty():
@@ -110,16 +124,17 @@ def doctor(args: argparse.Namespace, started: float) -> int:
 
 
 @contextmanager
-def _open(args: argparse.Namespace, started: float) -> Iterator[Run]:
+def _open(args: argparse.Namespace, asked: RunConfig, started: float) -> Iterator[Run]:
     """Everything that can be refused is refused before the model is loaded and before anything is written."""
-    setup = setup_of(args, config_of(args), budget=args.budget)
-    problems = problem_sets.read_problems(args.problems, limit=args.limit)
+    setup = setup_of(args, asked)
+    csv = Path(asked.problems) if asked.problems else problem_sets.HELD_OUT
+    problems = problem_sets.read_problems(csv, limit=args.limit)
     with (
         _watch(len(problems), setup.config) as observer,
         opened(setup, planned=len(problems), started=started, problems=problems, observer=observer) as session,
     ):
         try:
-            yield Run(session, problems, setup.folder)
+            yield Run(session, problems, setup.folder, asked)
         except KeyboardInterrupt:
             kept = f"{len(session.journal.results)} of {len(problems)} problems are in {session.journal.path}"
             raise KeyboardInterrupt(f"; {kept}: --resume --output {setup.folder} goes on") from None
@@ -152,40 +167,54 @@ def _show(run: Run, started: float) -> int:
         terminal.print(f"[yellow]{warning}", highlight=False)
     if risk := risk_line(results):
         terminal.print(risk, highlight=False)
-    terminal.print(
-        f"submission: {run.folder / 'submission.csv'}\njournal:    {run.session.journal.path}", highlight=False
-    )
+    submission = next(path for path in (run.submission, run.folder / "submission.csv") if path.exists())
+    terminal.print(f"submission: {submission}\njournal:    {run.session.journal.path}", highlight=False)
     return 0
 
 
 def risk_line(results: Sequence[SolveResult]) -> str:
-    """What the beta rule risked; empty where it stopped nothing."""
-    risks = [result.risk for result in results if result.stopped == "beta" and result.risk is not None]
-    if not risks:
-        return ""
-    return (
-        f"beta stopped {len(risks)} of {len(results)} problems; under its model each answer differs from the full vote's "
-        f"with probability at most {100 * max(risks):.2g} %, and at most {sum(risks):.2g} of them are expected to"
+    """What each stop that is not exact risked, a line a stop; empty where none of them stopped anything."""
+    stops = ("beta", "k", "margin")
+    stopped = {name: [result.risk for result in results if result.stopped == name] for name in stops}
+    return "\n".join(_risk_of(name, risks, len(results)) for name, risks in stopped.items() if risks)
+
+
+def _risk_of(name: str, risks: Sequence[float | None], total: int) -> str:
+    """Of the problems that one of them stopped; a risk that is not known is that of a vote that is not plain."""
+    known = [risk for risk in risks if risk is not None]
+    head = f"{name} stopped {len(risks)} of {total} problems; "
+    if not known:
+        return (
+            head
+            + "its risk is known for plain votes only: sctir what-if on a run with stop none counts what it changes"
+        )
+    return head + (
+        f"under beta's model each answer differs from the full vote's with probability at most {100 * max(known):.2g} %, "
+        f"and at most {sum(known):.2g} of them are expected to (not where quick candidates vote otherwise than slow ones)"
     )
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="sctir", description="Self-consistency with tool-integrated reasoning.")
+    parser: argparse.ArgumentParser = Parser(
+        prog="sctir", description="Self-consistency with tool-integrated reasoning."
+    )
     parser.add_argument("--version", action="version", version=f"sctir {__version__}")
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
-    dry = commands.add_parser("dry-run", help="answer problems through a mock of the competition's API")
-    dry.add_argument(
-        "--problems", type=Path, default=problem_sets.HELD_OUT, metavar="CSV", help="default: the embedded 50"
-    )
+    dry = commands.add_parser("dry-run", help="answer problems through what plays the competition's API")
     plain = commands.add_parser("solve", help="answer the problems of a CSV in its order")
-    plain.add_argument("problems", type=Path, metavar="CSV", help="columns id, problem and, if known, answer")
-    for name, command, run in (("dry-run", dry, dry_run), ("solve", plain, solve)):
-        _add_options(command)
+    plain.add_argument("problems", metavar="CSV", help="columns id, problem and, if known, answer")
+    listed = commands.add_parser("settings", help="every setting: its value, where it comes from, what it is")
+    listed.add_argument("--json", action="store_true", help="the same as JSON")
+    for name, command, run in (("dry-run", dry, dry_run), ("solve", plain, solve), ("settings", listed, settings)):
+        add_run_options(command)
+        add_settings(command, without=("problems",) if command is plain else ())
         command.set_defaults(command=run, name=name)
     _add_doctor(commands.add_parser("doctor", help="say whether this machine can run it, and what to do if not"))
     add_commands(commands)
     if find_spec("sctir_kaggle.replay"):
         _add_studies(commands)
+    for command in commands.choices.values():
+        command.set_defaults(parser=command)
     return parser
 
 
@@ -203,21 +232,11 @@ def _add_studies(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
 def _add_doctor(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("--competition", metavar="NAME", help="aimo1, aimo2, aimo3 or a slug: also checks its files and its clock")
-    add("--model", type=Path, metavar="DIR", help="a checkpoint; default: the one that is attached")
+    add("--model", metavar="DIR", help="a checkpoint; default: the one that is attached")
     add("--wheels", type=Path, metavar="DIR", help="offline wheels; default: those that are attached")
-    add("--engine", choices=("vllm", "transformers"), default="vllm", help="what is to serve the model (%(default)s)")
+    add("--engine", choices=tuple(ENGINES), default="vllm", help="what is to serve the model (%(default)s)")
+    add(
+        "--dialect", default="auto", metavar="NAME", help="a dialect's name or its TOML file; default: the checkpoint's"
+    )
     add("--json", action="store_true", help="the findings as JSON")
     parser.set_defaults(command=doctor, name="doctor")
-
-
-def _add_options(parser: argparse.ArgumentParser) -> None:
-    add_engine_options(parser)
-    add_solver_options(parser)
-    parser.add_argument(
-        "--budget",
-        type=seconds,
-        default="9h",
-        metavar="TIME",
-        help="wall clock for the run: 9h, 30m, 90 (%(default)s)",
-    )
-    add_run_options(parser)

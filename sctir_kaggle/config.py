@@ -1,4 +1,10 @@
-"""How to solve a problem: one frozen dataclass whose defaults are the run that won the first AIMO Progress Prize."""
+"""How to solve a problem: one frozen dataclass.
+
+Its defaults are the winner of the first AIMO Progress Prize (48 candidates, 4 turns, T = 0.8) with its flaws mended, the
+preset `numina-fixed`. What the winning notebook did differently is the preset `numina`: it showed the first 200 characters
+of an output, ran the last block in a fresh process, forced no answer, began again where a turn had neither code nor answer,
+and waited for all candidates.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +12,9 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
+from sctir_kaggle.stopping import StopRule
 from sctir_kaggle.types import UserError
+from sctir_kaggle.votes import VoteRule
 from sctir_kaggle.voting import TieBreak
 
 
@@ -42,7 +50,7 @@ class SolverConfig:
     """Seconds of wall clock for one block of code."""
 
     output_chars: int = 600
-    """Characters of output shown to the model, head and tail (the winning run: the first 200)."""
+    """Characters of output shown to the model, head and tail."""
 
     output_clip: Literal["middle", "head"] = "middle"
     """What of a longer output is shown: `middle` leaves out its middle, `head` all but its beginning."""
@@ -74,9 +82,14 @@ class SolverConfig:
     default_answer: int = 0
     """The answer where nobody voted."""
 
-    stop: Literal["exact", "beta", "none"] = "exact"
-    """`exact` cancels the rest as soon as no continuation can change the winner, `beta` as soon as one probably will not
-    (`voting.beta_decided`; it may change an answer, and the result says with which risk); `none` waits for all."""
+    vote: str = "plain"
+    """What a vote counts: 1 each in a `plain` majority; less than that for `small` answers (0 to 5), for numbers that
+    occur in the `statement`, or for answers that the candidate's own code has not `confirmed`; `small=0.1` says how much."""
+
+    stop: str = "exact"
+    """What ends a problem early: `exact`, that no continuation can change the winner; `beta`, that probably none does;
+    `k=4`, that 4 candidates agree; `margin=3`, that the leader is 3 votes ahead; `none` waits for all. All but `none`
+    stop where `exact` does; `beta`, `k` and `margin` may change an answer (`stopping.StopRule`)."""
 
     stop_delta: float = 0.05
     """The risk at which `beta` stops: the probability, under its model, that the rest would elect another answer."""
@@ -85,11 +98,12 @@ class SolverConfig:
     """`beta` never stops with fewer votes than this, unless the vote is exactly decided."""
 
     contested_risk: float = 0.05
-    """At its deadline a problem may use time that others saved only if its leader would lose with more than this risk."""
+    """At its deadline a problem may use time that others saved only if its leader would lose with more than this risk.
+    Of another vote than `plain` no risk is known: there it may until it is decided."""
 
     extra_candidates: int = 0
     """How many more candidates a problem gets once all have ended, where they would then overturn its vote with more than
-    `contested_risk`; they are cancelled as soon as that is no longer so. 0 is the winning run."""
+    `contested_risk`; they are cancelled as soon as that is no longer so. 0 asks for none."""
 
     tie_break: TieBreak = "first"
     """Who wins among equal scores."""
@@ -99,6 +113,16 @@ class SolverConfig:
 
     grace_seconds: float = 2.0
     """How long cancelled candidates may take to go away before the solver goes on without them."""
+
+    @property
+    def vote_rule(self) -> VoteRule:
+        """`vote`, read."""
+        return VoteRule.parse(self.vote)
+
+    @property
+    def stop_rule(self) -> StopRule:
+        """`stop`, read, with what belongs to it."""
+        return StopRule.parse(self.stop, delta=self.stop_delta, least=self.stop_ballots)
 
     def __post_init__(self) -> None:
         _require(1 <= self.candidates <= 1024, "candidates", self.candidates, "1 to 1024")
@@ -119,6 +143,14 @@ class SolverConfig:
         _require(0 <= self.contested_risk <= 1, "contested_risk", self.contested_risk, "from 0 to 1")
         _require(0 <= self.extra_candidates <= 1024, "extra_candidates", self.extra_candidates, "0 (none) to 1024")
         _require(self.grace_seconds >= 0, "grace_seconds", self.grace_seconds, "0 seconds or more")
+        object.__setattr__(self, "vote", self.vote_rule.label)
+        object.__setattr__(self, "stop", self.stop_rule.label)
+        self._require_plain(self.stop != "beta", "stop", "exact, k=K, margin=M or none", "beta knows the risk")
+        self._require_plain(not self.extra_candidates, "extra_candidates", "0", "they are called by the risk")
+
+    def _require_plain(self, holds: bool, name: str, limit: str, why: str) -> None:
+        fits = holds or self.vote == "plain"
+        _require(fits, name, getattr(self, name), f"{limit} with vote {self.vote}: {why} of plain votes only")
 
     def _in_range(self, answer: int) -> bool:
         return (self.lowest is None or answer >= self.lowest) and (self.highest is None or answer <= self.highest)

@@ -223,7 +223,7 @@ def _turn_cut_short(trace: Json) -> list[Json]:
 def _turn(line: Json) -> Turn:
     """A turn; until 0.1.0 its bridge was one text, `output_block`."""
     execution = line["execution"] and _execution(line["execution"])
-    bridge = line["bridge"] if "bridge" in line else filter(None, [line["output_block"]])
+    bridge = line["bridge"] if "bridge" in line else _old_bridge(line["output_block"])
     fields = {name: value for name, value in line.items() if name != "output_block"}
     completion = Completion(**line["completion"])
     return Turn(**{**fields, "completion": completion, "execution": execution, "bridge": _bridge(bridge)})
@@ -232,6 +232,14 @@ def _turn(line: Json) -> Turn:
 def _bridge(segments: Iterable[Any]) -> tuple[str, ...]:
     """What a dialect wrote stands in an object, `{"control": text}`; what a program printed is a string."""
     return tuple(Control(part["control"]) if isinstance(part, dict) else part for part in segments)
+
+
+def _old_bridge(block: str) -> list[Any]:
+    """The segments of NuminaMath's format."""
+    opened, closed = block.startswith("\n```output\n"), block.endswith("\n```")
+    output = block[len("\n```output\n") if opened else 0 : len(block) - 4 if closed else len(block)]
+    parts = [{"control": "\n```output\n"} if opened else "", output, {"control": "\n```"} if closed else ""]
+    return [part for part in parts if part]
 
 
 def _bridge_json(segments: Iterable[str]) -> list[Any]:

@@ -5,20 +5,26 @@ from __future__ import annotations
 import logging
 import math
 import platform
-from collections.abc import Callable, Iterator, Sequence
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import ExitStack, closing, contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields, replace
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from sctir_kaggle import problems as problem_sets
-from sctir_kaggle import prompt
 from sctir_kaggle._version import __version__
 from sctir_kaggle.background import in_thread
 from sctir_kaggle.budget import Budget
 from sctir_kaggle.config import SolverConfig
+from sctir_kaggle.dialects.dialect import Dialect, dialect_from
+from sctir_kaggle.dialects.recognition import AUTO, choose, described
+from sctir_kaggle.dialects.rows import NUMINA
+from sctir_kaggle.engines.config import EngineConfig
+from sctir_kaggle.engines.registry import check, checkpoint_of, entry_of
+from sctir_kaggle.settings import ClockConfig, RunConfig, with_dialect_defaults
 from sctir_kaggle.types import Engine, Problem, SolveResult, UserError
 
 if TYPE_CHECKING:
@@ -32,7 +38,7 @@ RESERVE = 0.02
 """The share of the budget that is kept for cancelling the last candidates and writing the submission."""
 
 MAY_DIFFER = {
-    *("candidates", "extra_candidates", "stop", "stop_delta", "stop_ballots", "contested_risk"),
+    *("candidates", "extra_candidates", "vote", "stop", "stop_delta", "stop_ballots", "contested_risk"),
     *("tie_break", "seed", "default_answer", "grace_seconds"),
 }
 """What a replay may choose anew; every other field led to the texts that were recorded."""
@@ -55,43 +61,49 @@ Keep = Callable[[Path, "dict[str, Any]"], "Keeper"]
 """Opens what keeps the results, at a path and with a header."""
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Setup:
-    """What a run is made of, besides its problems."""
+@dataclass(frozen=True, kw_only=True)
+class Setup(EngineConfig, ClockConfig):
+    """What a run is made of, besides its problems: how to solve, the engine, the clock, and where it is kept."""
 
     config: SolverConfig
 
     folder: Path
     """Where the run is kept."""
 
-    budget: float
-    """Seconds for all problems, start-up included."""
-
-    engine: Literal["transformers", "vllm", "openai", "recorded"] = "transformers"
-
-    model: Path | None = None
-    """A checkpoint's folder; None is the embedded model. For `openai` that of the tokenizer, for `recorded` a journal."""
-
-    layout: Literal["auto", "replicas", "tensor"] = "auto"
-    """Of vLLM on several GPUs."""
-
-    gpus: int | None = None
-    """How many of them vLLM takes; None is all."""
-
-    base_url: Sequence[str] = ()
-    """The completions servers of `openai`."""
-
-    served_model: str | None = None
-    """The model's name there; None takes the only one."""
-
     resume: bool = False
     """Go on with the run that is kept in `folder`."""
 
+    competition: str | None = None
+    preset: str | None = None
+
+    dialect: str = "auto"
+    """See `RunConfig.dialect`."""
+
+    given: Mapping[str, str] | None = None
+    """Which settings were chosen, and where (`RunConfig.given`): a dialect's or a competition's values stay out. None
+    where `config` was made by hand: all of it was chosen, but for the range of answers."""
+
+    spoken: Dialect | None = None
+    """The dialect that was chosen, once the engine is there (`bound_to`)."""
+
     def __post_init__(self) -> None:
-        if self.engine != "vllm" and (self.layout != "auto" or self.gpus):
-            raise UserError(f"--layout and --gpus are for --engine vllm, not for {self.engine}")
-        if (self.engine == "openai") != bool(self.base_url):
-            raise UserError("--engine openai and --base-url http://HOST:PORT go together: give both or neither")
+        EngineConfig.__post_init__(self)
+        check(self)
+
+    @classmethod
+    def of(cls, run: RunConfig, folder: Path, *, resume: bool = False, **changes: Any) -> Setup:
+        """As `run` says, kept in `folder`. Raises `UserError` where its settings do not go together."""
+        chosen = {each.name: getattr(run.engine, each.name) for each in fields(EngineConfig)}
+        clock = {each.name: getattr(run.clock, each.name) for each in fields(ClockConfig)}
+        about = {"competition": run.competition, "preset": run.preset, "dialect": run.dialect, "given": run.given}
+        named = chosen["model"]
+        if (
+            named is not None
+            and "model" not in changes
+            and entry_of(run.engine.engine).model in ("weights", "tokenizer")
+        ):
+            chosen["model"] = checkpoint_of(named)
+        return cls(config=run.solver, folder=folder, resume=resume, **{**chosen, **clock, **about, **changes})
 
 
 @contextmanager
@@ -117,6 +129,7 @@ def opened(
 
     with ExitStack() as stack:
         engine, executor = stack.enter_context(opened_engine(setup, problems=problems, load=load))
+        setup = bound_to(engine, setup)
         header = journal_header(setup, problems, engine=engine.describe(), executor=executor.describe())
         path = setup.folder / "journal.jsonl"
         journal = keep(path, header) if keep else stack.enter_context(closing(start_of(setup)(path, header)))
@@ -124,7 +137,26 @@ def opened(
         budget = budget or budget_of(setup, planned=planned, started=started)
         if budget.left == 0:
             log.warning("loading took the whole budget of %g s: every problem gets the default answer", setup.budget)
-        yield Session(Solver(engine, executor, setup.config), budget, journal, loop, observer)
+        solver = Solver(engine, executor, setup.config, dialect=setup.spoken or NUMINA)
+        yield Session(solver, budget, journal, loop, observer)
+
+
+def bound_to(engine: object, setup: Setup) -> Setup:
+    """`setup` with the dialect that the engine's checkpoint speaks, or that was asked for, and with its sampling defaults.
+
+    Raises `UserError` where none is recognised. An engine with a `dialect` of its own takes no other; one that knows no
+    `tokenizer` at all reads plain text, as in tests, and is spoken to in NuminaMath's.
+    """
+    own, tokenizer = getattr(engine, "dialect", None), getattr(engine, "tokenizer", None)
+    if isinstance(own, Dialect):
+        dialect = own
+    elif setup.dialect == AUTO and not hasattr(engine, "tokenizer"):
+        dialect = NUMINA
+    else:
+        model = str(setup.model or (EMBEDDED_MODEL if tokenizer is not None else "the server's model"))
+        dialect = choose(setup.dialect, tokenizer, model=model, turns=setup.config.turns)
+    config = with_dialect_defaults(setup.config, setup.given, dialect.sampling)
+    return replace(setup, config=config, spoken=dialect)
 
 
 def budget_of(setup: Setup, *, planned: int, started: float, grace: float | None = None) -> Budget:
@@ -134,7 +166,17 @@ def budget_of(setup: Setup, *, planned: int, started: float, grace: float | None
     candidates may.
     """
     grace = setup.config.grace_seconds if grace is None else grace
-    return Budget(setup.budget, planned, reserve=RESERVE * setup.budget, grace=grace, started=started)
+    limits = {name: value for name in ("floor", "high") if (value := getattr(setup, name))}
+    return Budget(
+        setup.budget,
+        planned,
+        reserve=RESERVE * setup.budget,
+        grace=grace,
+        cap=setup.cap,
+        draw=setup.draw,
+        started=started,
+        **limits,
+    )
 
 
 def start_of(setup: Setup) -> Callable[[Path, dict[str, Any]], Journal]:
@@ -149,8 +191,8 @@ def opened_engine(
     setup: Setup, *, problems: Sequence[Problem] = (), slots: int | None = None, load: Load | None = None
 ) -> Iterator[tuple[OpenedEngine, Any]]:
     """The engine, for `slots` requests at once (one problem's candidates, 48 at most), and the executor that goes with it."""
-    if setup.engine == "recorded":
-        recorded = _recorded(setup.model, setup.config, problems)
+    if entry_of(setup.engine).load is None:
+        recorded = _recorded(setup, problems)
         yield recorded, recorded
         return
     from sctir_kaggle.sandbox import Sandbox
@@ -165,18 +207,11 @@ def opened_engine(
 
 def _load(setup: Setup, slots: int) -> OpenedEngine:
     """The engine that writes the text: on servers, which have their model, or here."""
-    if setup.engine == "openai":
-        from sctir_kaggle.engines.openai import OpenAIEngine
-
-        return OpenAIEngine.open(setup.base_url, setup.served_model, tokenizer=setup.model, slots=slots)
-    model = setup.model or EMBEDDED_MODEL
-    if setup.engine == "vllm":
-        from sctir_kaggle.engines.vllm_layout import load_vllm
-
-        return load_vllm(model, slots=slots, layout=setup.layout, gpus=setup.gpus)
-    from sctir_kaggle.engines.transformers import TransformersEngine
-
-    return TransformersEngine.load(model, slots=slots)
+    entry = entry_of(setup.engine)
+    assert entry.load is not None
+    model = setup.model or (EMBEDDED_MODEL if entry.model == "weights" else None)
+    engine: OpenedEngine = entry.load(setup, model, slots)
+    return engine
 
 
 def _close_loaded(loading: Future[OpenedEngine]) -> None:
@@ -184,14 +219,17 @@ def _close_loaded(loading: Future[OpenedEngine]) -> None:
         loading.result().close()
 
 
-def _recorded(journal: Path | None, config: SolverConfig, problems: Sequence[Problem]) -> Recorded:
+def _recorded(setup: Setup, problems: Sequence[Problem]) -> Recorded:
     """A run to play again. What it cannot answer is refused before the replay starts."""
     from sctir_kaggle.engines.recorded import Recorded
     from sctir_kaggle.journal import read_journal
 
-    if journal is None:
+    if setup.model is None:
         raise UserError("--engine recorded plays a run again: say which with --model JOURNAL")
+    journal = Path(setup.model)
     header, results = read_journal(journal / "journal.jsonl" if journal.is_dir() else journal)
+    dialect = dialect_of(header, journal)
+    config = with_dialect_defaults(setup.config, setup.given, dialect.sampling)
     results = _of_seed(journal, results, config.seed)
     known = {(result.problem.id, result.problem.text) for result in results}
     missing = [problem.id for problem in problems if (problem.id, problem.text) not in known]
@@ -209,7 +247,7 @@ def _recorded(journal: Path | None, config: SolverConfig, problems: Sequence[Pro
         raise UserError(
             f"{journal} holds {recorded['candidates']} candidates a problem; replay at most as many with -n"
         )
-    return Recorded(results)
+    return Recorded(results, dialect=dialect)
 
 
 def _of_seed(journal: Path, results: list[SolveResult], seed: int) -> list[SolveResult]:
@@ -218,6 +256,11 @@ def _of_seed(journal: Path, results: list[SolveResult], seed: int) -> list[Solve
     if len(seeds) > 1 and seed not in seeds:
         raise UserError(f"{journal} has the seeds {', '.join(map(str, seeds))}, not {seed}: choose one with --seed")
     return [result for result in results if result.seed == seed] if len(seeds) > 1 else results
+
+
+def dialect_of(header: Mapping[str, Any], journal: Path | str) -> Dialect:
+    """The dialect in which a run was recorded; until 0.1.0 there was NuminaMath's alone."""
+    return dialect_from(header["dialect"], source=str(journal)) if header.get("dialect") else NUMINA
 
 
 def journal_header(
@@ -231,9 +274,32 @@ def journal_header(
         "machine": f"{platform.system()} {platform.machine()}",
         "config": asdict(setup.config),
         "budget": setup.budget if math.isfinite(setup.budget) else None,
-        "prompt": prompt.fingerprint(),
+        "settings": settings_of(setup),
+        "given": None if setup.given is None else dict(setup.given),
+        "prompt": None if setup.spoken is None else setup.spoken.fingerprint,
+        "dialect": None if setup.spoken is None else described(setup.spoken),
         "problems": problem_sets.fingerprint(problems),
         "problem_count": len(problems),
         "engine": engine,
         "executor": executor,
     }
+
+
+def settings_of(setup: Setup) -> dict[str, Any]:
+    """All but the config's, for a journal; passwords and tokens are left out."""
+    names = [each.name for cls in (EngineConfig, ClockConfig) for each in fields(cls) if each.name != "budget"]
+    values = {name: getattr(setup, name) for name in ("competition", "preset", "dialect", *names)}
+    return {name: without_secrets(value) for name, value in values.items()}
+
+
+def without_secrets(value: Any) -> Any:
+    """A setting's value as it may be shown: no user in an address, no token among the engine's options."""
+    if isinstance(value, Mapping):
+        return {name: "..." if _SECRET.search(name) else without_secrets(each) for name, each in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [without_secrets(each) for each in value]
+    return _USER.sub("//...@", str(value)) if isinstance(value, (str, Path)) else value
+
+
+_SECRET = re.compile(r"(^|_)(token|password|secret|(api_)?key)$", re.IGNORECASE)
+_USER = re.compile(r"//[^/@]+@")

@@ -1,60 +1,113 @@
-"""The options of a run as they are typed: what `sctir dry-run`, `solve` and `replay` share, and what is built from them."""
+"""The settings of a run as they are typed: an option for each field of `settings`, and what is built from them."""
 
 from __future__ import annotations
 
 import argparse
 import math
-from collections.abc import Mapping
-from dataclasses import replace
+import sys
+from collections.abc import Collection, Mapping
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
-from sctir_kaggle import config as configs
-from sctir_kaggle.config import SolverConfig
+from sctir_kaggle import kinds
+from sctir_kaggle.competition.profile import PROFILES
+from sctir_kaggle.engines.registry import ENGINES
 from sctir_kaggle.opening import Setup
+from sctir_kaggle.presets import PRESETS
+from sctir_kaggle.settings import ANSWERS, Layer, RunConfig, Setting, known, resolve
+from sctir_kaggle.sources import environment_file, environment_layer, set_layer, toml_layer
 from sctir_kaggle.types import UserError
 
-ANSWERS = {"aimo1": configs.AIMO1, "aimo3": configs.AIMO3, "any": configs.MATH}
+__all__ = ["ANSWERS", "Parser", "add_settings", "positive", "run_of", "seconds", "setup_of"]
 
-UNITS = {"": 1.0, "s": 1.0, "m": 60.0, "h": 3600.0}
+SHORT = {"candidates": ("-n",), "turns": ("-m",), "stop_delta": ("--delta",)}
 
-CHOSEN = ("candidates", "extra_candidates", "turns", "temperature", "stop", "stop_delta")
-"""Options that are None where they were not given: then a preset's value holds, or the default."""
+METAVARS: Mapping[kinds.Base, str] = {
+    "int": "N",
+    "float": "X",
+    "time": "TIME",
+    "text": "TEXT",
+    "list": "TEXT",
+    "table": "NAME=VALUE",
+}
+
+NAMES = {"engine": ENGINES, "preset": PRESETS, "competition": PROFILES}
+"""Settings whose choices are the rows of a table."""
 
 
-def setup_of(args: argparse.Namespace, config: SolverConfig, *, budget: float = math.inf) -> Setup:
+class Parser(argparse.ArgumentParser):
+    """One that says what is wrong in one line: with an option for each setting, its usage would be a page."""
+
+    def error(self, message: str) -> NoReturn:
+        print(f"{self.prog}: {message}{self._meant(message)}; see {self.prog} --help", file=sys.stderr)
+        raise SystemExit(2)
+
+    def unknown(self, arguments: list[str]) -> NoReturn:
+        """Refuses what `parse_known_args` left over."""
+        self.error(f"unrecognized arguments: {' '.join(arguments)}")
+
+    def _meant(self, message: str) -> str:
+        _, found, arguments = message.partition("unrecognized arguments: ")
+        options = [word.partition("=")[0] for word in arguments.split() if word.startswith("--")]
+        return kinds.nearest(options[0], self._option_string_actions).removesuffix("?") if found and options else ""
+
+
+def add_settings(parser: argparse.ArgumentParser, *, without: Collection[str] = ()) -> None:
+    """An option for each setting but those in `without`, and the other places that settings come from."""
+    add = parser.add_argument_group("where settings come from").add_argument
+    add("--config", type=Path, action="append", default=[], metavar="FILE", help="settings in TOML: candidates = 8")
+    add("--set", action="append", default=[], dest="pairs", metavar="NAME=VALUE", help="any setting by its name")
+    add("--answers", default=argparse.SUPPRESS, metavar="{aimo1,aimo3,any}", help=_ANSWERS)
+    groups = {name: parser.add_argument_group(title) for name, title in _TITLES.items()}
+    for setting in known().values():
+        if setting.name not in without:
+            _add(groups[setting.group], setting)
+
+
+_ANSWERS = "0..999 mod 1000, 0..99999, any integer; stands for modulus, lowest and highest"
+
+_TITLES = {"": "the run", "solver": "how a problem is solved", "engine": "the engine", "clock": "the clock"}
+
+
+def _add(group: Any, setting: Setting) -> None:
+    names = (*SHORT.get(setting.name, ()), setting.flag)
+    kept: dict[str, Any] = {"dest": setting.name, "default": argparse.SUPPRESS}
+    described = setting.help.replace("%", "%%")
+    if "default:" not in described:
+        described += f" ({kinds.shown(setting.default)})"
+    if setting.kind.base == "bool":
+        group.add_argument(*names, action=argparse.BooleanOptionalAction, help=described, **kept)
+        return
+    choices = setting.kind.choices or tuple(NAMES.get(setting.name, ()))
+    metavar = f"{{{','.join(choices)}}}" if choices else METAVARS[setting.kind.base]
+    several = "+" if setting.kind.base in ("list", "table") else None
+    group.add_argument(*names, nargs=several, metavar=metavar, help=described, **kept)
+
+
+def run_of(args: argparse.Namespace, *, command: Mapping[str, Any] | None = None) -> RunConfig:
+    """All settings; raises `UserError` on one that cannot be. `command` holds the defaults of the command."""
+    typed = {name: _text(value) for name, value in vars(args).items() if name in known() or name == "answers"}
+    flags = Layer("command line", typed, lambda name: f"--{name.replace('_', '-')}")
+    files = [*environment_file(), *map(toml_layer, args.config)]
+    return resolve([*files, environment_layer(), set_layer(args.pairs), flags], command=command)
+
+
+def setup_of(args: argparse.Namespace, run: RunConfig, **changes: Any) -> Setup:
     """What the run is made of; raises `UserError` where options do not go together."""
-    return Setup(
-        config=config,
-        folder=folder_of(args),
-        budget=budget,
-        engine=args.engine,
-        model=args.model,
-        layout=args.layout,
-        gpus=args.gpus,
-        base_url=args.base_url or (),
-        served_model=args.served_model,
-        resume=args.resume,
-    )
+    return Setup.of(run, folder_of(args, run), resume=args.resume, **changes)
 
 
-def config_of(args: argparse.Namespace, preset: Mapping[str, Any] | None = None) -> SolverConfig:
-    """The defaults, changed by the preset, changed by what was typed."""
-    typed = {name: value for name in CHOSEN if (value := getattr(args, name)) is not None}
-    return replace(ANSWERS[args.answers], **{**(preset or {}), **typed, "seed": args.seed})
-
-
-def folder_of(args: argparse.Namespace) -> Path:
+def folder_of(args: argparse.Namespace, run: RunConfig) -> Path:
     """Where the run is kept. An existing journal is refused here, before a minute is spent on loading the model."""
-    if args.output is None and args.resume:
+    if run.output is None and args.resume:
         raise UserError("--resume goes on with a run that is kept somewhere: say where with --output DIR")
-    folder: Path = args.output or Path("runs") / f"{args.name}-{datetime.now():%Y%m%d-%H%M%S}"
-    journal = folder / "journal.jsonl"
+    folder = Path(run.output or Path("runs") / f"{args.name}-{datetime.now():%Y%m%d-%H%M%S}")
+    journal, submission = folder / "journal.jsonl", folder / run.profile.submission_file
     if folder.exists() and not folder.is_dir():
         raise UserError(f"{folder} is a file; --output wants a folder, new or old")
-    if (folder / "submission.csv").is_dir():
-        raise UserError(f"{folder / 'submission.csv'} is a folder; choose another --output")
+    if submission.is_dir():
+        raise UserError(f"{submission} is a folder; choose another --output")
     if journal.exists() and not args.resume:
         raise UserError(f"{journal} exists; add --resume to go on with that run, or choose another --output")
     if args.resume and not journal.exists():
@@ -62,79 +115,20 @@ def folder_of(args: argparse.Namespace) -> Path:
     return folder
 
 
-def add_engine_options(parser: argparse.ArgumentParser) -> None:
-    """Which model writes, and where it runs."""
-    add = parser.add_argument
-    add("--model", type=Path, metavar="DIR", help="a checkpoint; openai: its tokenizer; default: the embedded model")
-    add(
-        "--engine",
-        choices=("transformers", "vllm", "openai", "recorded"),
-        default="transformers",
-        help="openai: servers; recorded: a journal (%(default)s)",
-    )
-    add("--base-url", nargs="+", metavar="URL", help="completions servers of one model, http://HOST:PORT")
-    add("--served-model", metavar="NAME", help="the model's name at the servers; default: the only one there")
-    add(
-        "--layout",
-        choices=("auto", "replicas", "tensor"),
-        default="auto",
-        help="vLLM on several GPUs: an engine on each, or one over all; auto estimates and says why (%(default)s)",
-    )
-    add("--gpus", type=positive, metavar="G", help="vLLM: the first G GPUs (all)")
-
-
-def add_solver_options(parser: argparse.ArgumentParser) -> None:
-    """How a problem is solved."""
-    d = SolverConfig()
-    add = parser.add_argument
-    add("-n", "--candidates", type=int, metavar="N", help=f"candidates a problem ({d.candidates})")
-    add("-m", "--turns", type=int, metavar="M", help=f"executions a candidate; 0 runs no code ({d.turns})")
-    add(
-        "--extra-candidates",
-        type=int,
-        metavar="E",
-        help=f"more candidates where all N leave the vote contested and time is left ({d.extra_candidates})",
-    )
-    add("--temperature", type=float, metavar="T", help=f"0 is greedy ({d.temperature})")
-    add(
-        "--stop",
-        choices=("exact", "beta", "none"),
-        help=f"end a problem once its vote is decided, or very probably so: beta ({d.stop})",
-    )
-    add(
-        "--delta",
-        type=float,
-        dest="stop_delta",
-        metavar="RISK",
-        help=f"the risk of another answer at which beta stops ({d.stop_delta})",
-    )
-    add(
-        "--answers",
-        choices=tuple(ANSWERS),
-        default="aimo1",
-        help="0..999 mod 1000, 0..99999, any integer (%(default)s)",
-    )
-
-
 def add_run_options(parser: argparse.ArgumentParser) -> None:
-    """Which problems, with which seed, kept where."""
+    """What of the problems, and whether a run goes on."""
     add = parser.add_argument
     add("--limit", type=positive, metavar="K", help="the first K problems only")
-    add(
-        "--seed", type=int, default=SolverConfig().seed, help="of the sampling and of the problems' order (%(default)s)"
-    )
-    add("--output", type=Path, metavar="DIR", help="where the run is kept; default: runs/, with the time in the name")
     add("--resume", action="store_true", help="go on with the run in --output")
 
 
 def seconds(text: str) -> float:
     """`9h`, `30m`, `90` in seconds; an argparse type."""
-    number, unit = (text[:-1], text[-1:]) if text[-1:] in ("s", "m", "h") else (text, "")
     try:
-        value = float(number) * UNITS[unit]
+        value = kinds.seconds(text)
     except ValueError:
         raise argparse.ArgumentTypeError(f"{text!r} is no time; write 9h, 30m or 90") from None
-    if not 0 < value < float("inf"):
+    if not 0 < value < math.inf:
         raise argparse.ArgumentTypeError(f"{text!r} must be more than 0 seconds")
     return value
 
@@ -144,3 +138,8 @@ def positive(text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"{text!r} must be a whole number of at least 1")
     return int(text)
+
+
+def _text(value: Any) -> Any:
+    """Several words are read as one text, as in a variable of the environment."""
+    return " ".join(value) if isinstance(value, list) else str(value) if isinstance(value, Path) else value

@@ -9,11 +9,13 @@ import asyncio
 import math
 import time
 from collections.abc import Callable
-from functools import partial
 from typing import Any
 
 from sctir_kaggle.config import SolverConfig
+from sctir_kaggle.dialects.dialect import Dialect
+from sctir_kaggle.dialects.rows import NUMINA
 from sctir_kaggle.rollout import Rollout
+from sctir_kaggle.stopping import AT_A_RISK, decided, leader_risk
 from sctir_kaggle.types import (
     Engine,
     Executor,
@@ -24,21 +26,15 @@ from sctir_kaggle.types import (
     TraceStatus,
     Vote,
 )
-from sctir_kaggle.voting import Ballot, beta_decided, decided, leader_risk, tally
+from sctir_kaggle.votes import Weigh
+from sctir_kaggle.voting import Ballot, tally
 
 OnTrace = Callable[[Trace, Vote], None]
 """Called with every candidate that ends and the vote after it."""
 
-Weigh = Callable[[Problem, Trace], float]
-"""What the vote of a candidate that has answered counts, from 0 to 1; it may not depend on other candidates."""
-
 
 class Solver:
-    """Solves one problem at a time or several at once; holds no state between problems.
-
-    `weigh` is another vote than plain majority. The exact stop stays exact under it; probabilities are not known for it, so
-    that it cannot be stopped by `beta`, and at a deadline it is contested until it is decided.
-    """
+    """Solves one problem at a time or several at once; holds no state between problems."""
 
     def __init__(
         self,
@@ -47,10 +43,10 @@ class Solver:
         config: SolverConfig,
         *,
         clock: Callable[[], float] = time.monotonic,
-        weigh: Weigh | None = None,
+        dialect: Dialect = NUMINA,
     ) -> None:
+        self._dialect = dialect
         self.config = config
-        self._weigh = weigh
         self._engine = engine
         self._executor = executor
         self._clock = clock
@@ -71,7 +67,7 @@ class Solver:
         """
         started = self._clock()
         hard = deadline if hard_deadline is None else max(deadline, hard_deadline)
-        election = _Election(self.config, on_trace, self._weigh and partial(self._weigh, problem))
+        election = _Election(problem, self.config, on_trace)
         rollouts = [self._rollout(problem, candidate, hard) for candidate in range(self.config.candidates)]
         if started < hard:
             await self._run(rollouts, election, deadline, hard)
@@ -79,7 +75,7 @@ class Solver:
             extra = [self._rollout(problem, len(rollouts) + number, hard) for number in range(more)]
             rollouts += extra
             await self._run(extra, election, deadline, hard)
-        return election.result(problem, rollouts, seconds=self._clock() - started)
+        return election.result(rollouts, seconds=self._clock() - started)
 
     def _rollout(self, problem: Problem, candidate: int, deadline: float) -> Rollout:
         return Rollout(
@@ -89,6 +85,7 @@ class Solver:
             executor=self._executor,
             config=self.config,
             deadline=deadline,
+            dialect=self._dialect,
             clock=self._clock,
         )
 
@@ -126,13 +123,13 @@ class Solver:
 class _Election:
     """The candidates' traces as they end. It decides in the very step in which a trace arrives, so a replay can repeat it."""
 
-    def __init__(
-        self, config: SolverConfig, on_trace: OnTrace | None, weigh: Callable[[Trace], float] | None = None
-    ) -> None:
+    def __init__(self, problem: Problem, config: SolverConfig, on_trace: OnTrace | None) -> None:
         self.on_over: Callable[[], None] = lambda: None
+        self._problem = problem
         self._config = config
         self._on_trace = on_trace
-        self._weigh = weigh
+        self._weigh: Weigh | None = config.vote_rule.weigher(config.modulus)
+        self._stop = config.stop_rule
         self._traces: list[Trace] = []
         self._ballots: list[Ballot] = []
         self._stopped: StopReason | None = None
@@ -142,15 +139,15 @@ class _Election:
     async def follow(self, rollout: Rollout) -> None:
         self._add(await rollout.run())
 
-    def result(self, problem: Problem, rollouts: list[Rollout], *, seconds: float) -> SolveResult:
+    def result(self, rollouts: list[Rollout], *, seconds: float) -> SolveResult:
         ended = {trace.candidate for trace in self._traces}
         cut = [rollout.trace(TraceStatus.CANCELLED) for i, rollout in enumerate(rollouts) if i not in ended]
         vote = self._vote()
         answer = self._config.default_answer if vote.winner is None else vote.winner
         stopped: StopReason = (self._stopped or "deadline") if cut else "all"
-        risk = self._risk() if stopped in ("beta", "uncontested") else None
+        risk = self._risk() if self._weigh is None and stopped in AT_A_RISK else None
         traces, seed = (*self._traces, *cut), self._config.seed
-        return SolveResult(problem, answer, vote, traces, stopped, vote.winner is None, seconds, risk, seed)
+        return SolveResult(self._problem, answer, vote, traces, stopped, vote.winner is None, seconds, risk, seed)
 
     def goes_on(self) -> bool:
         """At the soft deadline: whether there is a vote left to win. From then on it is asked after every answer."""
@@ -169,7 +166,7 @@ class _Election:
             return  # it ended in the step in which it was cancelled: the vote is closed
         self._traces.append(trace)
         if trace.answer is not None:
-            weight = 1.0 if self._weigh is None else self._weigh(trace)
+            weight = 1.0 if self._weigh is None else self._weigh(self._problem, trace)
             self._ballots.append(Ballot(trace.candidate, trace.answer, weight))
         if self._on_trace is not None:
             self._on_trace(trace, self._vote())
@@ -179,14 +176,9 @@ class _Election:
 
     def _why_over(self) -> StopReason | None:
         """What ends the work now; None while it goes on."""
-        config, unfinished = self._config, self._unfinished()
-        if config.stop != "none" and decided(self._ballots, unfinished=unfinished):
-            return "exact"
-        if config.stop == "beta" and beta_decided(
-            self._ballots, unfinished=unfinished, delta=config.stop_delta, min_ballots=config.stop_ballots
-        ):
-            return "beta"
-        extra = self._electorate > config.candidates
+        if reason := self._stop.reason(self._ballots, unfinished=self._unfinished()):
+            return reason
+        extra = self._electorate > self._config.candidates
         if (extra or self._overtime) and not self._contested():
             return "uncontested" if extra else "deadline"
         return None

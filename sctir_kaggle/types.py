@@ -208,7 +208,7 @@ class Vote:
         return self.ranking[0][0] if self.ranking else None
 
 
-StopReason = Literal["all", "exact", "beta", "uncontested", "deadline", "error"]
+StopReason = Literal["all", "exact", "beta", "k", "margin", "uncontested", "deadline", "error"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -216,10 +216,11 @@ class SolveResult:
     """One solved problem: the integer that goes to the competition, and everything needed to vote again.
 
     `traces` stand in the order in which the candidates ended. `fallback` is True where nobody voted and `answer` is the
-    configured default. `stopped` says what ended the work: `all` candidates finished, the `exact` or the `beta` stop
-    rule, a vote `uncontested` again by extra candidates, the `deadline`, or an `error` at the competition's edge. `risk`,
-    where a probability stopped it (`beta`, `uncontested`), bounds the probability under that model that all candidates
-    would have elected another answer; else it is None. `seed` is the one under which it was sampled. Neither it nor times
+    configured default. `stopped` says what ended the work: `all` candidates finished, a stop rule (`exact`, `beta`, `k`,
+    `margin`), a vote `uncontested` again by extra candidates, the `deadline`, or an `error` at the competition's edge.
+    `risk`, where plain votes stopped it otherwise than exactly (`beta`, `k`, `margin`, `uncontested`), bounds the
+    probability under beta's model (`stopping.leader_risk`) that all candidates would have elected another answer; else it
+    is None. `seed` is the one under which it was sampled. Neither it nor times
     (seconds of wall clock) are part of equality.
     """
 

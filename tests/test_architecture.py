@@ -16,31 +16,42 @@ PACKAGE = Path(sctir_kaggle.__file__).parent
 
 ORDER = [
     ["_version"],
-    ["types"],
-    ["answers", "voting", "budget", "prompt", "background", "dialects"],
+    ["types", "kinds"],
+    ["dialects"],
+    ["answers", "votes", "voting", "stopping", "budget", "background"],
     ["config"],
     ["rollout"],
     ["solver"],
     ["engines", "sandbox"],
     ["journal", "problems"],
     ["session"],
-    ["display", "plots", "competition", "opening", "kaggle", "report", "viewer"],
-    ["options"],
+    ["presets"],
+    ["display", "plots", "competition", "opening", "settings", "sources", "kaggle", "report", "viewer"],
+    ["options", "listing"],
     ["replay", "whatif"],
     ["cli"],
     ["recipes"],
 ]
 """Layers from the bottom: a module imports from lower layers and from its own."""
 
-SEES_ONLY_PROTOCOLS = {"rollout", "solver", "voting", "prompt", "answers", "budget", "config", "journal", "session"}
+SEES_ONLY_PROTOCOLS = {
+    "rollout",
+    "solver",
+    "votes",
+    "voting",
+    "stopping",
+    "answers",
+    "budget",
+    "config",
+    "journal",
+    "session",
+}
 
 HEAVY = {
-    "torch": {"engines/transformers.py", "engines/slots.py", "recipes"},
+    "torch": {"engines/transformers.py", "engines/slots.py", "engines/sampling.py", "recipes"},
     "transformers": {
         "engines/transformers.py",
         "engines/slots.py",
-        "engines/text.py",
-        "engines/vllm.py",
         "dialects/tokenizer.py",
         "dialects/tokenizer_check.py",
         "recipes",
@@ -55,6 +66,7 @@ HEAVY = {
     "pandas": {"competition", "problems.py", "recipes"},
     "polars": {"competition"},
     "grpc": {"competition"},
+    "tomli": {"sources.py"},
     "rich": {"display.py", "replay/outcome.py", "replay/progress.py", "recipes", "report", "whatif"},
     "datasets": {"replay/hub.py", "recipes"},
     "trl": {"recipes"},
@@ -64,7 +76,7 @@ HEAVY = {
     "numpy": {
         "engines/transformers.py",
         "engines/slots.py",
-        "engines/text.py",
+        "engines/sampling.py",
         "sandbox/zygote.py",
         "sandbox/cell.py",
         "recipes",
@@ -141,9 +153,37 @@ def _with_path(program: str) -> str:
 
 def test_the_public_names_are_these() -> None:
     assert set(sctir_kaggle.__all__) == {
-        *("AIMO1", "AIMO3", "MATH", "SolverConfig", "Rollout", "Solver", "__version__"),
+        *(
+            "AIMO1",
+            "AIMO3",
+            "MATH",
+            "SolverConfig",
+            "Rollout",
+            "Solver",
+            "__version__",
+            "DIALECTS",
+            "Dialect",
+            "Control",
+        ),
         *("Problem", "Prompt", "SamplingParams", "Completion", "ExecutionResult", "ExecutionStatus", "Turn", "Trace"),
         *("TraceStatus", "Vote", "SolveResult", "Engine", "Executor"),
         *("EngineError", "ExecutorError", "PromptTooLong", "UserError"),
     }
     assert all(hasattr(sctir_kaggle, name) for name in sctir_kaggle.__all__)
+
+
+@pytest.mark.parametrize("command", [["--help"], ["dry-run", "--help"], ["settings"]])
+def test_help_and_the_list_of_settings_load_the_standard_library_only(command: list[str]) -> None:
+    """So they stay fast: a timed test would not hold on a busy machine."""
+    program = (
+        "import contextlib, io, json, sys\n"
+        "from sctir_kaggle.cli import main\n"
+        "with contextlib.redirect_stdout(io.StringIO()), contextlib.suppress(SystemExit):\n"
+        f"    main({command!r})\n"
+        "print(json.dumps(sorted({name.split('.')[0] for name in sys.modules})))"
+    )
+    shown = subprocess.run(
+        [sys.executable, "-S", "-c", _with_path("") + "\n" + program], capture_output=True, check=True
+    )
+    loaded = set(json.loads(shown.stdout))
+    assert loaded - set(sys.stdlib_module_names) - {"sctir_kaggle", "__main__"} == set()

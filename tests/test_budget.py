@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import math
 import random
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from sctir_kaggle import UserError
 from sctir_kaggle.budget import Budget, process_started
 
 
@@ -89,6 +92,50 @@ def test_a_cap_below_one_share_and_a_part_beyond_the_whole_are_refused() -> None
         Budget(100, 10, draw=1.5)
 
 
+def test_no_problem_gets_more_than_the_high_clamp() -> None:
+    clock = Clock()
+    budget = Budget(100, 10, high=12, clock=clock)
+    for _ in range(8):
+        limits = budget.next_deadlines()
+        assert limits.soft <= limits.hard <= clock.now + 12
+    assert budget.next_deadlines().soft == pytest.approx(1012)  # of 100 s for two
+    budget.next_deadlines()
+    assert budget.next_deadlines().soft <= 1012  # beyond the plan
+
+
+def test_a_floor_is_lent_by_the_problems_at_the_end() -> None:
+    clock, given = Clock(), []
+    budget = Budget(100, 10, floor=18, clock=clock)
+    for _ in range(10):
+        given.append(budget.next_deadline() - clock.now)
+        clock.now += given[-1]
+    assert given == pytest.approx([18] * 5 + [10] + [0] * 4)
+
+
+def test_a_floor_that_early_ends_pay_for_costs_later_problems_nothing() -> None:
+    clock = Clock()
+    budget = Budget(100, 10, floor=18, clock=clock)
+    for _ in range(10):
+        assert budget.next_deadline() - clock.now >= 18
+        clock.now += 5
+
+
+@pytest.mark.parametrize(
+    ("clamps", "says"),
+    [
+        ({"floor": -1}, "floor is -1; it must be 0 seconds"),
+        ({"floor": float("inf")}, "floor is inf"),
+        ({"high": 0}, "high is 0; it must be more than 0 seconds"),
+        ({"floor": 60, "high": 30}, "floor is 60 and high is 30"),
+        ({"cap": float("nan")}, "cap is nan"),
+        ({"high": float("nan")}, "high is nan"),
+    ],
+)
+def test_clamps_that_cannot_be_are_refused(clamps: dict[str, Any], says: str) -> None:
+    with pytest.raises(UserError, match=says):
+        Budget(100, 10, **clamps)
+
+
 def test_the_last_problem_may_take_all_that_is_left() -> None:
     clock = Clock()
     budget = Budget(100, 2, clock=clock)
@@ -108,6 +155,11 @@ def test_the_grace_is_kept_back_once_for_every_problem_to_come() -> None:
 
 PARTS = st.floats(0, 1)
 
+CLAMPS = st.tuples(st.just(0.0) | st.floats(0, 2000), st.none() | st.floats(0.1, 4000)).filter(
+    lambda pair: pair[1] is None or pair[0] <= pair[1]
+)
+"""Floor and high."""
+
 
 @settings(max_examples=500, deadline=None)
 @given(
@@ -118,6 +170,7 @@ PARTS = st.floats(0, 1)
     grace=st.floats(0, 10),
     cap=st.floats(1, 10),
     draw=PARTS,
+    clamps=CLAMPS,
     durations=st.lists(st.tuples(PARTS, PARTS, st.booleans()) | st.none(), max_size=80),
 )
 def test_for_any_durations_up_to_the_hard_deadline_and_the_grace_the_last_answer_is_in_time(
@@ -128,21 +181,26 @@ def test_for_any_durations_up_to_the_hard_deadline_and_the_grace_the_last_answer
     grace: float,
     cap: float,
     draw: float,
+    clamps: tuple[float, float | None],
     durations: list[tuple[float, float, bool] | None],
 ) -> None:
     """None is a problem answered before; a problem that starts at its deadline is answered at once, as the solver does."""
-    clock = Clock()
+    clock, (floor, high) = Clock(), clamps
     clock.now += start_up * (1 - reserve) * seconds
-    budget = Budget(
-        seconds, planned, reserve=reserve * seconds, grace=grace, cap=cap, draw=draw, started=1000.0, clock=clock
-    )
+    shape: dict[str, Any] = {"cap": cap, "draw": draw, "floor": floor, "high": high}
+    budget = Budget(seconds, planned, reserve=reserve * seconds, grace=grace, started=1000.0, clock=clock, **shape)
     for duration in durations:
         if duration is None:
             budget.skip()
+            planned -= 1
             continue
         part, part_of_grace, contested = duration
-        limits = budget.next_deadlines()
+        left, limits = budget.left, budget.next_deadlines()
         assert clock.now <= limits.soft <= limits.hard
+        assert limits.hard - clock.now <= (high or math.inf) + 1e-6
+        planned -= 1
+        if planned >= 0:
+            assert limits.soft - clock.now >= min(floor, left) - 1e-6
         limit = limits.hard if contested else limits.soft
         if limit > clock.now:
             clock.now += part * (limit - clock.now) + part_of_grace * grace
@@ -155,14 +213,16 @@ def test_for_any_durations_up_to_the_hard_deadline_and_the_grace_the_last_answer
     cap=st.floats(1, 10),
     draw=PARTS,
     grace=st.floats(0, 5),
+    floor=PARTS,
     durations=st.lists(st.tuples(PARTS, PARTS), min_size=60, max_size=60),
 )
 def test_whatever_contested_problems_draw_every_planned_one_gets_at_least_the_base_share(
-    planned: int, cap: float, draw: float, grace: float, durations: list[tuple[float, float]]
+    planned: int, cap: float, draw: float, grace: float, floor: float, durations: list[tuple[float, float]]
 ) -> None:
+    """With a floor of up to the base share, too; `floor` is a part of it."""
     clock = Clock()
-    budget = Budget(3600, planned, grace=grace, cap=cap, draw=draw, clock=clock)
-    base = budget.left / planned
+    base = Budget(3600, planned, grace=grace, clock=clock).left / planned
+    budget = Budget(3600, planned, grace=grace, cap=cap, draw=draw, floor=floor * base, clock=clock)
     for part, part_of_grace in durations[:planned]:
         limits = budget.next_deadlines()
         assert limits.soft - clock.now >= base - 1e-6

@@ -182,10 +182,40 @@ def _wait_for_lines(path: Path, lines: int, process: subprocess.Popen[str]) -> N
         (("solve", "double.csv"), "the id 'a' is there twice"),
         (("solve", "wrong.csv"), "has no column problem; it has: id, question"),
         (("solve", "good.csv", "-n", "0"), "candidates is 0; it must be 1 to 1024"),
+        (("solve", "good.csv", "-n", "many"), "--candidates is 'many'; it must be a whole number"),
+        (("solve", "good.csv", "--budget", "soon"), "--budget is 'soon'; it must be a time such as 9h, 30m or 90"),
+        (("solve", "good.csv", "--budget", "-5"), "budget is -5.0; it must be more than 0 seconds"),
+        (("solve", "good.csv", "--engine", "warp"), "there is no engine 'warp'; choose one of transformers, vllm"),
+        (("solve", "good.csv", "--engine", "vlm"), "there is no engine 'vlm'; did you mean vllm?"),
+        (("solve", "good.csv", "--preset", "numena"), "there is no preset 'numena'; did you mean numina?"),
+        (("solve", "good.csv", "--blocks", "al"), "--blocks is 'al'; it must be one of all, last; did you mean all?"),
+        (("solve", "good.csv", "--set", "top_q=1"), "--set top_q: there is no such setting; did you mean top_p?"),
+        (("solve", "good.csv", "--set", "top_p"), "--set top_p sets nothing: write --set NAME=VALUE"),
+        (("solve", "good.csv", "--config", "none.toml"), "cannot read none.toml: No such file or directory"),
+        (("solve", "good.csv", "--config", "good.csv"), "good.csv is no TOML: "),
+        (
+            ("solve", "good.csv", "--config", "typo.toml"),
+            "candidate: there is no such setting; did you mean candidates?",
+        ),
+        (("solve", "good.csv", "--config", "type.toml"), "type.toml: turns is 2.5; it must be a whole number"),
+        (
+            ("solve", "good.csv", "--config", "range.toml"),
+            "top_p is 2.0; it must be above 0 and at most 1 (file range.toml)",
+        ),
+        (
+            ("solve", "good.csv", "--engine-options", "a=1"),
+            "--engine-options is for --engine vllm or --engine openai or ",
+        ),
+        (("solve", "good.csv", "--memory", "2"), "memory is 2.0; it must be above 0 and at most 1"),
+        (("solve", "good.csv", "--competition", "aimo4"), "there is no competition 'aimo4'; take one of aimo1"),
         (("solve", "good.csv", "-m", "-1"), "turns is -1; it must be 0 (no code) or more"),
         (("solve", "good.csv", "--temperature", "-1"), "temperature is -1.0"),
         (("solve", "good.csv", "--delta", "0.7"), "stop_delta is 0.7; it must be 0 (exact) or more and below 0.5"),
-        (("solve", "good.csv", "--model", "nowhere"), "nowhere"),
+        (
+            ("solve", "good.csv", "--model", "nowhere"),
+            "nowhere is not a folder: pass a checkpoint's folder, or owner/name",
+        ),
+        (("solve", "good.csv", "--model", "odl"), "odl is not a folder: did you mean old?"),
         (("solve", "good.csv", "--model", "."), "config.json"),
         (("solve", "good.csv", "--engine", "recorded", "--model", "good.csv"), "is not JSON"),
         (("solve", "good.csv", "--engine", "recorded"), "say which with --model JOURNAL"),
@@ -194,7 +224,7 @@ def _wait_for_lines(path: Path, lines: int, process: subprocess.Popen[str]) -> N
             "holds no record of 2 of 2 problems, the first is a",
         ),
         (("solve", "good.csv", "--engine", "openai"), "--base-url http://HOST:PORT go together"),
-        (("solve", "good.csv", "--base-url", "http://h"), "--engine openai and --base-url"),
+        (("solve", "good.csv", "--base-url", "http://h"), "--engine openai or chat and --base-url"),
         (
             ("solve", "good.csv", "--engine", "openai", "--base-url", "localhost:8000"),
             "'localhost:8000' is no base URL",
@@ -222,6 +252,9 @@ def test_what_cannot_be_used_gets_one_line_and_exit_code_2(
     Path("empty.csv").write_text("")
     Path("double.csv").write_text("id,problem\na,P\na,Q\n")
     Path("wrong.csv").write_text("id,question\na,P\n")
+    Path("typo.toml").write_text("candidate = 3")
+    Path("type.toml").write_text("turns = 2.5")
+    Path("range.toml").write_text("top_p = 2")
     Path("old").mkdir()
     Path("old/journal.jsonl").write_text('{"schema": 1}\n')
     before = _files(tmp_path)
@@ -242,11 +275,8 @@ def _files(folder: Path) -> dict[str, bytes]:
     [
         ((), "the following arguments are required: COMMAND"),
         (("solve",), "the following arguments are required: CSV"),
-        (("dry-run", "-n", "many"), "invalid int value: 'many'"),
-        (("dry-run", "--budget", "soon"), "'soon' is no time; write 9h, 30m or 90"),
-        (("dry-run", "--budget", "-5"), "'-5' must be more than 0 seconds"),
         (("dry-run", "--limit", "0"), "'0' must be a whole number of at least 1"),
-        (("dry-run", "--engine", "warp"), "invalid choice: 'warp'"),
+        (("dry-run", "--temprature", "1"), "unrecognized arguments: --temprature 1; did you mean --temperature"),
     ],
 )
 def test_what_cannot_be_parsed_is_named(
@@ -255,7 +285,9 @@ def test_what_cannot_be_parsed_is_named(
     with pytest.raises(SystemExit) as exit_:
         main(list(arguments))
     assert exit_.value.code == 2
-    assert message in capsys.readouterr().err
+    error = capsys.readouterr().err
+    assert message in error
+    assert error.count("\n") == 1
 
 
 def test_a_run_may_be_written_by_a_server_and_go_on_at_another(tmp_path: Path, csv: Path) -> None:

@@ -1,4 +1,4 @@
-"""The defaults are the winning run, and a wrong value says what is right."""
+"""The defaults are the winner's sizes, and a wrong value says what is right."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 from sctir_kaggle import AIMO3, MATH, SolverConfig, UserError
 
 
-def test_the_defaults_are_the_winning_run() -> None:
+def test_the_defaults_are_the_winners_sizes() -> None:
     config = SolverConfig()
     assert (config.candidates, config.turns, config.temperature, config.top_p) == (48, 4, 0.8, 1.0)
     assert (config.max_tokens, config.code_seconds) == (2048, 5.0)

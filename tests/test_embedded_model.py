@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from sctir_kaggle.dialects.rows import CLOSE_FENCE, FORCED_BOX, HEADER, OUTPUT_FENCE
 from sctir_kaggle.problems import ASSETS
-from sctir_kaggle.prompt import CLOSE_FENCE, FORCED_BOX, HEADER, OUTPUT_FENCE
 from sctir_kaggle.recipes.families import FAMILIES
 
 pytest.importorskip("transformers")

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from sctir_kaggle.background import BackgroundLoop
-from sctir_kaggle.prompt import OUTPUT_FENCE
+from sctir_kaggle.dialects.rows import OUTPUT_FENCE
 from sctir_kaggle.recipes.execution_reward import ExecutionReward
 from sctir_kaggle.sandbox import Sandbox
 

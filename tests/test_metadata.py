@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import re
 import subprocess
@@ -13,6 +14,8 @@ import pytest
 
 from sctir_kaggle.cli import main
 from sctir_kaggle.kaggle import metadata
+from sctir_kaggle.kaggle.push import Push, stage
+from sctir_kaggle.kaggle.settings import notebook_settings
 from sctir_kaggle.types import UserError
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -154,3 +157,52 @@ def test_this_checkout_is_pushed_as_a_notebook_with_its_own_wheel_inside(tmp_pat
 def test_a_title_becomes_the_slug_that_the_client_makes_of_it(title: str) -> None:
     slugify = pytest.importorskip("slugify", reason="comes with the extra `kaggle`").slugify
     assert metadata.slugify(title) == slugify(title)
+
+
+def test_a_push_for_another_competition_fills_metadata_and_the_notebooks_cell(tmp_path: Path) -> None:
+    settings = {"competition": "aimo3", "candidates": 8, "engine_options": {"enforce_eager": True}}
+    document = stage(Push(checkout=ROOT, folder=tmp_path, owner="alice", settings=settings), "alice")
+    assert document["competition_sources"] == ["ai-mathematical-olympiad-progress-prize-3"]
+    assert document["machine_shape"] == "NvidiaH100"
+    assert json.loads((tmp_path / "pushed" / "kernel-metadata.json").read_text()) == document
+    text = (tmp_path / "pushed" / "submission.ipynb").read_text()
+    cells = ["".join(cell["source"]) for cell in json.loads(text)["cells"]]
+    [line] = [line for cell in cells for line in cell.splitlines() if line.startswith("SETTINGS = ")]
+    run = notebook_settings(ast.literal_eval(line.removeprefix("SETTINGS = ")), {})
+    assert (run.competition, run.solver.candidates, run.engine.engine) == ("aimo3", 8, "vllm")
+    assert run.engine.engine_options == {"enforce_eager": True}
+
+
+def test_without_one_the_cell_follows_the_metadata(tmp_path: Path) -> None:
+    stage(Push(checkout=ROOT, folder=tmp_path, owner="alice"), "alice")
+    text = (tmp_path / "pushed" / "submission.ipynb").read_text()
+    assert 'SETTINGS = {\\"competition\\": \\"aimo1\\", \\"engine\\": \\"vllm\\"}' in text
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--set", "candidate=3"], "--set candidate: there is no such setting; did you mean candidates?"),
+        (["--competition", "aimo9"], "there is no competition 'aimo9'"),
+        (["--preset", "numena"], "there is no preset 'numena'; did you mean numina?"),
+    ],
+)
+def test_settings_that_the_notebook_would_refuse_are_refused_before_a_push(
+    options: list[str], message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = [
+        "push",
+        "--dry-run",
+        "--owner",
+        "alice",
+        "--path",
+        str(ROOT),
+        "--output",
+        str(tmp_path / "out"),
+        *options,
+    ]
+    assert main(command) == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert error.count("\n") == 1
+    assert not (tmp_path / "out").exists()

@@ -8,8 +8,8 @@ from collections.abc import Iterable, Iterator
 import pytest
 
 from benchmarks.numina_compat import FreshPythons, NuminaCompat, Sample, judge, last_line_printed, majority, read
+from sctir_kaggle.dialects.rows import HEADER
 from sctir_kaggle.engines.scripted import Scripted
-from sctir_kaggle.prompt import HEADER
 from sctir_kaggle.types import Completion, Engine, EngineError, Problem, Prompt, PromptTooLong, SamplingParams
 
 PROBLEM = Problem("p", "What is 6 times 7?", 42)

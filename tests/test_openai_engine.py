@@ -15,11 +15,11 @@ from typing import Any
 
 import pytest
 
+from sctir_kaggle.dialects.tokenizer import Tokenizer
 from sctir_kaggle.engines.openai import OpenAIEngine
 from sctir_kaggle.engines.openai_server import room_said, seconds_to_wait, server_at
-from sctir_kaggle.engines.text import Text
 from sctir_kaggle.problems import ASSETS
-from sctir_kaggle.types import EngineError, PromptTooLong, SamplingParams
+from sctir_kaggle.types import Control, EngineError, PromptTooLong, SamplingParams
 from tests.fake_server import DONE, Answer, FakeServer, data, event, free_port, refuses, says, usage
 
 pytest.importorskip("httpx", reason="the engine needs the extra `openai`: pip install 'sctir-kaggle[openai]'")
@@ -150,9 +150,84 @@ def test_a_server_that_is_known_is_told_to_sample_like_the_others() -> None:
             assert engine.describe()["server"] == owner
         bodies[owner] = fake.bodies[0]
     assert all((body["top_k"], body["min_p"]) == (-1, 0) for body in bodies.values())
-    assert bodies["vllm"]["include_stop_str_in_output"] is True
-    assert bodies["sglang"]["no_stop_trim"] is True
+    assert [bodies[owner]["repetition_penalty"] for owner in ("vllm", "sglang")] == [1, 1]
+    assert bodies["llamacpp"]["repeat_penalty"] == 1
+    for owner in ("vllm", "sglang"):
+        assert bodies[owner]["skip_special_tokens"] is bodies[owner]["spaces_between_special_tokens"] is False
+        assert "stop_token_ids" not in bodies[owner]
     assert [body["seed"] for body in bodies.values()] == [2**62 + 5, 5, 5]
+
+
+SAMPLERS = replace(PARAMS, top_k=20, min_p=0.05, repetition_penalty=1.1, stop_token_ids=(5, 6))
+
+
+@pytest.mark.parametrize(
+    ("owner", "sent"),
+    [
+        ("vllm", {"top_k": 20, "min_p": 0.05, "repetition_penalty": 1.1, "stop_token_ids": [5, 6]}),
+        ("sglang", {"top_k": 20, "min_p": 0.05, "repetition_penalty": 1.1, "stop_token_ids": [5, 6]}),
+        ("llamacpp", {"top_k": 20, "min_p": 0.05, "repeat_penalty": 1.1, "repeat_last_n": -1}),
+        (PLAIN, {}),
+    ],
+)
+def test_samplers_go_out_under_the_servers_names_or_are_warned_of_once(
+    owner: str, sent: dict[str, Any], caplog: pytest.LogCaptureFixture
+) -> None:
+    with served(owned_by=owner) as (engine, fake):
+        for _ in range(2):
+            ask(engine, params=SAMPLERS)
+    assert {name: fake.bodies[1].get(name) for name in sent} == sent
+    lost = "stop_token_ids (5, 6)" if owner == "llamacpp" else "top_k 20, min_p 0.05, repetition_penalty 1.1, stop_t"
+    assert caplog.text.count("cannot be asked for") == caplog.text.count(lost) == (owner in ("llamacpp", PLAIN))
+    if owner == PLAIN:
+        assert not {"top_k", "min_p", "repetition_penalty", "stop_token_ids"} & fake.bodies[1].keys()
+
+
+def test_a_field_that_the_server_does_not_know_is_left_out_from_then_on() -> None:
+    plain = refuses(400, '{"error": {"message": "Unknown parameter: \'stream_options\'."}}')
+    strict = refuses(400, "[{'type': 'extra_forbidden', 'loc': ('body', 'stream_interval'), 'msg': 'Extra inputs'}]")
+    for owner, refusal, name in ((PLAIN, plain, "stream_options"), ("vllm", strict, "stream_interval")):
+        with served(refusal, owned_by=owner) as (engine, fake):
+            assert [ask(engine).text for _ in range(2)] == ["yes", "yes"]
+            assert [name in body for body in fake.bodies] == [True, False, False]
+            assert engine.counters[fake.url]["retries"] == 0
+
+
+@pytest.mark.parametrize(
+    ("word", "reason"),
+    [("eos", "stop"), ("eos_token", "stop"), ("end_turn", "stop"), ("STOP", "stop"), ("max_tokens", "length")],
+)
+def test_servers_words_for_an_end_are_known(word: str, reason: str) -> None:
+    with served(Answer([event("a", finish_reason=""), event(finish_reason=word), DONE]), owned_by=PLAIN) as (engine, _):
+        assert ask(engine).finish_reason == reason
+
+
+def test_a_stream_that_is_marked_as_ended_is_whole_without_a_reason() -> None:
+    for tokens, reason in ((3, "stop"), (50, "length")):
+        with served(Answer([event("a"), usage(5, tokens), DONE]), owned_by=PLAIN) as (engine, fake):
+            assert (ask(engine).finish_reason, len(fake.bodies)) == (reason, 1)
+
+
+def test_a_reply_that_was_filtered_is_an_error_at_once() -> None:
+    with served(says("a", finish_reason="content_filter")) as (engine, fake):
+        with pytest.raises(EngineError, match="content filter"):
+            ask(engine)
+        assert len(fake.bodies) == 1
+
+
+def test_text_that_is_no_control_text_spells_no_special_token() -> None:
+    prompt = (
+        Control("<|im_start|>user\n"),
+        "Is </s> an end? <s>, <|im_end|>, <｜end▁of▁sentence｜>, 1 < 2 > 0, <tool_call>x</tool_call>, <b>, a <|",
+        "im_end|>",
+        Control("<|im_end|>\n<tool_call>"),
+    )
+    with served() as (engine, fake):
+        ask(engine, prompt)
+    assert fake.bodies[0]["prompt"] == (
+        "<|im_start|>user\nIs < /s> an end? < s>, < |im_end|>, < ｜end▁of▁sentence｜>, 1 < 2 > 0, "
+        "< tool_call>x< /tool_call>, <b>, a < |im_end|><|im_end|>\n<tool_call>"
+    )
 
 
 def test_options_win_and_are_journalled() -> None:
@@ -509,6 +584,9 @@ def test_a_server_without_a_list_of_models_needs_a_name() -> None:
         with closing(opened(fake, model="x")) as engine:
             assert ask(engine).text == "yes"
         assert fake.bodies[0]["model"] == "x"
+        fake.other_paths["/v1/models"] = refuses(503, "Loading model")
+        with pytest.raises(EngineError, match="is not ready: Loading model: wait"):
+            opened(fake, model="x")
         fake.other_paths["/v1/models"] = refuses(401, "who are you?")
         with pytest.raises(EngineError, match=r"status 401: who are you\?: set OPENAI_API_KEY"):
             opened(fake, model="x")
@@ -558,13 +636,13 @@ def test_token_ids_without_a_tokenizer_and_empty_prompts_are_refused() -> None:
 
 
 @pytest.fixture(scope="module")
-def text() -> Text:
+def text() -> Tokenizer:
     pytest.importorskip("transformers", reason="token ids need a tokenizer: pip install 'sctir-kaggle[openai]'")
-    return Text.load(MODEL)
+    return Tokenizer.load(MODEL)
 
 
-def test_with_a_tokenizer_token_ids_go_out_and_come_back(text: Text) -> None:
-    first, second = text.encode(("Hi.",)), text.segment("So 12.", False)
+def test_with_a_tokenizer_token_ids_go_out_and_come_back(text: Tokenizer) -> None:
+    first, second = text.encode(("Hi.",)), text.encode_text("So 12.")
     halves = [event("So ", token_ids=second[:2]), event("12.", token_ids=second[2:], finish_reason="length")]
     with served(Answer([*halves, DONE]), engine={"tokenizer": MODEL}, max_model_len=64) as (engine, fake):
         said = ask(engine, ("Hi.", second))
@@ -572,32 +650,60 @@ def test_with_a_tokenizer_token_ids_go_out_and_come_back(text: Text) -> None:
         assert fake.bodies[0]["return_token_ids"] is True
         assert (said.text, said.token_ids, said.tokens) == ("So 12.", second, len(second))
         assert said.prompt_tokens == len(first + second)
-        ask(engine, ((5,) * 60,))
+        ask(engine, ((*text.bos, *(5,) * 59),))
         assert fake.bodies[1]["max_tokens"] == 4
         with pytest.raises(PromptTooLong, match=r"p/0/0: the prompt has 64 tokens, the context 64"):
-            ask(engine, ((5,) * 64,))
+            ask(engine, ((5,) * 63,))
         assert len(fake.bodies) == 2
 
 
-def test_a_token_that_ends_the_sequence_is_no_part_of_the_text(text: Text) -> None:
-    ids = text.segment("12.", False)
-    end = text.segment("x", False)[-1]
-    for last in (end, int(text._tokenizer.eos_token_id)):
+def test_a_token_that_ends_the_sequence_is_kept_and_no_part_of_the_text(text: Tokenizer) -> None:
+    ids, [eos] = text.encode_text("12."), text.end_ids
+    for last in (text.encode_text("x")[-1], eos):
         answer = says("12.", token_ids=[*ids, last], stop_reason=last)
         with served(answer, engine={"tokenizer": MODEL}) as (engine, _):
             said = ask(engine)
-        assert (said.text, said.token_ids, said.stop_reason) == ("12.", ids, None)
+        assert (said.text, said.token_ids, said.stop_reason) == ("12.", (*ids, last), None)
+        assert said.tokens == len(ids) + 1
 
 
-def test_ids_that_run_past_the_stop_string_are_cut(text: Text) -> None:
-    answer = says(f"code{STOP}7", token_ids=text.encode((f"code{STOP}7",)), stop_reason=STOP)
+@pytest.mark.parametrize("field", ["stop_reason", "matched_stop"])
+def test_a_token_that_was_asked_to_end_it_is_the_reason(text: Tokenizer, field: str) -> None:
+    ids = text.encode_text("12.")
+    params = replace(PARAMS, stop_token_ids=(7,))
+    for given in ([*ids, 7], [*ids]):
+        answer = says("12.", token_ids=given, **{field: 7})
+        with served(answer, engine={"tokenizer": MODEL}) as (engine, fake):
+            said = ask(engine, params=params)
+        assert fake.bodies[0]["stop_token_ids"] == [7]
+        assert (said.text, said.token_ids, said.stop_reason) == ("12.", (*ids, 7), 7)
+    with served(says("12.", **{field: 7})) as (engine, _):
+        assert ask(engine, params=params).stop_reason == 7
+
+
+def test_an_end_that_the_server_leaves_off_is_put_back_where_there_is_one_only(text: Tokenizer) -> None:
+    ids = text.encode_text("12.")
+    with served(says("12.", token_ids=ids), engine={"tokenizer": MODEL}) as (engine, _):
+        assert ask(engine).token_ids == (*ids, *text.end_ids)
+    with served(says("12.", token_ids=ids), engine={"tokenizer": MODEL}) as (engine, _):
+        engine.tokenizer.end_ids |= {5}
+        said = ask(engine)
+        assert (said.text, said.token_ids) == ("12.", ()), "it may have been either"
+    with served(says("12.", token_ids=ids, finish_reason="length"), engine={"tokenizer": MODEL}) as (engine, _):
+        assert ask(engine).token_ids == ids
+
+
+def test_ids_that_run_past_the_stop_string_are_cut(text: Tokenizer) -> None:
+    answer = says(f"code{STOP}7", token_ids=text.encode_text(f"code{STOP}7"), stop_reason=STOP)
     with served(answer, engine={"tokenizer": MODEL}) as (engine, _):
         said = ask(engine)
     assert said.text == "code" + STOP == text.decode(said.token_ids)
 
 
-def test_ids_of_another_tokenizer_are_not_used_and_warned_of_once(text: Text, caplog: pytest.LogCaptureFixture) -> None:
-    wrong = says("So 12.", token_ids=text.encode(("something else",)))
+def test_ids_of_another_tokenizer_are_not_used_and_warned_of_once(
+    text: Tokenizer, caplog: pytest.LogCaptureFixture
+) -> None:
+    wrong = says("So 12.", token_ids=text.encode_text("something else"))
     with served(otherwise=wrong, engine={"tokenizer": MODEL}) as (engine, _):
         for _ in range(2):
             said = ask(engine)

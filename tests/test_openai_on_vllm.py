@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import re
 import signal
@@ -20,9 +21,11 @@ from typing import Any
 import pytest
 
 from sctir_kaggle import Solver, SolverConfig
+from sctir_kaggle.dialects.rendering import render
+from sctir_kaggle.dialects.rows import NUMINA, OUTPUT_FENCE
 from sctir_kaggle.engines.openai import OpenAIEngine
+from sctir_kaggle.engines.openai_chat import ChatEngine
 from sctir_kaggle.problems import HELD_OUT, read_problems
-from sctir_kaggle.prompt import OUTPUT_FENCE, render
 from sctir_kaggle.sandbox import Sandbox
 from sctir_kaggle.types import Completion, EngineError, ExecutionResult, PromptTooLong, SamplingParams, Turn
 from tests.fake_server import free_port
@@ -32,6 +35,7 @@ pytest.importorskip("httpx", reason="the engine needs the extra `openai`: pip in
 
 FLAGS = (
     *("--model", str(MODEL), "--served-model-name", "embedded", "--dtype", "float32", "--enforce-eager"),
+    *("--enable-auto-tool-choice", "--tool-call-parser", "hermes"),
     *("--block-size", "32", "--max-num-seqs", str(SLOTS), "--enable-prompt-tokens-details", "--host", "127.0.0.1"),
 )
 
@@ -113,6 +117,13 @@ def text_engine(server: Server) -> Iterator[OpenAIEngine]:
 
 
 @pytest.fixture(scope="module")
+def chat(server: Server) -> Iterator[ChatEngine]:
+    """Its server puts the BOS in front of messages, too, and the template takes no system message."""
+    with closing(ChatEngine.open(server.url, options={"add_special_tokens": True})) as engine:
+        yield engine
+
+
+@pytest.fixture(scope="module")
 def expected() -> list[Completion]:
     """What the transformers engine says, greedily and in float32, to ten prompts."""
     from sctir_kaggle.engines.transformers import TransformersEngine
@@ -128,9 +139,8 @@ def decode() -> Callable[[Completion], str]:
     tokenizer: Any = AutoTokenizer.from_pretrained(MODEL)
 
     def decode(completion: Completion) -> str:
-        ids = list(completion.token_ids)
-        assert not set(ids) & set(tokenizer.all_special_ids)
-        return str(tokenizer.decode(ids, clean_up_tokenization_spaces=False))
+        ids = completion.token_ids[:-1] if completion.ended_by_token else completion.token_ids
+        return str(tokenizer.decode(list(ids), clean_up_tokenization_spaces=False))
 
     return decode
 
@@ -156,7 +166,7 @@ def test_as_text_the_same_is_said(expected: list[Completion], text_engine: OpenA
             theirs.prompt_tokens,
         )
         assert ours.token_ids == ()
-        assert 0 <= ours.tokens - theirs.tokens <= 1  # the server counts the end of the sequence
+        assert ours.tokens == theirs.tokens
 
 
 @needs_vllm
@@ -190,13 +200,75 @@ def test_a_completion_is_cut_after_a_stop_string_that_ends_inside_a_token(
 def test_the_end_of_the_sequence_and_the_limit_are_told_apart(
     engine: OpenAIEngine, text_engine: OpenAIEngine, decode: Callable[[Completion], str]
 ) -> None:
-    asked = render(read_problems(HELD_OUT)[0])
+    asked = render(NUMINA, read_problems(HELD_OUT)[0])
     for one in (engine, text_engine):
         short = ask(one, asked, replace(GREEDY, stop=(), max_tokens=5))
         assert (short.finish_reason, short.stop_reason, short.tokens) == ("length", None, 5)
         ends = ask(one, (*asked, "The answer is $\\boxed{7}$."), replace(GREEDY, max_tokens=1000))
         assert (ends.finish_reason, ends.stop_reason) == ("stop", None)
         assert decode(ends) == (ends.text if one is engine else "")
+        assert "</s>" not in ends.text
+    last = ask(engine, (*asked, "The answer is $\\boxed{7}$."), GREEDY).token_ids[-1]
+    assert engine.tokenizer is not None
+    assert last in engine.tokenizer.end_ids
+
+
+@needs_vllm
+def test_a_token_that_was_asked_to_end_it_is_the_reason(engine: OpenAIEngine, text_engine: OpenAIEngine) -> None:
+    whole = ask(engine, prompts(1)[0], replace(GREEDY, stop=(), max_tokens=30))
+    token = whole.token_ids[12]
+    cut = whole.token_ids[: whole.token_ids.index(token) + 1]
+    asked = replace(GREEDY, max_tokens=30, stop_token_ids=(token,))
+    exact, text = ask(engine, prompts(1)[0], asked), ask(text_engine, prompts(1)[0], asked)
+    assert (exact.token_ids, exact.stop_reason, exact.ended_by_token) == (cut, token, True)
+    assert (text.text, text.stop_reason, text.tokens) == (exact.text, token, len(cut))
+
+
+@needs_vllm
+@pytest.mark.parametrize("narrowed", [{"top_k": 1}, {"min_p": 1.0}], ids=str)
+def test_samplers_beyond_openais_are_minded(
+    narrowed: dict[str, Any], expected: list[Completion], engine: OpenAIEngine, chat: ChatEngine
+) -> None:
+    params = replace(GREEDY, temperature=1.0, seed=3, **narrowed)
+    assert ask(engine, prompts(1)[0], params).text == expected[0].text
+    assert ask(chat, prompts(1)[0], params).text == expected[0].text
+
+
+@needs_vllm
+def test_as_messages_the_same_is_said(expected: list[Completion], chat: ChatEngine) -> None:
+    """The model's chat template is the format that it was trained in."""
+    said = ask_all(chat, [(prompt, GREEDY) for prompt in prompts(10)])
+    for ours, theirs in zip(said, expected, strict=True):
+        assert (ours.text, ours.finish_reason, ours.stop_reason) == (
+            theirs.text.lstrip(),
+            theirs.finish_reason,
+            theirs.stop_reason,
+        )
+        assert (ours.tokens, ours.prompt_tokens, ours.token_ids) == (theirs.tokens, theirs.prompt_tokens, ())
+    assert sum(completion.stop_reason == OUTPUT_FENCE for completion in said) >= 8
+
+
+@needs_vllm
+def test_a_message_that_was_begun_for_the_model_is_gone_on_with(engine: OpenAIEngine, chat: ChatEngine) -> None:
+    asked = (*render(NUMINA, read_problems(HELD_OUT)[0]), "The answer is $\\boxed{")
+    one, other = (ask(each, asked, replace(GREEDY, stop=("$",))) for each in (engine, chat))
+    assert (other.text, other.stop_reason, other.prompt_tokens) == (one.text, "$", one.prompt_tokens)
+
+
+@needs_vllm
+def test_a_call_of_a_tool_that_the_server_parses_is_a_turn_with_code(server: Server) -> None:
+    """The model is made to write it; vLLM's own parser takes it out of the content and streams it."""
+    code = "x = 6\nprint(x * 7)"
+    call = json.dumps({"name": "python", "arguments": {"code": code}})
+    parameters = {"type": "object", "properties": {"code": {"type": "string"}}, "required": ["code"]}
+    options = {
+        "tools": [{"type": "function", "function": {"name": "python", "parameters": parameters}}],
+        "structured_outputs": {"choice": [f"Let us see. <tool_call>\n{call}\n</tool_call>"]},
+    }
+    with closing(ChatEngine.open(server.url, options=options)) as engine:
+        said = ask(engine, prompts(1)[0], replace(GREEDY, max_tokens=200))
+    assert said.text == f"Let us see.\n\n```python\n{code}\n```\n{OUTPUT_FENCE}"
+    assert (said.finish_reason, said.stop_reason) == ("stop", OUTPUT_FENCE)
 
 
 @needs_vllm
@@ -211,9 +283,9 @@ def test_a_seed_repeats_and_seeds_differ(engine: OpenAIEngine) -> None:
 @needs_vllm
 def test_a_continued_turn_is_found_in_the_prefix_cache(engine: OpenAIEngine) -> None:
     problem = read_problems(HELD_OUT)[3]
-    first = ask(engine, render(problem), GREEDY)
+    first = ask(engine, render(NUMINA, problem), GREEDY)
     turn = Turn(first, code="1", execution=ExecutionResult("12"), bridge=("12\n```",))
-    second = ask(engine, render(problem, [turn]), GREEDY)
+    second = ask(engine, render(NUMINA, problem, [turn]), GREEDY)
     sent = first.prompt_tokens + first.tokens
     assert second.prompt_tokens > sent
     assert second.cached_tokens >= sent - 2 * 32, "less than all but two blocks was cached"
@@ -252,7 +324,7 @@ async def _until(condition: Callable[[], bool], seconds: float = 60) -> None:
 @needs_vllm
 def test_the_context_ends_the_same_way_with_ids_and_with_text(engine: OpenAIEngine, text_engine: OpenAIEngine) -> None:
     assert engine.context_length == text_engine.context_length == 2048
-    fits = ask(engine, ((5,) * 2046,), replace(GREEDY, stop=()))
+    fits = ask(engine, ((5,) * 2045,), replace(GREEDY, stop=()))
     assert (fits.prompt_tokens, fits.finish_reason in ("length", "stop"), fits.tokens <= 2) == (2046, True, True)
     for one, prompt in ((engine, ((5,) * 2048,)), (text_engine, ("x " * 3000,))):
         with pytest.raises(PromptTooLong, match="p/0/0"):

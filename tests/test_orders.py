@@ -14,19 +14,45 @@ from hypothesis import strategies as st
 
 from sctir_kaggle import SolverConfig, SolveResult, UserError
 from sctir_kaggle.budget import Budget
-from sctir_kaggle.voting import Ballot, beta_decided, decided, leader_risk, tally
+from sctir_kaggle.stopping import decided, leader_risk
+from sctir_kaggle.voting import Ballot, tally
 from sctir_kaggle.whatif.clocks import Equal, Shares, Unlimited
 from sctir_kaggle.whatif.courses import Courses, courses_of, ends_of
 from sctir_kaggle.whatif.orders import shuffled, simulate
 from sctir_kaggle.whatif.rerun import rerun
 from sctir_kaggle.whatif.rules import Rules
 from sctir_kaggle.whatif.shuffles import shuffle
-from sctir_kaggle.whatif.votes import VoteRule
-from tests.whatif_support import solved
+from tests.whatif_support import RULES, solved
 
 N = 9
 
-VOTES = st.sampled_from(["plain", "small", "statement=0.3", "confirmed"])
+SOME_RULES = st.sampled_from(RULES)
+
+
+SECONDS = st.floats(0, 100) | st.floats(0, 1e5)
+
+CLAMPS = st.builds(
+    lambda cap, draw, low, high: {
+        "cap": cap,
+        "draw": draw,
+        "floor": low if high is None else min(low, high),
+        "high": high,
+    },
+    st.floats(1, 6),
+    st.floats(0, 1),
+    st.just(0.0) | SECONDS,
+    st.none() | SECONDS.filter(bool),
+)
+
+SOME_CLAMPS = st.sampled_from(
+    [
+        {},
+        {"cap": 1.5, "draw": 1.0},
+        {"floor": 7.313},
+        {"high": 3.331},
+        {"floor": 2.737, "high": 9.973, "cap": 4.0},
+    ]
+)
 
 
 @settings(max_examples=200, deadline=None)
@@ -35,12 +61,11 @@ VOTES = st.sampled_from(["plain", "small", "statement=0.3", "confirmed"])
     st.integers(1, 60),
     st.floats(0, 1000),
     st.sampled_from([0.0, 2.0, 60.0]),
-    st.floats(1, 6),
-    st.floats(0, 1),
+    CLAMPS,
     st.integers(0, 10**6),
 )
 def test_shares_are_the_budgets_to_the_last_bit(
-    seconds: float, problems: int, reserve: float, grace: float, cap: float, draw: float, seed: int
+    seconds: float, problems: int, reserve: float, grace: float, clamps: Any, seed: int
 ) -> None:
     """Three runs at once, whose problems take nothing, their soft or hard share, more than that, or anything else."""
     rng, nows = random.Random(seed), [0.0, 0.0, 0.0]
@@ -50,14 +75,13 @@ def test_shares_are_the_budgets_to_the_last_bit(
             problems,
             reserve=reserve,
             grace=grace,
-            cap=cap,
-            draw=draw,
             started=0.0,
             clock=partial(nows.__getitem__, i),
+            **clamps,
         )
         for i in range(3)
     ]
-    shares = Shares(seconds, problems, reserve=reserve, grace=grace, cap=cap, draw=draw)
+    shares = Shares(seconds, problems, reserve=reserve, grace=grace, **clamps)
     for _ in range(problems):
         limits = shares.next_deadlines(np.array(nows))
         for i, budget in enumerate(budgets):
@@ -72,20 +96,12 @@ def test_shares_are_the_budgets_to_the_last_bit(
 
 
 @settings(max_examples=80, deadline=None)
-@given(
-    st.integers(0, 10**6),
-    VOTES,
-    st.sampled_from(["none", "exact", "beta"]),
-    st.sampled_from(["first", "smallest", "largest"]),
-)
-def test_the_vectorised_vote_is_the_vote_at_every_candidate(seed: int, vote: str, stop: Any, tie: Any) -> None:
-    plain = vote == "plain"
-    config = SolverConfig(
-        candidates=N, stop=stop if plain or stop != "beta" else "exact", tie_break=tie, stop_ballots=3, stop_delta=0.2
-    )
+@given(st.integers(0, 10**6), SOME_RULES, st.sampled_from(["first", "smallest", "largest"]))
+def test_the_vectorised_vote_is_the_vote_at_every_candidate(seed: int, rules: Any, tie: Any) -> None:
+    config = SolverConfig(candidates=N, tie_break=tie, stop_ballots=3, stop_delta=0.2, **rules)
     results = [solved(seed + i, candidates=N, stop="none", tie_break=tie) for i in range(4)]
-    weigh = VoteRule.parse(vote).weigh(config)
-    courses = courses_of(ends_of(results, N, weigh), config, plain=plain)
+    weigh = config.vote_rule.weigher(config.modulus)
+    courses = courses_of(ends_of(results, config), config)
     for row, result in enumerate(results):
         cast: list[Ballot] = []
         struck = N
@@ -96,29 +112,29 @@ def test_the_vectorised_vote_is_the_vote_at_every_candidate(seed: int, vote: str
             winner = tally(cast, tie_break=tie).winner
             assert courses.right[row, k] == ((winner or 0) == result.problem.answer)
             assert courses.voted[row, k] == (winner is not None)
-            sure = decided(cast, unfinished=N - k)
-            risk = leader_risk(cast, unfinished=N - k) if plain else not sure
+            risk = not decided(cast, unfinished=N - k) if weigh else leader_risk(cast, unfinished=N - k)
             assert courses.contested[row, k] == (risk > config.contested_risk)
-            if config.stop == "beta":
-                sure = beta_decided(cast, unfinished=N - k, delta=0.2, min_ballots=3)
-            if sure and config.stop != "none":
+            if config.stop_rule.reason(cast, unfinished=N - k):
                 struck = min(struck, k)
         assert courses.last[row] == struck
 
 
 @settings(max_examples=60, deadline=None)
-@given(st.integers(0, 10**6), VOTES, st.sampled_from(["none", "exact"]), st.floats(10, 120))
+@given(st.integers(0, 10**6), SOME_RULES, st.floats(10, 120), SOME_CLAMPS)
 def test_a_simulated_order_is_what_solver_and_budget_make_of_it(
-    seed: int, vote: str, stop: Any, seconds: float
+    seed: int, named: Any, seconds: float, clamps: Any
 ) -> None:
-    """Five problems in three orders: the same answers, the same end, problem after problem through the real classes."""
-    rules = Rules(config=SolverConfig(candidates=N, stop=stop, grace_seconds=0.5), vote=VoteRule.parse(vote))
+    """Five problems in three orders: the same answers, the same end, problem after problem through the real classes.
+
+    No deadline falls on the moment at which a candidate ends: there either order is right.
+    """
+    rules = Rules(config=SolverConfig(candidates=N, grace_seconds=0.5, **named))
     records = [solved(seed + i, candidates=N, stop="none") for i in range(5)]
     orders = [random.Random(seed + i).sample(range(5), 5) for i in range(3)]
-    clock = Shares(seconds, 5, reserve=1.0, grace=0.5)
+    clock = Shares(seconds, 5, reserve=1.0, grace=0.5, **clamps)
     outcome = simulate(courses(records, rules), np.array(orders).T, clock)
     for run, order in enumerate(orders):
-        right, end, unanswered = one_by_one([records[place] for place in order], rules, seconds)
+        right, end, unanswered = one_by_one([records[place] for place in order], rules, seconds, clamps)
         assert (outcome.scores[run], outcome.unanswered[run]) == (right, unanswered)
         assert outcome.ends[run] == pytest.approx(end, abs=1e-4)
 
@@ -127,13 +143,12 @@ def courses(records: list[SolveResult], rules: Rules) -> Courses:
     again = [
         rerun(record, replace(rules, config=replace(rules.config, stop="none")), first=N).result for record in records
     ]
-    weigh = rules.vote.weigh(rules.config)
-    return courses_of(ends_of(again, N, weigh), rules.config, plain=weigh is None)
+    return courses_of(ends_of(again, rules.config), rules.config)
 
 
-def one_by_one(records: list[SolveResult], rules: Rules, seconds: float) -> tuple[int, float, int]:
+def one_by_one(records: list[SolveResult], rules: Rules, seconds: float, clamps: Any) -> tuple[int, float, int]:
     now, right, unanswered = 0.0, 0, 0
-    budget = Budget(seconds, len(records), reserve=1.0, grace=0.5, started=0.0, clock=lambda: now)
+    budget = Budget(seconds, len(records), reserve=1.0, grace=0.5, started=0.0, clock=lambda: now, **clamps)
     for record in records:
         limits = budget.next_deadlines()
         result = rerun(record, rules, first=N, soft=limits.soft - now, hard=limits.hard - now).result

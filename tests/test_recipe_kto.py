@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from sctir_kaggle.config import MATH
+from sctir_kaggle.dialects.rows import OUTPUT_FENCE
 from sctir_kaggle.opening import EMBEDDED_MODEL
-from sctir_kaggle.prompt import OUTPUT_FENCE
 from sctir_kaggle.recipes.kto import KTO, kto, make_trainer, rows_of, trainer_config
 from sctir_kaggle.types import UserError
 

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from sctir_kaggle.prompt import FORCED_BOX, OUTPUT_FENCE, render
+from sctir_kaggle.dialects.rendering import render
+from sctir_kaggle.dialects.rows import FORCED_BOX, NUMINA, OUTPUT_FENCE
 from sctir_kaggle.recipes.kto import KTO
 from sctir_kaggle.recipes.preferences import Preference, balanced, preferences, read_preferences, segments
 from sctir_kaggle.recipes.settings import CONFIGS, read_settings
@@ -38,7 +39,7 @@ def ended(*turns: Turn) -> bool:
 @pytest.mark.parametrize("turns", [(BOXED,), (CODE, BOXED), (CODE, CODE, FORCED)])
 def test_the_segments_are_the_prompt_that_the_solver_would_send_next(turns: tuple[Turn, ...]) -> None:
     parts = segments(PROBLEM, trace(0, 42, *turns))
-    assert ("".join(part.text for part in parts),) == render(PROBLEM, turns)
+    assert "".join(part.text for part in parts) == "".join(map(str, render(NUMINA, PROBLEM, turns)))
 
 
 def test_the_model_wrote_its_completions_and_nothing_else() -> None:

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from sctir_kaggle.dialects.rows import HEADER
 from sctir_kaggle.engines.vllm_options import check_activation_order, quantization_of
-from sctir_kaggle.prompt import HEADER
 from sctir_kaggle.recipes import quantize as recipe
 from sctir_kaggle.recipes.check_quantized import CheckSettings
 from sctir_kaggle.recipes.corpus import run as run_drafts

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from sctir_kaggle.dialects.rendering import bridge, render
+from sctir_kaggle.dialects.rows import NUMINA, OUTPUT_FENCE
 from sctir_kaggle.problems import ASSETS
-from sctir_kaggle.prompt import OUTPUT_FENCE, output_block, render
 from sctir_kaggle.recipes.rendering import encode_row, segments_of
 from sctir_kaggle.sandbox import Sandbox
 from sctir_kaggle.types import Completion, ExecutionResult, Problem, Turn, UserError
@@ -84,13 +85,13 @@ def test_a_row_made_of_a_solved_problem_is_the_prompt_that_was_sent(sandbox: San
         return await sandbox.execute("print('```')\n1/0", request_id="p/0/0", deadline=loop.time() + 60)
 
     turn = f"Try.\n```python\nprint('`' * 3)\n1/0\n```\n{OUTPUT_FENCE}"
-    block = output_block(turn, asyncio.run(execute()), limit=600)
-    assert "ZeroDivisionError" in block
+    block = bridge(NUMINA, Completion(turn), asyncio.run(execute()), left=0, limit=600)
+    assert "ZeroDivisionError" in "".join(block)
     problem = Problem("p", "  q ")
-    prompt = render(problem, [Turn(Completion(turn), bridge=(block,)), Turn(Completion("\nSo.", (7, 8)))])
-    segments = segments_of(row(turn + block + "\nSo.", problem.text))
+    prompt = render(NUMINA, problem, [Turn(Completion(turn), bridge=block), Turn(Completion("\nSo.", (7, 8)))])
+    segments = segments_of(row(turn + "".join(block) + "\nSo.", problem.text))
     assert prompt == ("".join(segment.text for segment in segments[:3]), (7, 8))
-    assert [segment.text for segment in segments[1:]] == [turn, block, "\nSo."]
+    assert [segment.text for segment in segments[1:]] == [turn, "".join(block), "\nSo."]
 
 
 def test_tokens_are_those_that_the_engine_sends(tokenizer: PreTrainedTokenizerFast) -> None:

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from sctir_kaggle.dialects.rows import OUTPUT_FENCE
 from sctir_kaggle.opening import EMBEDDED_MODEL
 from sctir_kaggle.problems import HELD_OUT
-from sctir_kaggle.prompt import OUTPUT_FENCE
 from sctir_kaggle.recipes.rloo import RLOO, handed_over, prompts, rloo
 from sctir_kaggle.recipes.rows import read_rows
 from sctir_kaggle.recipes.settings import CONFIGS, read_settings

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from sctir_kaggle.dialects.rows import FORCED_BOX, HEADER, OUTPUT_FENCE
 from sctir_kaggle.problems import ASSETS
-from sctir_kaggle.prompt import FORCED_BOX, HEADER, OUTPUT_FENCE
 from sctir_kaggle.recipes.corpus import Segment
 from sctir_kaggle.recipes.preferences import Preference
 from sctir_kaggle.recipes.unpaired import Collator, Columns, columns, encoded, mismatched

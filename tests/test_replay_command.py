@@ -13,9 +13,9 @@ import pytest
 from sctir_kaggle.cli import _parser, main
 from sctir_kaggle.engines.openai import OpenAIEngine
 from sctir_kaggle.journal import read_journal
-from sctir_kaggle.options import config_of
+from sctir_kaggle.options import run_of
 from sctir_kaggle.problems import HELD_OUT
-from sctir_kaggle.replay.presets import PRESETS
+from sctir_kaggle.replay.command import DEFAULTS
 from tests.fake_server import Answer, FakeServer, refuses, says
 
 PROBLEMS = "id,problem,answer\na,What is the sum of the digits of 1234?,10\nb,What is $3-12$?,-9\n"
@@ -114,7 +114,7 @@ def test_servers_that_are_gone_end_it_and_others_go_on(
 def test_options_change_a_preset_which_changes_the_defaults() -> None:
     def config(*options: str) -> tuple[int, int, float]:
         args = _parser().parse_args(["replay", "amc", *options])
-        made = config_of(args, PRESETS[args.preset])
+        made = run_of(args, command=DEFAULTS).solver
         assert (made.modulus, made.lowest, made.highest) == (None, None, None)
         return made.candidates, made.turns, made.temperature
 

@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 
 from sctir_kaggle import Problem, UserError
+from sctir_kaggle.presets import PRESETS
 from sctir_kaggle.replay.labels import BASE_N, SEVERAL, repaired
-from sctir_kaggle.replay.presets import PRESETS
 from sctir_kaggle.replay.sets import SETS, read_set
 
 CLEAN = {"amc": 83, "aime": 90, "math4": 744, "math5": 716}
@@ -142,8 +142,8 @@ def test_without_the_library_the_hub_is_refused_with_what_to_do(monkeypatch: pyt
 
 def test_every_preset_changes_what_its_name_says() -> None:
     assert {
-        name: tuple(changes.get(key) for key in ("candidates", "temperature", "turns"))
-        for name, changes in PRESETS.items()
+        name: tuple(PRESETS[name].values.get(key) for key in ("candidates", "temperature", "turns"))
+        for name in ("sc-tir", "greedy-tir", "greedy-cot", "cot-majority", "single-tir")
     } == {
         "sc-tir": (None, None, None),
         "greedy-tir": (1, 0.0, None),

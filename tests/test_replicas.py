@@ -37,6 +37,8 @@ PARAMS = SamplingParams(max_tokens=50)
 class Played(Scripted):
     """Says its name and counts what it was asked. While `serving` is False it fails everything, as a dead engine does."""
 
+    tokenizer = None
+
     def __init__(self, name: str = "one", *, delay: float = 0.0, restarts: int = 0) -> None:
         super().__init__(lambda prompt, candidate, turn: name, delay=delay)
         self.serving, self.context_length, self.restarts = True, 2048, restarts
@@ -305,6 +307,15 @@ def test_an_engine_ends_when_the_process_that_started_it_is_killed(tmp_path: Pat
         time.sleep(0.05)
 
 
+@pytest.mark.parametrize("size", [0, 3])
+def test_a_tensor_parallel_size_that_there_are_no_gpus_for_is_refused(
+    size: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(vllm_layout, "visible_gpus", lambda: [GPU(15 << 30, name="0"), GPU(15 << 30, name="1")])
+    with pytest.raises(UserError, match=f"tensor_parallel_size is {size}: this machine has 2"):
+        load_vllm(MODEL, options={"tensor_parallel_size": size})
+
+
 @pytest.mark.parametrize("wrong", [{"layout": "pipeline"}, {"gpus": 0}, {"gpus": 3}])
 def test_a_layout_that_there_is_not_is_refused(wrong: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(vllm_layout, "visible_gpus", lambda: [GPU(15 << 30, name="0"), GPU(15 << 30, name="1")])
@@ -332,6 +343,14 @@ def test_the_plan_decides_what_is_started(monkeypatch: pytest.MonkeyPatch, caplo
     loads.clear()
     assert isinstance(load_vllm(MODEL, gpus=1), Played)
     assert "child" not in loads[0], "one GPU is served from this process"
+    loads.clear()
+    assert isinstance(load_vllm(MODEL, options={"tensor-parallel-size": 2}), Played)
+    assert loads[0]["options"] == {"tensor_parallel_size": 2}
+    loads.clear()
+    chosen: dict[str, Any] = {"dtype": "float16", "context_length": 512, "memory": 0.5}
+    load_vllm(MODEL, layout="replicas", **chosen, options={"max-num-batched-tokens": 4096})
+    assert [each["options"] for each in loads] == [{"max_num_batched_tokens": 4096}] * 2
+    assert all({name: each[name] for name in chosen} == chosen for each in loads)
     loads.clear()
     with pytest.raises(UserError, match="choose a layout"):
         load_vllm("owner/name")
@@ -404,23 +423,29 @@ def test_200_cancelled_requests_leave_no_blocks_behind_in_the_processes(pair: Re
 
 
 @needs_vllm
-def test_running_requests_hold_blocks(pair: ReplicatedEngine) -> None:
-    """So the test above can fail."""
-    replica = pair.replicas[0]
+def test_running_requests_hold_blocks(pair: ReplicatedEngine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """So the test above can fail. vLLM is asked in the engine's own thread: its sockets are for one thread."""
+    replica, freed = pair.replicas[0], list[bool]()
+    engine, step = inner(replica), inner(replica).step
 
-    async def while_they_run() -> bool:
+    def ask_and_step() -> Any:
+        if not freed and engine.get_num_unfinished_requests() >= 40:
+            freed.append(bool(engine.engine_core.call_utility("reset_prefix_cache")))
+        return step()
+
+    async def while_they_run() -> None:
         params = SamplingParams(temperature=1.5, max_tokens=1500)
         calls = [replica.generate(prompt, params, request_id=f"p/{n}/0") for n, prompt in enumerate(prompts(40))]
         tasks = [asyncio.ensure_future(call) for call in calls]
-        while inner(replica).get_num_unfinished_requests() < 40:
+        while not freed:
             await asyncio.sleep(0.001)
-        freed = bool(inner(replica).engine_core.call_utility("reset_prefix_cache"))
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        return freed
 
-    assert run(while_they_run()) is False
+    monkeypatch.setattr(engine, "step", ask_and_step)
+    run(while_they_run())
+    assert freed == [False]
 
 
 @needs_vllm

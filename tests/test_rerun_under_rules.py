@@ -12,34 +12,34 @@ from hypothesis import strategies as st
 from sctir_kaggle import SolverConfig, SolveResult, TraceStatus
 from sctir_kaggle.whatif.rerun import Rerun, rerun
 from sctir_kaggle.whatif.rules import Rules
-from sctir_kaggle.whatif.votes import VoteRule
-from tests.whatif_support import solved
+from tests.whatif_support import RULES, STOPS, VOTES, solved
 
 N = 9
 
 SEEDS = st.integers(0, 10**6)
 LIMITS = st.sampled_from([0.0, 0.5, 2.0, 4.0, 8.0, 15.0])
-STOPS = st.sampled_from(["none", "exact", "beta"])
+SOME_STOP = st.sampled_from(STOPS)
+SOME_RULES = st.sampled_from(RULES)
 
 
-def again(record: SolveResult, *, vote: str = "plain", **changes: Any) -> Rerun:
+def again(record: SolveResult, **changes: Any) -> Rerun:
     """Deadlines `soft` and `hard`, all else fields of the config."""
     limits = {name: changes.pop(name) for name in ("soft", "hard") if name in changes}
-    rules = Rules(config=SolverConfig(**{"candidates": N, **changes}), vote=VoteRule.parse(vote))
+    rules = Rules(config=SolverConfig(**{"candidates": N, **changes}))
     return rerun(record, rules, first=N, **limits)
 
 
 @settings(max_examples=150, deadline=None)
-@given(SEEDS, STOPS, st.integers(0, 4))
-def test_under_the_recorded_rules_a_result_equals_its_record(seed: int, stop: Any, turns: int) -> None:
-    record = solved(seed, candidates=N, stop=stop, turns=turns)
-    new = again(record, stop=stop, turns=turns)
+@given(SEEDS, SOME_RULES, st.integers(0, 4))
+def test_under_the_recorded_rules_a_result_equals_its_record(seed: int, rules: Any, turns: int) -> None:
+    record = solved(seed, candidates=N, turns=turns, **rules)
+    new = again(record, turns=turns, **rules)
     assert new.result == record
     assert (new.cut, new.unrecorded, new.unsure) == (0, 0, False)
 
 
 @settings(max_examples=150, deadline=None)
-@given(SEEDS, STOPS, LIMITS, LIMITS, st.sampled_from([0, 4]))
+@given(SEEDS, SOME_STOP, LIMITS, LIMITS, st.sampled_from([0, 4]))
 def test_a_record_that_its_deadline_or_extra_candidates_ended_is_repeated_too(
     seed: int, stop: Any, soft: float, further: float, extra: int
 ) -> None:
@@ -49,22 +49,22 @@ def test_a_record_that_its_deadline_or_extra_candidates_ended_is_repeated_too(
 
 
 @settings(max_examples=150, deadline=None)
-@given(SEEDS, STOPS, LIMITS, LIMITS)
-def test_a_whole_record_tells_what_any_stop_rule_and_deadline_would_have_given(
-    seed: int, stop: Any, soft: float, further: float
+@given(SEEDS, SOME_RULES, LIMITS, LIMITS)
+def test_a_whole_record_tells_what_any_vote_stop_and_deadline_would_have_given(
+    seed: int, rules: Any, soft: float, further: float
 ) -> None:
     """The model that was recorded, run again for real under the other rules, gives the same votes, answer and order."""
     whole = solved(seed, orderly=True, candidates=N, stop="none")
-    real = solved(seed, orderly=True, candidates=N, stop=stop, soft=soft, hard=soft + further)
-    new = again(whole, stop=stop, soft=soft, hard=soft + further)
+    real = solved(seed, orderly=True, candidates=N, soft=soft, hard=soft + further, **rules)
+    new = again(whole, soft=soft, hard=soft + further, **rules)
     assert new.result.vote == real.vote
-    assert (new.result.answer, new.result.stopped) == (real.answer, real.stopped)
+    assert (new.result.answer, new.result.stopped, new.result.risk) == (real.answer, real.stopped, real.risk)
     assert [trace.candidate for trace in new.result.traces] == [trace.candidate for trace in real.traces]
     assert new.result.seconds == pytest.approx(real.seconds, abs=1e-3)
 
 
 @settings(max_examples=100, deadline=None)
-@given(SEEDS, st.sampled_from(["plain", "small", "statement", "confirmed", "small=0"]), st.integers(1, N))
+@given(SEEDS, st.sampled_from(VOTES), st.integers(1, N))
 def test_the_exact_stop_changes_no_answer_under_any_vote(seed: int, vote: str, candidates: int) -> None:
     whole = solved(seed, candidates=N, stop="none")
     full = again(whole, stop="none", vote=vote, candidates=candidates)
@@ -114,7 +114,7 @@ def test_another_range_or_modulus_reads_the_recorded_texts_anew(seed: int, readi
 
 
 @settings(max_examples=100, deadline=None)
-@given(SEEDS, st.sampled_from(["exact", "beta"]), st.sampled_from(["plain", "small", "confirmed"]))
+@given(SEEDS, st.sampled_from(["exact", "beta", "k=3", "margin=2"]), st.sampled_from(["plain", "small", "confirmed"]))
 def test_what_a_cut_record_cannot_tell_is_unsure_and_what_it_tells_is_so(seed: int, stop: Any, vote: str) -> None:
     """A record that a stop rule cut, asked for the full vote: sure answers are those of the whole record."""
     cut = solved(seed, candidates=N, stop=stop)

@@ -22,8 +22,8 @@ from sctir_kaggle import (
     Trace,
     TraceStatus,
 )
+from sctir_kaggle.dialects.rows import FORCED_BOX
 from sctir_kaggle.engines.scripted import Scripted
-from sctir_kaggle.prompt import FORCED_BOX
 from sctir_kaggle.rollout import seed_for
 from sctir_kaggle.sandbox import Sandbox
 from sctir_kaggle.types import Cut, Engine, ExecutionResult
@@ -119,9 +119,10 @@ def test_a_remark_after_the_box_does_not_lose_it(sandbox: Sandbox) -> None:
     assert trace.answer == 4
 
 
-def test_an_answer_before_code_ends_the_candidate_before_the_code_runs(sandbox: Sandbox) -> None:
-    trace = run(sandbox, script(code("print(1)", before="It is $\\boxed{4}$. Check:\n")))
-    assert (trace.answer, trace.turns[0].execution) == (4, None)
+def test_code_runs_before_a_box_of_the_same_turn_may_end_the_candidate(sandbox: Sandbox) -> None:
+    guess = code("print(1)", before="It is $\\boxed{4}$. Check:\n")
+    trace = run(sandbox, script(guess, "No, $\\boxed{1}$."))
+    assert (trace.answer, trace.turns[0].execution is not None) == (1, True)
 
 
 @pytest.mark.parametrize("text", ["I do not know.", "```python\nprint(1", "```output\n"])

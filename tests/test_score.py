@@ -18,8 +18,9 @@ from benchmarks.synthetic import write_run
 from sctir_kaggle.cli import main
 from sctir_kaggle.journal import read_journal, result_from_json, result_to_json
 from sctir_kaggle.report.score import Report, report_of, show
+from sctir_kaggle.stopping import decided
 from sctir_kaggle.types import UserError
-from sctir_kaggle.voting import Ballot, TieBreak, decided, tally
+from sctir_kaggle.voting import Ballot, TieBreak, tally
 
 Json = dict[str, Any]
 

@@ -26,7 +26,8 @@ from sctir_kaggle.journal import result_from_json, result_to_json
 from sctir_kaggle.sandbox import Sandbox
 from sctir_kaggle.session import summary
 from sctir_kaggle.solver import Solver
-from sctir_kaggle.voting import Ballot, leader_risk
+from sctir_kaggle.stopping import leader_risk
+from sctir_kaggle.voting import Ballot
 
 PROBLEM = Problem("p", "Add.", answer=42)
 
@@ -302,11 +303,41 @@ def test_the_beta_rule_waits_for_its_ballots(sandbox: Sandbox) -> None:
     assert solve(engine, sandbox, candidates=48, stop="beta", deadline=0.1).stopped == "deadline"
 
 
-def test_a_run_stopped_by_beta_replays_equally(sandbox: Sandbox) -> None:
-    fields: dict[str, Any] = {"candidates": 48, "stop": "beta"}
+@pytest.mark.parametrize(("stop", "votes"), [("k=4", (42, 7, 42, 42, 42)), ("margin=2", (7, 42, 7, 7))])
+def test_a_counted_stop_strikes_with_the_vote_that_makes_it_true_and_bounds_its_risk(
+    sandbox: Sandbox, stop: str, votes: tuple[int, ...]
+) -> None:
+    result = solve(Waiting(dict(enumerate(votes))), sandbox, candidates=16, stop=stop)
+    assert (result.answer, result.stopped) == (votes[-1], stop.partition("=")[0])
+    assert sum(trace.status is TraceStatus.CANCELLED for trace in result.traces) == 16 - len(votes)
+    cast = [Ballot(candidate, answer) for candidate, answer in enumerate(votes)]
+    assert result.risk == float(leader_risk(cast, unfinished=16 - len(votes))) > 0
+
+
+def test_the_public_rule_4_of_8_may_end_a_vote_that_would_have_been_a_tie(sandbox: Sandbox) -> None:
+    votes = (7, 7, 7, 42, 42, 42, 7, 42)
+    assert solve(answers(*votes), sandbox, candidates=8, stop="none").vote.ranking == ((7, 4.0), (42, 4.0))
+    result = solve(Waiting(dict(enumerate(votes[:7]))), sandbox, candidates=8, stop="k=4")
+    assert (result.stopped, result.vote.ranking) == ("k", ((7, 4.0), (42, 3.0)))
+
+
+def test_a_counted_stop_of_a_weighted_vote_adds_weights_and_knows_no_risk(sandbox: Sandbox) -> None:
+    engine = Waiting({0: 1, 1: 1, 2: 1, 3: 42, 4: 42})
+    result = solve(engine, sandbox, candidates=16, stop="k=2", vote="small=0.5")
+    assert (result.stopped, result.vote.ranking, result.risk) == ("k", ((42, 2.0), (1, 1.5)), None)
+
+
+def test_a_stop_that_is_reached_by_a_decided_vote_is_called_exact(sandbox: Sandbox) -> None:
+    result = solve(Waiting(dict.fromkeys(range(5), 42)), sandbox, candidates=8, stop="k=5")
+    assert (result.stopped, result.risk) == ("exact", None)
+
+
+@pytest.mark.parametrize("stop", ["beta", "k=8", "margin=8"])
+def test_a_run_stopped_at_a_risk_replays_equally(sandbox: Sandbox, stop: str) -> None:
+    fields: dict[str, Any] = {"candidates": 48, "stop": stop}
     live = solve(Late(dict.fromkeys(range(5), 42), dict.fromkeys(range(5, 30), 42), after=0), sandbox, **fields)
     engine = Recorded([result_from_json(result_to_json(live))])
-    assert live.stopped == "beta"
+    assert live.stopped == stop.partition("=")[0]
     assert solve(engine, engine, **fields) == live
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from sctir_kaggle import MATH, SolverConfig
+from sctir_kaggle import MATH, SolverConfig, UserError
 from sctir_kaggle.competition.profile import PROFILES, Profile, profile_of
 from sctir_kaggle.competition.submission import RERUN, Submission, fitted
 from sctir_kaggle.engines.scripted import Scripted
@@ -63,6 +63,15 @@ def test_no_config_votes_outside_the_competitions_range(profile: Profile) -> Non
     config = fitted(replace(MATH, default_answer=-5), profile)
     assert (config.lowest, config.highest, config.modulus) == (profile.lowest, profile.highest, profile.modulus)
     assert config.default_answer == 0
+
+
+def test_limits_that_were_chosen_hold_inside_the_competitions_range() -> None:
+    chosen = replace(MATH, lowest=-5, highest=500, modulus=7, default_answer=-3)
+    given = {"lowest": "cell", "highest": "cell", "modulus": "cell"}
+    config = fitted(chosen, PROFILES["aimo1"], given)
+    assert (config.lowest, config.highest, config.modulus, config.default_answer) == (0, 500, 7, 0)
+    with pytest.raises(UserError, match="no answer of aimo1 lies from 2000 to 3000: give other limits"):
+        fitted(replace(chosen, lowest=2000, highest=3000, default_answer=2500), PROFILES["aimo1"], given)
 
 
 def test_results_know_the_references_of_the_csv_and_the_model_does_not(tmp_path: Path) -> None:

@@ -20,9 +20,9 @@ from typing import Any
 import pytest
 
 from benchmarks.tir_data import check_each_resolved_once
+from sctir_kaggle.dialects.rows import CLOSE_FENCE, HEADER
 from sctir_kaggle.journal import read_faults, read_journal, whole_lines
 from sctir_kaggle.problems import HELD_OUT
-from sctir_kaggle.prompt import CLOSE_FENCE, HEADER
 from sctir_kaggle.recipes.rendering import segments_of
 from sctir_kaggle.recipes.rows import Row, read_rows
 from sctir_kaggle.recipes.tir.attempt import UNSTABLE

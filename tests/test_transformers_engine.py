@@ -17,7 +17,8 @@ torch: Any = pytest.importorskip("torch", reason="this engine needs torch: pip i
 hf: Any = pytest.importorskip("transformers", reason="this engine needs transformers: pip install 'sctir-kaggle[cpu]'")
 tokenizers: Any = pytest.importorskip("tokenizers")
 
-from sctir_kaggle.engines.text import Text  # noqa: E402
+from sctir_kaggle.dialects.tokenizer import Tokenizer  # noqa: E402
+from sctir_kaggle.engines import transformers as module  # noqa: E402
 from sctir_kaggle.engines.transformers import TransformersEngine  # noqa: E402
 from sctir_kaggle.types import Completion, EngineError, Prompt, PromptTooLong, SamplingParams, TokenIds  # noqa: E402
 
@@ -88,7 +89,17 @@ def tokenizer(checkpoint: Path) -> Any:
 
 
 def decoded(tokenizer: Any, ids: Sequence[int]) -> str:
-    return str(tokenizer.decode(list(ids), skip_special_tokens=True, clean_up_tokenization_spaces=False))
+    return str(tokenizer.decode(list(ids), skip_special_tokens=False, clean_up_tokenization_spaces=False))
+
+
+def shown(completion: Completion) -> TokenIds:
+    """The ids that `text` shows: all but a token that ended it."""
+    return completion.token_ids[:-1] if completion.ended_by_token else completion.token_ids
+
+
+def loaded(make: Callable[[], Any], folder: Path) -> Tokenizer:
+    make().save_pretrained(folder)
+    return Tokenizer.load(folder)
 
 
 def problem(number: int) -> Prompt:
@@ -117,12 +128,12 @@ def plain_model(checkpoint: Path) -> Any:
     return hf.AutoModelForCausalLM.from_pretrained(checkpoint, dtype=torch.float32)
 
 
-def reference(checkpoint: Path, tokenizer: Any, prompt: str, tokens: int) -> TokenIds:
-    """What `model.generate` says on its own, without the end token."""
+def reference(checkpoint: Path, tokenizer: Any, prompt: str, tokens: int, **options: Any) -> TokenIds:
+    """What `model.generate` says on its own, the end token included."""
     model = plain_model(checkpoint)
     ids = torch.tensor([tokenizer.encode(prompt)])
-    output = model.generate(ids, attention_mask=torch.ones_like(ids), do_sample=False, max_new_tokens=tokens)
-    return tuple(token for token in output[0, ids.shape[1] :].tolist() if token > 2)
+    output = model.generate(ids, attention_mask=torch.ones_like(ids), do_sample=False, max_new_tokens=tokens, **options)
+    return tuple(output[0, ids.shape[1] :].tolist())
 
 
 def test_greedy_text_is_that_of_generate_alone_and_in_company(
@@ -180,19 +191,22 @@ def test_a_completion_is_cut_after_the_first_stop_string_wherever_it_ends(
             cut = ask(engine, problem(1), replace(SAMPLED, seed=seed, max_tokens=40, stop=("@never@", stop)))
             assert cut.text == whole.text[: whole.text.index(stop) + len(stop)]
             assert (cut.finish_reason, cut.stop_reason) == ("stop", stop)
-            assert decoded(tokenizer, cut.token_ids) == cut.text
+            assert decoded(tokenizer, shown(cut)) == cut.text
             assert cut.tokens == len(cut.token_ids)
             inside += cut.token_ids != whole.token_ids[: len(cut.token_ids)]
     assert inside > 5, "no stop string ended inside a token"
 
 
-def test_every_completion_decodes_to_its_text_and_holds_no_special_token(
+def test_every_completion_decodes_to_its_text_with_special_tokens_visible(
     engine: TransformersEngine, tokenizer: Any
 ) -> None:
     hot = [(problem(n), replace(SAMPLED, seed=n, temperature=2.0, max_tokens=60)) for n in range(12)]
-    for completion in ask_all(engine, hot):
-        assert decoded(tokenizer, completion.token_ids) == completion.text
-        assert not set(completion.token_ids) & set(tokenizer.all_special_ids)
+    said = ask_all(engine, hot)
+    for completion in said:
+        assert decoded(tokenizer, shown(completion)) == completion.text
+        assert completion.tokens == len(completion.token_ids)
+    assert any("<pad>" in completion.text for completion in said)
+    assert any(completion.token_ids[-1] == tokenizer.eos_token_id for completion in said)
 
 
 def test_every_end_token_of_the_generation_config_ends_a_completion(
@@ -206,8 +220,88 @@ def test_every_end_token_of_the_generation_config_ends_a_completion(
     engine = TransformersEngine.load(tmp_path, slots=2)
     completion = ask(engine, problem(5), GREEDY)
     engine.close()
-    assert completion.token_ids == said[: said.index(said[6])]
+    assert completion.token_ids == said[: said.index(said[6]) + 1]
+    assert completion.text == decoded(tokenizer, completion.token_ids[:-1])
     assert (completion.finish_reason, completion.stop_reason) == ("stop", None)
+
+
+def test_a_token_that_the_request_names_ends_its_completion_alone(
+    engine: TransformersEngine, checkpoint: Path, tokenizer: Any
+) -> None:
+    said = reference(checkpoint, tokenizer, str(problem(5)[0]), 24)
+    stopped = replace(GREEDY, stop_token_ids=(500, said[6]))
+    named, other = ask_all(engine, [(problem(5), stopped), (problem(5), GREEDY)])
+    assert named.token_ids == said[: said.index(said[6]) + 1]
+    assert (named.finish_reason, named.stop_reason, named.ended_by_token) == ("stop", said[6], True)
+    assert other.token_ids == said
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"repetition_penalty": 1.7},
+        {"top_k": 3},
+        {"min_p": 0.2},
+        {"min_p": 0.1, "top_k": 20, "top_p": 0.8, "repetition_penalty": 1.2, "temperature": 0.6},
+        {"temperature": 0, "repetition_penalty": 2.5},
+    ],
+    ids=str,
+)
+def test_a_request_samples_what_the_processors_of_transformers_leave(options: dict[str, Any]) -> None:
+    """Each row by its own parameters, on random logits, beside rows with others."""
+    from sctir_kaggle.engines.sampling import sample
+
+    torch.manual_seed(1)
+    rows, size = 8, 60
+    logits = 3 * torch.randn(rows, size)
+    seen = [torch.randint(size, (12,)).numpy() for _ in range(rows)]
+    params = [SAMPLED if row % 2 else replace(SAMPLED, **options) for row in range(rows)]
+    draws = torch.linspace(0, 0.9999, 300).tolist()
+    drawn = [sample(logits, params, [draw] * rows, seen) for draw in draws]
+    for row in range(rows):
+        chances = processed(logits[row : row + 1], params[row], seen[row])
+        expected = torch.searchsorted(chances.double().cumsum(0), torch.tensor(draws, dtype=torch.float64), right=True)
+        same = sum(one[row] == min(token, size - 1) for one, token in zip(drawn, expected.tolist(), strict=True))
+        assert same >= len(draws) - 1  # one draw may lie on an edge
+        assert {one[row] for one in drawn} <= set(chances.nonzero().flatten().tolist())
+
+
+def processed(logits: Any, params: SamplingParams, seen: Any) -> Any:
+    """The chances that transformers' own processors leave, in vLLM's order."""
+    from transformers.generation import logits_process as own
+
+    steps: list[Any] = [own.RepetitionPenaltyLogitsProcessor(params.repetition_penalty)]
+    if not params.temperature:
+        scores = steps[0](torch.tensor(seen)[None], logits)
+        return torch.nn.functional.one_hot(scores.argmax(), scores.shape[1]).float()
+    steps.append(own.TemperatureLogitsWarper(params.temperature))
+    steps += [own.MinPLogitsWarper(params.min_p)] if params.min_p else []
+    steps += [own.TopKLogitsWarper(params.top_k)] if params.top_k else []
+    steps += [own.TopPLogitsWarper(params.top_p)] if params.top_p < 1 else []
+    for step in steps:
+        logits = step(torch.tensor(seen)[None], logits)
+    return torch.softmax(logits[0], dim=-1)
+
+
+def test_the_penalty_counts_the_prompt_and_what_was_sampled(
+    engine: TransformersEngine, checkpoint: Path, tokenizer: Any
+) -> None:
+    prompts = [problem(number) for number in range(6)]
+    expected = [reference(checkpoint, tokenizer, str(prompt[0]), 24, repetition_penalty=1.8) for prompt in prompts]
+    penalized = replace(GREEDY, repetition_penalty=1.8)
+    company = [(problem(number), SAMPLED) for number in range(6)]
+    said = ask_all(engine, [(prompt, penalized) for prompt in prompts] + company)[:6]
+    assert [completion.token_ids for completion in said] == expected
+    assert expected[0] != reference(checkpoint, tokenizer, str(prompts[0][0]), 24)
+
+
+@pytest.mark.parametrize("installed", ["4.57.6", "5.0.0", "5.2.0", "5.5.0"])
+def test_an_older_transformers_is_named_with_the_one_that_is_needed(
+    installed: str, checkpoint: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "version", lambda _: installed)
+    with pytest.raises(EngineError, match=rf"transformers {installed} is installed, the engine needs 5\.5\.1 or newer"):
+        TransformersEngine.load(checkpoint)
 
 
 def test_max_tokens_and_the_context_end_a_completion_with_length(engine: TransformersEngine) -> None:
@@ -324,7 +418,7 @@ def test_draws_follow_the_softmax(checkpoint: Path, tokenizer: Any, temperature:
     nucleus = order[: int((ranked.cumsum(0) < top_p).sum()) + 1]
     expected: Counter[int] = Counter()
     for token, chance in zip(nucleus.tolist(), (chances[nucleus] / chances[nucleus].sum()).tolist(), strict=True):
-        expected[max(token, 2)] += chance
+        expected[token] += chance
     draws = 1500
     params = replace(SAMPLED, temperature=temperature, top_p=top_p, max_tokens=1)
     engine = TransformersEngine.load(checkpoint, slots=48)
@@ -337,12 +431,12 @@ def test_draws_follow_the_softmax(checkpoint: Path, tokenizer: Any, temperature:
 
 
 def drawn_tokens(engine: TransformersEngine, requests: Sequence[tuple[Prompt, SamplingParams]]) -> list[int]:
-    """The first token of each; all special ones, which are not shown, count as 2."""
+    """The first token of each."""
 
     async def every() -> list[Completion]:
         return list(await asyncio.gather(*(engine.generate(*request, request_id="p/0/0") for request in requests)))
 
-    return [completion.token_ids[0] if completion.token_ids else 2 for completion in asyncio.run(every())]
+    return [completion.token_ids[0] for completion in asyncio.run(every())]
 
 
 def test_an_error_in_the_thread_reaches_every_request(checkpoint: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -390,14 +484,14 @@ def test_closing_ends_the_requests_and_the_thread(checkpoint: Path) -> None:
 def test_a_model_that_cannot_be_read_is_named_with_what_to_do(tmp_path: Path, checkpoint: Path) -> None:
     with pytest.raises(EngineError, match=r"nowhere is not a folder: pass the folder"):
         TransformersEngine.load(tmp_path / "nowhere")
-    with pytest.raises(
-        EngineError, match=r"cannot be loaded as a causal language model .*: pass a complete checkpoint"
-    ):
+    with pytest.raises(EngineError, match=r"holds no config.json: pass the folder"):
         TransformersEngine.load(tmp_path)
     for name in ("config.json", "tokenizer.json", "tokenizer_config.json"):
         (tmp_path / name).write_bytes((checkpoint / name).read_bytes())
     (tmp_path / "model.safetensors").write_bytes(b"not a model")
-    with pytest.raises(EngineError, match=r"cannot be loaded"):
+    with pytest.raises(
+        EngineError, match=r"cannot be loaded as a causal language model .*: pass a complete checkpoint"
+    ):
         TransformersEngine.load(tmp_path)
 
 
@@ -422,21 +516,21 @@ def test_the_engine_describes_itself(engine: TransformersEngine, checkpoint: Pat
 
 
 @pytest.mark.parametrize("make", [byte_level_tokenizer, sentencepiece_like_tokenizer])
-def test_segments_and_completions_join_to_the_text_that_was_meant(make: Callable[[], Any]) -> None:
-    text, tokenizer = Text(make()), make()
+def test_segments_and_completions_join_to_the_text_that_was_meant(make: Callable[[], Any], tmp_path: Path) -> None:
+    text, tokenizer = loaded(make, tmp_path), make()
     pieces = ["### Problem: 1\n### Solution:", " We compute", "```output\n", "9\n```", " The answer"]
     ids = text.encode(tuple(pieces))
-    assert decoded(tokenizer, ids).strip() == "".join(pieces)
+    assert decoded(tokenizer, ids).removeprefix("<s>").strip() == "".join(pieces)
     before = text.encode((pieces[0],))
     assert text.decode(ids[len(before) :], before=before[-1]) == "".join(pieces[1:])
 
 
 @pytest.mark.parametrize("make", [byte_level_tokenizer, sentencepiece_like_tokenizer])
-def test_a_stop_string_is_found_with_the_token_that_completes_it(make: Callable[[], Any]) -> None:
-    text = Text(make())
+def test_a_stop_string_is_found_with_the_token_that_completes_it(make: Callable[[], Any], tmp_path: Path) -> None:
+    text = loaded(make, tmp_path)
     before = text.encode(("a",))[-1]
     said = "print(1) ```output 9 The answer"
-    ids = text.segment(said, False)
+    ids = text.encode_text(said, before=before)
     for stop in ("output", " 9", "9 ", "e an", ")"):
         hits = [end for end in range(1, len(ids) + 1) if text.find_stop(ids[:end], (stop,), before=before)]
         assert hits[0] == min(e for e in range(1, len(ids) + 1) if stop in text.decode(ids[:e], before=before))
@@ -445,12 +539,12 @@ def test_a_stop_string_is_found_with_the_token_that_completes_it(make: Callable[
         assert text.decode(kept, before=before) == cut
 
 
-def test_split_characters_are_cut_without_loss() -> None:
-    text = Text(byte_level_tokenizer(vocabulary=300))
+def test_split_characters_are_cut_without_loss(tmp_path: Path) -> None:
+    text = loaded(lambda: byte_level_tokenizer(vocabulary=300), tmp_path)
     rng = random.Random(0)
     for _ in range(50):
         said = "".join(rng.choices("🙂数ü≤a 1\n", k=12))
-        ids = text.segment(said, False)
+        ids = text.encode_text(said)
         stop = said[5:7]
         end = next(e for e in range(1, len(ids) + 1) if text.find_stop(ids[:e], (stop,), before=None))
         cut, kept = text.finish(ids[:end], stop=stop, before=None)

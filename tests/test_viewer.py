@@ -13,7 +13,7 @@ import sys
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 
@@ -23,7 +23,7 @@ from sctir_kaggle.journal import Journal
 from sctir_kaggle.kaggle.bundle import CHECKOUT
 from sctir_kaggle.opening import RESERVE
 from sctir_kaggle.report.score import report_of
-from sctir_kaggle.types import ExecutionResult, Problem, SolveResult, UserError
+from sctir_kaggle.types import ExecutionResult, Problem, SolveResult, StopReason, UserError
 from sctir_kaggle.viewer import page as pages
 from sctir_kaggle.viewer.attempts import problems
 from sctir_kaggle.viewer.candidates import candidates
@@ -34,6 +34,12 @@ from sctir_kaggle.viewer.tiles import tiles
 from tests.solved import solved, trace, turn
 
 HOSTILE = "</script><script>pwned()</script><img src=x onerror=pwned()><!--\u2028{{index}}\ud800"
+
+
+def test_the_page_has_words_for_every_reason_to_stop() -> None:
+    said = re.search(r"const STOPPED = \{(.*?)\};", Path(pages.__file__).with_name("problem.js").read_text(), re.DOTALL)
+    assert said
+    assert re.findall(r"^  (\w+):", said[1], re.MULTILINE) == list(get_args(StopReason))
 
 
 class Tags(HTMLParser):

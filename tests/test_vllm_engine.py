@@ -14,10 +14,11 @@ from typing import Any
 import pytest
 
 from sctir_kaggle import Solver, SolverConfig
+from sctir_kaggle.dialects.rendering import render
+from sctir_kaggle.dialects.rows import NUMINA, OUTPUT_FENCE
 from sctir_kaggle.engines.vllm import VLLMEngine
 from sctir_kaggle.engines.vllm_options import engine_arguments, version_of
 from sctir_kaggle.problems import HELD_OUT, read_problems
-from sctir_kaggle.prompt import OUTPUT_FENCE, render
 from sctir_kaggle.sandbox import Sandbox
 from sctir_kaggle.types import Completion, EngineError, ExecutionResult, PromptTooLong, SamplingParams, Turn
 from tests.vllm_support import (
@@ -67,9 +68,8 @@ def decode() -> Callable[[Completion], str]:
     tokenizer: Any = AutoTokenizer.from_pretrained(MODEL)
 
     def decode(completion: Completion) -> str:
-        ids = list(completion.token_ids)
-        assert not set(ids) & set(tokenizer.all_special_ids)
-        return str(tokenizer.decode(ids, clean_up_tokenization_spaces=False))
+        ids = completion.token_ids[:-1] if completion.ended_by_token else completion.token_ids
+        return str(tokenizer.decode(list(ids), clean_up_tokenization_spaces=False))
 
     return decode
 
@@ -116,20 +116,22 @@ def test_a_completion_is_cut_after_a_stop_string_that_ends_inside_a_token(
 def test_the_end_of_the_sequence_and_the_limit_are_told_apart(
     engine: VLLMEngine, decode: Callable[[Completion], str]
 ) -> None:
-    asked = render(read_problems(HELD_OUT)[0])
+    asked = render(NUMINA, read_problems(HELD_OUT)[0])
     short = ask(engine, asked, replace(GREEDY, stop=(), max_tokens=5))
     assert (short.finish_reason, short.stop_reason, short.tokens) == ("length", None, 5)
     ends = ask(engine, (*asked, "The answer is $\\boxed{7}$."), replace(GREEDY, max_tokens=1000))
     assert (ends.finish_reason, ends.stop_reason) == ("stop", None)
     assert decode(ends) == ends.text
+    assert set(ends.token_ids[-1:]) == engine.tokenizer.end_ids
+    assert ends.tokens == len(ends.token_ids)
 
 
 @needs_vllm
 def test_a_continued_turn_is_found_in_the_prefix_cache(engine: VLLMEngine) -> None:
     problem = read_problems(HELD_OUT)[3]
-    first = ask(engine, render(problem), GREEDY)
+    first = ask(engine, render(NUMINA, problem), GREEDY)
     turn = Turn(first, code="1", execution=ExecutionResult("12"), bridge=("12\n```",))
-    second = ask(engine, render(problem, [turn]), GREEDY)
+    second = ask(engine, render(NUMINA, problem, [turn]), GREEDY)
     sent = first.prompt_tokens + first.tokens
     assert second.prompt_tokens > sent
     assert second.cached_tokens >= sent - 2 * 32, "less than all but two blocks was cached"
@@ -158,7 +160,10 @@ def test_48_concurrent_requests_share_steps(engine: VLLMEngine, monkeypatch: pyt
 @needs_vllm
 def test_prompts_that_do_not_fit_into_one_step_together_are_no_harm(engine: VLLMEngine) -> None:
     long = [("Add 1 and 2. " * 100 + str(number),) for number in range(SLOTS)]
-    assert SLOTS * len(engine._text.encode(long[0])) > inner(engine).vllm_config.scheduler_config.max_num_batched_tokens
+    assert (
+        SLOTS * len(engine.tokenizer.encode(long[0]))
+        > inner(engine).vllm_config.scheduler_config.max_num_batched_tokens
+    )
     requests = [(prompt, replace(GREEDY, temperature=0.8, max_tokens=2, seed=seed)) for seed, prompt in enumerate(long)]
     assert all(completion.tokens for completion in ask_all(engine, requests))
     assert engine.describe()["restarts"] == 0
@@ -190,7 +195,7 @@ def test_200_cancelled_requests_leave_nothing_behind(engine: VLLMEngine) -> None
 @needs_vllm
 def test_a_prompt_that_leaves_no_room_never_reaches_vllm(engine: VLLMEngine, monkeypatch: pytest.MonkeyPatch) -> None:
     context = engine.context_length
-    fits = ask(engine, ((5,) * (context - 2),), replace(GREEDY, stop=()))
+    fits = ask(engine, ((5,) * (context - 3),), replace(GREEDY, stop=()))
     assert (fits.prompt_tokens, fits.finish_reason in ("length", "stop"), fits.tokens <= 2) == (context - 2, True, True)
     monkeypatch.setattr(inner(engine), "add_request", lambda *_: pytest.fail("it reached vLLM"))
     with pytest.raises(PromptTooLong, match=f"p/0/0.*{context}"):
@@ -227,13 +232,15 @@ def test_it_serves_two_event_loops_at_once(engine: VLLMEngine, expected: list[Co
 def test_it_says_what_it_is(engine: VLLMEngine) -> None:
     facts = engine.describe()
     assert {
-        name: facts[name] for name in ("engine", "model", "dtype", "quantization", "context_length", "restarts")
+        name: facts[name]
+        for name in ("engine", "model", "dtype", "quantization", "context_length", "memory", "restarts")
     } == {
         "engine": "vllm",
         "model": "model",
         "dtype": "float32",
         "quantization": "none",
         "context_length": 2048,
+        "memory": "0.9",
         "restarts": 0,
     }
     assert len(str(facts["weights"])) == 12
@@ -249,10 +256,29 @@ def test_a_second_engine_in_the_process_is_refused(engine: VLLMEngine) -> None:
 @needs_vllm
 def test_an_engine_argument_that_vllm_does_not_know_is_refused() -> None:
     choices: dict[str, Any] = {"slots": 1, "dtype": None, "context_length": None, "memory": 0.5}
-    with pytest.raises(EngineError, match="swap_spaces"):
-        engine_arguments(str(MODEL), **choices, options={"swap_spaces": 4})
-    assert engine_arguments(str(MODEL), **choices, options={"block_size": 64}).block_size == 64
+    for typo, known in (("max_model_length", "max_model_len"), ("kv-cache-dtyp", "kv_cache_dtype")):
+        with pytest.raises(EngineError, match=f"has no engine argument .*: did you mean {known}"):
+            engine_arguments(str(MODEL), **choices, options={typo: 4})
+    with pytest.raises(EngineError, match="qqqq, nor one of a similar name"):
+        engine_arguments(str(MODEL), **choices, options={"qqqq": 4})
+    with pytest.raises(EngineError, match="is the engine's model"):
+        engine_arguments(str(MODEL), **choices, options={"model": "another"})
+    assert engine_arguments(str(MODEL), **choices, options={"block-size": 64}).block_size == 64
     assert engine_arguments(str(MODEL), **choices).block_size == 32
+
+
+@needs_vllm
+def test_every_kind_of_engine_argument_is_handed_on() -> None:
+    choices: dict[str, Any] = {"slots": 1, "dtype": None, "context_length": 512, "memory": 0.5}
+    chosen = {
+        "max-model-len": 1024,
+        "kv_cache_dtype": "fp8",
+        "speculative_config": {"method": "ngram", "num_speculative_tokens": 3, "prompt_lookup_max": 4},
+        "max_num_batched_tokens": 4096,
+        "enable_prefix_caching": False,
+    }
+    arguments = engine_arguments(str(MODEL), **choices, options=chosen)
+    assert {name: getattr(arguments, name.replace("-", "_")) for name in chosen} == chosen
 
 
 @needs_vllm

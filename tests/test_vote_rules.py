@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sctir_kaggle import (
@@ -19,8 +21,9 @@ from sctir_kaggle import (
     Turn,
     UserError,
 )
-from sctir_kaggle.whatif.rules import Rules
-from sctir_kaggle.whatif.votes import GRAIN, PLAIN, VoteRule
+from sctir_kaggle.stopping import StopRule
+from sctir_kaggle.votes import GRAIN, PLAIN, VoteRule
+from sctir_kaggle.voting import Ballot, tally
 
 
 def candidate(answer: int, *outputs: str, status: ExecutionStatus = ExecutionStatus.OK) -> Trace:
@@ -29,14 +32,14 @@ def candidate(answer: int, *outputs: str, status: ExecutionStatus = ExecutionSta
 
 
 def weight(vote: str, trace: Trace, text: str = "Add.", config: SolverConfig = AIMO1) -> float:
-    weigh = VoteRule.parse(vote).weigh(config)
+    weigh = VoteRule.parse(vote).weigher(config.modulus)
     assert weigh is not None
     return weigh(Problem("p", text), trace)
 
 
 def test_plain_majority_is_the_solvers_own_vote() -> None:
     assert VoteRule.parse("plain") == PLAIN
-    assert PLAIN.weigh(AIMO1) is None
+    assert PLAIN.weigher(1000) is None
 
 
 @pytest.mark.parametrize(("answer", "counts"), [(0, 0.25), (5, 0.25), (6, 1.0), (42, 1.0), (-1, 1.0)])
@@ -105,11 +108,12 @@ def test_a_weight_of_ones_own_is_between_0_and_1_and_sums_exactly(name: str, giv
 @pytest.mark.parametrize(
     ("text", "says"),
     [
-        ("big", "is no vote; choose plain, small"),
-        ("plain=0.5", "is no vote"),
-        ("small=1.5", "a weight is from 0 to 1"),
-        ("small=nan", "a weight is from 0 to 1"),
-        ("small=x", "is no weight; write small=0.5"),
+        ("big", "vote is big; it must be plain, small, statement or confirmed"),
+        ("plain=0.5", "vote is plain=0.5; it must be plain, small"),
+        ("small=1.5", "a weight from 0 to 1"),
+        ("small=nan", "a weight from 0 to 1"),
+        ("small=", "a weight from 0 to 1"),
+        ("small=x", "small=x; .* small=0.1"),
     ],
 )
 def test_a_vote_that_is_none_is_refused(text: str, says: str) -> None:
@@ -117,11 +121,43 @@ def test_a_vote_that_is_none_is_refused(text: str, says: str) -> None:
         VoteRule.parse(text)
 
 
-@pytest.mark.parametrize("name", ["plain", "small", "small=0.1", "confirmed=0.5"])
+@pytest.mark.parametrize("name", ["plain", "small", "small=0.1", "small=0", "small=1", "confirmed=0.5"])
 def test_a_vote_is_named_as_it_is_typed(name: str) -> None:
     assert VoteRule.parse(name).label == name
 
 
-def test_the_beta_stop_is_refused_where_its_probabilities_are_not_known() -> None:
-    with pytest.raises(UserError, match="choose exact"):
-        Rules(config=SolverConfig(stop="beta"), vote=VoteRule.parse("small"))
+def test_a_label_is_read_as_the_same_vote_whatever_its_weight() -> None:
+    for part in range(GRAIN + 1):
+        rule = VoteRule("statement", part / GRAIN)
+        assert VoteRule.parse(rule.label) == rule
+
+
+def test_a_config_says_its_vote_in_the_shortest_way() -> None:
+    assert SolverConfig(vote="small=0.25").vote == "small"
+    assert SolverConfig(vote="small=0.1000").vote == "small=0.1"
+
+
+@pytest.mark.parametrize("fields", [{"stop": "beta"}, {"extra_candidates": 4}])
+def test_what_needs_probabilities_is_refused_where_they_are_not_known(fields: dict[str, Any]) -> None:
+    [name] = fields
+    with pytest.raises(UserError, match=f"{name} is .*; it must be .* with vote small: .* plain votes only"):
+        SolverConfig(vote="small", **fields)
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    st.lists(st.tuples(st.integers(0, 8), st.booleans()) | st.none(), min_size=1, max_size=48),
+    st.sampled_from(["plain", "small", "small=0", "statement", "statement=0.9", "confirmed"]),
+)
+def test_under_every_vote_the_exact_stop_gives_the_full_votes_winner(
+    stream: list[tuple[int, bool] | None], vote: str
+) -> None:
+    weigh = VoteRule.parse(vote).weigher(1000) or (lambda problem, trace: 1.0)
+    problem = Problem("p", "Add $2$ and $7$.")
+    ends = [one and candidate(one[0], *[f"{one[0]}\n"] * one[1]) for one in stream]
+    cast = [Ballot(c, stream[c][0], weigh(problem, end)) for c, end in enumerate(ends) if end]  # type: ignore[index]
+    full = tally(cast).winner
+    for done in range(len(stream) + 1):
+        so_far = [ballot for ballot in cast if ballot.candidate < done]
+        if StopRule.parse("exact").reason(so_far, unfinished=len(stream) - done):
+            assert tally(so_far).winner == full

@@ -167,7 +167,7 @@ def test_every_combination_is_a_row_and_fits_a_hundred_columns(
     table, orders = shown.split("sd of")
     rows = [line for line in table.splitlines() if re.search(r" / (\S+ %|\?)", line)]
     assert len(rows) == 1 + 2 * 2 * 2 * 2 * 2 * 2
-    assert len(re.findall("no limit", orders)) == len(re.findall("equal shares", orders)) == 64
+    assert len(re.findall(r" none  ", orders)) == len(re.findall(" equal ", orders)) == 64
     assert max(len(line.rstrip()) for line in shown.splitlines()) <= 100
 
 
@@ -213,13 +213,22 @@ REFUSED: Sequence[tuple[list[str], str]] = [
     (["-n", "10"], "the record has 9 candidates"),
     (["-m", "5"], "the record has 4 turns"),
     (["-m", "0"], "not in the record; ask for 1 or more"),
-    (["--stop", "beta", "--vote", "small"], "choose exact"),
+    (["--stop", "beta", "--vote", "small"], "it must be exact, k=K, margin=M or none with vote small"),
+    (["--stop", "exact,k=0"], "stop is k=0; it must be exact, beta, k=K, margin=M or none"),
+    (["--stop", "beta", "--delta", "0.7"], "stop_delta is 0.7; it must be"),
     (["--delta", "0.1"], "--stop beta; add that"),
-    (["--vote", "loud"], "is no vote; choose plain"),
+    (["--vote", "loud"], "vote is loud; it must be plain, small"),
     (["--orders", "10"], "with --budget 9h"),
     (["--budget", "5s"], "give more than 12"),
     (["--stop", "none", "--budget", "1h", "--orders", "10"], "record with --stop none"),
     (["--budget", "1h", "--orders", "200000000"], "at most 1,000,000"),
+    (["--clock", "equal"], "add --orders"),
+    (["--orders", "10", "--clock", "sundial"], "choose none, equal, bank, aimo3, nemo"),
+    (["--orders", "10", "--clock", "nemo:cap=2"], "or bank with settings"),
+    (["--orders", "10", "--clock", "bank:cup=2"], "cup=2 is no setting of bank; choose cap, draw, floor, high"),
+    (["--orders", "10", "--clock", "bank:high=soon"], "'soon' is no value of high; write high=60 or high=5m"),
+    (["--orders", "10", "--clock", "bank:cap=0.5"], "at least 1 base share"),
+    (["--orders", "10", "--clock", "bank:floor=10m:high=5m"], "floor is 600.0 and high is 300.0"),
     (["--csv", "nowhere/f.csv"], "a folder that exists"),
 ]
 

@@ -149,4 +149,4 @@ def test_a_combination_that_cannot_be_is_left_out_with_the_reason(tmp_path: Path
         *("none", "none, small", "exact", "exact, small", "beta 0.05")
     ]
     [note] = found["notes"]
-    assert note.startswith("1 row left out: --stop beta knows the risk of plain votes only, not of small")
+    assert note.startswith("1 row left out: stop is beta; it must be exact, k=K, margin=M or none with vote small")

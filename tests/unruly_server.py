@@ -79,7 +79,7 @@ class UnrulyServer(FakeServer):
                 ("500", refuses(500, "oops")),
                 ("503", refuses(503, "busy", retry_after="0")),
                 ("dropped", Answer(whole.pieces[:cut], end="drop")),
-                ("half", Answer([*whole.pieces[:cut], DONE])),
+                ("half", Answer(whole.pieces[:cut])),
                 ("silent", Answer([*whole.pieces[:cut], SILENCE], end="drop")),
                 ("garbage", Answer([b"data: {\n\n"])),
             ]

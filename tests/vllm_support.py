@@ -11,9 +11,10 @@ from typing import Any, TypeVar
 
 import pytest
 
+from sctir_kaggle.dialects.rendering import render
+from sctir_kaggle.dialects.rows import NUMINA
 from sctir_kaggle.engines.vllm import VLLMEngine
 from sctir_kaggle.problems import ASSETS, HELD_OUT, read_problems
-from sctir_kaggle.prompt import render
 from sctir_kaggle.types import Completion, Prompt, SamplingParams
 
 MODEL = ASSETS / "model"
@@ -64,7 +65,7 @@ def twin() -> Path:
 
 def prompts(count: int) -> list[Prompt]:
     """The first prompts of the embedded model's problems."""
-    return [render(problem) for problem in read_problems(HELD_OUT)[:count]]
+    return [render(NUMINA, problem) for problem in read_problems(HELD_OUT)[:count]]
 
 
 def ask(engine: Any, prompt: Prompt, params: SamplingParams) -> Completion:

@@ -23,6 +23,13 @@ from sctir_kaggle.journal import result_from_json, result_to_json
 from sctir_kaggle.solver import Solver
 from sctir_kaggle.whatif.simulated import SimulatedLoop, run
 
+VOTES = ("plain", "small", "small=0", "statement=0.3", "confirmed")
+
+STOPS = ("none", "exact", "beta", "k=2", "k=4", "margin=2")
+
+RULES = [{"vote": vote, "stop": stop} for vote in VOTES for stop in STOPS if vote == "plain" or stop != "beta"]
+"""Fields of a config, for every vote and stop that go together."""
+
 PROBLEM = Problem("p", "Add $2$ and 1,000.", answer=2)
 
 CODE = "```python\nprint({})\n```\n```output\n"

@@ -13,13 +13,13 @@ from fractions import Fraction
 from typing import NamedTuple
 
 from sctir_kaggle.answers.latex import parse
+from sctir_kaggle.dialects.fences import without_code
 
 __all__ = ["Reading", "boxed", "parse", "prose", "read_answer", "stated", "to_vote"]
 
 STATED_WITHIN = 100
 """How many characters before the end of the prose a closing "the answer is ..." is looked for."""
 
-_BLOCK = re.compile(r"```[ \t]*(?:python|py|output)\w*.*?(?:```|\Z)", re.DOTALL | re.IGNORECASE)
 _BRACES = re.compile(
     r"\\{1,2}(?:boxed|fbox)(?![A-Za-z])\s*(?:(?P<open>\{)|(?P<bare>[-+\u2212]?[0-9](?:[0-9,.]*[0-9])?))|\\.|[{}]",
     re.DOTALL,
@@ -57,7 +57,7 @@ def read_answer(
 
 def prose(text: str) -> str:
     """`text` without its ```` ```python ```` and ```` ```output ```` blocks; one that is still open runs to the end."""
-    return _BLOCK.sub("\n", text)
+    return without_code(text)
 
 
 def boxed(text: str) -> str | None:

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sctir_kaggle.competition import errors
-from sctir_kaggle.competition.verdict import ANSWER_SECONDS, Version, checked, table
+from sctir_kaggle.competition.verdict import Version, checked, rules_of, table
 from sctir_kaggle.competition.wire import pack, unpack
 from sctir_kaggle.problems import read_problems
 from sctir_kaggle.types import Problem
@@ -104,7 +104,7 @@ def connected(session: Session) -> Iterator[Notebook]:
         except grpc.FutureTimeoutError:
             limit = f"within {session.start_seconds:g} s"
             raise errors.ServerNeverStarted(f"no server at port {session.port} {limit}; load the model later") from None
-        yield Notebook(channel, session.answer_seconds or ANSWER_SECONDS[session.version])
+        yield Notebook(channel, session.answer_seconds or rules_of(session.version).answer_seconds)
 
 
 def run(session: Session) -> None:

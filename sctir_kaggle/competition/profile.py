@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from sctir_kaggle.competition.verdict import ANSWER_SECONDS, Version
+from sctir_kaggle.competition.verdict import Version, rules_of
 from sctir_kaggle.config import AIMO1, AIMO3, SolverConfig
 from sctir_kaggle.types import UserError
 
@@ -55,11 +55,13 @@ class Profile:
     evaluation: Version | None
     """The version of `kaggle_evaluation` that it runs; None where it has no such server."""
 
-    prediction_seconds: float | None
-    """How long the gateway waits for an answer after the first one; None is without a limit."""
-
     config: SolverConfig
     """The preset that answers in this range."""
+
+    @property
+    def prediction_seconds(self) -> float | None:
+        """How long the gateway waits for an answer after the first one; None is without a limit."""
+        return rules_of(self.evaluation).answer_seconds if self.evaluation else None
 
     def in_range(self, answer: int) -> bool:
         """Whether the competition can accept `answer`."""
@@ -80,7 +82,6 @@ _ROWS = (
         machine="NvidiaTeslaT4",  # two of them
         server=None,
         evaluation=None,
-        prediction_seconds=None,
         config=AIMO1,
     ),
     Profile(
@@ -96,7 +97,6 @@ _ROWS = (
         machine="NvidiaL4",  # four of them
         server="kaggle_evaluation.aimo_2_inference_server:AIMO2InferenceServer",
         evaluation="0.3.0",
-        prediction_seconds=ANSWER_SECONDS["0.3.0"],
         config=AIMO1,
     ),
     Profile(
@@ -112,7 +112,6 @@ _ROWS = (
         machine="NvidiaH100",
         server="kaggle_evaluation.aimo_3_inference_server:AIMO3InferenceServer",
         evaluation="0.9.0",
-        prediction_seconds=ANSWER_SECONDS["0.9.0"],
         config=AIMO3,
     ),
 )

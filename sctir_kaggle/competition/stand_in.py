@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from sctir_kaggle.competition.gateway import ANY_LENGTH, SERVICE, Session
 from sctir_kaggle.competition.gateway_process import GatewayProcess
-from sctir_kaggle.competition.verdict import Version
+from sctir_kaggle.competition.verdict import Version, rules_of
 from sctir_kaggle.competition.wire import pack, unpack
 from sctir_kaggle.types import UserError
 
@@ -52,9 +52,9 @@ class InferenceServer:
         answer_seconds: float | None = None,
         runs: int | None = None,
     ) -> None:
-        _check_installed()
-        if version == "0.9.0":
-            _check_plain(predict)
+        check_installed()
+        if rules_of(version).plain_function:
+            _check_plain(version, predict)
         self._predict = predict
         self._session = Session(version, "", str(submission), 0, seed, start_seconds, answer_seconds, runs or 1)
 
@@ -136,16 +136,17 @@ def _bound(server: grpc.Server, port: int) -> int:
         raise UserError(f"port {port} is taken; end the server there or set SCTIR_GATEWAY_PORT to a free one") from None
 
 
-def _check_installed() -> None:
+def check_installed() -> None:
+    """Raises `UserError` where a library of the push API is missing."""
     missing = [library for library in ("polars", "grpc") if importlib.util.find_spec(library) is None]
     if missing:
         raise UserError(f"not installed: {', '.join(missing)}; pip install 'sctir-kaggle[competition]'")
 
 
-def _check_plain(predict: Predict) -> None:
-    """0.9.0 goes by the name of a plain function."""
+def _check_plain(version: Version, predict: Predict) -> None:
+    """From 0.9.0 on it goes by the name of a plain function."""
     if not inspect.isfunction(predict) or predict.__name__ != "predict":
         name = getattr(predict, "__name__", type(predict).__name__)
         raise TypeError(
-            f"0.9.0 takes a plain function named predict, not {name}; write def predict(id_, problem, answer=None)"
+            f"{version} takes a plain function named predict, not {name}; write def predict(id_, problem, answer=None)"
         )

@@ -6,11 +6,11 @@ In a rerun the competition's own API asks; in the editor its local gateway, or a
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any
 
 from sctir_kaggle import problems as problem_sets
 from sctir_kaggle.budget import process_started
@@ -20,10 +20,11 @@ from sctir_kaggle.competition.inference_server import predict_of, server_of
 from sctir_kaggle.competition.profile import Profile, profile_of
 from sctir_kaggle.competition.record import Record, free
 from sctir_kaggle.config import SolverConfig
+from sctir_kaggle.engines.registry import is_hub_name
 from sctir_kaggle.journal import Journal
 from sctir_kaggle.kaggle.paths import NotFound, find_competition
 from sctir_kaggle.opening import Load, Setup, budget_of, journal_header, opened, start_of
-from sctir_kaggle.types import Problem, SolveResult
+from sctir_kaggle.types import Problem, SolveResult, UserError
 
 if TYPE_CHECKING:
     from sctir_kaggle.competition.inference_server import Predict
@@ -57,7 +58,7 @@ class Submission:
         setup: Setup | None = None,
         *,
         model: Path | str | None = None,
-        engine: Literal["transformers", "vllm", "openai", "recorded"] = "vllm",
+        engine: str = "vllm",
         config: SolverConfig | None = None,
         folder: Path | None = None,
         problems: Path | None = None,
@@ -76,9 +77,11 @@ class Submission:
                 folder=folder or Path.cwd(),
                 budget=self.profile.hours * 3600,
                 engine=engine,
-                model=None if model is None else Path(model),
+                model=model if model is None or is_hub_name(model) else Path(model),
             )
-        self.setup = replace(setup, config=fitted(setup.config, self.profile))
+        self.setup = replace(
+            setup, config=fitted(setup.config, self.profile, setup.given or ()), competition=self.profile.name
+        )
         self.folder = folder or setup.folder
         self.submission_file = self.folder / self.profile.submission_file
         self._competition = _competition_folder(self.profile)
@@ -170,12 +173,21 @@ class Submission:
         return Edge(self.profile, opener, budget, self._record, limits, references=_references(self._problems))
 
 
-def fitted(config: SolverConfig, profile: Profile) -> SolverConfig:
-    """`config` with the competition's range: no vote is for an answer that cannot be right."""
-    default = config.default_answer if profile.in_range(config.default_answer) else profile.lowest
-    return replace(
-        config, lowest=profile.lowest, highest=profile.highest, modulus=profile.modulus, default_answer=default
-    )
+def fitted(config: SolverConfig, profile: Profile, given: Collection[str] = ()) -> SolverConfig:
+    """`config` with the competition's range: no vote is for an answer that cannot be right.
+
+    Limits in `given` were chosen: they hold inside that range.
+    """
+    bounds: dict[str, Any] = {"lowest": profile.lowest, "highest": profile.highest}
+    for name, choose in (("lowest", max), ("highest", min)):
+        if name in given and getattr(config, name) is not None:
+            bounds[name] = choose(bounds[name], getattr(config, name))
+    modulus = config.modulus if "modulus" in given else profile.modulus
+    if bounds["lowest"] > bounds["highest"]:
+        raise UserError(f"no answer of {profile.name} lies from {config.lowest} to {config.highest}: give other limits")
+    inside = bounds["lowest"] <= config.default_answer <= bounds["highest"]
+    default = config.default_answer if inside else bounds["lowest"]
+    return replace(config, modulus=modulus, default_answer=default, **bounds)
 
 
 def _references(problems: Sequence[Problem]) -> dict[str, int]:

@@ -1,25 +1,92 @@
-"""What the two versions of the push API make of what `predict` returns: `checked` after each call, `table` at the end.
+"""What the versions of the push API make of what `predict` returns: `checked` after each call, `table` at the end.
 
 0.3.0 is AIMO-2's, 0.9.0 AIMO-3's. Where it is not known what Kaggle does (a frame without `answer`, a third column),
-this refuses: what passes here passes there.
+this refuses: what passes here passes there. A later version is taken to be as the newest known one, and that is said.
 """
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Literal
+from dataclasses import dataclass
+from functools import cache
+from typing import TYPE_CHECKING, Any
 
 from sctir_kaggle.competition.errors import InvalidSubmission
+from sctir_kaggle.types import UserError
 
 if TYPE_CHECKING:
     import polars as pl
 
-Version = Literal["0.3.0", "0.9.0"]
+log = logging.getLogger("sctir_kaggle")
 
-ANSWER_SECONDS: dict[Version, float] = {"0.3.0": 30 * 60.0, "0.9.0": 9 * 3600.0}
-"""How long a call of `predict` may take, the first one excepted."""
+Version = str
+"""As `kaggle_evaluation` calls itself: numbers with dots."""
 
-COLUMNS: dict[Version, tuple[set[str], ...]] = {"0.3.0": ({"id", "answer"},), "0.9.0": ({"id", "answer"}, {"answer"})}
+
+@dataclass(frozen=True, kw_only=True)
+class Rules:
+    """What a version does, known from its published code."""
+
+    version: Version
+
+    answer_seconds: float
+    """How long a call of `predict` may take, the first one excepted."""
+
+    columns: tuple[frozenset[str], ...]
+    """Which a returned frame may have."""
+
+    own_id: bool
+    """Whether the frame's id must be the one that was asked; else it is overwritten."""
+
+    bare_fails_late: bool
+    """Whether a bare value ends the run only when all problems are answered; else at once."""
+
+    plain_function: bool
+    """Whether `predict` must be a plain function of that name."""
+
+
+_ROWS = (
+    Rules(
+        version="0.3.0",
+        answer_seconds=30 * 60.0,
+        columns=(frozenset({"id", "answer"}),),
+        own_id=True,
+        bare_fails_late=False,
+        plain_function=False,
+    ),
+    Rules(
+        version="0.9.0",
+        answer_seconds=9 * 3600.0,
+        columns=(frozenset({"id", "answer"}), frozenset({"answer"})),
+        own_id=False,
+        bare_fails_late=True,
+        plain_function=True,
+    ),
+)
+"""Oldest first. A further version is one more row."""
+
+
+@cache
+def rules_of(version: Version) -> Rules:
+    """Those of `version`; of a later one than all that are known, the newest, with a warning. Raises `UserError`."""
+    known = {rules.version: rules for rules in _ROWS}
+    if version in known:
+        return known[version]
+    newest = _ROWS[-1]
+    if _number(version) < _number(newest.version):
+        raise UserError(
+            f"kaggle_evaluation {version} is not known, only {', '.join(known)}: add a row to competition/verdict.py that "
+            "says how long an answer may take and which columns it may have"
+        )
+    log.warning("kaggle_evaluation %s is not known: it is taken to do what %s does", version, newest.version)
+    return newest
+
+
+def _number(version: Version) -> tuple[int, ...]:
+    """Its numbers; none where it is written otherwise."""
+    parts = version.split(".")
+    return tuple(map(int, parts)) if all(part.isdecimal() for part in parts) else ()
 
 
 def checked(version: Version, id_: str, returned: Any) -> Any:
@@ -29,9 +96,10 @@ def checked(version: Version, id_: str, returned: Any) -> Any:
     """
     import polars as pl
 
+    rules = rules_of(version)
     if isinstance(returned, pl.DataFrame):
-        return _row(version, id_, returned)
-    if returned is None or version == "0.3.0":
+        return _row(rules, id_, returned)
+    if returned is None or not rules.bare_fails_late:
         raise InvalidSubmission(f"problem {id_}: {_bare(returned)}")
     return returned
 
@@ -47,14 +115,14 @@ def table(ids: Sequence[str], kept: Sequence[Any]) -> pl.DataFrame:
     return answers
 
 
-def _row(version: Version, id_: str, frame: pl.DataFrame) -> pl.DataFrame:
+def _row(rules: Rules, id_: str, frame: pl.DataFrame) -> pl.DataFrame:
     import polars as pl
 
     if frame.height != 1:
         raise InvalidSubmission(f"problem {id_}: predict() returned {frame.height} rows; one is wanted")
-    if set(frame.columns) not in COLUMNS[version]:
+    if set(frame.columns) not in rules.columns:
         raise InvalidSubmission(f"problem {id_}: predict() returned columns {frame.columns}; id and answer are wanted")
-    if version == "0.3.0" and frame["id"][0] != id_:
+    if rules.own_id and frame["id"][0] != id_:
         raise InvalidSubmission(f"problem {id_}: predict() returned the id {frame['id'][0]!r}")
     return pl.DataFrame({"id": [id_], "answer": frame["answer"]})
 

@@ -1,15 +1,18 @@
 """A dialect: how one family of models is shown a problem, writes code, reads its output and gives its answer. Plain data.
 
-A dialect whose `prompt` is empty takes the checkpoint's own chat template: `recognition.bound` renders it once and gives a
-dialect with the text in `prompt` and the ids of its tokens, which needs no checkpoint any more and is what a journal keeps.
+A dialect whose `prompt` is empty takes the checkpoint's own chat template: `recognition.bind` renders it once and gives a
+dialect with the text in `prompt` and the ids of its tokens. That one needs no checkpoint any more; a journal keeps it whole.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, fields
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
+from sctir_kaggle.kinds import nearest
 from sctir_kaggle.types import UserError
 
 Code = Literal["fence", "tag", "json", "xml", "harmony", "none"]
@@ -20,45 +23,45 @@ SAMPLING = ("temperature", "top_p", "top_k", "min_p", "repetition_penalty", "max
 
 @dataclass(frozen=True, kw_only=True)
 class Dialect:
-    """Every string that differs between families of models. Raises `UserError` on a value that no dialect can have.
+    """Every string that differs between families of models. Raises `UserError` on what no dialect can be.
 
-    Texts are what the model sees, character by character. In all but `user` the tokenizer's added tokens are read as such.
+    Texts are what the model sees, character by character, and the tokenizer's added tokens in them are read as such.
     """
 
     name: str
     """For `--dialect NAME`."""
 
     prompt: str = ""
-    """What the model goes on from; `{problem}` stands for the problem. Empty: the checkpoint's chat template renders
-    `system` and `user`."""
+    """What the model goes on from: `{problem}` stands for the problem, `{turns}` for how often code may run, `{date}` for
+    the day, and the name of one of `arguments` for its value. Empty: the checkpoint's chat template renders it."""
 
     system: str | None = None
     """The system message, for a chat template; None sends none."""
 
     user: str = "{problem}"
-    """The user's message, for a chat template; `{turns}` stands for how often code may run."""
+    """The user's message, for a chat template."""
 
-    tool: Mapping[str, Any] | None = None
+    tool: Mapping[str, Any] | None = field(default=None, hash=False)
     """The JSON schema of the Python tool, for a chat template that describes tools."""
 
-    arguments: Mapping[str, Any] = field(default_factory=dict)
+    arguments: Mapping[str, Any] = field(default_factory=dict, hash=False)
     """Of the chat template: `enable_thinking`, `reasoning_effort`, ..."""
 
     opener: str = ""
-    """What is written behind the chat template's generation prompt, if it does not stand there already."""
+    """How a message has to begin, where the chat template does not write it already."""
 
     code: Code = "fence"
-    """How code is written: `fence`, Markdown; `tag`, raw code between `code_begin` and `code_end`; `json` and `xml`, a
-    call of a tool between those; `harmony`, a message to the recipient `python`; `none`, no code is run."""
+    """How code is written: `fence`, Markdown; `tag`, as it is between `code_begin` and `code_end`; `json` or `xml`, as the
+    argument of a call between those; `harmony`, a message to the recipient `python`; `none`, no code is run."""
 
     code_begin: str = ""
     """What stands before the code, or before the call."""
 
     code_end: str = ""
-    """What stands behind it; empty where the turn's end is the code's."""
+    """What stands behind it; empty where only the end of the turn does."""
 
     stop: tuple[str, ...] = ()
-    """Strings that hand over to the interpreter; they are kept in the text."""
+    """Strings at which the model hands over to the interpreter; they stay in the text."""
 
     stop_tokens: tuple[str, ...] = ()
     """Tokens that end a turn, besides the checkpoint's end of a sequence."""
@@ -67,44 +70,113 @@ class Dialect:
     """Their ids in the checkpoint's tokenizer; filled in when the dialect is bound to one."""
 
     turn_end: str = ""
-    """What a turn that ran code is closed with before its output (`<|im_end|>`); it is written where the model has not.
-    Empty: the output follows in the same message, and the token that ended the completion is left out."""
+    """What closes a turn that ran code, before its output (`<|im_end|>`); written where the model has not written it.
+    Empty: the output stands in the same message, and the token that ended the completion is not sent again."""
 
     output_begin: str = "\n```output\n"
-    """Before an output; what of it the model has written already, as a stop string, is not written again."""
+    """Before an output; what of it stands there already, as a stop string, is not written again."""
 
     output_end: str = "\n```"
-    """Behind it."""
+    """Behind an output."""
 
     output_verbatim: bool = False
-    """Whether the blank lines at an output's end are kept; else they are taken off."""
+    """Whether an output keeps the line breaks at its end."""
 
     empty_output: str = ""
-    """Instead of an output without a character."""
+    """In the place of an output without a character."""
 
     remark: str = ""
-    """Behind an output, inside `output_end`'s place: `{left}` stands for how often code may still run."""
+    """Behind `output_end`; `{left}` stands for how often code may still run."""
 
     last_remark: str = ""
-    """The same where code may run no more; empty takes `remark`."""
+    """In its place where code may run no more; empty takes `remark`."""
+
+    closing_turn: bool = False
+    """Whether a candidate that may run no more code writes one more turn; else its answer is forced at once."""
 
     think_begin: str = ""
-    """Opens what is thinking and no answer; empty where the model does not think apart."""
+    """Opens thinking, which is no answer; empty where the model does not set it apart."""
 
     think_end: str = ""
     """Closes it."""
 
     thinks_first: bool = False
-    """Whether a message begins inside thinking, with no `think_begin` of the model's."""
+    """Whether a message begins inside thinking, because the prompt opened it."""
 
     force: str = "\nThe answer is $\\boxed{"
     """Written for a candidate without an answer, so that its last tokens are one. Empty: none is forced."""
 
     force_stop: str = "$"
-    """Where the forced answer ends."""
+    """Where the forced answer ends: not at the first brace, which may be a fraction's."""
 
-    sampling: Mapping[str, float] = field(default_factory=dict)
+    sampling: Mapping[str, float] = field(default_factory=dict, hash=False)
     """The model card's values of fields of `SolverConfig`; a preset or an option goes before them."""
+
     def __post_init__(self) -> None:
+        if self.code not in get_args(Code):
+            raise UserError(f"dialect {self.name}: code is {self.code!r}; it must be {_either(get_args(Code))}")
+        if self.code in ("tag", "json", "xml") and not self.code_begin:
+            raise UserError(f"dialect {self.name}: code {self.code} has to begin with something; set code_begin")
+        if bool(self.think_begin) != bool(self.think_end):
+            raise UserError(f"dialect {self.name}: think_begin and think_end go together; set both or neither")
+        if "{problem}" not in (self.prompt or self.user):
+            where = "prompt" if self.prompt else "user"
+            raise UserError(f"dialect {self.name}: {where} has no {{problem}}, where the problem goes; add it")
         if unknown := set(self.sampling) - set(SAMPLING):
-            raise UserError(f"dialect {self.name}: sampling sets {', '.join(sorted(unknown))}; it may set {SAMPLING}")
+            known = _either(SAMPLING)
+            raise UserError(f"dialect {self.name}: sampling sets {', '.join(sorted(unknown))}; it may set {known}")
+
+    @property
+    def runs_code(self) -> bool:
+        """Whether the model writes code that is run."""
+        return self.code != "none"
+
+    @property
+    def fingerprint(self) -> str:
+        """Twelve hex digits that change with any field."""
+        text = json.dumps(asdict(self), sort_keys=True, ensure_ascii=False)
+        return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=6).hexdigest()
+
+
+FIELDS = tuple(each.name for each in fields(Dialect))
+
+
+def dialect_from(values: Mapping[str, Any], *, source: str) -> Dialect:
+    """The dialect of a journal's header or of a TOML file's table. Raises `UserError`, which names `source` and the field."""
+    for name, value in values.items():
+        if name not in FIELDS:
+            raise UserError(f"{source}: a dialect has no field {name!r}{nearest(name, FIELDS)}")
+        wanted = _kind(name)
+        if not isinstance(value, wanted) or (wanted is str and isinstance(value, bool)):
+            raise UserError(f"{source}: {name} is {value!r}; it must be {_KINDS[wanted]}")
+    if "name" not in values:
+        raise UserError(f"{source}: a dialect needs a name; add name = ...")
+    made: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
+    return Dialect(**made)
+
+
+_KINDS: Mapping[Any, str] = {
+    str: "a text",
+    bool: "true or false",
+    (list, tuple): "a list",
+    Mapping: "a table",
+    (str, type(None)): "a text",
+    (Mapping, type(None)): "a table",
+}
+
+
+def _kind(name: str) -> Any:
+    """The types that the field `name` takes, as JSON and TOML know them."""
+    written = str(Dialect.__dataclass_fields__[name].type)
+    if written.startswith("tuple"):
+        return (list, tuple)
+    if written.startswith("Mapping"):
+        return (Mapping, type(None)) if "None" in written else Mapping
+    if written == "bool":
+        return bool
+    return (str, type(None)) if "None" in written else str
+
+
+def _either(known: Iterable[str]) -> str:
+    *others, last = known
+    return f"{', '.join(others)} or {last}"

@@ -1,11 +1,14 @@
 """Any OpenAI-compatible completions server, or several of one model, as an `Engine`: vLLM serve, SGLang, llama.cpp, ...
 
 With a local tokenizer prompts go out as token ids, and where the server gives ids back a turn is continued exactly as it was
-sampled. Without one both are text. Requests go to the server with the fewest running; a candidate stays where its prefix
-is cached. What breaks off is sent anew, from its start and with its seed, to a server that is not pausing.
+sampled. Without one both are text, and the server's tokenizer reads special tokens in it wherever they stand: in segments
+that are not `Control`, what looks like one is broken up by a blank (see `plain_text`). Requests go to the server with the
+fewest running; a candidate stays where its prefix is cached. What breaks off is sent again, from its start and with its
+seed, to a server that is not pausing.
 
-Run with vLLM's server; SGLang's and llama.cpp's dialects are from their sources. Chat completions: `openai_chat`. Not
-covered: servers that differ in their weights. SGLang minds a seed only with deterministic inference turned on.
+Run with vLLM's server; SGLang's and llama.cpp's fields are from their sources. Chat completions: `openai_chat`. Not
+covered: servers that differ in their weights. SGLang minds a seed only with deterministic inference turned on; llama.cpp
+shows special tokens only where it was started with --special.
 """
 
 from __future__ import annotations
@@ -23,13 +26,23 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sctir_kaggle.background import BackgroundLoop
+from sctir_kaggle.dialects.tokenizer import Tokenizer
 from sctir_kaggle.engines.balance import Balance
 from sctir_kaggle.engines.gate import Gate
 from sctir_kaggle.engines.openai_client import Client, Failed, Refused
-from sctir_kaggle.engines.openai_reply import Reply
-from sctir_kaggle.engines.openai_server import Server, body_for, discover, room_said, says_too_long, server_at
-from sctir_kaggle.engines.text import Text
-from sctir_kaggle.types import Completion, EngineError, Prompt, PromptTooLong, SamplingParams, TokenIds
+from sctir_kaggle.engines.openai_reply import FINISHES, Reply
+from sctir_kaggle.engines.openai_server import (
+    Server,
+    body_for,
+    discover,
+    not_sent,
+    refused_field,
+    room_said,
+    says_too_long,
+    server_at,
+)
+from sctir_kaggle.engines.openai_text import plain_text
+from sctir_kaggle.types import Completion, EngineError, FinishReason, Prompt, PromptTooLong, SamplingParams, TokenIds
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -43,9 +56,13 @@ log = logging.getLogger("sctir_kaggle")
 
 @dataclass(slots=True, eq=False)
 class Request:
-    """One call of `generate` on its way. `limit` is the room for new tokens, as far as it is known."""
+    """One call of `generate` on its way. `limit` is the room for new tokens, as far as it is known.
+
+    `segments` is the prompt as the caller gave it, `prompt` as a completions server is sent it.
+    """
 
     request_id: str
+    segments: Prompt
     prompt: str | TokenIds
     params: SamplingParams
     limit: int
@@ -65,7 +82,7 @@ class OpenAIEngine:
         self,
         servers: Sequence[Server],
         client: Client,
-        text: Text | None,
+        tokenizer: Tokenizer | None,
         *,
         options: Mapping[str, Any],
         slots: int,
@@ -74,13 +91,14 @@ class OpenAIEngine:
         patience: float = 0.0,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._servers, self._client, self._text, self._options = servers, client, text, dict(options)
+        self.tokenizer = tokenizer
+        self._servers, self._client, self._options = servers, client, dict(options)
         self._tries, self._pause, self._patience, self._clock = tries, pause, patience, clock
         self._balance = Balance(len(servers), clock=clock)
         self._gate = Gate(slots)
         self._jitter = random.Random().random  # the process's own may be seeded by others
         self._model, self._context_length, self._facts = "", 0, Facts()
-        self._lock, self._closed, self._warned = threading.Lock(), False, False
+        self._lock, self._closed, self._warned = threading.Lock(), False, set[str]()
         self._loop = BackgroundLoop()
 
     @classmethod
@@ -115,9 +133,9 @@ class OpenAIEngine:
             if value < 1:
                 raise EngineError(f"{name} is {value}: pass at least 1")
         client = Client(api_key, slots=slots, stall=stall)
-        text = None if tokenizer is None else Text.load(tokenizer)
+        own = None if tokenizer is None else Tokenizer.load(tokenizer)
         engine = cls(
-            servers, client, text, options=options or {}, slots=slots, tries=tries, pause=pause, patience=patience
+            servers, client, own, options=options or {}, slots=slots, tries=tries, pause=pause, patience=patience
         )
         try:
             engine._loop.run(engine._discover(model, context_length))
@@ -162,17 +180,17 @@ class OpenAIEngine:
         """Refuses what needs no server to be refused."""
         if params.max_tokens < 1:
             raise EngineError(f"{request_id}: max_tokens is {params.max_tokens}: pass at least 1")
-        if self._text is None:
+        if self.tokenizer is None:
             limit = min(params.max_tokens, self._context_length or params.max_tokens)
-            return Request(request_id, _joined(prompt, request_id), params, limit)
-        ids = self._text.encode(prompt)
+            return Request(request_id, prompt, _joined(prompt, request_id), params, limit)
+        ids = self.tokenizer.encode(prompt)
         room = self._context_length - len(ids) if self._context_length else params.max_tokens
         if room < 1:
             raise PromptTooLong(
                 f"{request_id}: the prompt has {len(ids)} tokens, the context {self._context_length}, and one must be "
                 "left: shorten the prompt or start the server with a longer context"
             )
-        return Request(request_id, ids, params, min(params.max_tokens, room))
+        return Request(request_id, prompt, ids, params, min(params.max_tokens, room))
 
     async def _serve(self, request: Request) -> Reply:
         """Ask until a server has answered in full, at most `tries` times; being limited is forgiven for a while."""
@@ -234,18 +252,40 @@ class OpenAIEngine:
 
     async def _ask(self, server: Server, request: Request) -> Reply:
         """The whole reply of one server. One that does not cut `max_tokens` to the room there is, is asked for that."""
-        stop = () if server.dialect.says_stop else tuple(filter(None, request.params.stop))
+        stop = () if server.asked.says_stop else tuple(filter(None, request.params.stop))
+        self._warn_of_samplers(server, request)
         while True:
-            reply = self._reply(stop)
+            reply, body = self._reply(stop), self._body(server, request)
             server.requests += 1
             try:
-                await self._client.complete(server, self._body(server, request), reply, path=self.path)
+                await self._client.complete(server, body, reply, path=self.path)
                 return reply
             except Refused as refused:
-                room = room_said(refused.said, request.limit)
-                if not (says_too_long(refused.status, refused.said) and 0 < room < request.limit):
+                if not self._asks_otherwise(server, request, refused, body):
                     raise
-                request.limit = room
+
+    def _asks_otherwise(self, server: Server, request: Request, refused: Refused, body: Mapping[str, Any]) -> bool:
+        """Whether the request may be sent again at once: for fewer tokens, or without a field that the server refused."""
+        if field := refused_field(refused.status, refused.said, body):
+            server.unknown.add(field)
+            self._warn(field, f"{server.url} does not know {field}: it is left out from now on")
+            return True
+        room = room_said(refused.said, request.limit)
+        if not (says_too_long(refused.status, refused.said) and 0 < room < request.limit):
+            return False
+        request.limit = room
+        return True
+
+    def _warn_of_samplers(self, server: Server, request: Request) -> None:
+        if lost := not_sent(server, request.params, self._options):
+            what = f"{server.url} is a server of kind {server.kind}, which cannot be asked for {', '.join(lost)}"
+            self._warn("samplers", f"{what}: it samples without, or pass its own names for them as options")
+
+    def _warn(self, subject: str, message: str) -> None:
+        """Once a subject."""
+        if subject not in self._warned:
+            self._warned.add(subject)
+            log.warning(message)
 
     def _reply(self, stop: Sequence[str]) -> Reply:
         """An empty one, which reads what the servers send."""
@@ -257,14 +297,15 @@ class OpenAIEngine:
 
     def _completion(self, request: Request, reply: Reply) -> Completion:
         """Made in the caller's thread, so that the loop's goes on reading."""
-        text, ids = self._exact(request, reply)
         counted = reply.chunks if reply.tokens is None else reply.tokens
         given = reply.prompt_tokens or 0 if isinstance(request.prompt, str) else len(request.prompt)
+        finish_reason: FinishReason = "stop" if reply.finish(counted, request.limit) == "stop" else "length"
+        text, ids = self._exact(request, reply)
         return Completion(
             text,
             ids,
-            finish_reason="stop" if reply.finish_reason == "stop" else "length",
-            stop_reason=reply.stop_reason,
+            finish_reason=finish_reason,
+            stop_reason=_stop_reason(reply, ids, request.params) if finish_reason == "stop" else None,
             tokens=len(ids) or counted,
             prompt_tokens=given,
             cached_tokens=reply.cached_tokens or 0,
@@ -272,22 +313,32 @@ class OpenAIEngine:
 
     def _exact(self, request: Request, reply: Reply) -> tuple[str, TokenIds]:
         """Text and ids that decode to it; no ids where there are none, or where they are another tokenizer's."""
-        text, stop, sampled = _cut(reply.text, reply.stop_reason), reply.stop_reason, reply.ids
-        if self._text is None or not sampled:
+        stop = reply.stop_reason if isinstance(reply.stop_reason, str) else None
+        text = _cut(reply.text, stop)
+        if self.tokenizer is None or not reply.ids:
             return text, ()
         before = int(request.prompt[-1])
-        ended = reply.finish_reason == "stop" and stop is None
-        if ended and self._text.decode(sampled, before=before) != reply.text:
-            sampled = sampled[:-1]  # the token that ended the sequence; a checkpoint may name one that is not special
-        ours, ids = self._text.finish(sampled, stop=stop, before=before)
+        ended = FINISHES[reply.finish_reason or "stop"] == "stop" and stop is None
+        sampled = self._with_end(reply, request, before=before) if ended else reply.ids
+        if not sampled:
+            return text, ()
+        ours, ids = self.tokenizer.finish(sampled, stop=stop, before=before, ended=ended)
         if ours.rstrip(_HALF) == text.rstrip(_HALF):
             return ours, ids
-        if not self._warned:
-            log.warning(
-                f"{request.request_id}: the server's token ids do not decode to its text: whose tokenizer is this?"
-            )
-        self._warned = True
+        self._warn(
+            "ids", f"{request.request_id}: the server's token ids do not decode to its text: whose tokenizer is this?"
+        )
         return text, ()
+
+    def _with_end(self, reply: Reply, request: Request, *, before: int) -> list[int]:
+        """The ids with the token that ended them: a server may leave it off. None where it cannot be told which it was."""
+        assert self.tokenizer is not None, "ids without a tokenizer"
+        ends = {*self.tokenizer.end_ids, *request.params.stop_token_ids, reply.stop_reason}
+        if reply.ids[-1] in ends or self.tokenizer.decode(reply.ids, before=before) != reply.text:
+            return reply.ids  # a checkpoint may name an end that its tokenizer does not know as one
+        if isinstance(reply.stop_reason, int):
+            return [*reply.ids, reply.stop_reason]
+        return [*reply.ids, *self.tokenizer.end_ids] if len(self.tokenizer.end_ids) == 1 else []
 
     async def _discover(self, model: str | None, context_length: int | None) -> None:
         """Asks every server who it is. One that does not answer now is an error: its URL may be mistyped."""
@@ -303,9 +354,10 @@ class OpenAIEngine:
             "model": Path(self._model).name,
             "server": "+".join(sorted({server.kind for server in self._servers})),
             "version": "+".join(sorted({server.version for server in self._servers})),
-            "prompts": "text" if self._text is None else "token ids",
+            "prompts": "text" if self.tokenizer is None else "token ids",
             "context_length": self._context_length or "unknown",
             **({"options": json.dumps(self._options, sort_keys=True)} if self._options else {}),
+            **({"tokenizer": self.tokenizer.notice} if self.tokenizer and self.tokenizer.notice else {}),
         }
 
 
@@ -319,12 +371,21 @@ def _servers(base_urls: str | Sequence[str]) -> list[Server]:
 
 
 def _joined(prompt: Prompt, request_id: str) -> str:
+    """The prompt as one text, for a server that reads special tokens wherever it finds them."""
     segments = [segment for segment in prompt if isinstance(segment, str)]
     if len(segments) < len(prompt):
         raise EngineError(f"{request_id}: the prompt holds token ids: open the engine with the checkpoint's tokenizer")
     if not any(segments):
         raise EngineError("the prompt is empty (0 tokens): pass at least one segment with text or token ids")
-    return "".join(segments)
+    return plain_text(segments)
+
+
+def _stop_reason(reply: Reply, ids: TokenIds, params: SamplingParams) -> str | int | None:
+    """The stop string, or the one of `stop_token_ids`, that ended it; None for the checkpoint's own end."""
+    if isinstance(reply.stop_reason, str):
+        return reply.stop_reason
+    last = ids[-1] if ids else reply.stop_reason
+    return last if last in params.stop_token_ids else None
 
 
 def _cut(text: str, stop: str | None) -> str:

@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-from sctir_kaggle.engines.openai_reply import BrokenReply, ErrorReply, Lines, Reply
+from sctir_kaggle.engines.openai_reply import FINISHES, BrokenReply, ErrorReply, Lines, Reply
 from sctir_kaggle.engines.openai_server import Server, seconds_to_wait
 from sctir_kaggle.types import EngineError
 
@@ -83,6 +83,8 @@ class Client:
         if response.status_code in (401, 403):
             said = self._told_by(response.content)
             raise EngineError(f"{server.url}: status {response.status_code}: {said}: set OPENAI_API_KEY")
+        if response.status_code == 503:
+            raise EngineError(f"{server.url} is not ready: {self._told_by(response.content)}: wait, and try again")
         try:
             return response.json() if response.status_code == 200 else None
         except ValueError:
@@ -111,7 +113,7 @@ class Client:
         except ErrorReply as error:
             raise self._refusal(server, error.status, str(error).encode(), dropped=True) from error
         except (httpx.RequestError, BrokenReply) as error:
-            if reply.finish_reason not in ("stop", "length"):  # else only the counts can be missing
+            if reply.finish_reason not in FINISHES:  # else only the counts can be missing
                 raise Failed(f"{server.url}: {_told(error)}", dropped=started) from error
 
     async def close(self) -> None:

@@ -1,8 +1,9 @@
 """One completion as an OpenAI-compatible server streams it: server-sent events in; text, token ids and counts out.
 
 Covered: pieces that end anywhere, comments, a server that gives no usage, no token ids or no `[DONE]`, one that ignores
-`stream` (its whole answer is one event), vLLM's `stop_reason`, SGLang's `matched_stop`, llama.cpp's `timings`. Not covered:
-events of several data lines, which no server sends, and more than one choice.
+`stream` (its whole answer is one event), vLLM's `stop_reason`, SGLang's `matched_stop`, llama.cpp's `timings`, and the words
+that servers have for why they ended, none at all included. Not covered: events of several data lines, which no server sends,
+and more than one choice.
 """
 
 from __future__ import annotations
@@ -11,6 +12,13 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
+
+FINISHES = {
+    **dict.fromkeys(("stop", "eos", "eos_token", "stop_sequence", "end_turn", "complete"), "stop"),
+    **dict.fromkeys(("tool_calls", "function_call", "tool_use"), "stop"),
+    **dict.fromkeys(("length", "max_tokens"), "length"),
+}
+"""Servers' words for why a completion ended, in small letters, as vLLM's. Any other means that it was broken off."""
 
 
 class BrokenReply(Exception):
@@ -45,21 +53,23 @@ class Lines:
 class Reply:
     """What a server has said so far. `stop` are the strings to look for here, where the server does not say which it hit.
 
-    `chunks` counts the events with text, which is about a token each; `tokens`, `prompt_tokens` and `cached_tokens` are
-    None until the server gives them. `done` is True once the server has said so, `cut` once a stop string was found here.
+    `stop_reason` is a stop string or a token, as the server names it. `chunks` counts the events with text, which is about
+    a token each; `tokens`, `prompt_tokens` and `cached_tokens` are None until the server gives them. `done` is True once
+    the server has said so, `cut` once a stop string was found here. `assumed`: it has ended without a reason.
     """
 
     stop: Sequence[str] = ()
     text: str = ""
     ids: list[int] = field(default_factory=list)
     finish_reason: str | None = None
-    stop_reason: str | None = None
+    stop_reason: str | int | None = None
     chunks: int = 0
     tokens: int | None = None
     prompt_tokens: int | None = None
     cached_tokens: int | None = None
     done: bool = False
     cut: bool = False
+    assumed: bool = False
 
     def add_line(self, line: bytes) -> None:
         """One line of the stream; raises `BrokenReply` where its data is garbage, `ErrorReply` where it is an error."""
@@ -84,11 +94,21 @@ class Reply:
             raise BrokenReply(f"an event that is no completion: {data[:100]!r}") from error
 
     def check_whole(self) -> None:
-        """Raises `BrokenReply` where the stream has ended before the completion has."""
+        """Raises `BrokenReply` where the stream has ended before the completion has, `ErrorReply` where it was filtered."""
+        if self.finish_reason is None and self.done and self.chunks:
+            self.finish_reason, self.assumed = "stop", True  # some servers give no reason, but mark the end
         if self.finish_reason is None:
             raise BrokenReply(f"the stream ended after {self.chunks} pieces of text, without a finish_reason")
-        if self.finish_reason not in ("stop", "length"):
+        if self.finish_reason == "content_filter":
+            raise ErrorReply({"code": 400, "message": "the server's content filter ended the reply"})
+        if self.finish_reason not in FINISHES:
             raise BrokenReply(f"the server ended the request with {self.finish_reason!r}")
+
+    def finish(self, tokens: int, limit: int) -> str:
+        """`stop` or `length`, of a reply that is whole and has `tokens` of at most `limit`."""
+        if self.assumed and tokens >= limit:
+            return "length"
+        return FINISHES[self.finish_reason or "stop"]
 
     def _add(self, choice: dict[str, Any]) -> None:
         if delta := choice.get("text"):
@@ -96,9 +116,9 @@ class Reply:
             self._append(delta)
         if not self.cut:
             self.ids += choice.get("token_ids") or ()
-            self.finish_reason = choice.get("finish_reason") or self.finish_reason
+            self.finish_reason = str(choice.get("finish_reason") or self.finish_reason or "").lower() or None
             said = choice.get("stop_reason", choice.get("matched_stop"))
-            self.stop_reason = said if isinstance(said, str) else self.stop_reason
+            self.stop_reason = said if isinstance(said, (str, int)) else self.stop_reason
 
     def _append(self, delta: str) -> None:
         """`delta`, as far as a stop string that is looked for here lets it."""

@@ -1,8 +1,9 @@
 """The servers behind `OpenAIEngine`: where each is, what it takes beyond OpenAI's fields, and how it has fared so far.
 
-Who a server is, it says in `owned_by` of its /v1/models. vLLM and SGLang keep the stop string and say which one they hit.
-llama.cpp and OpenAI cut it off and call both it and the end of the sequence `stop`: from these and from unknown servers no
-stop is asked for; it is found in the stream here, and the stream is closed, which costs a token or two.
+Who a server is, it says in `owned_by` of its /v1/models. vLLM and SGLang say which stop string they hit. llama.cpp and
+OpenAI call both it and the end of the sequence `stop`: from these and from unknown servers no stop is asked for; it is
+found in the stream here, and the stream is closed, which costs a token or two. A field beyond OpenAI's goes only to kinds
+that know it; one that a server refuses all the same, and can do without, is left out from then on.
 """
 
 from __future__ import annotations
@@ -22,27 +23,50 @@ LONGEST_PAUSE = 60.0
 
 
 @dataclass(frozen=True, slots=True)
-class Dialect:
-    """What a kind of server is sent besides OpenAI's fields. `says_stop`: it keeps the stop string and says which it was.
+class ServerKind:
+    """How a kind of server is asked: plain data. An unknown kind gets OpenAI's fields only.
 
-    All samplers that OpenAI does not have are off: a server would take its own or its checkpoint's defaults.
+    `samplers` are its names for those fields of `SamplingParams` that OpenAI does not have, which are sent even where they
+    are off: else a server would take its own or its checkpoint's defaults. `says_stop`: it says which stop string it hit.
     """
 
+    samplers: Mapping[str, str] = field(default_factory=dict)
     extras: Mapping[str, Any] = field(default_factory=dict)
+    completions: Mapping[str, Any] = field(default_factory=dict)
+    """More of them, in text completions only: a chat server parses what the model wrote before it shows it."""
+    continuing: Mapping[str, Any] = field(default_factory=dict)
+    """More of them, for a chat whose last message is the model's: it is to be gone on with."""
     says_stop: bool = False
     gives_ids: bool = False
+    wide_seeds: bool = False
+    """Seeds of 63 bits are taken; else they are cut to 31."""
 
 
-_NEUTRAL = {"top_k": -1, "min_p": 0.0}
-_VLLM = {"include_stop_str_in_output": True, "repetition_penalty": 1.0, "stream_interval": 16}  # tokens an event
-_SGLANG = {"no_stop_trim": True, "repetition_penalty": 1.0}
-_LLAMA_CPP = {"repeat_penalty": 1.0, "timings_per_token": True}
+_SAMPLERS = {name: name for name in ("top_k", "min_p", "repetition_penalty", "stop_token_ids")}
+_SPECIALS = {"skip_special_tokens": False, "spaces_between_special_tokens": False}
 
-DIALECTS: Mapping[str, Dialect] = {
-    "vllm": Dialect({**_NEUTRAL, **_VLLM}, says_stop=True, gives_ids=True),
-    "sglang": Dialect({**_NEUTRAL, **_SGLANG}, says_stop=True, gives_ids=True),
-    "llamacpp": Dialect({**_NEUTRAL, **_LLAMA_CPP}),
+KINDS: Mapping[str, ServerKind] = {
+    "vllm": ServerKind(
+        samplers=_SAMPLERS,
+        extras={"stream_interval": 16},  # tokens an event
+        completions=_SPECIALS,
+        continuing={"continue_final_message": True, "add_generation_prompt": False},
+        says_stop=True,
+        gives_ids=True,
+        wide_seeds=True,
+    ),
+    "sglang": ServerKind(samplers=_SAMPLERS, completions=_SPECIALS, says_stop=True, gives_ids=True),
+    "llamacpp": ServerKind(
+        samplers={"top_k": "top_k", "min_p": "min_p", "repetition_penalty": "repeat_penalty"},
+        extras={"timings_per_token": True, "repeat_last_n": -1},
+    ),
 }
+
+_NEUTRAL: Mapping[str, Any] = {"top_k": 0, "min_p": 0.0, "repetition_penalty": 1.0, "stop_token_ids": ()}
+"""What OpenAI's API cannot ask for, where it is off."""
+
+_SENT_AS = {"top_k": {0: -1}}
+"""Values that servers spell in another way than `SamplingParams`."""
 
 
 @dataclass(slots=True, eq=False)
@@ -50,7 +74,8 @@ class Server:
     """One base URL. `url` has neither /v1 nor userinfo, and may be shown; `auth` is the userinfo and may not.
 
     `until` is the end of its pause on the clock, `paused` its length in seconds. `requests` counts what it was sent,
-    `retries` the part of it that another try had been made for, `dropped` the streams that broke off.
+    `retries` the part of it that another try had been made for, `dropped` the streams that broke off. `unknown` are the
+    fields that it has refused.
     """
 
     url: str
@@ -63,11 +88,12 @@ class Server:
     requests: int = 0
     retries: int = 0
     dropped: int = 0
+    unknown: set[str] = field(default_factory=set)
 
     @property
-    def dialect(self) -> Dialect:
-        """Plain OpenAI for a kind that is not known."""
-        return DIALECTS.get(self.kind, Dialect())
+    def asked(self) -> ServerKind:
+        """How it is asked: as plain OpenAI where its kind is not known."""
+        return KINDS.get(self.kind, ServerKind())
 
     def failed(self, now: float, pause: float, *, asked_for: float | None, jitter: Callable[[], float]) -> bool:
         """Give it a pause that doubles from failure to failure, unless it has `asked_for` one. True if this is a new one.
@@ -113,7 +139,7 @@ async def discover(server: Server, model: str | None, get: Get) -> tuple[str, in
     """
     listing = await get("/v1/models")
     card = _card(server, model, listing.get("data") if isinstance(listing, dict) else None)
-    server.kind = card["owned_by"] if card.get("owned_by") in DIALECTS else "unknown"
+    server.kind = card["owned_by"] if card.get("owned_by") in KINDS else "unknown"
     context = card.get("max_model_len") or (card.get("meta") or {}).get("n_ctx")
     if server.kind == "vllm":
         server.version = str((await get("/version") or {}).get("version", "unknown"))
@@ -149,8 +175,8 @@ def body_for(
     limit: int,
     options: Mapping[str, Any],
 ) -> dict[str, Any]:
-    """The request's JSON, in which `options` win. Seeds are cut to 31 bits where 63 are not known to be taken."""
-    dialect, stop = server.dialect, [string for string in params.stop if string]
+    """The request's JSON, in which `options` win."""
+    stop = [string for string in params.stop if string]
     body: dict[str, Any] = {
         "model": model,
         "prompt": prompt,
@@ -159,15 +185,61 @@ def body_for(
         "top_p": params.top_p,
         "stream": True,
         "stream_options": {"include_usage": True},
-        **dialect.extras,
+        **extra_fields(server, params),
+        **server.asked.completions,
     }
     if params.seed is not None:
-        body["seed"] = params.seed if server.kind == "vllm" else params.seed % 2**31
-    if stop and dialect.says_stop:
+        body["seed"] = seed_for(server, params.seed)
+    if stop and server.asked.says_stop:
         body["stop"] = stop
-    if dialect.gives_ids and not isinstance(prompt, str):
+    if server.asked.gives_ids and not isinstance(prompt, str):
         body["return_token_ids"] = True
-    return {**body, **options}
+    return without_unknown(server, {**body, **options})
+
+
+def extra_fields(server: Server, params: SamplingParams) -> dict[str, Any]:
+    """What this kind of server is sent besides OpenAI's fields."""
+    named = {theirs: getattr(params, ours) for ours, theirs in server.asked.samplers.items()}
+    fields = {
+        name: _SENT_AS.get(name, {}).get(value, value) for name, value in named.items() if name != "stop_token_ids"
+    }
+    if named.get("stop_token_ids"):
+        fields["stop_token_ids"] = list(params.stop_token_ids)
+    return {**fields, **server.asked.extras}
+
+
+def not_sent(server: Server, params: SamplingParams, options: Mapping[str, Any]) -> list[str]:
+    """The fields of `params` that this kind of server cannot be asked for, though they are not off: name and value."""
+    return [
+        f"{name} {getattr(params, name)}"
+        for name, neutral in _NEUTRAL.items()
+        if name not in server.asked.samplers and name not in options and getattr(params, name) != neutral
+    ]
+
+
+def seed_for(server: Server, seed: int) -> int:
+    """Cut to 31 bits where 63 are not known to be taken."""
+    return seed if server.asked.wide_seeds else seed % 2**31
+
+
+_DISPENSABLE = {"stream_options", "stream_interval", "return_token_ids", "timings_per_token", *_SPECIALS}
+_UNKNOWN = re.compile(
+    r"unknown|unrecogni[sz]ed|unexpected|unsupported|extra|not (permitted|allowed|supported|recogni[sz]ed)",
+    re.IGNORECASE,
+)
+
+
+def without_unknown(server: Server, body: Mapping[str, Any]) -> dict[str, Any]:
+    """`body` without the fields that the server has refused; None takes a field out, too."""
+    return {name: value for name, value in body.items() if value is not None and name not in server.unknown}
+
+
+def refused_field(status: int, said: str, body: Mapping[str, Any]) -> str | None:
+    """The field that a refusal calls unknown, where the request can do without it."""
+    if status not in (400, 422) or not _UNKNOWN.search(said):
+        return None
+    named = [name for name in body if name in _DISPENSABLE and re.search(rf"\b{name}\b", said)]
+    return max(named, key=len) if named else None
 
 
 _TOO_LONG = re.compile(

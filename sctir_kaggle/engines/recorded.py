@@ -10,7 +10,9 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterable
 
-from sctir_kaggle.prompt import render
+from sctir_kaggle.dialects.dialect import Dialect
+from sctir_kaggle.dialects.rendering import render
+from sctir_kaggle.dialects.rows import NUMINA
 from sctir_kaggle.types import (
     Completion,
     EngineError,
@@ -23,16 +25,21 @@ from sctir_kaggle.types import (
     SolveResult,
     Trace,
     TraceStatus,
+    Turn,
 )
 
 
 class Recorded:
     """Engine and executor at once. Of a problem's candidates one at a time plays its record, in the order of their ends.
 
-    Those that were cancelled go first: whoever caused it ended after their last turn.
+    Those that were cancelled go first: whoever caused it ended after their last turn. `dialect` is the record's.
     """
 
-    def __init__(self, results: Iterable[SolveResult]) -> None:
+    tokenizer = None
+    """There is none: the record has the texts."""
+
+    def __init__(self, results: Iterable[SolveResult], *, dialect: Dialect = NUMINA) -> None:
+        self.dialect = dialect
         self._problems: dict[str, Problem] = {}
         self._traces: dict[str, Trace] = {}
         self._earlier: dict[str, list[str]] = {}
@@ -49,7 +56,7 @@ class Recorded:
         if turn >= len(trace.turns):
             raise _end_of(trace)
         recorded = trace.turns[turn]
-        if prompt != render(self._problems[candidate_id], trace.turns[:turn], prefix=recorded.prefix):
+        if not self._led_to(prompt, self._problems[candidate_id], trace.turns[:turn], recorded.prefix):
             raise EngineError(f"{request_id} was recorded with another prompt: replay it with the settings of its run")
         return recorded.completion
 
@@ -79,6 +86,11 @@ class Recorded:
         self._problems.update(dict.fromkeys(ids, result.problem))
         self._traces.update(zip(ids, order, strict=True))
         self._earlier.update({candidate_id: ids[:place] for place, candidate_id in enumerate(ids)})
+
+    def _led_to(self, prompt: Prompt, problem: Problem, turns: tuple[Turn, ...], prefix: str) -> bool:
+        """Whether the record went on from this prompt. Its pieces may be cut otherwise: only the text counts."""
+        recorded = render(self.dialect, problem, turns, prefix=prefix)
+        return "".join(map(str, prompt)) == "".join(map(str, recorded))
 
     def _trace(self, candidate_id: str) -> Trace:
         try:

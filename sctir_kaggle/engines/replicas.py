@@ -14,6 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from typing import Protocol
 
+from sctir_kaggle.dialects.tokenizer import Tokenizer
 from sctir_kaggle.engines.balance import Balance
 from sctir_kaggle.types import Completion, Engine, EngineError, Prompt, PromptTooLong, SamplingParams
 
@@ -22,6 +23,9 @@ log = logging.getLogger("sctir_kaggle")
 
 class Replica(Engine, Protocol):
     """An engine that says whether it would serve a request now."""
+
+    @property
+    def tokenizer(self) -> Tokenizer | None: ...
 
     @property
     def context_length(self) -> int: ...
@@ -47,6 +51,11 @@ class ReplicatedEngine:
     def context_length(self) -> int:
         """The most tokens of a prompt and its completion together."""
         return min(replica.context_length for replica in self.replicas)
+
+    @property
+    def tokenizer(self) -> Tokenizer | None:
+        """The checkpoint's, which they share."""
+        return self.replicas[0].tokenizer
 
     @property
     def serving(self) -> bool:

@@ -14,7 +14,7 @@ Script = Callable[[str, int, int], str]
 class Scripted:
     """Serves `script`, a function or a table of texts by candidate and turn. `prompts` records what was asked, by request.
 
-    One token is one character. Raises `EngineError` where the table has no text.
+    It gives no token ids, only their number: one token is one character. Raises `EngineError` where the table has no text.
     """
 
     def __init__(self, script: Script | Mapping[int, Sequence[str]], *, delay: float = 0.0) -> None:
@@ -54,4 +54,4 @@ def _complete(said: str, params: SamplingParams, prompt_tokens: int) -> Completi
     end, stop_reason = min(ends, default=(len(said), None))
     text = said[: min(end, params.max_tokens)]
     reason, stop_reason = ("length", None) if end > params.max_tokens else ("stop", stop_reason)
-    return Completion(text, tuple(map(ord, text)), reason, stop_reason, len(text), prompt_tokens)  # type: ignore[arg-type]
+    return Completion(text, (), reason, stop_reason, len(text), prompt_tokens)  # type: ignore[arg-type]

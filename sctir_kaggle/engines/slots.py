@@ -14,19 +14,17 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 from transformers import Cache
 
-from sctir_kaggle.types import EngineError
+from sctir_kaggle.engines.sampling import Ints, sample
+from sctir_kaggle.types import SamplingParams
 
 _GROWTH = 256  # tokens by which the cache grows
 _PREFILL_TOKENS = 8192  # padded tokens in one prefill: a bound on its memory
 _FEED = 16  # prompt tokens that run one a step with the batch; more are stored beforehand, in a forward of their own
 _SPARE = 8  # tokens at the end of a slot that may be lost where its sequence goes on (a stop string is encoded again)
-
-Ints = npt.NDArray[np.int64]
 
 
 @dataclass(slots=True)
@@ -172,11 +170,11 @@ class Slots:
         self.length[slots] += count
 
     @torch.inference_mode()
-    def step(
-        self, tokens: Sequence[int], *, temperature: Sequence[float], top_p: Sequence[float], uniform: Sequence[float]
-    ) -> list[int]:
+    def step(self, tokens: Sequence[int], params: Sequence[SamplingParams], uniform: Sequence[float]) -> list[int]:
         """Append `tokens[i]` to slot i and sample what follows, for each row."""
-        return sample(self._decode(tokens), temperature, top_p, uniform)
+        logits = self._decode(tokens)
+        seen = [self.tokens[row, :length] for row, length in enumerate(self.length[: len(tokens)].tolist())]
+        return sample(logits, params, uniform, seen)
 
     def _decode(self, tokens: Sequence[int]) -> Tensor:
         """The logits after `tokens`, [rows, vocabulary]."""
@@ -211,35 +209,3 @@ class Slots:
         """0 where a token sees, -inf where it does not, [rows, 1, new, length]: each sees what is not behind it."""
         hidden = torch.arange(length, device=self._device) > position[:, None, :, None]
         return torch.zeros(hidden.shape, dtype=self._dtype, device=self._device).masked_fill_(hidden, -torch.inf)
-
-
-def sample(logits: Tensor, temperature: Sequence[float], top_p: Sequence[float], uniform: Sequence[float]) -> list[int]:
-    """One token per row of `logits`, [rows, vocabulary]: where `uniform`, in [0, 1), cuts the cumulative distribution.
-
-    A row's token depends on its own logits and number alone, so that a request draws the same in any company.
-    """
-    if bool(logits.isnan().any()):
-        raise EngineError(f"the logits are not numbers in {logits.dtype}: load the model with dtype 'float32'")
-    chosen = logits.argmax(dim=-1)
-    if any(temperature):
-        heat = logits.new_tensor(temperature, dtype=torch.float32)[:, None]
-        chances = torch.softmax(logits.float() / torch.where(heat > 0, heat, 1), dim=-1)
-        if min(top_p) < 1:
-            chances = _nucleus(chances, heat.new_tensor(top_p)[:, None])
-        drawn = _invert(chances, logits.new_tensor(uniform, dtype=torch.float64)[:, None])
-        chosen = torch.where(heat[:, 0] > 0, drawn, chosen)
-    return [int(token) for token in chosen.tolist()]
-
-
-def _invert(chances: Tensor, uniform: Tensor) -> Tensor:
-    """The first token whose cumulative chance is beyond `uniform` of the whole, [rows]; never one without a chance."""
-    heap = chances.double().cumsum(dim=-1)
-    return torch.searchsorted(heap, uniform * heap[:, -1:], right=True).squeeze(1).clamp_(max=chances.shape[1] - 1)
-
-
-def _nucleus(chances: Tensor, top_p: Tensor) -> Tensor:
-    """`chances` without the tokens behind the likeliest ones that hold `top_p` of the mass, [rows, vocabulary]."""
-    ranked, order = chances.sort(dim=-1, descending=True, stable=True)
-    outside = (ranked.cumsum(dim=-1) - ranked >= top_p) & (top_p < 1)
-    outside[:, 0] = False
-    return chances.masked_fill(torch.zeros_like(outside).scatter_(1, order, outside), 0.0)

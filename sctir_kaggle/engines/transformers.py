@@ -13,6 +13,7 @@ import asyncio
 import hashlib
 import queue
 import random
+import re
 import threading
 from collections import deque
 from collections.abc import Iterator, Sequence
@@ -22,13 +23,18 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from sctir_kaggle.engines.text import Text
+from sctir_kaggle.dialects.tokenizer import Tokenizer
 from sctir_kaggle.types import Completion, EngineError, FinishReason, Prompt, PromptTooLong, SamplingParams, TokenIds
 
 if TYPE_CHECKING:
     from sctir_kaggle.engines.slots import Slots
 
 Facts = dict[str, str | int]
+
+OLDEST = (5, 5, 1)
+"""The first transformers whose caches the slots can stand in for; 4.57.6, 5.0 and 5.2 fail at the first request."""
+
+INSTALL = "pip install 'transformers>=5.5.1'"
 
 SMALL = 20_000_000
 """Below so many parameters the threads of one step wait for each other longer than they work, and they wait spinning:
@@ -60,11 +66,14 @@ class _Request:
 class TransformersEngine:
     """Batches concurrent `generate` calls on one model. Build it with `load`; `close` ends its thread.
 
-    `token_ids` decode to exactly `text` where they are decoded behind the prompt, with special tokens skipped.
+    `token_ids` are those that were sampled; `tokenizer` decodes them to `text`, but for the token that ended it.
     """
 
-    def __init__(self, slots: Slots, text: Text, *, end: frozenset[int], vocabulary: int, facts: Facts) -> None:
-        self._slots, self._text, self._end, self._vocabulary, self._facts = slots, text, end, vocabulary, facts
+    def __init__(
+        self, slots: Slots, tokenizer: Tokenizer, *, end: frozenset[int], vocabulary: int, facts: Facts
+    ) -> None:
+        self.tokenizer = tokenizer
+        self._slots, self._end, self._vocabulary, self._facts = slots, end, vocabulary, facts
         self._inbox: queue.SimpleQueue[_Request | None] = queue.SimpleQueue()
         self._waiting: deque[_Request] = deque()
         self._running: list[_Request] = []  # the request of row i is in slot i
@@ -98,7 +107,10 @@ class TransformersEngine:
             from sctir_kaggle.engines.slots import Slots
         except ImportError as error:
             raise EngineError(f"{error.name} is not installed: pip install 'sctir-kaggle[cpu]'") from error
-        loaded, tokenizer = _load(model, device or ("cuda" if torch.cuda.is_available() else "cpu"), dtype)
+        _check_installed(version("transformers"))
+        name = _checkpoint(model)
+        tokenizer = Tokenizer.load(name)
+        loaded = _load(name, device or ("cuda" if torch.cuda.is_available() else "cpu"), dtype)
         if threads is None and loaded.num_parameters() < SMALL:
             threads = 1
         if threads is not None:
@@ -106,10 +118,10 @@ class TransformersEngine:
         context = _context_length(loaded.config.get_text_config(), context_length)
         return cls(
             Slots(loaded, slots=slots, context_length=context),
-            Text(tokenizer),
+            tokenizer,
             end=_end_tokens(loaded, tokenizer),
             vocabulary=loaded.get_input_embeddings().num_embeddings,
-            facts=_facts(model, loaded, slots, context),
+            facts=_facts(model, loaded, slots, context) | ({"tokenizer": tokenizer.notice} if tokenizer.notice else {}),
         )
 
     @property
@@ -123,7 +135,7 @@ class TransformersEngine:
 
     async def generate(self, prompt: Prompt, params: SamplingParams, *, request_id: str) -> Completion:
         """See `Engine`. May be called from any event loop; `request_id` names the request in error messages."""
-        ids = self._text.encode(prompt)
+        ids = self.tokenizer.encode(prompt)
         room = self.context_length - len(ids)
         if room < 1:
             raise PromptTooLong(
@@ -197,9 +209,8 @@ class TransformersEngine:
         running = self._running
         tokens = self._slots.step(
             [request.next_input() for request in running],
-            temperature=[request.params.temperature for request in running],
-            top_p=[request.params.top_p for request in running],
-            uniform=[request.next_draw() for request in running],
+            [request.params for request in running],
+            [request.next_draw() for request in running],
         )
         self._leave([row for row, token in enumerate(tokens) if self._advance(running[row], token)])
 
@@ -208,16 +219,20 @@ class TransformersEngine:
         request.stored += 1
         if request.stored < len(request.prompt):
             return False
+        request.ids.append(token)
+        if token in request.params.stop_token_ids:
+            return self._finish(request, "stop", token)
         if token in self._end:
             return self._finish(request, "stop")
-        request.ids.append(token)
-        stop = self._text.find_stop(request.ids, request.params.stop, before=request.prompt[-1])
+        stop = self.tokenizer.find_stop(request.ids, request.params.stop, before=request.prompt[-1])
         if stop is not None:
             return self._finish(request, "stop", stop)
         return len(request.ids) == request.limit and self._finish(request, "length")
 
-    def _finish(self, request: _Request, reason: FinishReason, stop: str | None = None) -> bool:
-        text, ids = self._text.finish(request.ids, stop=stop, before=request.prompt[-1])
+    def _finish(self, request: _Request, reason: FinishReason, stop: str | int | None = None) -> bool:
+        string = stop if isinstance(stop, str) else None
+        ended = reason == "stop" and string is None
+        text, ids = self.tokenizer.finish(request.ids, stop=string, before=request.prompt[-1], ended=ended)
         completion = Completion(
             text,
             ids,
@@ -269,21 +284,35 @@ def _settle(
         pass
 
 
-def _load(model: str | Path, device: str, dtype: str | None) -> tuple[Any, Any]:
-    """Model and tokenizer. Whatever is wrong with the files becomes one line that says what to do."""
-    from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
+def _check_installed(installed: str) -> None:
+    """Raises `EngineError` where the `installed` transformers is older than the cache interface that is used here."""
+    found = tuple(int(part) for part in re.findall(r"\d+", installed)[:3])
+    if found < OLDEST:
+        oldest = ".".join(map(str, OLDEST))
+        raise EngineError(f"transformers {installed} is installed, the engine needs {oldest} or newer: {INSTALL}")
 
+
+def _checkpoint(model: str | Path) -> str:
+    """A folder, or owner/name on the Hugging Face Hub; `EngineError` where it is neither."""
     here = Path(model).expanduser()
-    if not here.is_dir() and (isinstance(model, Path) or here.is_absolute() or str(model).count("/") != 1):
-        raise EngineError(f"{model} is not a folder: pass the folder that holds config.json and *.safetensors")
-    name = str(here) if here.is_dir() else str(model)
-    options: dict[str, Any] = {"local_files_only": here.is_dir()}
+    if (here / "config.json").is_file():
+        return str(here)
+    if here.is_dir() or isinstance(model, Path) or here.is_absolute() or str(model).count("/") != 1:
+        fault = "holds no config.json" if here.is_dir() else "is not a folder"
+        raise EngineError(f"{model} {fault}: pass the folder that holds config.json and *.safetensors")
+    return str(model)
+
+
+def _load(model: str, device: str, dtype: str | None) -> Any:
+    """The model. Whatever is wrong with the files becomes one line that says what to do."""
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    options: dict[str, Any] = {"local_files_only": Path(model).is_dir()}
     try:
         with _quiet():
-            stored = AutoConfig.from_pretrained(name, **options).get_text_config().dtype
-            tokenizer = AutoTokenizer.from_pretrained(name, **options)
-            loaded = AutoModelForCausalLM.from_pretrained(name, dtype=_dtype(dtype, device, stored), **options)
-            return cast(Any, loaded).to(device).eval(), tokenizer
+            stored = AutoConfig.from_pretrained(model, **options).get_text_config().dtype
+            loaded = AutoModelForCausalLM.from_pretrained(model, dtype=_dtype(dtype, device, stored), **options)
+            return cast(Any, loaded).to(device).eval()
     except EngineError:
         raise
     except Exception as error:  # any library may find any fault with a file
@@ -335,11 +364,10 @@ def _context_length(config: Any, asked: int | None) -> int:
     return asked or limit
 
 
-def _end_tokens(model: Any, tokenizer: Any) -> frozenset[int]:
+def _end_tokens(model: Any, tokenizer: Tokenizer) -> frozenset[int]:
     """All tokens that end a sequence: what the checkpoint's generation config lists, else the tokenizer's."""
     listed = getattr(model.generation_config, "eos_token_id", None)
-    tokens = [tokenizer.eos_token_id] if listed is None else [listed] if isinstance(listed, int) else listed
-    return frozenset(token for token in tokens if token is not None)
+    return frozenset(tokenizer.end_ids if listed is None else [listed] if isinstance(listed, int) else listed)
 
 
 def _facts(model: str | Path, loaded: Any, slots: int, context_length: int) -> Facts:

@@ -1,7 +1,8 @@
 """vLLM as an `Engine`: candidates' requests meet in its continuous batch, their re-sent turns in its prefix cache.
 
-Prompts go in as token ids and completions come out as the ids that were sampled, so that what a turn re-sends is what is
-cached. A stop string can end inside a token: `Text` then gives ids for exactly the text, and only the last block is lost.
+Prompts go in as token ids and completions come out as the ids that were sampled, special tokens and the token that ended
+them included, so that what a turn re-sends is what is cached. A stop string can end inside a token: `Tokenizer` then gives
+ids for exactly the text, and only the last block is lost.
 
 Covered: one replica, in this process or in one of its own, on the GPUs that vLLM is told to use or on its CPU build. In a
 process where the latter has served, `torch.set_num_threads` has no effect any more (vLLM replaces it): set OMP_NUM_THREADS
@@ -12,18 +13,22 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import json
 import logging
 import time
 import weakref
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
-from sctir_kaggle.engines.text import Text
+from sctir_kaggle.dialects.tokenizer import Tokenizer
+from sctir_kaggle.dialects.tokenizer_files import TokenizerFiles
 from sctir_kaggle.engines.vllm_child import environment_of_child, tie
 from sctir_kaggle.engines.vllm_loop import EngineLoop, Request
-from sctir_kaggle.engines.vllm_options import checkpoint_name, engine_arguments
+from sctir_kaggle.engines.vllm_options import argument_name, checkpoint_name, engine_arguments
+from sctir_kaggle.engines.vllm_tokenizer import write_corrected
 from sctir_kaggle.types import Completion, EngineError, Prompt, PromptTooLong, SamplingParams, TokenIds
 
 Facts = dict[str, str | int]
@@ -42,8 +47,9 @@ class VLLMEngine:
     that, and after a second death they raise `EngineError`, too.
     """
 
-    def __init__(self, loop: EngineLoop, text: Text, facts: Facts) -> None:
-        self._loop, self._text, self._facts = loop, text, facts
+    def __init__(self, loop: EngineLoop, tokenizer: Tokenizer, facts: Facts, end: Callable[[], None]) -> None:
+        self.tokenizer = tokenizer
+        self._loop, self._facts, self._end = loop, facts, end
         self._vocabulary = int(loop.engine.model_config.get_vocab_size())
 
     @classmethod
@@ -65,32 +71,45 @@ class VLLMEngine:
         a GPU's memory that vLLM may take; on a CPU, VLLM_CPU_KVCACHE_SPACE gives the cache that many GiB, 4 unless set.
         With `child`, environment variables such as {"CUDA_VISIBLE_DEVICES": "1"}, the engine runs in a process of its own
         that has them: a process holds any number of such engines, but one of its own. `options` are engine arguments of
-        the installed vLLM, and win. Raises `EngineError` where anything is amiss.
+        the installed vLLM by their names, any of them, and win. Raises `EngineError` where anything is amiss.
         """
         if slots < 1:
             raise EngineError(f"slots is {slots}: it is the number of concurrent requests, pass at least 1")
         # In one process, the end of an engine would end the other's process groups.
         if child is None and any(loop.serving for loop in _IN_PROCESS):
             raise EngineError("this process has a vLLM engine already: close it before you load another")
-        started, name = time.monotonic(), checkpoint_name(model)
-        arguments = engine_arguments(
-            name, slots=slots, dtype=dtype, context_length=context_length, memory=memory, options=options
-        )
-        imported = time.monotonic()
-        loop = EngineLoop(lambda: _build(arguments, child), _shut_down)
-        if child is None:
-            _IN_PROCESS.add(loop)
+        name, began = checkpoint_name(model), time.monotonic()
+        tokenizer = Tokenizer.load(name)
         with ExitStack() as undo:
+            own: dict[str, Any] = {}
+            if tokenizer.notice:
+                own["tokenizer"] = undo.enter_context(TemporaryDirectory(prefix="sctir-tokenizer-"))
+                write_corrected(TokenizerFiles.read(name), Path(own["tokenizer"]))
+            arguments = engine_arguments(
+                name,
+                slots=slots,
+                dtype=dtype,
+                context_length=context_length,
+                memory=memory,
+                options={**own, **(options or {})},
+            )
+            imported = time.monotonic()
+            loop = EngineLoop(lambda: _build(arguments, child), _shut_down)
             undo.callback(loop.close)
-            text = Text(_tokenizer(name))  # while the loop's thread loads the weights
-            encodes = time.monotonic()
+            if child is None:
+                _IN_PROCESS.add(loop)
             loop.wait_until_started()
-            undo.pop_all()
-        log.info(
-            f"vLLM: {imported - started:.1f} s to import, {time.monotonic() - imported:.1f} s to start, the tokenizer's "
-            f"{encodes - imported:.1f} s among them; {_kv_tokens(loop.engine)} tokens of KV cache for {slots} requests"
-        )
-        return cls(loop, text, _facts(model, loop.engine, slots))
+            log.info(
+                f"vLLM: {imported - began:.1f} s to import and to read the tokenizer, {time.monotonic() - imported:.1f} s to "
+                f"start; {_kv_tokens(loop.engine)} tokens of KV cache for {slots} requests"
+            )
+            facts = _facts(model, loop.engine, slots)
+            if options:
+                chosen = {argument_name(argument): value for argument, value in options.items()}
+                facts["options"] = json.dumps(chosen, sort_keys=True, default=str)
+            if tokenizer.notice:
+                facts["tokenizer"] = tokenizer.notice
+            return cls(loop, tokenizer, facts, undo.pop_all().close)
 
     @property
     def serving(self) -> bool:
@@ -108,7 +127,7 @@ class VLLMEngine:
 
     async def generate(self, prompt: Prompt, params: SamplingParams, *, request_id: str) -> Completion:
         """See `Engine`. May be called from any event loop; `request_id` names the request in error messages."""
-        ids = self._text.encode(prompt)
+        ids = self.tokenizer.encode(prompt)
         room = self.context_length - len(ids)
         if room < 1:
             raise PromptTooLong(
@@ -126,7 +145,7 @@ class VLLMEngine:
 
     def close(self) -> None:
         """End the engine; requests on their way raise `EngineError`, and so do later ones."""
-        self._loop.close()
+        self._end()
 
     def _completion(self, prompt: TokenIds, params: SamplingParams, output: Any, request_id: str) -> Completion:
         """Made in the caller's thread, so that the engine's goes on with its next step."""
@@ -136,14 +155,13 @@ class VLLMEngine:
             raise EngineError(f"{request_id}: vLLM ended the request with {reason!r}")
         sampled = list(said.token_ids)
         stop = said.stop_reason if isinstance(said.stop_reason, str) else None
-        if reason == "stop" and stop is None:
-            sampled.pop()  # the token that ended the sequence; a checkpoint may name one that is not special
-        text, ids = self._text.finish(sampled, stop=stop, before=prompt[-1])
+        ended = reason == "stop" and stop is None
+        text, ids = self.tokenizer.finish(sampled, stop=stop, before=prompt[-1], ended=ended)
         return Completion(
             text,
             ids,
             finish_reason=reason,
-            stop_reason=stop,
+            stop_reason=sampled[-1] if ended and sampled[-1] in params.stop_token_ids else stop,
             tokens=len(ids or sampled),
             prompt_tokens=len(prompt),
             cached_tokens=output.num_cached_tokens or 0,
@@ -165,11 +183,16 @@ def _sampling(params: SamplingParams, *, limit: int, request_id: str) -> Any:
             n=1,
             temperature=params.temperature,
             top_p=params.top_p,
+            top_k=params.top_k or -1,
+            min_p=params.min_p,
+            repetition_penalty=params.repetition_penalty,
             max_tokens=limit,
             seed=params.seed,
             stop=stop,
-            include_stop_str_in_output=True,
+            stop_token_ids=list(params.stop_token_ids),
             detokenize=bool(stop),
+            skip_special_tokens=False,
+            spaces_between_special_tokens=False,
             output_kind=RequestOutputKind.FINAL_ONLY,
         )
     except Exception as error:  # vLLM's classes for a bad parameter differ between its versions
@@ -220,17 +243,6 @@ def _shut_down(engine: Any) -> None:
     engine.engine_core.shutdown()
 
 
-def _tokenizer(name: str) -> Any:
-    """The checkpoint's tokenizer, one of our own: vLLM's is used by the engine's thread, and is not thread-safe."""
-    from transformers import AutoTokenizer
-
-    try:
-        return AutoTokenizer.from_pretrained(name, local_files_only=Path(name).is_dir())
-    except Exception as error:  # any library may find any fault with a file
-        reason = (str(error).strip().splitlines() or [""])[0]
-        raise EngineError(f"{name} has no usable tokenizer ({reason}): pass a complete checkpoint") from error
-
-
 def _kv_tokens(engine: Any) -> int:
     cache = engine.vllm_config.cache_config
     return int(cache.num_gpu_blocks or 0) * int(cache.block_size or 0)
@@ -254,6 +266,7 @@ def _facts(model: str | Path, engine: Any, slots: int) -> Facts:
         "device": str(current_platform.get_device_name() or current_platform.device_type),
         "slots": slots,
         "context_length": int(config.max_model_len),
+        "memory": f"{engine.vllm_config.cache_config.gpu_memory_utilization:g}",
         "vllm": str(vllm.__version__),
         "torch": version("torch"),
     }

@@ -6,9 +6,10 @@ Memory of the KV cache in bytes a token: 2 x layers x kv_heads x head_dim x byte
 from __future__ import annotations
 
 import dataclasses
+import difflib
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -56,7 +57,8 @@ def engine_arguments(
 ) -> Any:
     """vLLM's `EngineArgs`. `memory` is the share of a GPU that vLLM may take, `options` go before every default.
 
-    Raises `EngineError` where vLLM is missing, or cannot serve this checkpoint on this machine.
+    `options` are any arguments of the installed vLLM by their names, with `_` or `-`. Raises `EngineError` where vLLM is
+    missing, does not know one of them, or cannot serve this checkpoint on this machine.
     """
     for name, value in ENVIRONMENT.items():
         os.environ.setdefault(name, value)
@@ -77,11 +79,31 @@ def engine_arguments(
         **(_ON_CPU if platform.is_cpu() else {}),
     }
     known = {field.name for field in dataclasses.fields(EngineArgs)}
-    unknown = set(options or {}) - known
-    if unknown:
-        raise EngineError(f"vLLM {vllm.__version__} has no engine argument {', '.join(sorted(unknown))}")
+    chosen = _chosen(options or {}, known, str(vllm.__version__))
     taken = {name: value for name, value in arguments.items() if name in known}
-    return EngineArgs(**{**taken, **(options or {})})
+    try:
+        return EngineArgs(**{**taken, **chosen})
+    except Exception as error:  # vLLM's classes for a bad value differ between its versions
+        said = " ".join(str(error).split())
+        raise EngineError(f"vLLM {vllm.__version__} refused its engine arguments: {said[:300]}") from error
+
+
+def argument_name(name: str) -> str:
+    """An engine argument's name as `EngineArgs` has it, from that or from its flag on vLLM's command line."""
+    return name.removeprefix("--").replace("-", "_")
+
+
+def _chosen(options: Mapping[str, Any], known: Collection[str], installed: str) -> dict[str, Any]:
+    """`options` under the names that vLLM knows them by; raises `EngineError` for another, with the nearest one."""
+    chosen = {argument_name(name): value for name, value in options.items()}
+    for name in chosen:
+        if name == "model":
+            raise EngineError("the engine argument model is the engine's model: give it there")
+        if name not in known:
+            near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+            hint = f": did you mean {near[0]}?" if near else ", nor one of a similar name"
+            raise EngineError(f"vLLM {installed} has no engine argument {name}{hint}")
+    return chosen
 
 
 def checkpoint_name(model: str | Path) -> str:

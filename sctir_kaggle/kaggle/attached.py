@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from sctir_kaggle.competition.submission import in_rerun
+from sctir_kaggle.engines.registry import checkpoint_of, entry_of
 from sctir_kaggle.kaggle.install import install_missing
 from sctir_kaggle.kaggle.paths import Roots, find_model
 from sctir_kaggle.types import UserError
@@ -22,13 +23,15 @@ log = logging.getLogger("sctir_kaggle")
 class Attached:
     """`installed` names libraries; `faults` says in a line each what a rerun had to go on without."""
 
-    model: Path | None
+    model: str | Path | None
     installed: list[str]
     faults: list[str]
 
 
-def attach(engine: str, *, rerun: bool | None = None, roots: Roots | None = None) -> Attached:
-    """Installs what `engine` lacks and finds the checkpoint.
+def attach(
+    engine: str, model: str | Path | None = None, *, rerun: bool | None = None, roots: Roots | None = None
+) -> Attached:
+    """Installs what `engine` lacks and finds the checkpoint, which is `model` where that is given.
 
     Raises `UserError` where either is not there; not so in a rerun, where every problem must get its default answer
     rather than none. Whether it is one the environment says, unless `rerun` does.
@@ -46,9 +49,11 @@ def attach(engine: str, *, rerun: bool | None = None, roots: Roots | None = None
 
     nothing: list[str] = []
     installed = survived(lambda: install_missing(engine, roots), nothing)
-    model = survived(lambda: _model(roots), None)
-    return Attached(model, installed, faults)
+    return Attached(survived(lambda: _model(engine, model, roots), None), installed, faults)
 
 
-def _model(roots: Roots | None) -> Path | None:
-    return find_model(roots=roots)
+def _model(engine: str, model: str | Path | None, roots: Roots | None) -> str | Path | None:
+    """Only an engine that loads weights needs them here."""
+    if entry_of(engine).model != "weights":
+        return model
+    return find_model(roots=roots) if model is None else checkpoint_of(model)

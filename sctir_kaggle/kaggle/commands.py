@@ -6,7 +6,7 @@ import argparse
 import logging
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     Commands = argparse._SubParsersAction[argparse.ArgumentParser]
@@ -38,9 +38,23 @@ def push(args: argparse.Namespace, _: float) -> int:
         follow=not args.no_follow,
         submit=args.submit,
         message=args.message,
+        settings=_settings(args),
     )
     go(plan, dry_run=args.dry_run)
     return 0
+
+
+def _settings(args: argparse.Namespace) -> dict[str, Any]:
+    """What the notebook's cell is to say; checked as the notebook will check it. Raises `UserError`."""
+    from sctir_kaggle.settings import Layer, resolve
+    from sctir_kaggle.sources import set_layer, toml_layer
+
+    typed = {name: value for name in ("competition", "preset") if (value := getattr(args, name))}
+    layers = [*map(toml_layer, args.config), set_layer(args.pairs), Layer("command line", typed)]
+    run = resolve(layers)
+    chosen = {name: value for layer in layers for name, value in layer.values.items()}
+    said = {name: run.value(name) for name in chosen if name != "answers"}
+    return {**({"answers": chosen["answers"]} if "answers" in chosen else {}), **said}
 
 
 def wheels(args: argparse.Namespace, _: float) -> int:
@@ -83,6 +97,10 @@ def _add_push(parser: argparse.ArgumentParser) -> None:
         metavar="DIR",
         help="first upload a checkpoint as a version of the notebook's model",
     )
+    add("--competition", metavar="NAME", help="aimo1, aimo2, aimo3: into the metadata, the machine, and the notebook")
+    add("--preset", metavar="NAME", help="settings with a name, into the notebook's cell")
+    add("--set", action="append", default=[], dest="pairs", metavar="NAME=VALUE", help="any setting, into the cell")
+    add("--config", type=Path, action="append", default=[], metavar="FILE", help="settings in TOML, into the cell")
     add("--no-follow", action="store_true", help="do not wait for the run")
     add("--poll", type=float, default=20.0, metavar="SECONDS", help="between two looks at the run (%(default)s)")
     add("--submit", action="store_true", help="submit the version once its run is complete; needs -m")

@@ -19,6 +19,7 @@ from typing import Literal
 from sctir_kaggle.budget import process_started
 from sctir_kaggle.competition.profile import Profile, profile_of
 from sctir_kaggle.engines.gpus import GPU, visible_gpus
+from sctir_kaggle.engines.registry import entry_of, is_hub_name
 from sctir_kaggle.kaggle.checks import checkpoint, gpu, inputs, machine, vllm
 from sctir_kaggle.kaggle.checks.finding import Check, Finding, Machine, of_error
 from sctir_kaggle.kaggle.paths import NotFound, Roots, find_model, input_roots, wheel_folders
@@ -30,12 +31,19 @@ __all__ = ["CHECKS", "Finding", "Machine", "examine", "report", "run", "worst"]
 CHECKS: tuple[Check, ...] = (
     *(machine.environment, machine.clock, machine.python, machine.libraries),
     *(gpu.gpus, gpu.cuda),
-    *(checkpoint.weights, checkpoint.tokenizer, checkpoint.context, checkpoint.quantization),
+    *(checkpoint.weights, checkpoint.tokenizer, checkpoint.dialect, checkpoint.context, checkpoint.quantization),
     *(gpu.dtype, gpu.room, vllm.vllm),
     *(inputs.wheels, inputs.competition),
     *(machine.sandbox, machine.disk, machine.shared_memory, machine.internet),
 )
 """In the order of the report."""
+
+OF_WEIGHTS: tuple[Check, ...] = (
+    *(gpu.gpus, gpu.cuda),
+    *(checkpoint.weights, checkpoint.tokenizer, checkpoint.context, checkpoint.quantization),
+    *(gpu.dtype, gpu.room, vllm.vllm),
+)
+"""What there is to look at only where the engine loads weights."""
 
 SECONDS = 20
 """For a check; asking vLLM has its own limit."""
@@ -47,18 +55,20 @@ def examine(
     profile: str | Profile | None = None,
     model: str | Path | None = None,
     *,
-    engine: Literal["vllm", "transformers"] = "vllm",
+    engine: str = "vllm",
     wheels: Path | None = None,
     folder: Path | None = None,
     roots: Roots | None = None,
     started: float | None = None,
     gpus: Sequence[GPU] | None = None,
+    dialect: str = "auto",
 ) -> list[Finding]:
     """All findings, in the order of `CHECKS`. What is None is searched for: what is attached, the GPUs, the start.
 
-    `model` is a checkpoint's folder, `wheels` a folder of wheels or of such folders, `folder` where the run will be kept,
-    `started` when the kernel began (monotonic; the start of this process unless given). Raises `UserError` for a
-    competition that there is not, or a `wheels` without any.
+    `model` is a checkpoint's folder, `engine` one of the registry's, `dialect` as in `RunConfig`, `wheels` a folder of
+    wheels or of such folders, `folder` where the run will be kept, `started` when the kernel began (monotonic; the start
+    of this process unless given). Raises `UserError` for a competition or an engine that there is not, or a `wheels`
+    without any.
     """
     found = wheel_folders(roots if wheels is None else [wheels])
     if wheels is not None and not found:
@@ -66,12 +76,15 @@ def examine(
     patient = Machine(
         profile=profile_of(profile) if isinstance(profile, str) else profile,
         engine=engine,
+        dialect=dialect,
         wheels=found,
         roots=input_roots(roots),
         folder=folder or Path.cwd(),
         gpus=visible_gpus() if gpus is None else gpus,
         started=process_started() if started is None else started,
     )
+    if entry_of(engine).model != "weights":
+        return run(patient, [check for check in CHECKS if check not in OF_WEIGHTS])
     return _with_model(patient, model)
 
 
@@ -103,6 +116,9 @@ def _with_model(patient: Machine, model: str | Path | None) -> list[Finding]:
     try:
         if model is None:
             return run(replace(patient, model=find_model(roots=patient.roots)))
+        if is_hub_name(model):
+            found = Finding("checkpoint", "warning", f"{model} is at the Hub, not here", "download it, pass its folder")
+            return [found, *run(patient, [check for check in CHECKS if check not in OF_WEIGHTS])]
         folder = Path(model).expanduser()
         if not (folder / "config.json").is_file():
             raise UserError(f"{folder} holds no config.json: pass the folder that holds it and *.safetensors")

@@ -9,16 +9,9 @@ from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
 
+from sctir_kaggle.engines.registry import entry_of
 from sctir_kaggle.kaggle.paths import find_wheels, wheel_folders
 from sctir_kaggle.types import UserError
-
-NEEDED = {
-    "vllm": ("vllm",),
-    "transformers": ("torch", "transformers", "safetensors"),
-    "openai": ("httpx", "transformers"),
-    "recorded": (),
-}
-"""By engine. What these need in turn comes with them."""
 
 PINS = "requirements.txt"
 """What the wheels were made from, beside them: its versions hold for all that is installed."""
@@ -29,7 +22,7 @@ def install_missing(engine: str, roots: Sequence[str | Path] | None = None) -> l
 
     Raises `NotFound` where no wheels are attached, `UserError` where pip cannot install from them.
     """
-    missing = [name for name in NEEDED[engine] if find_spec(name) is None]
+    missing = [name for name in entry_of(engine).needs if find_spec(name) is None]
     if missing:
         _install(missing, wheel_folders(roots) or [find_wheels(roots)])  # the latter says what was searched
         importlib.invalidate_caches()

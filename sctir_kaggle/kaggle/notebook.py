@@ -7,12 +7,13 @@ outputs, which a notebook gets when it runs, and whatever else Jupytext knows.
 from __future__ import annotations
 
 import argparse
+import ast
 import base64
 import json
 import re
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,9 @@ COMMITTED = SOURCE.with_suffix(".ipynb")
 MARKER = re.compile(r"^WHEEL = \{\}.*$", re.MULTILINE)
 """The line of the source that `build` fills where it is given a wheel."""
 
+SETTINGS = re.compile(r"^SETTINGS = (\{.*\})$", re.MULTILINE)
+"""The line of the source with the settings of the run, a Python literal; `build` writes others into it."""
+
 _HEAD = re.compile(r"^# %%(?: \[(?P<kind>markdown|code)\])?(?: (?P<metadata>\{.*\}))?$")
 
 METADATA = {
@@ -35,12 +39,15 @@ METADATA = {
 Json = dict[str, Any]
 
 
-def build(source: Path = SOURCE, wheel: Path | None = None) -> str:
+def build(source: Path = SOURCE, wheel: Path | None = None, settings: Mapping[str, Any] | None = None) -> str:
     """The notebook's text (JSON, nbformat 4.5). With `wheel` it carries that file, without it looks for it installed.
 
-    Raises `UserError` where a line that starts a cell cannot be read or the place for the wheel is not there.
+    `settings` are put over those of its cell. Raises `UserError` where a line that starts a cell cannot be read or the
+    place for the wheel or the settings is not there.
     """
     text = source.read_text(encoding="utf-8")
+    if settings:
+        text = _with_settings(source, text, settings)
     if len(MARKER.findall(text)) != 1:
         raise UserError(f"{source} needs one line `WHEEL = {{}}` for the wheel, not {len(MARKER.findall(text))}")
     if wheel is not None:
@@ -48,6 +55,23 @@ def build(source: Path = SOURCE, wheel: Path | None = None) -> str:
     cells = [_cell(number, *cell) for number, cell in enumerate(_cells(source, text), 1)]
     notebook = {"cells": cells, "metadata": METADATA, "nbformat": 4, "nbformat_minor": 5}
     return json.dumps(notebook, indent=1, ensure_ascii=False, sort_keys=True) + "\n"
+
+
+def _with_settings(source: Path, text: str, settings: Mapping[str, Any]) -> str:
+    found = SETTINGS.findall(text)
+    if len(found) != 1:
+        raise UserError(f"{source} needs one line `SETTINGS = {{...}}` for the settings, not {len(found)}")
+    line = f"SETTINGS = {json_like({**ast.literal_eval(found[0]), **settings})}"
+    return SETTINGS.sub(lambda _: line, text)
+
+
+def json_like(values: Mapping[str, Any]) -> str:
+    """A Python literal with double quotes, as the source has them."""
+    return "{" + ", ".join(f'"{name}": {_literal(value)}' for name, value in values.items()) + "}"
+
+
+def _literal(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False) if isinstance(value, str) else repr(value)
 
 
 def payload(wheel: Path) -> str:

@@ -13,7 +13,8 @@ import shlex
 import shutil
 import tempfile
 import time
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +46,9 @@ class Push:
     follow: bool = True
     submit: bool = False
     message: str | None = None
+
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    """For the notebook's cell; its `competition` goes into the metadata too, with the machine that it lends."""
 
 
 def push(plan: Push, *, dry_run: bool = False) -> None:
@@ -79,16 +83,22 @@ def stage(plan: Push, owner: str | None) -> metadata.Document:
     document = metadata.read(path)
     if owner is not None:
         document = metadata.filled(document, owner)
+    if plan.settings.get("competition"):
+        profile = profile_of(plan.settings["competition"])
+        document = {**document, "competition_sources": [profile.slug], "machine_shape": profile.machine}
     metadata.check(document, path)
-    profile_of(document["competition_sources"][0])  # unknown, nobody could say which file is submitted
+    profile = profile_of(document["competition_sources"][0])  # unknown, we could not say which file is submitted
     notebook = plan.checkout / document["code_file"]
     pushed = plan.folder / "pushed"
     pushed.mkdir(parents=True, exist_ok=True)
     source = notebook.with_suffix(".py")
     if source.is_file():
         with tempfile.TemporaryDirectory() as folder:
-            text = build(source, build_wheel(Path(folder), checkout=plan.checkout))
+            wheel = build_wheel(Path(folder), checkout=plan.checkout)
+            text = build(source, wheel, {**plan.settings, "competition": profile.name})
         (pushed / notebook.name).write_text(text, encoding="utf-8")
+    elif plan.settings:
+        raise UserError(f"{source} does not exist: settings are written into the notebook's source")
     else:
         shutil.copy(notebook, pushed)
     document["code_file"] = notebook.name

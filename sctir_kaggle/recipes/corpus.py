@@ -1,7 +1,7 @@
 """Synthetic problems become training traces: draft a solution, run its code, keep it if its answer is the reference.
 
 A trace is a list of segments; the model learns to write some of them and only reads the others (the problem, and what
-its code printed). The texts around them are those of `sctir_kaggle.prompt`: inference shows what training showed.
+its code printed). The texts around them are those of the dialect `numina`: inference shows what training showed.
 """
 
 from __future__ import annotations
@@ -14,10 +14,11 @@ from dataclasses import dataclass
 from random import Random
 
 from sctir_kaggle.config import SolverConfig
-from sctir_kaggle.prompt import FORCED_BOX, HEADER, OUTPUT_FENCE, output_block
+from sctir_kaggle.dialects.rendering import bridge
+from sctir_kaggle.dialects.rows import FORCED_BOX, HEADER, NUMINA, OUTPUT_FENCE
 from sctir_kaggle.recipes.families import Family, Params, fill, phrase
 from sctir_kaggle.recipes.mistakes import make_mistake
-from sctir_kaggle.types import ExecutionStatus, Executor
+from sctir_kaggle.types import Completion, ExecutionStatus, Executor
 
 ENDINGS = (
     FORCED_BOX + "<answer>}$.",
@@ -144,8 +145,8 @@ async def _run_one(item: Draft, executor: Executor, candidate_id: str) -> Exampl
             if result.status is not (ExecutionStatus.ERROR if step.fails else ExecutionStatus.OK):
                 return None
             output = result.output
-            block = output_block(text, result, limit=SolverConfig().output_chars)
-            segments += [Segment(text, True), Segment(block, False)]
+            shown = bridge(NUMINA, Completion(text), result, left=0, limit=SolverConfig().output_chars)
+            segments += [Segment(text, True), Segment("".join(shown), False)]
     finally:
         executor.release(candidate_id)
     if output.strip().rpartition("\n")[2] != str(item.answer):

@@ -14,7 +14,8 @@ from typing import Any
 
 from sctir_kaggle.answers import parse, read_answer, to_vote
 from sctir_kaggle.background import BackgroundLoop
-from sctir_kaggle.prompt import OUTPUT_FENCE, last_code_block
+from sctir_kaggle.dialects.fences import python_code
+from sctir_kaggle.dialects.rows import OUTPUT_FENCE
 from sctir_kaggle.types import ExecutionStatus, Executor
 
 
@@ -37,7 +38,7 @@ class ExecutionReward:
 
     async def _answer(self, completion: str) -> int | None:
         text = completion.partition(OUTPUT_FENCE)[0]
-        code = last_code_block(text)
+        code = python_code(text, last=True)
         if code is None:
             return read_answer(text, modulus=None, lowest=None, highest=None).answer
         candidate_id = f"reward/{next(self._numbers)}"

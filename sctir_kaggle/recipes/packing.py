@@ -16,7 +16,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from sctir_kaggle.prompt import fingerprint
+from sctir_kaggle.dialects.rows import NUMINA
 from sctir_kaggle.recipes.rendering import encode_row
 from sctir_kaggle.recipes.rows import KINDS, read_rows
 from sctir_kaggle.recipes.tokenizer import encoder_of
@@ -152,7 +152,7 @@ def _key(data: Sequence[str], tokenizer: PreTrainedTokenizerFast, packing: Packi
         list(data),
         stamps,
         encoder_of(tokenizer).fingerprint,
-        fingerprint(),
+        NUMINA.fingerprint,
         repr(packing),
     ]
     return hashlib.blake2b(json.dumps(parts).encode(), digest_size=6).hexdigest()

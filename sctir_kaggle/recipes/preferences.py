@@ -11,11 +11,11 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from sctir_kaggle.dialects.rows import HEADER
 from sctir_kaggle.journal import stream_results
-from sctir_kaggle.prompt import HEADER
 from sctir_kaggle.recipes.corpus import Segment
 from sctir_kaggle.report.records import journal_of
-from sctir_kaggle.types import Completion, Problem, SolveResult, Trace, TraceStatus, UserError
+from sctir_kaggle.types import Completion, Control, Problem, SolveResult, Trace, TraceStatus, UserError
 
 UNFINISHED = {TraceStatus.CANCELLED, TraceStatus.FAILED}
 
@@ -64,7 +64,7 @@ def segments(problem: Problem, trace: Trace) -> tuple[Segment, ...]:
     """The texts that `prompt.render` sends, in order: the model wrote its completions, and nothing else."""
     parts = [Segment(HEADER.format(problem=problem.text.strip()), False)]
     for turn in trace.turns:
-        parts += [Segment(turn.prefix, False), Segment(turn.completion.text, True)]
+        parts += [Segment(Control(turn.prefix), False), Segment(turn.completion.text, True)]
         parts += [Segment(text, False) for text in turn.bridge]
     return tuple(part for part in parts if part.text)
 

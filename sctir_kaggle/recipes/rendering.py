@@ -1,8 +1,8 @@
 """A training row as the model sees it: who writes which part, by the same texts and tokens as at inference.
 
 The header with the problem and what code printed are read only; the rest is learned, with the fence that opens an
-output, for the model writes it and stops there. Outputs end at the first fence that begins a line: `prompt.defuse` lets
-no printed text hold one.
+output, for the model writes it and stops there. Outputs end at the first fence that begins a line:
+`dialects.rendering.defuse` lets no printed text hold one.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from sctir_kaggle.prompt import HEADER, OUTPUT_FENCE
+from sctir_kaggle.dialects.rows import HEADER, OUTPUT_FENCE
 from sctir_kaggle.recipes.corpus import Segment
 from sctir_kaggle.recipes.encoding import Row, encode_segments
 from sctir_kaggle.types import UserError

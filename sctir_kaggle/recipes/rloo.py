@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from sctir_kaggle.background import BackgroundLoop
-from sctir_kaggle.prompt import HEADER, OUTPUT_FENCE
+from sctir_kaggle.dialects.rows import HEADER, OUTPUT_FENCE
 from sctir_kaggle.recipes.arguments import arguments_of
 from sctir_kaggle.recipes.execution_reward import ExecutionReward
 from sctir_kaggle.recipes.rows import read_rows

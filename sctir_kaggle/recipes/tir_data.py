@@ -18,6 +18,8 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
+from sctir_kaggle.dialects.dialect import Dialect
+from sctir_kaggle.dialects.rows import CHAT_SERVER, NUMINA
 from sctir_kaggle.engines.openai import OpenAIEngine
 from sctir_kaggle.engines.openai_chat import ChatEngine
 from sctir_kaggle.opening import Load, OpenedEngine, Setup, journal_header, opened_engine
@@ -75,7 +77,13 @@ async def _sample(
 ) -> None:
     sampling = Sampling(
         attempts,
-        TaskSolver(engine, executor, settings.config(), seconds=settings.attempt_seconds or math.inf).solve,
+        TaskSolver(
+            engine,
+            executor,
+            settings.config(),
+            seconds=settings.attempt_seconds or math.inf,
+            dialect=_dialect(settings),
+        ).solve,
         seeds=settings.seeds(),
         failures=settings.failures,
         same=partial(prints_the_same, executor, settings.output_chars) if settings.reexecute else None,
@@ -83,6 +91,11 @@ async def _sample(
     )
     async with told_every(10.0, lambda: log.info("%s", _line(settings, exercises, attempts))):
         await sampling.run(exercises, in_flight=settings.in_flight)
+
+
+def _dialect(settings: TirSettings) -> Dialect:
+    """Rows are in NuminaMath's format, so the model writes in it, or a chat server's messages are turned into it."""
+    return CHAT_SERVER if settings.engine == "chat" else NUMINA
 
 
 def _setup(settings: TirSettings) -> Setup:
@@ -95,6 +108,7 @@ def _setup(settings: TirSettings) -> Setup:
         model=settings.model,
         base_url=settings.base_url if settings.on_servers else (),
         served_model=settings.served_model,
+        spoken=_dialect(settings),
     )
 
 

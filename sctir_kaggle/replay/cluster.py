@@ -20,7 +20,8 @@ from pathlib import Path
 from typing import Any
 
 from sctir_kaggle._version import __version__
-from sctir_kaggle.opening import Load, opened_engine
+from sctir_kaggle.engines.registry import entry_of
+from sctir_kaggle.opening import Load, bound_to, opened_engine
 from sctir_kaggle.replay.dispatch import Lane, Lost
 from sctir_kaggle.replay.outcome import Outcome
 from sctir_kaggle.replay.run import Observer, Plan, header_of, open_journal, outcomes_of, prepared
@@ -48,8 +49,10 @@ class Worker:
         """Load engine and sandbox; what they and this process say of themselves."""
         opening = opened_engine(self._plan.setup, slots=self._plan.slots, load=self._load)
         engine, executor = await asyncio.to_thread(self._stack.enter_context, opening)
-        self._solver = TaskSolver(engine, executor, self._plan.setup.config, seconds=self._plan.seconds)
+        setup = bound_to(engine, self._plan.setup)
+        self._solver = TaskSolver(engine, executor, setup.config, seconds=self._plan.seconds, dialect=setup.spoken)
         return {
+            "setup": setup,
             "version": __version__,
             "pid": os.getpid(),
             "engine": engine.describe(),
@@ -112,6 +115,7 @@ def replay_on_ray(
         seats = _seats(plan, workers, load)
         stack.callback(_dismiss, seats, loop)
         ready = loop.run(_opened(seats))
+        plan = replace(plan, setup=ready[0].facts["setup"])
         header = header_of(plan, engine=ready[0].facts["engine"], executor=ready[0].facts["executor"])
         journal = stack.enter_context(closing(open_journal(plan, {**header, "workers": len(ready)})))
         dispatch, tasks = prepared(plan, journal, observer)
@@ -123,7 +127,7 @@ def replay_on_ray(
 
 def _absolute(plan: Plan) -> Plan:
     """Workers have a working folder of their own."""
-    model = plan.setup.model and Path(plan.setup.model).absolute()
+    model = plan.setup.model.absolute() if isinstance(plan.setup.model, Path) else plan.setup.model
     return replace(plan, setup=replace(plan.setup, model=model), problems=tuple(plan.problems))
 
 
@@ -168,7 +172,7 @@ def _shape(plan: Plan, workers: int | None) -> tuple[int, int]:
     """How many workers, and how many GPUs each. Raises `UserError` where they would wait for ever."""
     ray, setup = _ray(), plan.setup
     has = {kind: int(ray.cluster_resources().get(kind, 0)) for kind in ("CPU", "GPU")}
-    gpus = (setup.gpus or 1) if has["GPU"] and setup.engine != "openai" else 0
+    gpus = (setup.gpus or 1) if has["GPU"] and not entry_of(setup.engine).servers else 0
     nodes = sum(bool(node["Alive"]) for node in ray.nodes())
     count = workers or (has["GPU"] // gpus if gpus else nodes)
     for kind, needed in (("CPU", count), ("GPU", count * gpus)):

@@ -4,20 +4,12 @@ from __future__ import annotations
 
 import argparse
 import logging
+import math
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sctir_kaggle.options import (
-    add_engine_options,
-    add_run_options,
-    add_solver_options,
-    config_of,
-    positive,
-    seconds,
-    setup_of,
-)
-from sctir_kaggle.replay.presets import PRESETS
+from sctir_kaggle.options import add_run_options, add_settings, positive, run_of, seconds, setup_of
 
 if TYPE_CHECKING:
     from sctir_kaggle.replay.outcome import Outcome
@@ -26,6 +18,12 @@ if TYPE_CHECKING:
     Commands = argparse._SubParsersAction[argparse.ArgumentParser]
 
 log = logging.getLogger("sctir_kaggle")
+
+DEFAULTS = {"modulus": None, "lowest": None, "highest": None}
+"""Of this command: any integer is an answer."""
+
+CLOCK = ("budget", "cap", "draw", "floor", "high")
+"""Settings that are no options here: a replay has no clock for all problems."""
 
 
 def add_replay(commands: Commands) -> None:
@@ -36,7 +34,6 @@ def add_replay(commands: Commands) -> None:
     add("--data", type=Path, metavar="DIR", help="where the sets are; default: $SCTIR_DATA, else the Hugging Face Hub")
     add("--all-rows", action="store_true", help="keep the rows of MATH whose labels are known to be wrong")
     add("--seeds", type=positive, default=1, metavar="K", help="solve each problem under K seeds (%(default)s)")
-    add("--preset", choices=tuple(PRESETS), default="sc-tir", help="a way to solve; options change it (%(default)s)")
     add("--parallel", type=positive, metavar="P", help="problems at once; default: as many as the engine has room for")
     add("--problem-seconds", type=seconds, metavar="TIME", help="the longest time for a problem: 90, 10m (no limit)")
     add(
@@ -47,10 +44,9 @@ def add_replay(commands: Commands) -> None:
         help="share the work out on a Ray cluster (give it after SET; without an address: one on this machine)",
     )
     add("--workers", type=positive, metavar="W", help="of Ray, each with its own engine; default: one a GPU, or a node")
-    add_engine_options(parser)
-    add_solver_options(parser)
     add_run_options(parser)
-    parser.set_defaults(command=replay, name="replay", answers="any")
+    add_settings(parser, without=("problems", *CLOCK))
+    parser.set_defaults(command=replay, name="replay")
 
 
 def replay(args: argparse.Namespace, started: float) -> int:
@@ -82,8 +78,8 @@ def _plan(args: argparse.Namespace) -> Plan:
 
     if args.workers and not args.ray:
         raise UserError("--workers are those of a Ray cluster: add --ray [ADDRESS]")
-    config = config_of(args, PRESETS[args.preset])
-    setup = setup_of(args, config)
+    run = run_of(args, command=DEFAULTS)
+    config, setup = run.solver, setup_of(args, run, budget=math.inf)
     problems = read_set(args.set, data=args.data, all_rows=args.all_rows, limit=args.limit)
     if config.temperature == 0 and args.seeds > 1:
         log.warning("at temperature 0 every seed samples the same texts: --seeds %d tells nothing more", args.seeds)

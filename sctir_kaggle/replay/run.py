@@ -9,18 +9,16 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
-from sctir_kaggle.opening import Load, Setup, journal_header, opened_engine
+from sctir_kaggle.engines.registry import entry_of
+from sctir_kaggle.opening import Load, Setup, bound_to, journal_header, opened_engine
 from sctir_kaggle.replay.dispatch import Dispatch, Watcher
 from sctir_kaggle.replay.journal import ReplayJournal
 from sctir_kaggle.replay.outcome import Outcome
 from sctir_kaggle.replay.solving import Task, TaskSolver
 from sctir_kaggle.types import EngineError, Problem, UserError
-
-ROOM: Mapping[str, int] = {"transformers": 48, "vllm": 256, "openai": 256}
-"""Requests at once that an engine is loaded for: the first keeps a slot of memory for each, the others share theirs."""
 
 
 class Observer(Watcher, Protocol):
@@ -47,7 +45,7 @@ class Plan:
     """The longest time for a task."""
 
     def __post_init__(self) -> None:
-        if self.setup.engine == "recorded":
+        if entry_of(self.setup.engine).load is None:
             raise UserError("a recorded run is played again by `sctir what-if RUN` or `sctir solve --engine recorded`")
         if not self.problems:
             raise UserError("there is no problem to solve; give a set or a CSV with rows")
@@ -55,13 +53,13 @@ class Plan:
     @property
     def at_once(self) -> int:
         """Tasks at once on an engine, at least one."""
-        return self.parallel or max(1, ROOM[self.setup.engine] // self.setup.config.candidates)
+        return self.parallel or max(1, entry_of(self.setup.engine).room // self.setup.config.candidates)
 
     @property
     def slots(self) -> int:
         """Requests at once that the engine is loaded for; more of them wait."""
         asked = self.at_once * self.setup.config.candidates
-        return min(asked, ROOM["transformers"]) if self.setup.engine == "transformers" else asked
+        return min(asked, entry_of(self.setup.engine).slots or asked)
 
     @property
     def tasks(self) -> list[Task]:
@@ -77,9 +75,10 @@ def replay(plan: Plan, observer: Observer, *, load: Load | None = None) -> list[
     from sctir_kaggle.background import BackgroundLoop
 
     with opened_engine(plan.setup, problems=plan.problems, slots=plan.slots, load=load) as (engine, executor):
+        plan = replace(plan, setup=bound_to(engine, plan.setup))
         header = header_of(plan, engine=engine.describe(), executor=executor.describe())
         with closing(open_journal(plan, header)) as journal, BackgroundLoop() as loop:
-            solver = TaskSolver(engine, executor, plan.setup.config, seconds=plan.seconds)
+            solver = TaskSolver(engine, executor, plan.setup.config, seconds=plan.seconds, dialect=plan.setup.spoken)
             dispatch, tasks = prepared(plan, journal, observer)
             loop.run(dispatch.run(tasks, [solver.solve] * plan.at_once))
             return outcomes_of(plan, journal, dispatch)

@@ -7,6 +7,8 @@ import time
 from dataclasses import dataclass, replace
 
 from sctir_kaggle.config import SolverConfig
+from sctir_kaggle.dialects.dialect import Dialect
+from sctir_kaggle.dialects.rows import NUMINA
 from sctir_kaggle.solver import Solver
 from sctir_kaggle.types import (
     Completion,
@@ -35,13 +37,22 @@ class TaskSolver:
     far as the engine's arithmetic does not depend on what else is in its batch.
     """
 
-    def __init__(self, engine: Engine, executor: Executor, config: SolverConfig, *, seconds: float = math.inf) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        executor: Executor,
+        config: SolverConfig,
+        *,
+        seconds: float = math.inf,
+        dialect: Dialect | None = None,
+    ) -> None:
+        self._dialect = dialect or NUMINA
         self._engine, self._executor, self._config, self._seconds = engine, executor, config, seconds
 
     async def solve(self, task: Task) -> SolveResult:
         """See `Solver.solve`."""
         named = _OfSeed(self._engine, self._executor, task.seed)
-        solver = Solver(named, named, replace(self._config, seed=task.seed))
+        solver = Solver(named, named, replace(self._config, seed=task.seed), dialect=self._dialect)
         return await solver.solve(task.problem, deadline=time.monotonic() + self._seconds)
 
 

@@ -15,8 +15,9 @@ import numpy.typing as npt
 
 from sctir_kaggle.report.records import STATUSES, Array, Records
 from sctir_kaggle.report.statistics import Floats, maj_curve, pass_curve
+from sctir_kaggle.stopping import AT_A_RISK
 
-BY_VOTE = ("exact", "beta", "uncontested")
+BY_VOTE = ("exact", *AT_A_RISK)
 """Why a problem stopped, where the candidates' answers were the reason."""
 
 _CANCELLED = STATUSES.index("cancelled")

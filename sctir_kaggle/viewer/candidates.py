@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from sctir_kaggle.prompt import clip, output_block
+from sctir_kaggle.dialects.rendering import clipped, defuse
 from sctir_kaggle.types import Cut, ExecutionResult, SolveResult, Trace, Turn
 from sctir_kaggle.viewer.attempts import tokens_of
 
@@ -12,9 +12,6 @@ Json = dict[str, Any]
 
 LONGEST = 20_000
 """Characters of one output or text on the page, head and tail; the journal has them all."""
-
-SHOWN_WHOLE = 10**9
-"""A limit that cuts nothing: to see whether the recorded block was cut."""
 
 
 def candidates(result: SolveResult, *, texts: bool = True) -> list[Json]:
@@ -44,7 +41,7 @@ def _turn(turn: Turn) -> Json:
     completion = turn.completion
     return {
         "prefix": turn.prefix,
-        "text": clip(completion.text, LONGEST),
+        "text": clipped(completion.text, LONGEST),
         "tokens": completion.tokens,
         "seconds": round(turn.generate_seconds, 2),
         "length": completion.finish_reason == "length",
@@ -54,10 +51,11 @@ def _turn(turn: Turn) -> Json:
 
 def _output(turn: Turn, execution: ExecutionResult) -> Json:
     """What the code printed, and what of it the model was shown where that was less."""
-    whole = output_block(turn.completion.text, execution, limit=SHOWN_WHOLE)
+    output = execution.output.rstrip("\n")
+    whole = any(text in turn.output_block for text in (output, defuse(output)))
     return {
-        "text": clip(execution.output, LONGEST),
+        "text": clipped(execution.output, LONGEST),
         "status": execution.status.value,
         "seconds": round(execution.seconds, 3),
-        "shown": None if turn.output_block == whole else turn.output_block,
+        "shown": None if whole else turn.output_block,
     }

@@ -27,6 +27,8 @@ const STOPPED = {
   all: "all candidates ended",
   exact: "no continuation could change the winner",
   beta: "the leader was probably safe",
+  k: "enough candidates agreed",
+  margin: "the leader was far enough ahead",
   uncontested: "extra candidates settled the vote",
   deadline: "time was up",
   error: "an error at the competition's edge",

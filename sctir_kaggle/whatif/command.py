@@ -18,7 +18,9 @@ from sctir_kaggle.types import UserError
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from sctir_kaggle.dialects.dialect import Dialect
     from sctir_kaggle.report.records import Records
+    from sctir_kaggle.whatif.clock_rules import ClockRule
     from sctir_kaggle.whatif.rules import Choices, Rules
     from sctir_kaggle.whatif.shuffles import OrdersRow
     from sctir_kaggle.whatif.summary import Row
@@ -41,9 +43,7 @@ def add_what_if(commands: Commands) -> None:
     add("runs", nargs="+", type=Path, metavar="RUN", help="a folder or its journal; several of one kind are averaged")
     add("-n", "--candidates", type=_list(_whole(1)), default=[], metavar="N,...", help="the first N candidates")
     add("-m", "--turns", type=_list(_whole(0)), default=[], metavar="M,...", help="at most M executions a candidate")
-    add(
-        "--stop", type=_list(_one_of("none", "exact", "beta")), default=[], metavar="RULE,...", help="none, exact, beta"
-    )
+    add("--stop", type=_list(str), default=[], metavar="RULE,...", help="exact, beta, k=4, margin=3, none")
     add("--delta", type=_list(_share), default=[], metavar="RISK,...", help="the risk at which beta stops")
     add(
         "--vote",
@@ -69,6 +69,14 @@ def add_what_if(commands: Commands) -> None:
         metavar="K",
         help="K random orders of the problems under each --budget (default: the run's)",
     )
+    add(
+        "--clock",
+        type=_list(str),
+        default=[],
+        metavar="CLOCK,...",
+        help="of --orders: none; equal shares; bank, ours, or bank:cap=2:draw=1:floor=60:high=15m; as published: aimo3, nemo "
+        "(none,equal,bank)",
+    )
     add("--csv", type=Path, metavar="FILE", help="also a line a set of rules and problem")
     add("--json", type=Path, metavar="FILE", help="also the tables, as figures")
     parser.set_defaults(command=what_if, name="what-if")
@@ -84,13 +92,13 @@ def what_if(args: argparse.Namespace, _: float) -> int:
     from sctir_kaggle.whatif.summary import summarise
     from sctir_kaggle.whatif.table import name_of
 
-    choices = _choices(args)
+    choices, clocks = _choices(args), _clocks(args)
     _refuse(args)
     records = read_records(args.runs)
     if args.orders and not args.budget:
         choices = replace(choices, budgets=[_budget(records)])
-    recorded = Rules(config=_config(records))
-    sets, impossible = rule_sets(recorded.config, choices)
+    recorded = Rules(config=_config(records), dialect=_dialect(records))
+    sets, impossible = rule_sets(recorded.config, choices, dialect=recorded.dialect)
     planned = Counter(zip(records.run.tolist(), records.seed.tolist(), strict=True))
     played = play(results_of(args.runs), recorded, sets, dict(planned))
     names = [name_of(one, recorded) for one in sets]
@@ -98,7 +106,7 @@ def what_if(args: argparse.Namespace, _: float) -> int:
         zip([f"record: {name_of(recorded, recorded)}", *names], [played.record, *played.outcomes], strict=True)
     )
     rows = [summarise(name, each) for name, each in outcomes.items()]
-    orders = _orders(args, recorded, list(zip(names, sets, strict=True)))
+    orders = _orders(args, clocks, recorded, list(zip(names, sets, strict=True)))
     said = notes(rows, differing=played.differing, total=len(played.record))
     said += left_out(impossible) + (of_references(recorded, sets) if rows[0].graded else [])
     said += of_parallel(records.headers, _held(records))
@@ -148,7 +156,9 @@ def _held(records: Records) -> list[int]:
     return [found[run] for run in range(len(records.runs))]
 
 
-def _orders(args: argparse.Namespace, recorded: Rules, named: Sequence[tuple[str, Rules]]) -> list[OrdersRow]:
+def _orders(
+    args: argparse.Namespace, clocks: Sequence[ClockRule], recorded: Rules, named: Sequence[tuple[str, Rules]]
+) -> list[OrdersRow]:
     """The rows of the second table, if it was asked for."""
     if not args.orders:
         return []
@@ -156,7 +166,7 @@ def _orders(args: argparse.Namespace, recorded: Rules, named: Sequence[tuple[str
     from sctir_kaggle.whatif.shuffles import shuffle
 
     timed = [(name, one) for name, one in named if one.budget is not None]
-    return shuffle(results_of(args.runs), recorded.config.candidates, timed, args.orders)
+    return shuffle(results_of(args.runs), recorded.config.candidates, timed, args.orders, clocks=clocks)
 
 
 def _config(records: Records) -> Any:
@@ -174,6 +184,20 @@ def _config(records: Records) -> Any:
     return configs[0]
 
 
+def _dialect(records: Records) -> Dialect:
+    """In which all runs were recorded."""
+    from sctir_kaggle.opening import dialect_of
+
+    found = [dialect_of(header, path) for header, path in zip(records.headers, records.runs, strict=True)]
+    other = next((place for place, dialect in enumerate(found) if dialect != found[0]), None)
+    if other is not None:
+        raise UserError(
+            f"{records.runs[other]} was recorded in the dialect {found[other].name}, {records.runs[0]} in {found[0].name}, or "
+            "with another prompt: give one at a time"
+        )
+    return found[0]
+
+
 def _budget(records: Records) -> float:
     """The clock under which all runs were recorded."""
     budgets = {header.get("budget") for header in records.headers}
@@ -183,16 +207,27 @@ def _budget(records: Records) -> float:
     return float(recorded)
 
 
+def _clocks(args: argparse.Namespace) -> Sequence[ClockRule]:
+    """Those of the second table."""
+    from sctir_kaggle.whatif.clock_rules import ClockRule
+    from sctir_kaggle.whatif.shuffles import CLOCKS
+
+    if args.clock and not args.orders:
+        raise UserError("--clock compares clocks over --orders of the problems; add --orders 10000")
+    return list(dict.fromkeys(map(ClockRule.parse, args.clock))) or CLOCKS
+
+
 def _choices(args: argparse.Namespace) -> Choices:
+    from sctir_kaggle.stopping import StopRule
+    from sctir_kaggle.votes import VoteRule
     from sctir_kaggle.whatif.rules import Choices
-    from sctir_kaggle.whatif.votes import VoteRule
 
     return Choices(
         candidates=args.candidates,
         turns=args.turns,
-        stops=args.stop,
+        stops=[StopRule.parse(text).label for text in args.stop],
         deltas=args.delta,
-        votes=[VoteRule.parse(text) for text in args.vote],
+        votes=[VoteRule.parse(text).label for text in args.vote],
         answers=args.answers,
         moduli=args.modulus,
         budgets=args.budget,

@@ -1,7 +1,7 @@
 """How the vote on each problem went, candidate by candidate, as numpy arrays: what a clock would have found at any moment.
 
-The vectorised twin of `voting` and of the solver's election; tests hold them against each other. Not covered: candidates
-beyond the first N (`extra_candidates`).
+The vectorised twin of `voting`, `stopping` and of the solver's election; tests hold them against each other. Not covered:
+candidates beyond the first N (`extra_candidates`).
 """
 
 from __future__ import annotations
@@ -14,9 +14,8 @@ import numpy as np
 import numpy.typing as npt
 
 from sctir_kaggle.config import SolverConfig
-from sctir_kaggle.solver import Weigh
+from sctir_kaggle.stopping import StopRule, worst_overtaking
 from sctir_kaggle.types import SolveResult, TraceStatus
-from sctir_kaggle.voting import worst_overtaking
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
@@ -61,9 +60,9 @@ class Courses:
     last: Ints
 
 
-def ends_of(results: Sequence[SolveResult], candidates: int, weigh: Weigh | None = None) -> Ends:
-    """The ends of results, those of cancelled candidates left out."""
-    shape = (len(results), candidates)
+def ends_of(results: Sequence[SolveResult], config: SolverConfig) -> Ends:
+    """The ends of results, those of cancelled candidates left out, with the weights of the config's vote."""
+    shape, weigh = (len(results), config.candidates), config.vote_rule.weigher(config.modulus)
     seconds, weights = np.full(shape, np.inf), np.zeros(shape)
     choices, numbers, values = np.full(shape, -1), np.zeros(shape, np.int64), np.zeros(shape, np.int64)
     truth, default = np.full(len(results), -1), np.zeros(len(results), bool)
@@ -81,8 +80,8 @@ def ends_of(results: Sequence[SolveResult], candidates: int, weigh: Weigh | None
     return Ends(seconds, choices, weights, numbers, values, truth, default)
 
 
-def courses_of(ends: Ends, config: SolverConfig, *, plain: bool = True) -> Courses:
-    """The vote under the config's stop rule and tie-break. `plain`: all weights are 1, so that probabilities are known."""
+def courses_of(ends: Ends, config: SolverConfig) -> Courses:
+    """The vote under the config's stop rule and tie-break; of a plain one probabilities are known."""
     rows, candidates = ends.seconds.shape
     right = np.repeat(ends.default[:, None], candidates + 1, axis=1)
     voted, contested = np.zeros_like(right), np.ones_like(right)
@@ -91,20 +90,23 @@ def courses_of(ends: Ends, config: SolverConfig, *, plain: bool = True) -> Cours
         right[:, k] = np.where(vote.leader >= 0, vote.leader == ends.truth, ends.default)
         voted[:, k] = vote.leader >= 0
         decided = vote.lead > candidates - k
-        risk = vote.risk(candidates - k) if plain else np.where(decided, 0.0, 1.0)
+        risk = vote.risk(candidates - k) if config.vote == "plain" else np.where(decided, 0.0, 1.0)
         contested[:, k] = risk > config.contested_risk
-        last[_stops(config, decided, risk, vote.ballots) & (last == candidates)] = k
+        last[_stops(config.stop_rule, decided, risk, vote) & (last == candidates)] = k
     seconds = np.column_stack([np.zeros(rows), ends.seconds])
     return Courses(seconds, right, voted, contested, _next_calm(contested), last)
 
 
-def _stops(config: SolverConfig, decided: Flags, risk: Floats, ballots: Ints) -> Flags:
-    if config.stop == "none":
-        return np.zeros_like(decided)
-    if config.stop == "exact":
-        return decided
-    probably: Flags = (ballots >= config.stop_ballots) & (risk <= config.stop_delta)
-    return decided | probably
+def _stops(rule: StopRule, decided: Flags, risk: Floats, vote: _State) -> Flags:
+    """`StopRule.reason`, where there is one."""
+    struck: Flags = {
+        "none": np.zeros_like(decided),
+        "exact": decided,
+        "beta": decided | ((vote.ballots >= rule.least) & (risk <= rule.delta)),
+        "k": decided | (vote.top >= rule.number),
+        "margin": decided | (vote.lead >= rule.number),
+    }[rule.name]
+    return struck
 
 
 def _next_calm(contested: Flags) -> Ints:
@@ -115,10 +117,11 @@ def _next_calm(contested: Flags) -> Ints:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _State:
-    """The vote on every problem at one k: scores and ballots by choice, the leader (-1: none) and how far it leads."""
+    """The vote on every problem at one k: scores by choice, the leader (-1: none), its score, how far it leads, ballots."""
 
     scores: Floats
     leader: Ints
+    top: Floats
     lead: Floats
     ballots: Ints
 
@@ -159,7 +162,8 @@ def _state(scores: Floats, cast: Ints, order: Ints) -> _State:
     top = np.where(leader >= 0, scores[each, leader], 0.0)
     rivals = scores.copy()
     rivals[each, leader] = 0.0
-    return _State(scores, leader, np.where(leader >= 0, top - rivals.max(axis=1), -1.0), cast.sum(axis=1))
+    lead = np.where(leader >= 0, top - rivals.max(axis=1), -1.0)
+    return _State(scores, leader, top, lead, cast.sum(axis=1))
 
 
 def _risks(top: Ints, rivals: Ints, unfinished: int) -> Floats:

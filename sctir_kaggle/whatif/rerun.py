@@ -5,9 +5,11 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, replace
 
-from sctir_kaggle.solver import Solver, Weigh
+from sctir_kaggle.config import SolverConfig
+from sctir_kaggle.solver import Solver
+from sctir_kaggle.stopping import decided
 from sctir_kaggle.types import SolveResult, Trace, TraceStatus
-from sctir_kaggle.voting import Ballot, decided
+from sctir_kaggle.voting import Ballot
 from sctir_kaggle.whatif.rules import Rules
 from sctir_kaggle.whatif.simulated import SimulatedLoop, run
 from sctir_kaggle.whatif.timed import Timed
@@ -37,19 +39,18 @@ def rerun(
     `soft` and `hard` are deadlines in seconds from the problem's start; without them it is the record's own, if it had one.
     With the recorded rules the result equals the record, but for times. Its reference is that of the rules.
     """
-    loop, engine = SimulatedLoop(), Timed(record, first=first)
-    weigh = rules.vote.weigh(rules.config)
+    loop, engine = SimulatedLoop(), Timed(record, first=first, dialect=rules.dialect)
     config = replace(rules.config, seed=record.seed)
     if record.stopped == "all" and len(record.traces) == first:
         config = replace(
             config, extra_candidates=0
         )  # all had ended and nobody more was called: its clock may have forbidden it
-    solver = Solver(engine, engine, config, clock=loop.time, weigh=weigh)
+    solver = Solver(engine, engine, config, clock=loop.time, dialect=rules.dialect)
     soft = engine.limit if soft is None else soft
     problem = replace(record.problem, answer=rules.reference(record.problem.answer))
     result = run(loop, solver.solve(problem, deadline=soft, hard_deadline=hard))
     tokens = sum(_tokens(trace, record, engine) for trace in result.traces)
-    unsure = _unsure(result, engine.cut | engine.unrecorded, weigh, stops=config.stop != "none")
+    unsure = _unsure(result, engine.cut | engine.unrecorded, config)
     return Rerun(result, tokens, len(engine.cut), len(engine.unrecorded), unsure)
 
 
@@ -70,13 +71,14 @@ def _tokens(trace: Trace, record: SolveResult, engine: Timed) -> int:
     return tokens + math.floor(share * recorded.turns[turn].completion.tokens)
 
 
-def _unsure(result: SolveResult, missing: set[int], weigh: Weigh | None, *, stops: bool) -> bool:
+def _unsure(result: SolveResult, missing: set[int], config: SolverConfig) -> bool:
     """Whether some continuation of the missing candidates would have elected another answer.
 
     A stop rule takes them for ended; had they gone on, those that it cancelled might have been needed too.
     """
     if not missing:
         return False
+    stops, weigh = config.stop != "none", config.vote_rule.weigher(config.modulus)
     open_ = sum(trace.status is TraceStatus.CANCELLED for trace in result.traces) if stops else 0
     ballots = [
         Ballot(trace.candidate, trace.answer, 1.0 if weigh is None else weigh(result.problem, trace))

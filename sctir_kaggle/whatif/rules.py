@@ -5,23 +5,23 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from itertools import product
-from typing import Any, Literal
+from typing import Any
 
 from sctir_kaggle.config import SolverConfig
+from sctir_kaggle.dialects.dialect import Dialect
+from sctir_kaggle.dialects.rows import NUMINA
 from sctir_kaggle.options import ANSWERS
 from sctir_kaggle.types import UserError
-from sctir_kaggle.whatif.votes import PLAIN, VoteRule
-
-Stop = Literal["none", "exact", "beta"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rules:
-    """A config, a vote and a clock. Both clocks None: each problem has the time that it had when it was recorded."""
+    """A config and a clock. Both clocks None: each problem has the time that it had when it was recorded."""
 
     config: SolverConfig
 
-    vote: VoteRule = PLAIN
+    dialect: Dialect = NUMINA
+    """That of the record."""
 
     budget: float | None = None
     """Seconds for all problems of a run, in the order of the record."""
@@ -31,12 +31,6 @@ class Rules:
 
     references: int | None = None
     """The modulus by which references are reduced, as a competition with that modulus would; None leaves them."""
-
-    def __post_init__(self) -> None:
-        if self.config.stop == "beta" and self.vote.name != "plain":
-            raise UserError(f"--stop beta knows the risk of plain votes only, not of {self.vote.label}; choose exact")
-        if self.config.extra_candidates and self.vote.name != "plain":
-            raise UserError(f"extra candidates are called by the risk of plain votes, not of {self.vote.label}")
 
     @property
     def full(self) -> Rules:
@@ -55,30 +49,32 @@ class Rules:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Choices:
-    """The values of each rule; an empty one leaves it as it was recorded. `answers` are names of `ANSWERS`."""
+    """The values of each rule; an empty one leaves it as it was recorded. `answers` are names of `ANSWERS`.
+
+    Stops and votes are those of `SolverConfig`.
+    """
 
     candidates: Sequence[int] = ()
     turns: Sequence[int] = ()
-    stops: Sequence[Stop] = ()
+    stops: Sequence[str] = ()
     deltas: Sequence[float] = ()
-    votes: Sequence[VoteRule] = ()
+    votes: Sequence[str] = ()
     answers: Sequence[str] = ()
     moduli: Sequence[int | None] = ()
     budgets: Sequence[float] = ()
     problem_seconds: Sequence[float] = ()
 
 
-def rule_sets(recorded: SolverConfig, choices: Choices) -> tuple[list[Rules], list[str]]:
+def rule_sets(recorded: SolverConfig, choices: Choices, *, dialect: Dialect = NUMINA) -> tuple[list[Rules], list[str]]:
     """Every combination, in the order in which they were given, and why some cannot be, a line for each of them.
 
-    Raises `UserError` on what no record can answer, and where no combination is left.
+    Raises `UserError` on what no record can answer, on a value that is none by itself, and where no combination is left.
     """
-    if choices.deltas and not ("beta" in choices.stops or recorded.stop == "beta"):
-        raise UserError("--delta is the risk of --stop beta; add that")
+    _refuse(recorded, choices)
     made, impossible = list[Rules](), list[str]()
-    for fields_ in _combinations(recorded, choices):
+    for config, fields_ in _combinations(recorded, choices):
         try:
-            made.append(Rules(**fields_))
+            made.append(Rules(config=replace(recorded, **config), dialect=dialect, **fields_))
         except UserError as error:
             impossible.append(str(error))
     if not made:
@@ -98,46 +94,57 @@ def config_of(header: Mapping[str, Any]) -> SolverConfig:
     return SolverConfig(**recorded)
 
 
-def _combinations(recorded: SolverConfig, choices: Choices) -> Iterator[dict[str, Any]]:
-    """The fields of each."""
+def _combinations(recorded: SolverConfig, choices: Choices) -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:
+    """What each changes in the config, and the other fields of its rules."""
     clocks: list[dict[str, float]] = [{"budget": seconds} for seconds in choices.budgets]
     clocks += [{"problem_seconds": seconds} for seconds in choices.problem_seconds]
-    for config, vote, clock in product(_configs(recorded, choices), choices.votes or [PLAIN], clocks or [{}]):
-        references = config.modulus if config.modulus != recorded.modulus else None
-        yield {"config": config, "vote": vote, "references": references, **clock}
+    for changes, vote, clock in product(_configs(recorded, choices), choices.votes or [recorded.vote], clocks or [{}]):
+        modulus = changes.get("modulus", recorded.modulus)
+        references = modulus if modulus != recorded.modulus else None
+        yield {**changes, "vote": vote}, {"references": references, **clock}
 
 
-def _configs(recorded: SolverConfig, choices: Choices) -> Iterator[SolverConfig]:
+def _configs(recorded: SolverConfig, choices: Choices) -> Iterator[dict[str, Any]]:
     for read, candidates, turns, stop in product(
-        _readings(recorded, choices),
+        _readings(choices),
         choices.candidates or [recorded.candidates],
         choices.turns or [recorded.turns],
         choices.stops or [recorded.stop],
     ):
-        _refuse(recorded, candidates, turns)
         for delta in choices.deltas if stop == "beta" and choices.deltas else [recorded.stop_delta]:
-            yield replace(read, candidates=candidates, turns=turns, stop=stop, stop_delta=delta)
+            yield {**read, "candidates": candidates, "turns": turns, "stop": stop, "stop_delta": delta}
 
 
-def _readings(recorded: SolverConfig, choices: Choices) -> list[SolverConfig]:
+def _readings(choices: Choices) -> list[dict[str, Any]]:
     """How answers are read: their range, then their modulus."""
-    ranges = [recorded] if not choices.answers else []
-    for name in choices.answers:
-        kind = ANSWERS[name]
-        ranges.append(replace(recorded, modulus=kind.modulus, lowest=kind.lowest, highest=kind.highest))
-    if not choices.moduli:
-        return ranges
-    return [replace(config, modulus=modulus) for config in ranges for modulus in choices.moduli]
+    kinds = [ANSWERS[name] for name in choices.answers]
+    ranges = [{"modulus": kind.modulus, "lowest": kind.lowest, "highest": kind.highest} for kind in kinds]
+    moduli: list[dict[str, Any]] = [{"modulus": modulus} for modulus in choices.moduli]
+    return [{**range_, **modulus} for range_ in ranges or [{}] for modulus in moduli or [{}]]
 
 
-def _refuse(recorded: SolverConfig, candidates: int, turns: int) -> None:
-    """What would need text that nobody sampled."""
+def _refuse(recorded: SolverConfig, choices: Choices) -> None:
+    """What would need text that was never sampled, and values that are none."""
+    if choices.deltas and not ("beta" in choices.stops or recorded.stop == "beta"):
+        raise UserError("--delta is the risk of --stop beta; add that")
+    for delta in choices.deltas:
+        replace(recorded, stop_delta=delta)
+    for candidates in choices.candidates:
+        _refuse_candidates(recorded, candidates)
+    for turns in choices.turns:
+        _refuse_turns(recorded, turns)
+
+
+def _refuse_candidates(recorded: SolverConfig, candidates: int) -> None:
     if candidates > recorded.candidates:
         raise UserError(
             f"-n {candidates}: the record has {recorded.candidates} candidates; record more, or ask for fewer"
         )
     if candidates < recorded.candidates and recorded.extra_candidates:
         raise UserError(f"-n {candidates}: the record calls extra candidates after {recorded.candidates}; leave -n out")
+
+
+def _refuse_turns(recorded: SolverConfig, turns: int) -> None:
     if turns > recorded.turns:
         raise UserError(f"-m {turns}: the record has {recorded.turns} turns; record more, or ask for fewer")
     if turns == 0 and recorded.turns:

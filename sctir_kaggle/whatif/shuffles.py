@@ -1,4 +1,4 @@
-"""Recorded runs in thousands of orders of their problems, under three clocks: none, equal shares, and the budget."""
+"""Recorded runs in thousands of orders of their problems, under several clocks."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from dataclasses import dataclass, fields
 import numpy as np
 import numpy.typing as npt
 
-from sctir_kaggle.opening import RESERVE
 from sctir_kaggle.types import SolveResult, UserError
-from sctir_kaggle.whatif.clocks import Clock, Equal, Shares, Unlimited
+from sctir_kaggle.whatif.clock_rules import ClockRule
 from sctir_kaggle.whatif.courses import Courses, Ends, courses_of, ends_of
 from sctir_kaggle.whatif.orders import Outcome, shuffled, simulate
 from sctir_kaggle.whatif.played import Replicate
 from sctir_kaggle.whatif.rerun import rerun
 from sctir_kaggle.whatif.rules import Rules
 
-CLOCKS = ("no limit", "equal shares", "budget")
+CLOCKS = tuple(map(ClockRule, ("none", "equal", "bank")))
+"""Those that are compared where none was asked for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +46,7 @@ def shuffle(
     rules: Sequence[tuple[str, Rules]],
     orders: int,
     seed: int = 0,
+    clocks: Sequence[ClockRule] = CLOCKS,
 ) -> list[OrdersRow]:
     """Each of `rules` (with its name), which has a budget, in so many orders, the replicates taken in turn."""
     sets, courses = _courses(results, first, [one for _, one in rules])
@@ -55,20 +56,10 @@ def shuffle(
         )
     rows = []
     for (name, one), course in zip(rules, courses, strict=True):
-        for clock in CLOCKS:
+        for clock in clocks:
             rng = np.random.default_rng(seed)  # every clock and every set of rules meets the same orders
             rows.append(row_of(name, clock, one, course, sets, orders, rng))
     return rows
-
-
-def clock_of(name: str, rules: Rules, problems: int) -> Clock:
-    """One of `CLOCKS` for the rules' budget."""
-    budget, grace = rules.budget or 0.0, rules.config.grace_seconds
-    if name == "no limit":
-        return Unlimited()
-    if name == "equal shares":
-        return Equal(max(0.0, budget * (1 - RESERVE) / problems - grace))
-    return Shares(budget, problems, reserve=RESERVE * budget, grace=grace)
 
 
 def _courses(
@@ -84,8 +75,7 @@ def _courses(
     if len({len(rows) for rows in places.values()}) != 1:
         raise UserError("the runs or seeds hold different numbers of problems; shuffle whole ones, or one at a time")
     sets = [np.array(rows) for rows in places.values()]
-    plain = [one.vote.name == "plain" for one in rules]
-    return sets, [courses_of(_joined(e), r.config, plain=p) for e, r, p in zip(ends, rules, plain, strict=True)]
+    return sets, [courses_of(_joined(found), one.config) for one, found in zip(rules, ends, strict=True)]
 
 
 def _ends(result: SolveResult, first: int, rules: Rules) -> Ends:
@@ -97,7 +87,7 @@ def _ends(result: SolveResult, first: int, rules: Rules) -> Ends:
             f"--orders needs to know how {result.problem.id} goes on: its record was cut ({result.stopped}); "
             "record with --stop none and a longer --budget, or keep the recorded stop and vote"
         )
-    return ends_of([again.result], rules.config.candidates, rules.vote.weigh(rules.config))
+    return ends_of([again.result], rules.config)
 
 
 def _joined(ends: Sequence[Ends]) -> Ends:
@@ -106,21 +96,22 @@ def _joined(ends: Sequence[Ends]) -> Ends:
 
 def row_of(
     name: str,
-    clock: str,
+    clock: ClockRule,
     rules: Rules,
     courses: Courses,
     sets: list[npt.NDArray[np.int64]],
     orders: int,
     rng: np.random.Generator,
 ) -> OrdersRow:
+    """One set of rules, which has a budget, under one clock."""
     limit, grace = rules.budget or np.inf, rules.config.grace_seconds
     which, outcomes = [], []
     for replicates, rows in shuffled(sets, orders, rng):
-        pace = clock_of(clock, rules, len(rows))
+        pace = clock.clock(limit, len(rows), grace)
         which.append(replicates)
         outcomes.append(simulate(courses, rows, pace, limit=limit, overrun=lambda runs: rng.random(runs) * grace))
     outcome = Outcome(*(np.concatenate([getattr(one, field.name) for one in outcomes]) for field in fields(Outcome)))
-    return OrdersRow(name, clock, orders, *_figures(outcome, np.concatenate(which), limit))
+    return OrdersRow(name, clock.label, orders, *_figures(outcome, np.concatenate(which), limit))
 
 
 def _figures(outcome: Outcome, which: npt.NDArray[np.int64], limit: float) -> tuple[float, float, float, int, float]:

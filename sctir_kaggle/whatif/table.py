@@ -21,8 +21,8 @@ def name_of(rules: Rules, recorded: Rules) -> str:
     parts = [f"{config.candidates} x {config.turns}", config.stop]
     if config.stop == "beta":
         parts[-1] += f" {config.stop_delta:g}"
-    if rules.vote.name != "plain":
-        parts.append(rules.vote.label)
+    if config.vote != "plain":
+        parts.append(config.vote)
     if config.modulus != before.modulus:
         parts.append("no modulus" if config.modulus is None else f"mod {config.modulus}")
     if (config.lowest, config.highest) != (before.lowest, before.highest):

@@ -13,6 +13,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import accumulate
 
+from sctir_kaggle.dialects.dialect import Dialect
+from sctir_kaggle.dialects.rows import NUMINA
 from sctir_kaggle.engines.recorded import Recorded
 from sctir_kaggle.types import (
     Completion,
@@ -52,8 +54,8 @@ class Timed(Recorded):
     `limit` is the moment at which its deadline struck, infinite where none did. For a `SimulatedLoop`, or a long wait.
     """
 
-    def __init__(self, result: SolveResult, *, first: int) -> None:
-        super().__init__([result])
+    def __init__(self, result: SolveResult, *, first: int, dialect: Dialect = NUMINA) -> None:
+        super().__init__([result], dialect=dialect)
         self.cut: set[int] = set()
         self.unrecorded: set[int] = set()
         self.limit = _limit(result, first)

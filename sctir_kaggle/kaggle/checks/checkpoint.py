@@ -15,7 +15,7 @@ from sctir_kaggle.engines.vllm_options import check_activation_order, quantizati
 from sctir_kaggle.kaggle.checks.finding import Finding, Level, Machine, importable, of_error, size
 from sctir_kaggle.kaggle.checks.inputs import vllm_version
 from sctir_kaggle.kaggle.checks.weights import Damaged, WeightFile, misplaced, read_weight_file
-from sctir_kaggle.types import EngineError
+from sctir_kaggle.types import EngineError, UserError
 
 AGAIN = "upload it again"
 
@@ -68,6 +68,24 @@ def tokenizer(machine: Machine) -> Iterator[Finding]:
         yield Finding("tokenizer", "warning", f"{folder} holds no tokenizer_config.json", remedy)
     else:
         yield _read_tokenizer(folder, " and ".join(found))
+
+
+def dialect(machine: Machine) -> Iterator[Finding]:
+    """How the model will be spoken to: as asked, or as its own chat template is recognised."""
+    folder = _folder(machine)
+    if not (importable("tokenizers") and importable("transformers")):
+        yield Finding("dialect", "ok", f"{machine.dialect} (not looked at: transformers is not installed)")
+        return
+    from sctir_kaggle.dialects.recognition import AUTO, choose
+    from sctir_kaggle.dialects.tokenizer import Tokenizer
+
+    try:
+        found = choose(machine.dialect, Tokenizer.load(folder, compare=False), model=folder.name)
+    except (UserError, EngineError) as error:
+        yield of_error("dialect", error)
+    else:
+        how = "recognised from its chat template" if machine.dialect == AUTO else "as asked"
+        yield Finding("dialect", "ok", f"{found.name}, {how}")
 
 
 def context(machine: Machine) -> Iterator[Finding]:

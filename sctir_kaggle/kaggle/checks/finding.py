@@ -40,7 +40,10 @@ class Machine:
     model: Path | None = None
     """The checkpoint's folder."""
 
-    engine: Literal["vllm", "transformers"] = "vllm"
+    engine: str = "vllm"
+    dialect: str = "auto"
+    """See `RunConfig.dialect`."""
+
     wheels: Sequence[Path] = ()
     """Folders of wheels; several where a wheelhouse was split."""
 

@@ -13,8 +13,9 @@ from importlib.machinery import EXTENSION_SUFFIXES
 from pathlib import Path
 
 from sctir_kaggle.competition.profile import Profile
+from sctir_kaggle.engines.registry import entry_of
 from sctir_kaggle.kaggle.checks.finding import Finding, Level, Machine, importable, installed, of_error
-from sctir_kaggle.kaggle.install import NEEDED, PINS
+from sctir_kaggle.kaggle.install import PINS
 from sctir_kaggle.kaggle.paths import NotFound, find_competition
 
 REMADE = "make them again: sctir wheels"
@@ -116,7 +117,7 @@ def _requirements(machine: Machine) -> tuple[str, ...]:
     """The list that lies with the wheels, or here; without one, what the engine needs."""
     places = [folder / PINS for folder in (*machine.wheels, machine.folder)]
     found = next((place for place in places if place.is_file()), None)
-    return ("-r", str(found)) if found else NEEDED[machine.engine]
+    return ("-r", str(found)) if found else entry_of(machine.engine).needs
 
 
 def _would_install(shown: str) -> str:

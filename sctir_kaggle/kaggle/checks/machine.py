@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from sctir_kaggle.display import clock_face
+from sctir_kaggle.engines.registry import entry_of
 from sctir_kaggle.kaggle.checks.finding import Finding, Machine, importable, installed, size
 from sctir_kaggle.types import ExecutorError
 
@@ -44,8 +45,8 @@ def python(machine: Machine) -> Iterator[Finding]:
 def libraries(machine: Machine) -> Iterator[Finding]:
     """What the run imports besides its engine: what model-written code uses, and the competition's interface."""
     needed = ["numpy", "sympy", "pandas", "rich"]
-    if machine.engine == "transformers":
-        needed += ["torch", "transformers"]
+    if machine.engine != "vllm":  # vLLM has a check of its own
+        needed += entry_of(machine.engine).needs
     if machine.profile and machine.profile.api == "push":
         needed += ["polars", "grpc"]
     missing = [name for name in needed if not importable(name)]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from random import Random
 
-from sctir_kaggle.prompt import HEADER
+from sctir_kaggle.dialects.rows import HEADER
 from sctir_kaggle.recipes.chains import CHAINS
 from sctir_kaggle.recipes.corpus import ENDINGS, Draft, Example, Segment, draft, run
 from sctir_kaggle.recipes.families import FAMILIES, phrase

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from fractions import Fraction
 from pathlib import Path
 
+from sctir_kaggle.dialects.rows import CHAT_SERVER, OUTPUT_FENCE
 from sctir_kaggle.journal import stream_results
-from sctir_kaggle.prompt import OUTPUT_FENCE
 from sctir_kaggle.recipes.rows import Row
 from sctir_kaggle.recipes.tir.attempt import Outcome, outcome_of
 from sctir_kaggle.recipes.tir.exercise import Exercise
 from sctir_kaggle.types import Problem, Trace
+
+_THINKING = re.compile(f"{CHAT_SERVER.think_begin}.*?{CHAT_SERVER.think_end}\\s*", re.DOTALL)
 
 
 def kept_rows(journal: Path, exercises: Mapping[str, Exercise], *, seed: int) -> Iterator[Row]:
@@ -31,6 +34,7 @@ def row_of(problem: Problem, reference: Fraction, trace: Trace, *, round: int) -
 
 
 def solution_of(trace: Trace) -> str:
-    """All that the model wrote and its code printed; without the fence of an output that it no longer needed."""
+    """All that the model wrote and its code printed, but for its thinking and a fence that it no longer needed."""
     text = "".join(turn.prefix + turn.completion.text + turn.output_block for turn in trace.turns)
+    text = _THINKING.sub("", text)
     return text.removesuffix(OUTPUT_FENCE).strip()

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from sctir_kaggle.answers import boxed, parse
-from sctir_kaggle.prompt import HEADER, OUTPUT_FENCE
+from sctir_kaggle.dialects.rows import HEADER, OUTPUT_FENCE
 from sctir_kaggle.recipes.rows import KINDS, Row, read_rows
 from sctir_kaggle.types import Problem, UserError
 

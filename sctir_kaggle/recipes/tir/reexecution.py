@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import time
 
-from sctir_kaggle.prompt import output_block
+from sctir_kaggle.dialects.rendering import bridge
+from sctir_kaggle.dialects.rows import NUMINA
 from sctir_kaggle.types import Executor, Trace
 
 PATIENCE = 600.0
@@ -23,7 +24,7 @@ async def prints_the_same(executor: Executor, output_chars: int, trace: Trace, c
                 continue
             request_id, deadline = f"{candidate_id}/{number}", time.monotonic() + PATIENCE
             result = await executor.execute(turn.code, request_id=request_id, deadline=deadline)
-            if output_block(turn.completion.text, result, limit=output_chars) != turn.output_block:
+            if "".join(bridge(NUMINA, turn.completion, result, left=0, limit=output_chars)) != turn.output_block:
                 return False
         return True
     finally:

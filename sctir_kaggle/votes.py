@@ -10,7 +10,6 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from sctir_kaggle.config import SolverConfig
 from sctir_kaggle.types import ExecutionStatus, Problem, Trace, UserError
 
 GRAIN = 4096
@@ -21,6 +20,9 @@ SMALL = range(6)
 
 _INTEGER = re.compile(r"(?<![\d.])\d{1,3}(?:(?:,|\{,\}|\\,)\d{3})+(?!\d|\.\d)|(?<![\d.])\d+(?!\.?\d)")
 _PRINTED = re.compile(r"(?<![\w.])-?\d+(?:\.0+)?(?![\w]|\.\d)")
+
+Weigh = Callable[[Problem, Trace], float]
+"""What the vote of a candidate that has answered counts, from 0 to 1; it may not depend on other candidates."""
 
 Doubt = Callable[[Problem, Trace, "int | None"], bool]
 """(problem, candidate, modulus of answers) -> whether its answer is trusted less."""
@@ -72,33 +74,41 @@ class VoteRule:
 
     @classmethod
     def parse(cls, text: str) -> VoteRule:
-        """`plain`, or one of `DOUBTS` as it is or with its own weight: `small=0.1`. Raises `UserError`."""
+        """`plain`, or one of `DOUBTS` as it is or with a weight of one's own: `small=0.1`. Raises `UserError`."""
         name, given, number = text.partition("=")
-        if name == "plain" and not given:
+        if text == "plain":
             return cls()
-        if name not in DOUBTS:
-            raise UserError(f"{text!r} is no vote; choose plain, {', '.join(DOUBTS)}, or NAME=WEIGHT but for plain")
-        try:
-            weight = float(number) if given else DOUBTS[name][1]
-        except ValueError:
-            raise UserError(f"{text!r}: {number!r} is no weight; write {name}=0.5, say") from None
-        if not 0 <= weight <= 1:
-            raise UserError(f"{text!r}: a weight is from 0 to 1, else the exact stop would not be exact")
+        weight = _weight(number) if given else DOUBTS[name][1] if name in DOUBTS else None
+        if name not in DOUBTS or weight is None or not 0 <= weight <= 1:
+            *some, last = ("plain", *DOUBTS)
+            raise UserError(
+                f"vote is {text}; it must be {', '.join(some)} or {last}; all but plain may have a weight from 0 to 1, "
+                "within which the exact stop is exact: small=0.1"
+            )
         return cls(name, round(weight * GRAIN) / GRAIN)
 
     @property
     def label(self) -> str:
-        """As it is typed."""
-        usual = self.name == "plain" or self.weight == DOUBTS[self.name][1]
-        return self.name if usual else f"{self.name}={self.weight:.3g}"
+        """As it is typed, with as few digits as tell the weight."""
+        if self.name == "plain" or self.weight == DOUBTS[self.name][1]:
+            return self.name
+        texts = (f"{self.name}={self.weight:.{digits}g}" for digits in range(1, 8))
+        return next(text for text in texts if VoteRule.parse(text) == self)
 
-    def weigh(self, config: SolverConfig) -> Callable[[Problem, Trace], float] | None:
-        """For a `Solver` with this config; None is plain majority."""
+    def weigher(self, modulus: int | None) -> Weigh | None:
+        """For answers that are reduced modulo that; None is plain majority."""
         if self.name == "plain":
             return None
-        doubts, modulus = DOUBTS[self.name][0], config.modulus
+        doubts = DOUBTS[self.name][0]
         return lambda problem, trace: self.weight if doubts(problem, trace, modulus) else 1.0
 
 
 PLAIN = VoteRule()
 """Majority: every vote counts 1."""
+
+
+def _weight(number: str) -> float | None:
+    try:
+        return float(number)
+    except ValueError:
+        return None

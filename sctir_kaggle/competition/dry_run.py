@@ -1,0 +1,86 @@
+"""A competition's problems through what plays its API here: the path of a submission, for `sctir dry-run`."""
+
+from __future__ import annotations
+
+import csv
+import tempfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from sctir_kaggle.competition import aimo1, mock
+from sctir_kaggle.competition.errors import GatewayError
+from sctir_kaggle.competition.fields import text_of
+from sctir_kaggle.competition.inference_server import predict_of
+from sctir_kaggle.competition.profile import Profile
+from sctir_kaggle.types import Problem, SolveResult, UserError
+
+Solve = Callable[[Problem], SolveResult]
+
+
+def check_ready(profile: Profile) -> None:
+    """Raises `UserError` where what plays this API lacks a library, before a model is loaded."""
+    if profile.api == "push":
+        from sctir_kaggle.competition.stand_in import check_installed
+        from sctir_kaggle.competition.verdict import rules_of
+
+        check_installed()
+        rules_of(_version(profile))
+
+
+def serve(profile: Profile, problems: Sequence[Problem], solve: Solve, *, submission: Path, seed: int | None) -> None:
+    """Every problem is asked in random order; `submission` is written at the end. Raises what `solve` raises."""
+    references = {problem.id: problem for problem in problems}
+
+    def answer(id_: object, text: object) -> SolveResult:
+        id_ = text_of(id_, "id")
+        known = references[id_]
+        return solve(Problem(id_, text_of(text, "problem"), known.answer, known.level, known.subject))
+
+    if profile.api == "pull":
+        env = mock.Aimo1(problems, submission=submission, seed=seed).make_env()
+        aimo1.serve(env, lambda id_, text: answer(id_, text).answer)
+    else:
+        _push(profile, problems, answer, submission, seed)
+
+
+def _push(
+    profile: Profile,
+    problems: Sequence[Problem],
+    answer: Callable[[object, object], SolveResult],
+    submission: Path,
+    seed: int | None,
+) -> None:
+    """The gateway's process asks; an error of ours is raised here as it was, not as the gateway tells it."""
+    from sctir_kaggle.competition.stand_in import InferenceServer
+
+    raised: list[Exception] = []
+
+    def watched(id_: object, text: object) -> SolveResult:
+        try:
+            return answer(id_, text)
+        except Exception as error:
+            raised.append(error)
+            raise
+
+    server = InferenceServer(predict_of(watched), version=_version(profile), submission=submission, seed=seed)
+    with tempfile.TemporaryDirectory(prefix="sctir-problems-") as folder:
+        try:
+            server.run_local_gateway((_written(problems, Path(folder)),))
+        except GatewayError as error:
+            raise (raised[0] if raised else error) from None
+
+
+def _written(problems: Sequence[Problem], folder: Path) -> Path:
+    """As a competition has them: without answers."""
+    path = folder / "test.csv"
+    with path.open("w", newline="", encoding="utf-8") as file:
+        csv.writer(file).writerows([("id", "problem"), *((problem.id, problem.text) for problem in problems)])
+    return path
+
+
+def _version(profile: Profile) -> str:
+    if profile.evaluation is None:
+        raise UserError(
+            f"{profile.name} has no version of kaggle_evaluation: add it to its row in competition/profile.py"
+        )
+    return profile.evaluation

@@ -1,0 +1,202 @@
+"""The engines by name: how each is loaded from its settings and what it needs. A further engine is one more entry here.
+
+The command line's choices, replay, the notebook, the doctor and `Submission` read this table.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import MISSING, dataclass, fields
+from pathlib import Path
+from typing import Any, Literal
+
+from sctir_kaggle.engines.config import EngineConfig
+from sctir_kaggle.types import UserError
+
+Model = str | Path | None
+
+Load = Callable[[EngineConfig, Model, int], Any]
+"""(settings, checkpoint, requests at once) -> the loaded engine. Imports its libraries itself."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Entry:
+    """What the package knows of an engine before it is loaded."""
+
+    name: str
+
+    help: str
+    """In a few words, for lists of choices."""
+
+    load: Load | None
+    """None where there is nothing to load: a record is opened with the problems that it must hold."""
+
+    model: Literal["weights", "tokenizer", "journal", "none"]
+    """What `--model` names. Only weights have a default, the embedded model."""
+
+    takes: frozenset[str]
+    """The fields of `EngineConfig` that this engine reads, besides `engine` and `model`."""
+
+    servers: bool = False
+    """Whether it needs `base_url`."""
+
+    room: int = 256
+    """Requests at once that a replay loads it for."""
+
+    slots: int | None = None
+    """The most requests at once for which it keeps memory; None where they share it."""
+
+    needs: tuple[str, ...] = ()
+    """The modules that it imports; what these need in turn comes with them."""
+
+    extra: str | None = None
+    """What to install it with: pip install 'sctir-kaggle[EXTRA]'."""
+
+
+def entry_of(name: str) -> Entry:
+    """The engine of this name. Raises `UserError`, which names the nearest one."""
+    if name in ENGINES:
+        return ENGINES[name]
+    near = difflib.get_close_matches(name, ENGINES, n=1)
+    meant = f"did you mean {near[0]}?" if near else f"choose one of {', '.join(ENGINES)}"
+    raise UserError(f"there is no engine {name!r}; {meant}")
+
+
+def check(config: EngineConfig) -> None:
+    """Raises `UserError` where a setting is for another engine, or one is missing."""
+    entry = entry_of(config.engine)
+    if entry.servers != bool(config.base_url):
+        names = " or ".join(other.name for other in ENGINES.values() if other.servers)
+        engine = config.engine if entry.servers else names
+        raise UserError(f"--engine {engine} and --base-url http://HOST:PORT go together: give both or neither")
+    for name in sorted(given(config) - entry.takes - {"engine", "model", "base_url"}):
+        takers = " or ".join(f"--engine {other.name}" for other in ENGINES.values() if name in other.takes)
+        raise UserError(f"--{name.replace('_', '-')} is for {takers}, not for {config.engine}: leave it out")
+
+
+def given(config: EngineConfig) -> set[str]:
+    """The names of the fields that differ from their defaults."""
+    default = EngineConfig()
+    names = {field.name for field in fields(EngineConfig) if field.default is not MISSING or field.default_factory}
+    return {name for name in names if getattr(config, name) != getattr(default, name)}
+
+
+_HUB = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
+
+
+def is_hub_name(model: str | Path) -> bool:
+    """Whether this is `owner/name` at the Hugging Face Hub and no folder here."""
+    text = str(model)
+    here = Path(text).expanduser()
+    return isinstance(model, str) and bool(_HUB.fullmatch(text)) and not here.exists() and not here.parent.is_dir()
+
+
+def checkpoint_of(model: str | Path) -> str | Path:
+    """`model` as a folder, or as it is where it names a model at the Hub. Raises `UserError` where it is neither."""
+    here = Path(model).expanduser()
+    if is_hub_name(model):
+        return model
+    if here.exists():
+        return here
+    beside = [path.name for path in here.parent.iterdir() if path.is_dir()] if here.parent.is_dir() else []
+    near = difflib.get_close_matches(here.name, beside, n=1)
+    meant = f"did you mean {here.parent / near[0]}?" if near else "pass a checkpoint's folder, or owner/name at the Hub"
+    raise UserError(f"{model} is not a folder: {meant}")
+
+
+def _chosen(config: EngineConfig, *names: str) -> dict[str, Any]:
+    """Those of the named settings that were set: an engine's own defaults hold for the rest."""
+    return {name: getattr(config, name) for name in names if name in given(config)}
+
+
+def _vllm(config: EngineConfig, model: Model, slots: int) -> Any:
+    from sctir_kaggle.engines.vllm_layout import load_vllm
+
+    options = {
+        **_chosen(config, "kv_cache_dtype"),
+        **({"speculative_config": dict(config.speculative)} if config.speculative else {}),
+        **config.engine_options,
+    }
+    choices = _chosen(config, "layout", "gpus", "dtype", "context_length", "memory")
+    return load_vllm(str(model) if model is None else model, slots=slots, **choices, **_if_any(options))
+
+
+def _transformers(config: EngineConfig, model: Model, slots: int) -> Any:
+    from sctir_kaggle.engines.transformers import TransformersEngine
+
+    assert model is not None
+    return TransformersEngine.load(model, slots=slots, **_chosen(config, "dtype", "context_length"))
+
+
+def _openai(config: EngineConfig, model: Model, slots: int) -> Any:
+    from sctir_kaggle.engines.openai import OpenAIEngine
+
+    return OpenAIEngine.open(list(config.base_url), config.served_model, tokenizer=model, **_of_server(config, slots))
+
+
+def _chat(config: EngineConfig, model: Model, slots: int) -> Any:
+    from sctir_kaggle.engines.openai_chat import ChatEngine
+
+    return ChatEngine.open(list(config.base_url), config.served_model, **_of_server(config, slots))
+
+
+def _of_server(config: EngineConfig, slots: int) -> dict[str, Any]:
+    return {"slots": slots, **_chosen(config, "context_length"), **_if_any(dict(config.engine_options))}
+
+
+def _if_any(options: dict[str, Any]) -> dict[str, Any]:
+    return {"options": options} if options else {}
+
+
+_SERVERS = frozenset({"base_url", "served_model", "context_length", "engine_options"})
+
+_ROWS = (
+    Entry(
+        name="transformers",
+        help="CPU or GPU, without vLLM",
+        load=_transformers,
+        model="weights",
+        takes=frozenset({"dtype", "context_length"}),
+        room=48,
+        slots=48,
+        needs=("torch", "transformers", "safetensors"),
+        extra="cpu",
+    ),
+    Entry(
+        name="vllm",
+        help="one GPU or several",
+        load=_vllm,
+        model="weights",
+        takes=frozenset(
+            {"layout", "gpus", "context_length", "dtype", "memory", "kv_cache_dtype", "speculative", "engine_options"}
+        ),
+        needs=("vllm",),
+        extra="vllm",
+    ),
+    Entry(
+        name="openai",
+        help="servers of completions",
+        load=_openai,
+        model="tokenizer",
+        takes=_SERVERS,
+        servers=True,
+        needs=("httpx", "transformers"),
+        extra="openai",
+    ),
+    Entry(
+        name="chat",
+        help="any OpenAI-compatible chat server",
+        load=_chat,
+        model="none",
+        takes=_SERVERS,
+        servers=True,
+        needs=("httpx",),
+        extra="openai",
+    ),
+    Entry(name="recorded", help="a run, from its journal", load=None, model="journal", takes=frozenset()),
+)
+
+ENGINES: Mapping[str, Entry] = {entry.name: entry for entry in _ROWS}
+"""By name."""

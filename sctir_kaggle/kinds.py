@@ -1,0 +1,195 @@
+"""The kind of a setting, from its annotation: reads its value from text, checks one that a file or a cell gives."""
+
+from __future__ import annotations
+
+import ast
+import difflib
+import json
+import math
+import sys
+import types
+import typing
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, Literal
+
+from sctir_kaggle.types import UserError
+
+UNITS = {"": 1.0, "s": 1.0, "m": 60.0, "h": 3600.0}
+
+YES, NO = ("true", "yes", "on", "1"), ("false", "no", "off", "0")
+
+Base = Literal["bool", "int", "float", "time", "text", "list", "table"]
+
+_WANTED: Mapping[Base, str] = {
+    "bool": "true or false",
+    "int": "a whole number",
+    "float": "a number",
+    "time": "a time such as 9h, 30m or 90",
+    "text": "a text",
+    "list": "a list of texts",
+    "table": "NAME=VALUE pairs, or a JSON object",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Kind:
+    """What values a setting may have. `choices` are all of them, where they are few texts; `optional` adds none."""
+
+    base: Base
+    choices: tuple[str, ...] = ()
+    optional: bool = False
+
+    @property
+    def wanted(self) -> str:
+        """In words, for an error."""
+        what = f"one of {', '.join(self.choices)}" if self.choices else _WANTED[self.base]
+        return f"{what}, or none" if self.optional else what
+
+    def read(self, name: str, text: str) -> Any:
+        """The value that `text` (a flag, a variable of the environment) stands for. Raises `UserError`."""
+        if self.optional and text.strip().lower() == "none":
+            return None
+        try:
+            return self.check(name, _READ[self.base](text))
+        except ValueError as error:
+            raise error if isinstance(error, UserError) else self._wrong(name, text) from None
+
+    def check(self, name: str, value: Any) -> Any:
+        """`value` (of a file or a cell), if it is of this kind. Raises `UserError`."""
+        if value is None or (self.optional and value == "none"):
+            if self.optional:
+                return None
+            raise self._wrong(name, value)
+        if self.base == "time" and isinstance(value, str):
+            return self.read(name, value)
+        if self.base == "list" and isinstance(value, str):
+            value = _words(value)
+        if not _FITS[self.base](value):
+            raise self._wrong(name, value)
+        value = _MADE.get(self.base, lambda given: given)(value)
+        if self.choices and value not in self.choices:
+            raise self._wrong(name, value)
+        return value
+
+    def _wrong(self, name: str, value: object) -> UserError:
+        near = difflib.get_close_matches(str(value), self.choices, n=1)
+        meant = f"; did you mean {near[0]}?" if near else ""
+        return UserError(f"{name} is {value!r}; it must be {self.wanted}{meant}")
+
+
+def kind_of(hint: Any, *, time: bool = False) -> Kind:
+    """From a resolved annotation. `time` marks a number of seconds that may be written with a unit."""
+    parts = typing.get_args(hint) if typing.get_origin(hint) in (typing.Union, types.UnionType) else (hint,)
+    inner = [part for part in parts if part is not type(None)]
+    optional = len(inner) < len(parts)
+    if str in inner:
+        return Kind(base="text", optional=optional)
+    [only] = inner
+    if typing.get_origin(only) is Literal:
+        return Kind(base="text", choices=typing.get_args(only), optional=optional)
+    base = _BASES[typing.get_origin(only) or only]
+    return Kind(base="time" if time else base, optional=optional)
+
+
+def seconds(text: str) -> float:
+    """`9h`, `30m`, `90` in seconds. Raises ValueError."""
+    number, unit = (text[:-1], text[-1:]) if text[-1:] in ("s", "m", "h") else (text, "")
+    return float(number) * UNITS[unit]
+
+
+def docstrings(cls: type) -> dict[str, str]:
+    """What stands below each field of a dataclass, in one line; nothing where its source is not at hand."""
+    try:
+        tree = ast.parse(Path(str(sys.modules[cls.__module__].__file__)).read_text(encoding="utf-8"))
+    except OSError:
+        return {}
+    [body] = [node.body for node in tree.body if isinstance(node, ast.ClassDef) and node.name == cls.__name__]
+    return {
+        field.target.id: " ".join(str(below.value.value).split())
+        for field, below in pairwise(body)
+        if isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name) and _is_text(below)
+    }
+
+
+def shown(value: Any) -> str:
+    """As it is written on a command line."""
+    if isinstance(value, bool) or value is None:
+        return str(value).lower()
+    if isinstance(value, Mapping):
+        return json.dumps(dict(value)) if value else "none"
+    if isinstance(value, (list, tuple)):
+        return " ".join(map(str, value)) or "none"
+    return "none" if value == "" else f"{value:g}" if isinstance(value, float) and abs(value) < 1e6 else str(value)
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """`; did you mean ...?`, or nothing."""
+    near = difflib.get_close_matches(name, list(known), n=1)
+    return f"; did you mean {near[0]}?" if near else ""
+
+
+def _is_text(node: ast.stmt) -> typing.TypeGuard[Any]:
+    return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
+
+
+def _bool(text: str) -> bool:
+    if text.lower() not in YES + NO:
+        raise ValueError(text)
+    return text.lower() in YES
+
+
+def _words(text: str) -> list[str]:
+    return text.replace(",", " ").split()
+
+
+def _table(text: str) -> dict[str, Any]:
+    if text.lstrip().startswith("{"):
+        found = json.loads(text)
+        return found if isinstance(found, dict) else {}
+    pairs = [word.partition("=") for word in text.split()]
+    if not all(name and equals for name, equals, _ in pairs):
+        raise ValueError(text)
+    return {name: _json_or_text(value) for name, _, value in pairs}
+
+
+def _json_or_text(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+def _is_texts(value: Any) -> bool:
+    return isinstance(value, Sequence) and all(isinstance(each, str) for each in value)
+
+
+_BASES: Mapping[Any, Base] = {bool: "bool", int: "int", float: "float", Sequence: "list", Mapping: "table"}
+
+_READ: Mapping[Base, Any] = {
+    "bool": _bool,
+    "int": int,
+    "float": float,
+    "time": seconds,
+    "text": str,
+    "list": _words,
+    "table": _table,
+}
+
+_FITS: Mapping[Base, Any] = {
+    "bool": lambda value: isinstance(value, bool),
+    "int": lambda value: isinstance(value, int) and not isinstance(value, bool),
+    "float": lambda value: _is_number(value) and not math.isnan(value),
+    "time": lambda value: _is_number(value) and not math.isnan(value),
+    "text": lambda value: isinstance(value, (str, Path)),
+    "list": _is_texts,
+    "table": lambda value: isinstance(value, Mapping),
+}
+
+_MADE: Mapping[Base, Any] = {"float": float, "time": float, "list": tuple, "table": dict, "text": str}

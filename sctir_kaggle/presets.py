@@ -1,0 +1,147 @@
+"""Settings that have a name and a source: what was published, as far as it can be set here, for every command.
+
+A preset sets the loop, the dialect and the engine's limits; `--model` names the weights and `--engine` who serves them.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from sctir_kaggle.types import UserError
+
+
+@dataclass(frozen=True, kw_only=True)
+class Preset:
+    """`values` are settings by name, checked when they are used; `note` says what of the source cannot be set, or may be."""
+
+    name: str
+    source: str
+    values: Mapping[str, Any] = field(default_factory=dict)
+    note: str = ""
+
+
+_COMPARISON = "the comparison in 'How NuminaMath Won the 1st AIMO Progress Prize'"
+
+_ROWS = (
+    Preset(
+        name="numina",
+        source="the AIMO-1 winner's notebook (github.com/project-numina/aimo-progress-prize, kaggle-solution.ipynb)",
+        values={
+            "dialect": "numina",
+            "candidates": 48,
+            "turns": 4,
+            "temperature": 0.8,
+            "top_p": 1.0,
+            "max_tokens": 2048,
+            "code_seconds": 5.0,
+            "output_chars": 200,
+            "output_clip": "head",
+            "blocks": "last",
+            "restart": True,
+            "stateful": False,
+            "force_answer": False,
+            "stop": "none",
+            "tie_break": "first",
+        },
+        note="answers are read as everywhere here; its own reader and its barriers: benchmarks/numina_compat.py",
+    ),
+    Preset(
+        name="numina-fixed",
+        source="the same, mended: the defaults of this package",
+        values={
+            "dialect": "numina",
+            "candidates": 48,
+            "turns": 4,
+            "temperature": 0.8,
+            "top_p": 1.0,
+            "max_tokens": 2048,
+            "code_seconds": 5.0,
+            "output_chars": 600,
+            "output_clip": "middle",
+            "blocks": "all",
+            "restart": False,
+            "stateful": True,
+            "force_answer": True,
+            "stop": "exact",
+        },
+    ),
+    Preset(
+        name="aimo2-nemotron",
+        source="the AIMO-2 winner's demonstration (github.com/NVIDIA-NeMo/Skills, demo_aimo_inference.ipynb)",
+        values={
+            "dialect": "openmath-nemotron",
+            "candidates": 12,
+            "turns": 2,
+            "temperature": 0.7,
+            "top_p": 0.95,
+            "max_tokens": 20_000,
+            "code_seconds": 2.0,
+            "output_chars": 200,
+            "output_clip": "head",
+            "stateful": True,
+            "stop": "exact",
+            "cap": 1.6,
+            "draw": 1.0,
+            "high": 560.0,
+            "context_length": 24_576,
+        },
+        note="its stop after 10 of 12 has no setting here; 4 that agree: stop = 'k=4'; 350 s and a bank of at most 210 s",
+    ),
+    Preset(
+        name="aimo3-gpt-oss",
+        source="the public AIMO-3 notebooks for gpt-oss-120b (github.com/AndreasBis/AIMO3-Solution)",
+        values={
+            "dialect": "gpt-oss",
+            "candidates": 8,
+            "turns": 128,
+            "temperature": 1.0,
+            "top_p": 1.0,
+            "min_p": 0.02,
+            "max_tokens": 65_536,
+            "code_seconds": 6.0,
+            "output_chars": 10_000,
+            "stateful": True,
+            "stop": "exact",
+            "draw": 1.0,
+            "high": 900.0,
+            "context_length": 81_920,
+        },
+        note="its stop at 4 of 8 that agree is stop = 'k=4'; there an output has no limit, here 10,000 characters",
+    ),
+    Preset(name="sc-tir", source=f"{_COMPARISON}: SC-TIR, 29 of 50 private"),
+    Preset(
+        name="single-tir",
+        source=f"{_COMPARISON}: a vote over 32 single programs, 16 of 50 public",
+        values={"candidates": 32, "turns": 1},
+    ),
+    Preset(
+        name="cot-majority",
+        source=f"{_COMPARISON}: a vote over 32 chains of thought, 8 of 50 public",
+        values={"candidates": 32, "turns": 0},
+    ),
+    Preset(
+        name="greedy-tir",
+        source=f"{_COMPARISON}: one candidate with tools, MATH 68.2 %",
+        values={"candidates": 1, "temperature": 0.0},
+    ),
+    Preset(
+        name="greedy-cot",
+        source=f"{_COMPARISON}: one chain of thought, MATH 56.3 %",
+        values={"candidates": 1, "temperature": 0.0, "turns": 0},
+    ),
+)
+
+PRESETS: Mapping[str, Preset] = {preset.name: preset for preset in _ROWS}
+"""By name. A further one is one more row."""
+
+
+def preset_of(name: str) -> Preset:
+    """Raises `UserError`, which names the nearest one."""
+    if name in PRESETS:
+        return PRESETS[name]
+    near = difflib.get_close_matches(name, PRESETS, n=1)
+    meant = f"did you mean {near[0]}?" if near else f"take one of {', '.join(PRESETS)}"
+    raise UserError(f"there is no preset {name!r}; {meant}")

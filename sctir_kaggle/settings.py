@@ -1,0 +1,242 @@
+"""All settings of a run, described once: the command line, TOML files, the environment and the notebook's cell read this.
+
+A field of one of the four dataclasses is a setting everywhere, under its name: `--top-p 0.9`, `top_p = 0.9` in a file,
+`SCTIR_TOP_P=0.9`, `--set top_p=0.9`, `SETTINGS = {"top_p": 0.9}`. Where several sources give it, the later `Layer` wins.
+"""
+
+from __future__ import annotations
+
+import math
+import typing
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import MISSING, dataclass, field, fields, replace
+from functools import cache
+from typing import Any
+
+from sctir_kaggle import config as configs
+from sctir_kaggle.competition.profile import Profile, profile_of
+from sctir_kaggle.config import SolverConfig
+from sctir_kaggle.engines.config import EngineConfig
+from sctir_kaggle.engines.registry import entry_of
+from sctir_kaggle.kinds import Kind, docstrings, kind_of, nearest
+from sctir_kaggle.presets import preset_of
+from sctir_kaggle.types import UserError
+
+ANSWERS = {"aimo1": configs.AIMO1, "aimo3": configs.AIMO3, "any": configs.MATH}
+"""Ranges of answers by name: `answers` stands for `modulus`, `lowest` and `highest` together."""
+
+TIMES = {"budget", "floor", "high"}
+"""Settings in seconds that may be written with a unit: 9h, 30m."""
+
+DEFAULT, COMMAND, COMPETITION, DIALECT = "default", "the command", "competition", "dialect"
+"""Sources of what was not chosen; the last two with a name behind them."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClockConfig:
+    """How the wall clock is shared out among problems. Raises `UserError` on a value outside its limits."""
+
+    budget: float = 9 * 3600.0
+    """Wall clock for the whole run, start-up included: 9h, 30m, 90; default: the competition's."""
+
+    cap: float = 3.0
+    """The most base shares (the time for all, in equal parts) that a contested problem may take."""
+
+    draw: float = 0.5
+    """The part of what other problems saved that one contested problem may take."""
+
+    floor: float = 0.0
+    """Seconds that a problem gets at least, while there are any."""
+
+    high: float | None = None
+    """Seconds that a problem gets at most; none has no limit besides `cap`."""
+
+    def __post_init__(self) -> None:
+        _require(self.budget > 0, "budget", self.budget, "more than 0 seconds")
+        _require(1 <= self.cap < math.inf, "cap", self.cap, "at least 1 base share")
+        _require(0 <= self.draw <= 1, "draw", self.draw, "from 0 to 1")
+        _require(0 <= self.floor < math.inf, "floor", self.floor, "0 seconds or more")
+        _require(self.high is None or self.high > 0, "high", self.high, "more than 0 seconds, or none")
+        _require(self.high is None or self.floor <= self.high, "floor", self.floor, f"at most high, {self.high}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunConfig:
+    """A run, as it was asked for. `sources` says of each setting that is not the default's who gave it."""
+
+    solver: SolverConfig = field(default_factory=SolverConfig)
+    engine: EngineConfig = field(default_factory=EngineConfig)
+    clock: ClockConfig = field(default_factory=ClockConfig)
+
+    competition: str = "aimo1"
+    """Whose API, range of answers and hours hold: aimo1, aimo2, aimo3 or its slug."""
+
+    preset: str | None = None
+    """Settings that have a name and a source, such as numina or aimo3-gpt-oss; all others go before it."""
+
+    dialect: str = "auto"
+    """How problem, code and output are written: a dialect's name, a TOML file with one, or `auto`: the checkpoint's."""
+
+    problems: str | None = None
+    """A CSV with columns id, problem and, if known, answer; default: the embedded 50, at Kaggle the competition's."""
+
+    output: str | None = None
+    """Where the run is kept; default: below runs/, with the time in its name, at Kaggle the working folder."""
+
+    sources: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def profile(self) -> Profile:
+        """The competition's row."""
+        return profile_of(self.competition)
+
+    @property
+    def given(self) -> Mapping[str, str]:
+        """Who gave each setting that somebody chose: neither a default nor what follows from the competition."""
+        implied = (COMMAND, f"{COMPETITION} ", f"{DIALECT} ")
+        return {name: source for name, source in self.sources.items() if not source.startswith(implied)}
+
+    def value(self, name: str) -> Any:
+        """Of the setting with this name."""
+        group = known()[name].group
+        return getattr(getattr(self, group) if group else self, name)
+
+    def settings(self) -> dict[str, Any]:
+        """All of them, by name."""
+        return {name: self.value(name) for name in known()}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Setting:
+    """One setting, as its dataclass describes it. `group` is the field of `RunConfig` in which it lies, if any."""
+
+    name: str
+    kind: Kind
+    default: Any
+    help: str
+    group: str = ""
+
+    @property
+    def flag(self) -> str:
+        """As it is typed."""
+        return f"--{self.name.replace('_', '-')}"
+
+
+@dataclass(frozen=True)
+class Layer:
+    """Settings from one place. `said` is how that place calls a setting, for an error."""
+
+    source: str
+    values: Mapping[str, Any]
+    said: Callable[[str], str] = str
+
+
+_GROUPS: Mapping[str, type] = {"solver": SolverConfig, "engine": EngineConfig, "clock": ClockConfig}
+
+
+@cache
+def known() -> Mapping[str, Setting]:
+    """Every setting by name, in the order of the dataclasses."""
+    found = [setting for group, cls in {"": RunConfig, **_GROUPS}.items() for setting in _settings_of(cls, group)]
+    return {setting.name: setting for setting in found}
+
+
+def _settings_of(cls: type, group: str) -> Iterable[Setting]:
+    helps, hints = docstrings(cls), typing.get_type_hints(cls)
+    for each in fields(cls):
+        if (each.name in _GROUPS and not group) or each.name == "sources":
+            continue
+        default = each.default_factory() if each.default_factory is not MISSING else each.default
+        kind = kind_of(hints[each.name], time=each.name in TIMES)
+        yield Setting(name=each.name, kind=kind, default=default, help=helps.get(each.name, ""), group=group)
+
+
+def resolve(layers: Sequence[Layer], *, command: Mapping[str, Any] | None = None) -> RunConfig:
+    """The run that the layers ask for, each stronger than those before it; `command` is what a command's defaults are.
+
+    Raises `UserError` on an unknown name, a wrong type or a value outside its limits.
+    """
+    read = [_read(layer) for layer in layers]
+    chosen = {name: value for layer in read for name, value in layer.values.items()}
+    below = [Layer(COMMAND, command or {}), *_of_competition(read), *_of_preset(chosen)]
+    values: dict[str, Any] = {}
+    sources: dict[str, str] = {}
+    for layer in [*below, *read]:
+        values.update(layer.values)
+        sources.update(dict.fromkeys(layer.values, layer.source))
+    return _built(values, sources)
+
+
+def with_dialect_defaults(
+    config: SolverConfig, given: Mapping[str, str] | None, sampling: Mapping[str, float]
+) -> SolverConfig:
+    """`config` with the dialect's sampling in the fields that are not in `given`; as it is where that is None."""
+    if given is None:
+        return config
+    filled = {name: value for name, value in sampling.items() if name not in given}
+    return replace(config, **{name: known()[name].kind.check(name, value) for name, value in filled.items()})
+
+
+def _read(layer: Layer) -> Layer:
+    """The layer with checked names and values, and with what `answers` stands for."""
+    values: dict[str, Any] = {}
+    for name, value in layer.values.items():
+        said = layer.said(name)
+        if name == "answers":
+            continue
+        if name not in known():
+            meant = nearest(name, [*known(), "answers"]) or "; `sctir settings` lists them"
+            raise UserError(f"{said}: there is no such setting{meant}")
+        kind = known()[name].kind
+        values[name] = kind.read(said, value) if isinstance(value, str) else kind.check(said, value)
+    return Layer(layer.source, {**_range(layer), **values})
+
+
+def _range(layer: Layer) -> dict[str, Any]:
+    if "answers" not in layer.values:
+        return {}
+    said = layer.said("answers")
+    chosen = ANSWERS[Kind(base="text", choices=tuple(ANSWERS)).check(said, layer.values["answers"])]
+    return {name: getattr(chosen, name) for name in ("modulus", "lowest", "highest")}
+
+
+def _of_competition(layers: Sequence[Layer]) -> list[Layer]:
+    """What a competition that somebody named implies; the default one implies what the defaults are."""
+    named = [layer.values["competition"] for layer in layers if "competition" in layer.values]
+    if not named:
+        return []
+    profile = profile_of(named[-1])
+    implied = {name: getattr(profile.config, name) for name in ("lowest", "highest", "modulus", "default_answer")}
+    return [Layer(f"{COMPETITION} {profile.name}", {**implied, "budget": profile.hours * 3600})]
+
+
+def _of_preset(chosen: Mapping[str, Any]) -> list[Layer]:
+    """Its settings, without those that the engine has no use for."""
+    if chosen.get("preset") is None:
+        return []
+    preset = preset_of(chosen["preset"])
+    engine = entry_of(chosen.get("engine", EngineConfig.engine))
+    unread = {field.name for field in fields(EngineConfig)} - engine.takes
+    values = {name: value for name, value in preset.values.items() if name not in unread}
+    return [_read(Layer(f"preset {preset.name}", values))]
+
+
+def _built(values: Mapping[str, Any], sources: Mapping[str, str]) -> RunConfig:
+    """The dataclasses, which check their limits."""
+
+    def of(group: str) -> dict[str, Any]:
+        return {name: value for name, value in values.items() if known()[name].group == group}
+
+    try:
+        groups: dict[str, Any] = {group: cls(**of(group)) for group, cls in _GROUPS.items()}
+    except UserError as error:
+        source = sources.get(str(error).split()[0])
+        raise UserError(f"{error} ({source})" if source else str(error)) from None
+    run = RunConfig(**groups, **of(""), sources=dict(sources))
+    entry_of(run.engine.engine)
+    return replace(run, competition=profile_of(run.competition).name)
+
+
+def _require(holds: bool, name: str, value: object, limit: str) -> None:
+    if not holds:
+        raise UserError(f"{name} is {value}; it must be {limit}")
