@@ -95,12 +95,12 @@ def test_a_row_made_of_a_solved_problem_is_the_prompt_that_was_sent(sandbox: San
 
 
 def test_tokens_are_those_that_the_engine_sends(tokenizer: PreTrainedTokenizerFast) -> None:
-    from sctir_kaggle.recipes.tokenizer import encoder_of
+    from sctir_kaggle.dialects.tokenizer import Tokenizer
 
-    text, segments = encoder_of(tokenizer), segments_of(row(TEXT))
-    written = [text.encode((segment.text,))[1:] if segment.learned else segment.text for segment in segments]
+    engine, segments = Tokenizer.load(ASSETS / "model"), segments_of(row(TEXT))
+    written = [engine.encode_text(segment.text) if segment.learned else segment.text for segment in segments]
     ids, learned = encode_row(row(TEXT), tokenizer)
-    assert ids == (*text.encode(tuple(written)), tokenizer.eos_token_id)
+    assert ids == (*engine.encode(tuple(written)), tokenizer.eos_token_id)
     assert len(learned) == len(ids)
 
 

@@ -15,7 +15,7 @@ from sctir_kaggle.dialects.rows import HEADER
 from sctir_kaggle.journal import stream_results
 from sctir_kaggle.recipes.corpus import Segment
 from sctir_kaggle.report.records import journal_of
-from sctir_kaggle.types import Completion, Problem, SolveResult, Trace, TraceStatus, UserError
+from sctir_kaggle.types import Completion, Control, Problem, SolveResult, Trace, TraceStatus, UserError
 
 UNFINISHED = {TraceStatus.CANCELLED, TraceStatus.FAILED}
 
@@ -64,7 +64,7 @@ def segments(problem: Problem, trace: Trace) -> tuple[Segment, ...]:
     """The texts that `dialects.rendering.render` sends, in order: the model wrote its completions, and nothing else."""
     parts = [Segment(HEADER.format(problem=problem.text.strip()), False)]
     for turn in trace.turns:
-        parts += [Segment(turn.prefix, False), Segment(turn.completion.text, True)]
+        parts += [Segment(Control(turn.prefix), False), Segment(turn.completion.text, True)]
         parts += [Segment(text, False) for text in turn.bridge]
     return tuple(part for part in parts if part.text)
 
