@@ -62,6 +62,9 @@ SOURCES = {
 }
 
 
+TOKENIZERS = [name for name in SOURCES if name != "templates"]
+
+
 def real(name: str) -> Path:
     """The folder of one; the test is skipped where it has not been downloaded."""
     folder = root() / name

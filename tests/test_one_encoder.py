@@ -23,11 +23,11 @@ from sctir_kaggle.recipes.rendering import encode_row, segments_of
 from sctir_kaggle.recipes.tokenizer import encoder_of, load_transformers_tokenizer, save_tokenizer
 from sctir_kaggle.types import Completion, Control, Problem, TokenIds, Trace, TraceStatus, Turn, UserError
 from tests.made_tokenizers import MADE, metaspace, save
-from tests.real_tokenizers import SOURCES, real
+from tests.real_tokenizers import TOKENIZERS, real
 
 TRACES = Path(__file__).parents[2] / "shared" / "data" / "traces"
 
-EVERY = ["metaspace", "legacy", "byte level", *(pytest.param(name, marks=pytest.mark.tokenizers) for name in SOURCES)]
+EVERY = ["metaspace", "legacy", "byte level", *(pytest.param(name, marks=pytest.mark.tokenizers) for name in TOKENIZERS)]
 
 LARGE = [pytest.param(name, marks=pytest.mark.tokenizers) for name in ("deepseek", "qwen3")]
 

@@ -24,10 +24,10 @@ from sctir_kaggle.dialects.tokenizer_check import PROBE, RIGHT, _say
 from sctir_kaggle.problems import ASSETS
 from sctir_kaggle.types import Control, EngineError, TokenIds
 from tests.made_tokenizers import MADE, byte_level, metaspace, save
-from tests.real_tokenizers import SOURCES, real
+from tests.real_tokenizers import TOKENIZERS, real
 
-EVERY = [*MADE, "embedded", *(pytest.param(name, marks=pytest.mark.tokenizers) for name in SOURCES)]
-REAL = [pytest.param(name, marks=pytest.mark.tokenizers) for name in SOURCES]
+EVERY = [*MADE, "embedded", *(pytest.param(name, marks=pytest.mark.tokenizers) for name in TOKENIZERS)]
+REAL = [pytest.param(name, marks=pytest.mark.tokenizers) for name in TOKENIZERS]
 
 PIECES = [
     "The answer is ",
