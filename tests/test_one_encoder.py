@@ -27,7 +27,12 @@ from tests.real_tokenizers import TOKENIZERS, real
 
 TRACES = Path(__file__).parents[2] / "shared" / "data" / "traces"
 
-EVERY = ["metaspace", "legacy", "byte level", *(pytest.param(name, marks=pytest.mark.tokenizers) for name in TOKENIZERS)]
+EVERY = [
+    "metaspace",
+    "legacy",
+    "byte level",
+    *(pytest.param(name, marks=pytest.mark.tokenizers) for name in TOKENIZERS),
+]
 
 LARGE = [pytest.param(name, marks=pytest.mark.tokenizers) for name in ("deepseek", "qwen3")]
 
