@@ -148,6 +148,7 @@ def _watch(problems: int, config: SolverConfig) -> Iterator[LiveLine | None]:
     terminal = console()
     logging.raiseExceptions = False  # a closed pipe is no reason for a traceback per line
     logging.basicConfig(stream=sys.stdout, format="%(message)s")
+    logging.getLogger("sctir_kaggle.start").setLevel(logging.INFO)
     if not terminal.is_terminal:
         log.setLevel(logging.INFO)
         yield None
