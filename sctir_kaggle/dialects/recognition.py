@@ -66,7 +66,8 @@ def named(choice: str) -> Dialect:
         return DIALECTS[choice]
     if choice.endswith(".toml") or "/" in choice:
         return load(Path(choice))
-    raise UserError(f"there is no dialect {choice!r}{nearest(choice, _shipped()) or f'; {_advice()}'}")
+    meant = nearest(choice, _shipped()) or f"; {_advice()}"
+    raise UserError(f"there is no dialect {choice!r}{meant}")
 
 
 def load(path: Path) -> Dialect:
