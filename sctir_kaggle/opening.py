@@ -283,6 +283,13 @@ def dialect_of(header: Mapping[str, Any], journal: Path | str) -> Dialect:
     return dialect_from(header["dialect"], source=str(journal)) if header.get("dialect") else NUMINA
 
 
+def clamps_of(header: Mapping[str, Any]) -> dict[str, float]:
+    """The clock's `cap`, `draw`, `floor` and `high` of a recorded run, as far as its journal says them: for a `Budget`."""
+    settings = header.get("settings") or {}
+    names = ("cap", "draw", "floor", "high")
+    return {name: float(settings[name]) for name in names if settings.get(name) is not None}
+
+
 def journal_header(
     setup: Setup, problems: Sequence[Problem], *, engine: dict[str, Any] | None, executor: dict[str, Any] | None
 ) -> dict[str, Any]:
