@@ -185,10 +185,7 @@ def companions(name: str) -> dict[str, Any]:
 
 
 def in_header(header: dict[str, Any], name: str) -> Any:
-    for place in (header["config"], header, header["settings"]):
-        if name in place and name != "engine":
-            return place[name]
-    return header["settings"][name]
+    return next(place[name] for place in (header["config"], header["settings"], header) if name in place)
 
 
 def test_every_setting_has_a_value_to_be_tried_with() -> None:
