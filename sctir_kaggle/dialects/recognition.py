@@ -29,7 +29,7 @@ from sctir_kaggle.dialects.rows import (
     QWEN_MATH,
     R1,
 )
-from sctir_kaggle.kinds import nearest
+from sctir_kaggle.kinds import nearest, read_toml
 from sctir_kaggle.types import UserError
 
 if TYPE_CHECKING:
@@ -72,18 +72,7 @@ def named(choice: str) -> Dialect:
 
 def load(path: Path) -> Dialect:
     """A dialect of the user's: a TOML file with the fields of `Dialect`, and `like = NAME` for one that it changes."""
-    import sys
-
-    if sys.version_info >= (3, 11):
-        import tomllib
-    else:
-        import tomli as tomllib
-    try:
-        values = tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UserError(f"cannot read the dialect {path}: {error.strerror}") from None
-    except ValueError as error:
-        raise UserError(f"{path} is no TOML file: {error}") from None
+    values = read_toml(path)
     like = values.pop("like", None)
     base = {} if like is None else {k: v for k, v in vars(named(str(like))).items() if k != "name"}
     return dialect_from({"name": path.stem, **base, **values}, source=str(path))

@@ -36,7 +36,9 @@ def shares(results: Sequence[SolveResult], headers: Sequence[Mapping[str, Any]])
 def _budget(header: Mapping[str, Any], problems: int, clock: Callable[[], float]) -> Budget:
     seconds = _seconds(header)
     grace = header.get("config", {}).get("grace_seconds", 0.0)
-    return Budget(seconds, problems, reserve=RESERVE * seconds, grace=grace, started=0.0, clock=clock, **clamps_of(header))
+    return Budget(
+        seconds, problems, reserve=RESERVE * seconds, grace=grace, started=0.0, clock=clock, **clamps_of(header)
+    )
 
 
 def _seconds(header: Mapping[str, Any]) -> float:

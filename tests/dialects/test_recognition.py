@@ -133,7 +133,7 @@ def test_a_file_changes_a_shipped_dialect(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("prompt = ", "is no TOML file"),
+        ("prompt = ", "is no TOML"),
         ('promt = "{problem}"', "a dialect has no field 'promt'; did you mean prompt"),
         ('like = "nomina"', "there is no dialect 'nomina'; did you mean numina"),
         ('prompt = "x"', r"prompt has no \{problem\}"),
