@@ -148,6 +148,7 @@ def _watch(problems: int, config: SolverConfig) -> Iterator[LiveLine | None]:
     terminal = console()
     logging.raiseExceptions = False  # a closed pipe is no reason for a traceback per line
     logging.basicConfig(stream=sys.stdout, format="%(message)s")
+    logging.getLogger("sctir_kaggle.start").setLevel(logging.INFO)
     if not terminal.is_terminal:
         log.setLevel(logging.INFO)
         yield None
@@ -205,10 +206,13 @@ def _parser() -> argparse.ArgumentParser:
     plain.add_argument("problems", metavar="CSV", help="columns id, problem and, if known, answer")
     listed = commands.add_parser("settings", help="every setting: its value, where it comes from, what it is")
     listed.add_argument("--json", action="store_true", help="the same as JSON")
-    for name, command, run in (("dry-run", dry, dry_run), ("solve", plain, solve), ("settings", listed, settings)):
+    for name, command, run in (("dry-run", dry, dry_run), ("settings", listed, settings)):
         add_run_options(command)
-        add_settings(command, without=("problems",) if command is plain else ())
+        add_settings(command)
         command.set_defaults(command=run, name=name)
+    add_run_options(plain)
+    add_settings(plain, "CSV", without=("problems",))
+    plain.set_defaults(command=solve, name="solve")
     _add_doctor(commands.add_parser("doctor", help="say whether this machine can run it, and what to do if not"))
     add_commands(commands)
     if find_spec("sctir_kaggle.replay"):

@@ -20,7 +20,7 @@ from sctir_kaggle.background import in_thread
 from sctir_kaggle.budget import Budget
 from sctir_kaggle.config import SolverConfig
 from sctir_kaggle.dialects.dialect import Dialect, dialect_from
-from sctir_kaggle.dialects.recognition import AUTO, choose, described
+from sctir_kaggle.dialects.recognition import AUTO, announcement, choose, described
 from sctir_kaggle.dialects.rows import NUMINA
 from sctir_kaggle.engines.config import EngineConfig
 from sctir_kaggle.engines.registry import check, checkpoint_of, entry_of
@@ -44,6 +44,9 @@ MAY_DIFFER = {
 """What a replay may choose anew; every other field led to the texts that were recorded."""
 
 log = logging.getLogger("sctir_kaggle")
+
+start = logging.getLogger("sctir_kaggle.start")
+"""Told in a terminal, too: what a run decided by itself before its first problem."""
 
 
 class OpenedEngine(Engine, Protocol):
@@ -155,6 +158,7 @@ def bound_to(engine: object, setup: Setup) -> Setup:
     else:
         model = str(setup.model or (EMBEDDED_MODEL if tokenizer is not None else "the server's model"))
         dialect = choose(setup.dialect, tokenizer, model=model, turns=setup.config.turns)
+        start.info(announcement(dialect, tokenizer, choice=setup.dialect, model=model))
     config = with_dialect_defaults(setup.config, setup.given, dialect.sampling)
     return replace(setup, config=config, spoken=dialect)
 
@@ -198,6 +202,8 @@ def opened_engine(
     from sctir_kaggle.sandbox import Sandbox
 
     room = slots or min(setup.config.candidates, 48)
+    if load is None:
+        _check_dialect(setup)
     with ExitStack() as stack:
         loading = in_thread(lambda: (load or _load)(setup, room), "sctir-load")  # the sandbox starts meanwhile
         stack.callback(loading.add_done_callback, _close_loaded)
@@ -212,6 +218,20 @@ def _load(setup: Setup, slots: int) -> OpenedEngine:
     model = setup.model or (EMBEDDED_MODEL if entry.model == "weights" else None)
     engine: OpenedEngine = entry.load(setup, model, slots)
     return engine
+
+
+def _check_dialect(setup: Setup) -> None:
+    """Raises `UserError` for a dialect that cannot be, before minutes are spent on loading the weights."""
+    model = setup.model or (EMBEDDED_MODEL if entry_of(setup.engine).model == "weights" else None)
+    if entry_of(setup.engine).model == "none":  # a chat server's own
+        if setup.dialect != AUTO:
+            raise UserError(f"dialect is {setup.dialect}; --engine {setup.engine} has its server's, leave it out")
+    elif model is None:
+        choose(setup.dialect, None, model="the server's model")
+    else:
+        from sctir_kaggle.dialects.tokenizer import Tokenizer
+
+        choose(setup.dialect, Tokenizer.load(model, compare=False), model=str(model))
 
 
 def _close_loaded(loading: Future[OpenedEngine]) -> None:
@@ -261,6 +281,13 @@ def _of_seed(journal: Path, results: list[SolveResult], seed: int) -> list[Solve
 def dialect_of(header: Mapping[str, Any], journal: Path | str) -> Dialect:
     """The dialect in which a run was recorded; until 0.1.0 there was NuminaMath's alone."""
     return dialect_from(header["dialect"], source=str(journal)) if header.get("dialect") else NUMINA
+
+
+def clamps_of(header: Mapping[str, Any]) -> dict[str, float]:
+    """The clock's `cap`, `draw`, `floor` and `high` of a recorded run, as far as its journal says them: for a `Budget`."""
+    settings = header.get("settings") or {}
+    names = ("cap", "draw", "floor", "high")
+    return {name: float(settings[name]) for name in names if settings.get(name) is not None}
 
 
 def journal_header(

@@ -53,8 +53,12 @@ class Parser(argparse.ArgumentParser):
         return kinds.nearest(options[0], self._option_string_actions).removesuffix("?") if found and options else ""
 
 
-def add_settings(parser: argparse.ArgumentParser, *, without: Collection[str] = ()) -> None:
-    """An option for each setting but those in `without`, and the other places that settings come from."""
+def add_settings(parser: argparse.ArgumentParser, words: str = "", *, without: Collection[str] = ()) -> None:
+    """An option for each setting but those in `without`, and the other places that settings come from.
+
+    `words` are the command's arguments without a name, for its usage.
+    """
+    parser.usage = f"%(prog)s {words}{' ' if words else ''}[OPTIONS]"
     add = parser.add_argument_group("where settings come from").add_argument
     add("--config", type=Path, action="append", default=[], metavar="FILE", help="settings in TOML: candidates = 8")
     add("--set", action="append", default=[], dest="pairs", metavar="NAME=VALUE", help="any setting by its name")

@@ -116,8 +116,8 @@ class Rollout:
         completion = await self._engine.generate(prompt, params, request_id=request_id)
         turn = Turn(completion, prefix, generate_seconds=self._clock() - started)
         self._written = read_turn(self._dialect, self._turns, completion, last_block=self._config.blocks == "last")
-        reading = self._read(turn, runs_code=runs_code)
-        if runs_code and (self._written.code is not None or self._written.fault is not None):
+        reading = self._read(turn)
+        if runs_code and self._written.wrote_code:
             turn = await self._execute(turn, request_id)
         self._turns.append(turn)
         self._reading, self._begun = reading, None
@@ -154,7 +154,7 @@ class Rollout:
             seed=seed_for(config.seed, request_id),
         )
 
-    def _read(self, turn: Turn, *, runs_code: bool) -> Reading:
+    def _read(self, turn: Turn) -> Reading:
         """The answer that this turn may end the candidate with.
 
         None beside code of the same turn: where the code is run, the model has to read its output first, and where it is
@@ -162,16 +162,11 @@ class Rollout:
         its token limit cut: those are drafts. Only a candidate that has ended by itself may state it without a box.
         """
         config, completion, written = self._config, turn.completion, self._written
-        if turn.prefix:
-            text = turn.prefix + completion.text
-        elif completion.finish_reason == "length" or (
-            self._runs_code and (written.code, written.fault) != (None, None)
-        ):
+        draft = completion.finish_reason == "length" or (self._runs_code and written.wrote_code)
+        if draft and not turn.prefix:
             return Reading()
-        else:
-            text = written.final
         return read_answer(
-            text,
+            turn.prefix + completion.text if turn.prefix else written.final,
             modulus=config.modulus,
             lowest=config.lowest,
             highest=config.highest,
@@ -205,8 +200,9 @@ class Rollout:
         return last.finish_reason == "length" and last.tokens < self._config.max_tokens
 
     def _unanswered(self) -> TraceStatus:
+        ran = sum(turn.execution is not None for turn in self._turns)
         if self._turns[-1].prefix:
             return TraceStatus.EXHAUSTED
         if self._out_of_context:
             return TraceStatus.OUT_OF_CONTEXT
-        return TraceStatus.EXHAUSTED if self._turns[-1].execution is not None else TraceStatus.PRUNED
+        return TraceStatus.EXHAUSTED if ran and ran >= self._config.turns else TraceStatus.PRUNED

@@ -16,6 +16,7 @@ from typing import Any
 from sctir_kaggle import config as configs
 from sctir_kaggle.competition.profile import Profile, profile_of
 from sctir_kaggle.config import SolverConfig
+from sctir_kaggle.dialects.recognition import AUTO, named
 from sctir_kaggle.engines.config import EngineConfig
 from sctir_kaggle.engines.registry import entry_of
 from sctir_kaggle.kinds import Kind, docstrings, kind_of, nearest
@@ -158,7 +159,7 @@ def resolve(layers: Sequence[Layer], *, command: Mapping[str, Any] | None = None
     """
     read = [_read(layer) for layer in layers]
     chosen = {name: value for layer in read for name, value in layer.values.items()}
-    below = [Layer(COMMAND, command or {}), *_of_competition(read), *_of_preset(chosen)]
+    below = [Layer(COMMAND, command or {}), *_of_competition(read), *_of_dialect(chosen), *_of_preset(chosen)]
     values: dict[str, Any] = {}
     sources: dict[str, str] = {}
     for layer in [*below, *read]:
@@ -208,6 +209,16 @@ def _of_competition(layers: Sequence[Layer]) -> list[Layer]:
     profile = profile_of(named[-1])
     implied = {name: getattr(profile.config, name) for name in ("lowest", "highest", "modulus", "default_answer")}
     return [Layer(f"{COMPETITION} {profile.name}", {**implied, "budget": profile.hours * 3600})]
+
+
+def _of_dialect(chosen: Mapping[str, Any]) -> list[Layer]:
+    """The sampling of a dialect that is asked for by name, or by the preset; the checkpoint's own is not known yet."""
+    preset = {} if chosen.get("preset") is None else preset_of(chosen["preset"]).values
+    choice = chosen.get("dialect", preset.get("dialect", AUTO))
+    if choice == AUTO:
+        return []
+    dialect = named(choice)
+    return [Layer(f"{DIALECT} {dialect.name}", dialect.sampling)]
 
 
 def _of_preset(chosen: Mapping[str, Any]) -> list[Layer]:

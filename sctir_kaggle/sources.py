@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
-from sctir_kaggle.kinds import nearest
+from sctir_kaggle.kinds import nearest, read_toml
 from sctir_kaggle.settings import Layer, known
 from sctir_kaggle.types import UserError
 
@@ -26,11 +24,7 @@ OTHERS = {
 
 def toml_layer(path: Path) -> Layer:
     """The settings of a file. Raises `UserError` where it cannot be read."""
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeError) as error:
-        raise UserError(f"cannot read {path}: {getattr(error, 'strerror', None) or error}") from None
-    return Layer(f"file {path.name}", _parsed(path, text), lambda name: f"{path}: {name}")
+    return Layer(f"file {path.name}", read_toml(path), lambda name: f"{path}: {name}")
 
 
 def environment_file(environment: Mapping[str, str] = os.environ) -> list[Layer]:
@@ -64,14 +58,3 @@ def set_layer(pairs: Sequence[str]) -> Layer:
             raise UserError(f"--set {pair} sets nothing: write --set NAME=VALUE")
         values[name.strip().replace("-", "_")] = value
     return Layer("--set", values, lambda name: f"--set {name}")
-
-
-def _parsed(path: Path, text: str) -> dict[str, Any]:
-    if sys.version_info >= (3, 11):
-        import tomllib
-    else:
-        import tomli as tomllib
-    try:
-        return tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise UserError(f"{path} is no TOML: {error}") from None

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from selenium.webdriver import Chrome
 
     from tests.pages import Show
+    from tests.vllm_support import Engines
 
 SHARED = Path(__file__).resolve().parents[1].parent / "shared" / "data"
 
@@ -31,6 +32,16 @@ def sandbox() -> Iterator[Sandbox]:
     """One real sandbox for the whole test session: starting it costs a second."""
     with Sandbox(workers=2) as sandbox:
         yield sandbox
+
+
+@pytest.fixture(scope="session")
+def engines() -> Iterator[Engines]:
+    """vLLM's engine in this process, one at a time for the whole test session."""
+    from tests.vllm_support import Engines
+
+    engines = Engines()
+    yield engines
+    engines.close()
 
 
 @pytest.fixture(scope="session")

@@ -66,7 +66,7 @@ HEAVY = {
     "pandas": {"competition", "problems.py", "recipes"},
     "polars": {"competition"},
     "grpc": {"competition"},
-    "tomli": {"sources.py", "dialects/recognition.py"},
+    "tomli": {"kinds.py"},
     "rich": {"display.py", "replay/outcome.py", "replay/progress.py", "recipes", "report", "whatif"},
     "datasets": {"replay/hub.py", "recipes"},
     "trl": {"recipes"},

@@ -41,7 +41,7 @@ def names(wheel: Path) -> list[str]:
 
 
 def test_it_is_small_enough_for_a_notebook(wheel: Path) -> None:
-    assert wheel.stat().st_size <= LIMIT == 300_000
+    assert wheel.stat().st_size <= LIMIT == 400_000
 
 
 def test_it_has_every_module_but_recipes_and_studies_and_the_problems_and_no_model(wheel: Path) -> None:
@@ -86,8 +86,8 @@ def test_an_installed_package_is_refused_with_what_to_do(tmp_path: Path) -> None
 
 
 def test_a_wheel_that_a_notebook_cannot_carry_is_refused(checkout: Path) -> None:
-    (checkout / "sctir_kaggle/assets/more.csv").write_bytes(os.urandom(100_000))
-    with pytest.raises(UserError, match=r"has 3\d\d,\d{3} bytes, 300,000 at most"):
+    (checkout / "sctir_kaggle/assets/more.csv").write_bytes(os.urandom(200_000))
+    with pytest.raises(UserError, match=r"has [45]\d\d,\d{3} bytes, 400,000 at most"):
         build_wheel(checkout.parent, checkout=checkout)
     assert not list(checkout.parent.glob("*.whl"))
 

@@ -20,7 +20,7 @@ from sctir_kaggle.engines.config import EngineConfig
 from sctir_kaggle.engines.scripted import Scripted
 from sctir_kaggle.journal import read_journal
 from sctir_kaggle.kaggle.settings import notebook_settings
-from sctir_kaggle.opening import Setup, journal_header
+from sctir_kaggle.opening import EMBEDDED_MODEL, Setup, journal_header
 from sctir_kaggle.presets import PRESETS
 from sctir_kaggle.settings import ClockConfig, Layer, known, resolve, with_dialect_defaults
 from sctir_kaggle.sources import environment_layer, set_layer, toml_layer
@@ -185,10 +185,7 @@ def companions(name: str) -> dict[str, Any]:
 
 
 def in_header(header: dict[str, Any], name: str) -> Any:
-    for place in (header["config"], header, header["settings"]):
-        if name in place and name != "engine":
-            return place[name]
-    return header["settings"][name]
+    return next(place[name] for place in (header["config"], header["settings"], header) if name in place)
 
 
 def test_every_setting_has_a_value_to_be_tried_with() -> None:
@@ -223,6 +220,7 @@ def test_a_run_writes_what_its_engine_and_its_clock_were_given(tmp_path: Path, m
     (tmp_path / "problems.csv").write_text("id,problem\na,What is 3?\n")
     chosen = {name: VALUES[name] for name in NAMES if name in ENGINE_FIELDS | set(ClockConfig.__dataclass_fields__)}
     values = {name: value for name, value in chosen.items() if name not in ("base_url", "served_model")}
+    values["model"] = str(EMBEDDED_MODEL)
     (tmp_path / "run.toml").write_text(as_toml({**values, "candidates": 2}))
     options = ["--config", str(tmp_path / "run.toml"), "--output", str(tmp_path / "run")]
     assert cli.main(["solve", str(tmp_path / "problems.csv"), *options]) == 0
@@ -235,7 +233,7 @@ def test_a_run_writes_what_its_engine_and_its_clock_were_given(tmp_path: Path, m
         **VALUES["engine_options"],
     }
     named = ("model", "layout", "gpus", "context_length", "dtype", "memory")
-    assert loaded == {"slots": 2, **{name: VALUES[name] for name in named}}
+    assert {**loaded, "model": str(loaded["model"])} == {"slots": 2, **{name: values[name] for name in named}}
     assert {name: CLOCK[name] for name in ("cap", "draw", "floor", "high")} == {
         name: VALUES[name] for name in ("cap", "draw", "floor", "high")
     }

@@ -28,6 +28,11 @@ class Written(NamedTuple):
     final: str = ""
     thinking: bool = False
 
+    @property
+    def wrote_code(self) -> bool:
+        """Whether there is code to run, or a call that was meant as such."""
+        return self.code is not None or self.fault is not None
+
 
 def read_turn(dialect: Dialect, turns: Sequence[Turn], completion: Completion, *, last_block: bool = False) -> Written:
     """What `completion` says after `turns`. With `last_block` the last of several blocks is the code, else all are."""

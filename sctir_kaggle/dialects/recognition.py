@@ -29,7 +29,7 @@ from sctir_kaggle.dialects.rows import (
     QWEN_MATH,
     R1,
 )
-from sctir_kaggle.kinds import nearest
+from sctir_kaggle.kinds import nearest, read_toml
 from sctir_kaggle.types import UserError
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 AUTO = "auto"
 """The choice that asks the checkpoint."""
 
-log = logging.getLogger("sctir_kaggle.start")
+log = logging.getLogger("sctir_kaggle")
 
 _PROBLEM, _WRITTEN, _OUTPUT = "sctirproblem", "sctirwritten", "sctiroutput"  # their places in a template; one word each
 
@@ -51,17 +51,12 @@ def choose(choice: str, tokenizer: Tokenizer | None, *, model: str, turns: int =
     `tokenizer` is None where only a server has one. Raises `UserError` where none is recognised or the choice does not fit.
     """
     if choice != AUTO:
-        dialect = bind(named(choice), tokenizer, model=model, turns=turns)
-        log.info(f"dialect: {dialect.name}")
-        return dialect
+        return bind(named(choice), tokenizer, model=model, turns=turns)
     if tokenizer is None:
         raise UserError(f"which dialect {model} speaks is not known without its tokenizer: {_advice()}")
     found = recognise(tokenizer)
     if found is None:
         raise UserError(f"{model} speaks no dialect that is recognised from its {_looked_at(tokenizer)}: {_advice()}")
-    log.info(
-        f"dialect: {found.name}, recognised from the {_looked_at(tokenizer)} of {model}{_others(found, tokenizer)}"
-    )
     return bind(found, tokenizer, model=model, turns=turns)
 
 
@@ -71,23 +66,13 @@ def named(choice: str) -> Dialect:
         return DIALECTS[choice]
     if choice.endswith(".toml") or "/" in choice:
         return load(Path(choice))
-    raise UserError(f"there is no dialect {choice!r}{nearest(choice, _shipped())}; {_advice()}")
+    meant = nearest(choice, _shipped()) or f"; {_advice()}"
+    raise UserError(f"there is no dialect {choice!r}{meant}")
 
 
 def load(path: Path) -> Dialect:
     """A dialect of the user's: a TOML file with the fields of `Dialect`, and `like = NAME` for one that it changes."""
-    import sys
-
-    if sys.version_info >= (3, 11):
-        import tomllib
-    else:
-        import tomli as tomllib
-    try:
-        values = tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UserError(f"cannot read the dialect {path}: {error.strerror}") from None
-    except ValueError as error:
-        raise UserError(f"{path} is no TOML file: {error}") from None
+    values = read_toml(path)
     like = values.pop("like", None)
     base = {} if like is None else {k: v for k, v in vars(named(str(like))).items() if k != "name"}
     return dialect_from({"name": path.stem, **base, **values}, source=str(path))
@@ -288,9 +273,21 @@ _RULES: tuple[tuple[Dialect, Callable[[Tokenizer, str], bool]], ...] = (
 """(dialect, whether the rendering of a user's message is its), the most particular first."""
 
 
+def announcement(dialect: Dialect, tokenizer: Tokenizer | None, *, choice: str, model: str) -> str:
+    """What to say of the dialect that was chosen, in one line."""
+    if choice != AUTO or tokenizer is None:
+        return f"dialect: {dialect.name}"
+    return (
+        f"dialect: {dialect.name}, recognised from the {_looked_at(tokenizer)} of {model}{_others(dialect, tokenizer)}"
+    )
+
+
 def _others(dialect: Dialect, tokenizer: Tokenizer) -> str:
     """Dialects that the same template and tokens fit: nothing in a checkpoint tells them apart."""
-    if dialect in (QWEN3, HERMES, QWEN_MATH) and tokenizer.id_of(OPENMATH_NEMOTRON.code_begin) is not None:
+    if (
+        dialect.name in (QWEN3.name, HERMES.name, QWEN_MATH.name)
+        and tokenizer.id_of(OPENMATH_NEMOTRON.code_begin) is not None
+    ):
         return "; an OpenMath-Nemotron checkpoint looks the same and needs --dialect openmath-nemotron"
     return ""
 

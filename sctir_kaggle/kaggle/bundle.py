@@ -18,7 +18,7 @@ from sctir_kaggle.types import UserError
 
 CHECKOUT = Path(__file__).parents[2]
 
-LIMIT = 300_000
+LIMIT = 400_000
 """Bytes of a wheel that a notebook can carry: in base64 a third more, and the editor still opens it."""
 
 LEFT_OUT = ("model", "model-gptq", "model-cot", "recipes", "replay", "report", "whatif", "viewer", "__pycache__")

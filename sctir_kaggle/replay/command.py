@@ -45,7 +45,7 @@ def add_replay(commands: Commands) -> None:
     )
     add("--workers", type=positive, metavar="W", help="of Ray, each with its own engine; default: one a GPU, or a node")
     add_run_options(parser)
-    add_settings(parser, without=("problems", *CLOCK))
+    add_settings(parser, "SET", without=("problems", *CLOCK))
     parser.set_defaults(command=replay, name="replay")
 
 

@@ -104,6 +104,7 @@ def watched() -> Iterator[Progress]:
     terminal, progress = console(), Progress()
     logging.raiseExceptions = False  # a closed pipe is no reason for a traceback per line
     logging.basicConfig(stream=sys.stdout, format="%(message)s")
+    logging.getLogger("sctir_kaggle.start").setLevel(logging.INFO)
     if not terminal.is_terminal:
         log.setLevel(logging.INFO)
         yield progress

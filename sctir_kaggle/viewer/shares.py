@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from sctir_kaggle.budget import Budget
-from sctir_kaggle.opening import RESERVE
+from sctir_kaggle.opening import RESERVE, clamps_of
 from sctir_kaggle.types import SolveResult
 
 Share = tuple[float, float]
@@ -36,7 +36,9 @@ def shares(results: Sequence[SolveResult], headers: Sequence[Mapping[str, Any]])
 def _budget(header: Mapping[str, Any], problems: int, clock: Callable[[], float]) -> Budget:
     seconds = _seconds(header)
     grace = header.get("config", {}).get("grace_seconds", 0.0)
-    return Budget(seconds, problems, reserve=RESERVE * seconds, grace=grace, started=0.0, clock=clock)
+    return Budget(
+        seconds, problems, reserve=RESERVE * seconds, grace=grace, started=0.0, clock=clock, **clamps_of(header)
+    )
 
 
 def _seconds(header: Mapping[str, Any]) -> float:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from argparse import ArgumentTypeError
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from sctir_kaggle.budget import check_clamps
@@ -22,7 +23,7 @@ PUBLISHED_SHARE = 18_000 / 50
 
 @dataclass(frozen=True, slots=True)
 class ClockRule:
-    """A clock by name. `bank` is `Budget`, with what `clamps` say instead of its defaults.
+    """A clock by name. `bank` is `Budget`, with what `clamps` say instead of the record's settings.
 
     `none` waits for all, `equal` gives every problem the same, `aimo3` (`Clamped`) and `nemo` (`Banked`) are published
     clocks, which keep nothing back for cancelled candidates: their seconds are taken as parts of an equal share, so that
@@ -49,8 +50,13 @@ class ClockRule:
         """As it is typed."""
         return ":".join([self.name, *(f"{name}={value:g}" for name, value in self.clamps)])
 
-    def clock(self, budget: float, problems: int, grace: float) -> Clock:
-        """For so many seconds and problems; cancelled candidates may take `grace` seconds after each deadline."""
+    def clock(
+        self, budget: float, problems: int, grace: float, *, recorded: Mapping[str, float] | None = None
+    ) -> Clock:
+        """For so many seconds and problems; cancelled candidates may take `grace` seconds after each deadline.
+
+        A `bank` without settings of its own has those of the record.
+        """
         if self.name == "none":
             return Unlimited()
         if self.name == "equal":
@@ -60,7 +66,7 @@ class ClockRule:
             return Clamped(budget * 17_400 / 18_000, problems, base=240 * scale, high=960 * scale)
         if self.name == "nemo":
             return Banked(base=350 * scale, draw=210 * scale)
-        return Shares(budget, problems, reserve=RESERVE * budget, grace=grace, **dict(self.clamps))
+        return Shares(budget, problems, reserve=RESERVE * budget, grace=grace, **(dict(self.clamps) or recorded or {}))
 
 
 def _clamp(text: str, setting: str) -> tuple[str, float]:

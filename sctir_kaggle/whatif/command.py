@@ -97,8 +97,8 @@ def what_if(args: argparse.Namespace, _: float) -> int:
     records = read_records(args.runs)
     if args.orders and not args.budget:
         choices = replace(choices, budgets=[_budget(records)])
-    recorded = Rules(config=_config(records), dialect=_dialect(records))
-    sets, impossible = rule_sets(recorded.config, choices, dialect=recorded.dialect)
+    recorded = Rules(config=_config(records), dialect=_dialect(records), clamps=_clamps(records))
+    sets, impossible = rule_sets(recorded.config, choices, dialect=recorded.dialect, clamps=recorded.clamps)
     planned = Counter(zip(records.run.tolist(), records.seed.tolist(), strict=True))
     played = play(results_of(args.runs), recorded, sets, dict(planned))
     names = [name_of(one, recorded) for one in sets]
@@ -196,6 +196,14 @@ def _dialect(records: Records) -> Dialect:
             "with another prompt: give one at a time"
         )
     return found[0]
+
+
+def _clamps(records: Records) -> tuple[tuple[str, float], ...]:
+    """The settings of the clock under which all runs were recorded; where they differ, the defaults hold."""
+    from sctir_kaggle.opening import clamps_of
+
+    found = {tuple(clamps_of(header).items()) for header in records.headers}
+    return found.pop() if len(found) == 1 else ()
 
 
 def _budget(records: Records) -> float:

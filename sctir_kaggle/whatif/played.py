@@ -133,7 +133,9 @@ class _Pacer:
                 f"and {100 * RESERVE:g} % are held in reserve; give more than {problems * grace / (1 - RESERVE):.0f}"
             )
         clock = partial(self._now.__getitem__, replicate)
-        return Budget(seconds, problems, reserve=RESERVE * seconds, grace=grace, started=0.0, clock=clock)
+        return Budget(
+            seconds, problems, reserve=RESERVE * seconds, grace=grace, started=0.0, clock=clock, **dict(rules.clamps)
+        )
 
 
 def _recorded(replicate: Replicate, result: SolveResult, full: Full) -> Outcome:

@@ -23,6 +23,9 @@ class Rules:
     dialect: Dialect = NUMINA
     """That of the record."""
 
+    clamps: tuple[tuple[str, float], ...] = ()
+    """The record's settings of its clock, for a `Budget`."""
+
     budget: float | None = None
     """Seconds for all problems of a run, in the order of the record."""
 
@@ -65,7 +68,13 @@ class Choices:
     problem_seconds: Sequence[float] = ()
 
 
-def rule_sets(recorded: SolverConfig, choices: Choices, *, dialect: Dialect = NUMINA) -> tuple[list[Rules], list[str]]:
+def rule_sets(
+    recorded: SolverConfig,
+    choices: Choices,
+    *,
+    dialect: Dialect = NUMINA,
+    clamps: tuple[tuple[str, float], ...] = (),
+) -> tuple[list[Rules], list[str]]:
     """Every combination, in the order in which they were given, and why some cannot be, a line for each of them.
 
     Raises `UserError` on what no record can answer, on a value that is none by itself, and where no combination is left.
@@ -74,7 +83,7 @@ def rule_sets(recorded: SolverConfig, choices: Choices, *, dialect: Dialect = NU
     made, impossible = list[Rules](), list[str]()
     for config, fields_ in _combinations(recorded, choices):
         try:
-            made.append(Rules(config=replace(recorded, **config), dialect=dialect, **fields_))
+            made.append(Rules(config=replace(recorded, **config), dialect=dialect, clamps=clamps, **fields_))
         except UserError as error:
             impossible.append(str(error))
     if not made:

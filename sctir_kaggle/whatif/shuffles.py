@@ -107,7 +107,7 @@ def row_of(
     limit, grace = rules.budget or np.inf, rules.config.grace_seconds
     which, outcomes = [], []
     for replicates, rows in shuffled(sets, orders, rng):
-        pace = clock.clock(limit, len(rows), grace)
+        pace = clock.clock(limit, len(rows), grace, recorded=dict(rules.clamps))
         which.append(replicates)
         outcomes.append(simulate(courses, rows, pace, limit=limit, overrun=lambda runs: rng.random(runs) * grace))
     outcome = Outcome(*(np.concatenate([getattr(one, field.name) for one in outcomes]) for field in fields(Outcome)))

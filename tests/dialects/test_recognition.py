@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -14,7 +13,7 @@ pytest.importorskip("transformers", reason="chat templates need the extra `cpu`:
 
 from sctir_kaggle import Problem, UserError
 from sctir_kaggle.dialects.dialect import Dialect, dialect_from
-from sctir_kaggle.dialects.recognition import bind, choose, described, load, recognise
+from sctir_kaggle.dialects.recognition import announcement, bind, choose, described, load, recognise
 from sctir_kaggle.dialects.rendering import render
 from sctir_kaggle.dialects.rows import CHAT, DIALECTS, GPT_OSS, NUMINA, QWEN3, QWEN3_CODER, QWEN_MATH, R1
 from sctir_kaggle.dialects.tokenizer import Tokenizer
@@ -57,10 +56,14 @@ def test_the_embedded_model_speaks_numina() -> None:
     assert dialect is NUMINA
 
 
-def test_what_is_recognised_is_said_with_its_name(caplog: pytest.LogCaptureFixture) -> None:
-    caplog.set_level(logging.INFO, "sctir_kaggle")
-    choose("auto", Tokenizer.load(ASSETS / "model"), model="m")
-    assert "dialect: numina, recognised from the chat template of m" in caplog.text
+def test_what_is_recognised_is_said_and_what_looks_the_same(tmp_path: Path) -> None:
+    tokenizer = made(tmp_path, HERMES, "<|im_start|>", "<|im_end|>")
+    row = DIALECTS["hermes"]
+    said = announcement(row, tokenizer, choice="auto", model="m")
+    assert said.startswith(
+        "dialect: hermes, recognised from the chat template of m; an OpenMath-Nemotron checkpoint looks"
+    )
+    assert announcement(row, tokenizer, choice="hermes", model="m") == "dialect: hermes"
 
 
 @pytest.mark.parametrize("template", [None, CHATML, TURNS, "{{ raise_exception('never') }}"])
@@ -130,7 +133,7 @@ def test_a_file_changes_a_shipped_dialect(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("prompt = ", "is no TOML file"),
+        ("prompt = ", "is no TOML"),
         ('promt = "{problem}"', "a dialect has no field 'promt'; did you mean prompt"),
         ('like = "nomina"', "there is no dialect 'nomina'; did you mean numina"),
         ('prompt = "x"', r"prompt has no \{problem\}"),
