@@ -23,7 +23,7 @@ from sctir_kaggle.dialects.dialect import Dialect, dialect_from
 from sctir_kaggle.dialects.recognition import AUTO, announcement, choose, described
 from sctir_kaggle.dialects.rows import NUMINA
 from sctir_kaggle.engines.config import EngineConfig
-from sctir_kaggle.engines.registry import check, checkpoint_of, entry_of
+from sctir_kaggle.engines.registry import check, checkpoint_of, entry_of, is_hub_name
 from sctir_kaggle.settings import ClockConfig, RunConfig, with_dialect_defaults
 from sctir_kaggle.types import Engine, Problem, SolveResult, UserError
 
@@ -222,13 +222,11 @@ def _load(setup: Setup, slots: int) -> OpenedEngine:
 
 def _check_dialect(setup: Setup) -> None:
     """Raises `UserError` for a dialect that cannot be, before minutes are spent on loading the weights."""
-    model = setup.model or (EMBEDDED_MODEL if entry_of(setup.engine).model == "weights" else None)
-    if entry_of(setup.engine).model == "none":  # a chat server's own
-        if setup.dialect != AUTO:
-            raise UserError(f"dialect is {setup.dialect}; --engine {setup.engine} has its server's, leave it out")
-    elif model is None:
-        choose(setup.dialect, None, model="the server's model")
-    else:
+    needs = entry_of(setup.engine).model
+    if needs == "none" and setup.dialect != AUTO:
+        raise UserError(f"dialect is {setup.dialect}; --engine {setup.engine} speaks its server's: leave it out")
+    model = setup.model or EMBEDDED_MODEL
+    if needs == "weights" and (is_hub_name(model) or (Path(model).expanduser() / "config.json").is_file()):
         from sctir_kaggle.dialects.tokenizer import Tokenizer
 
         choose(setup.dialect, Tokenizer.load(model, compare=False), model=str(model))

@@ -58,7 +58,7 @@ def test_without_a_terminal_there_is_one_log_line_a_problem(
 ) -> None:
     with caplog.at_level("INFO", logger="sctir_kaggle"):
         sctir("solve", csv, "-n", 2, "-m", 1, "--output", tmp_path / "run")
-    assert [record.getMessage().split(":")[0] for record in caplog.records] == ["a", "b"]
+    assert [record.getMessage().split(":")[0] for record in caplog.records] == ["dialect", "a", "b"]
 
 
 def test_a_recorded_run_can_be_run_again_without_a_model(tmp_path: Path, csv: Path) -> None:
@@ -132,7 +132,7 @@ def test_a_budget_that_loading_uses_up_is_said_and_every_problem_is_answered(
 def test_a_reader_that_goes_away_ends_the_run_without_a_traceback(tmp_path: Path, csv: Path) -> None:
     command = f"{sys.executable} -m sctir_kaggle solve {csv} -n 2 --output {tmp_path / 'run'} | head -1"
     shown = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=False)
-    assert shown.stdout.startswith("a: ")
+    assert shown.stdout.startswith("dialect: numina")
     assert "Traceback" not in shown.stderr
     assert "Logging error" not in shown.stderr
 
@@ -294,7 +294,20 @@ def test_a_run_may_be_written_by_a_server_and_go_on_at_another(tmp_path: Path, c
     pytest.importorskip("httpx", reason="the engine needs the extra `openai`: pip install 'sctir-kaggle[openai]'")
     output = tmp_path / "run"
     with FakeServer(otherwise=says("The answer is $\\boxed{9}$."), model="served") as fake:
-        options = ("solve", csv, "-n", 4, "--engine", "openai", "--base-url", fake.url, "--output", output)
+        options = (
+            "solve",
+            csv,
+            "-n",
+            4,
+            "--dialect",
+            "numina",
+            "--engine",
+            "openai",
+            "--base-url",
+            fake.url,
+            "--output",
+            output,
+        )
         assert sctir(*options, "--limit", 1) == 0
         assert len(fake.bodies) >= 3, "a majority of 4 has to be asked for"
     header, results = read_journal(output / "journal.jsonl")

@@ -54,7 +54,7 @@ class Broken(Scripted):
         self._failure, self._numbers = failure, numbers
 
     async def generate(self, prompt: Prompt, params: SamplingParams, *, request_id: str) -> Completion:
-        if number_in(str(prompt[0])) in self._numbers:
+        if number_in("".join(map(str, prompt))) in self._numbers:
             waiting = self._failure()
             if waiting is not None:
                 await waiting
