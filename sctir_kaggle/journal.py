@@ -32,7 +32,7 @@ from sctir_kaggle.types import (
 
 SCHEMA = 1
 
-MUST_MATCH = ("config", "prompt", "problems", "engine")
+MUST_MATCH = ("config", "dialect", "prompt", "problems", "engine")
 """The header's fields that a resumed run has to share with the run it goes on with."""
 
 Json = dict[str, Any]
@@ -316,6 +316,10 @@ def _cut_torn_line(path: Path) -> None:
 def _difference(name: str, old: object, new: object) -> str:
     if name == "problems":
         return "problems are others (another CSV, or another --limit)"
+    if name == "dialect":
+        was, now = (dict(each) if isinstance(each, dict) else {} for each in (old, new))
+        names = [key for key in {**was, **now} if was.get(key) != now.get(key)]
+        return f"dialect was another: it differs in {', '.join(names)}"
     if isinstance(old, dict) and isinstance(new, dict):
         keys = [key for key in {**old, **new} if old.get(key) != new.get(key)]
         return ", ".join(f"{name} {key} is {old.get(key)}, now {new.get(key)}" for key in keys)

@@ -158,9 +158,25 @@ def bound_to(engine: object, setup: Setup) -> Setup:
     else:
         model = str(setup.model or (EMBEDDED_MODEL if tokenizer is not None else "the server's model"))
         dialect = choose(setup.dialect, tokenizer, model=model, turns=setup.config.turns)
+        dialect = _of_that_day(setup, dialect)
         start.info(announcement(dialect, tokenizer, choice=setup.dialect, model=model))
     config = with_dialect_defaults(setup.config, setup.given, dialect.sampling)
     return replace(setup, config=config, spoken=dialect)
+
+
+def _of_that_day(setup: Setup, dialect: Dialect) -> Dialect:
+    """The dialect of the run that is resumed, where it differs in the date that stands in its prompt alone."""
+    journal = setup.folder / "journal.jsonl"
+    if not setup.resume or not journal.exists():
+        return dialect
+    from sctir_kaggle.journal import stream_journal
+
+    old = dialect_of(stream_journal(journal)[0], journal)
+    timeless = [replace(each, prompt=_DAY.sub("", each.prompt)) for each in (old, dialect)]
+    return old if timeless[0] == timeless[1] else dialect
+
+
+_DAY = re.compile(r"\b\d{4}-\d\d-\d\d\b")
 
 
 def budget_of(setup: Setup, *, planned: int, started: float, grace: float | None = None) -> Budget:
@@ -261,6 +277,12 @@ def _recorded(setup: Setup, problems: Sequence[Problem]) -> Recorded:
             raise UserError(
                 f"{journal} was recorded with {name} {recorded[name]}, not {value}: replay it with the same"
             )
+    stopped = {result.stopped for result in results} - {"all", "deadline", "error"}
+    if stopped and config.stop != recorded.get("stop", config.stop):
+        raise UserError(
+            f"{journal} ends where its stop, {recorded['stop']}, ended its problems: replay it with --stop {recorded['stop']}, "
+            "or record with --stop none"
+        )
     if config.candidates > recorded.get("candidates", config.candidates):
         raise UserError(
             f"{journal} holds {recorded['candidates']} candidates a problem; replay at most as many with -n"

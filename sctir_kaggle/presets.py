@@ -72,6 +72,7 @@ _ROWS = (
         name="aimo2-nemotron",
         source="the AIMO-2 winner's demonstration (github.com/NVIDIA-NeMo/Skills, demo_aimo_inference.ipynb)",
         values={
+            "competition": "aimo2",
             "dialect": "openmath-nemotron",
             "candidates": 12,
             "turns": 2,
@@ -94,6 +95,7 @@ _ROWS = (
         name="aimo3-gpt-oss",
         source="the public AIMO-3 notebooks for gpt-oss-120b (github.com/AndreasBis/AIMO3-Solution)",
         values={
+            "competition": "aimo3",
             "dialect": "gpt-oss",
             "candidates": 8,
             "turns": 128,

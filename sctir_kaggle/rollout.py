@@ -181,7 +181,7 @@ class Rollout:
         return True
 
     def _may_force(self) -> bool:
-        """It ran code and either has turns no more or stopped without a box, or was cut while it thought."""
+        """It ran code and has no box, or is a thinker that its token limit cut."""
         ran = any(turn.execution is not None for turn in self._turns)
         cut = self._turns[-1].completion.finish_reason == "length" and not self._out_of_context
         thinks = bool(self._dialect.think_end) or self._dialect.code == "harmony"

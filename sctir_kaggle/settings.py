@@ -53,7 +53,7 @@ class ClockConfig:
     """Seconds that a problem gets at most; none has no limit besides `cap`."""
 
     def __post_init__(self) -> None:
-        _require(self.budget > 0, "budget", self.budget, "more than 0 seconds")
+        _require(0 < self.budget < math.inf, "budget", self.budget, "more than 0 seconds, and finite")
         _require(1 <= self.cap < math.inf, "cap", self.cap, "at least 1 base share")
         _require(0 <= self.draw <= 1, "draw", self.draw, "from 0 to 1")
         _require(0 <= self.floor < math.inf, "floor", self.floor, "0 seconds or more")
@@ -73,7 +73,7 @@ class RunConfig:
     """Whose API, range of answers and hours hold: aimo1, aimo2, aimo3 or its slug."""
 
     preset: str | None = None
-    """Settings that have a name and a source, such as numina or aimo3-gpt-oss; all others go before it."""
+    """Settings that have a name and a source, such as numina or aimo3-gpt-oss; every other source overrides them."""
 
     dialect: str = "auto"
     """How problem, code and output are written: a dialect's name, a TOML file with one, or `auto`: the checkpoint's."""
@@ -159,7 +159,12 @@ def resolve(layers: Sequence[Layer], *, command: Mapping[str, Any] | None = None
     """
     read = [_read(layer) for layer in layers]
     chosen = {name: value for layer in read for name, value in layer.values.items()}
-    below = [Layer(COMMAND, command or {}), *_of_competition(read), *_of_dialect(chosen), *_of_preset(chosen)]
+    preset = _of_preset(chosen)
+    below = [*_of_competition(preset), Layer(COMMAND, command or {}), *_of_competition(read)]
+    below += [
+        *_of_dialect({name: value for layer in (*preset, *read) for name, value in layer.values.items()}),
+        *preset,
+    ]
     values: dict[str, Any] = {}
     sources: dict[str, str] = {}
     for layer in [*below, *read]:
@@ -212,9 +217,8 @@ def _of_competition(layers: Sequence[Layer]) -> list[Layer]:
 
 
 def _of_dialect(chosen: Mapping[str, Any]) -> list[Layer]:
-    """The sampling of a dialect that is asked for by name, or by the preset; the checkpoint's own is not known yet."""
-    preset = {} if chosen.get("preset") is None else preset_of(chosen["preset"]).values
-    choice = chosen.get("dialect", preset.get("dialect", AUTO))
+    """The sampling of a dialect that is asked for by name; the checkpoint's own is not known yet."""
+    choice = chosen.get("dialect", AUTO)
     if choice == AUTO:
         return []
     dialect = named(choice)
@@ -228,6 +232,7 @@ def _of_preset(chosen: Mapping[str, Any]) -> list[Layer]:
     preset = preset_of(chosen["preset"])
     engine = entry_of(chosen.get("engine", EngineConfig.engine))
     unread = {field.name for field in fields(EngineConfig)} - engine.takes
+    unread |= {"dialect"} if engine.model == "none" else set()  # its server's
     values = {name: value for name, value in preset.values.items() if name not in unread}
     return [_read(Layer(f"preset {preset.name}", values))]
 

@@ -8,16 +8,20 @@ import subprocess
 import sys
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pandas as pd
 import pytest
 
-from sctir_kaggle import Problem, SolveResult, Vote
+from sctir_kaggle import DIALECTS, Problem, SolverConfig, SolveResult, Vote
 from sctir_kaggle.cli import main, risk_line
+from sctir_kaggle.dialects.recognition import bind
 from sctir_kaggle.engines.transformers import TransformersEngine
-from sctir_kaggle.journal import read_journal
+from sctir_kaggle.journal import Journal, read_journal
+from sctir_kaggle.opening import Setup, bound_to, journal_header
 from sctir_kaggle.sandbox import Sandbox
 from sctir_kaggle.types import EngineError, ExecutorError
 from tests.fake_server import FakeServer, says
@@ -406,3 +410,25 @@ def test_a_layout_for_another_engine_is_refused(
     assert sctir("solve", csv, *option, "--output", tmp_path / "run") == 2
     assert "--engine vllm" in capsys.readouterr().err
     assert not (tmp_path / "run").exists()
+
+
+def test_a_record_that_its_stop_ended_is_not_played_under_another(
+    tmp_path: Path, csv: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    record = tmp_path / "run"
+    assert sctir("solve", csv, "-n", 6, "--stop", "k=1", "--output", record) == 0
+    again = ("solve", csv, "-n", 6, "--engine", "recorded", "--model", record, "--output", tmp_path / "again")
+    assert sctir(*again) == 2
+    assert "ends where its stop, k=1, ended its problems" in capsys.readouterr().err
+    assert sctir(*again, "--stop", "k=1") == 0
+
+
+def test_a_run_is_resumed_on_another_day_with_the_date_that_it_began_with(tmp_path: Path) -> None:
+    setup = Setup(config=SolverConfig(), folder=tmp_path, budget=60.0, dialect="gpt-oss")
+    prompt = DIALECTS["gpt-oss"].prompt.replace("{date}", "2026-01-01")
+    began = replace(setup, spoken=bind(replace(DIALECTS["gpt-oss"], prompt=prompt), None, model="m"))
+    Journal.create(tmp_path / "journal.jsonl", journal_header(began, [], engine={}, executor={})).close()
+    text_engine = SimpleNamespace(tokenizer=None)
+    resumed = bound_to(text_engine, replace(setup, resume=True))
+    assert resumed.spoken == began.spoken
+    Journal.resume(tmp_path / "journal.jsonl", journal_header(resumed, [], engine={}, executor={})).close()

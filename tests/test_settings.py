@@ -380,3 +380,21 @@ def test_a_file_may_write_times_with_units_and_none_for_no_limit(tmp_path: Path)
     run = resolve([toml_layer(tmp_path / "run.toml"), set_layer(["floor=2m", "lowest=none"])])
     assert (run.clock.budget, run.clock.high, run.clock.floor) == (14_400.0, None, 120.0)
     assert (run.solver.modulus, run.solver.lowest, run.solver.temperature) == (None, None, 1.0)
+
+
+@pytest.mark.parametrize(("preset", "competition"), [("aimo2-nemotron", "aimo2"), ("aimo3-gpt-oss", "aimo3")])
+def test_a_preset_made_for_a_competition_implies_it(preset: str, competition: str) -> None:
+    assert resolve([Layer("flag", {"preset": preset})]).competition == competition
+    assert resolve([Layer("flag", {"preset": preset, "competition": "aimo1"})]).competition == "aimo1"
+    high = resolve([Layer("flag", {"preset": preset})], command={"modulus": None, "lowest": None, "highest": None})
+    assert high.solver.highest is None
+
+
+def test_a_chat_server_keeps_its_own_dialect_under_a_preset() -> None:
+    chosen = {"preset": "numina", "engine": "chat", "base_url": "http://localhost:1"}
+    assert resolve([Layer("flag", chosen)]).dialect == "auto"
+
+
+def test_a_budget_without_an_end_is_refused() -> None:
+    with pytest.raises(UserError, match="budget is inf"):
+        resolve([Layer("flag", {"budget": "inf"})])

@@ -74,10 +74,13 @@ class Dialect:
     Empty: the output stands in the same message, and the token that ended the completion is not sent again."""
 
     output_begin: str = "\n```output\n"
-    """Before an output; what of it stands there already, as a stop string, is not written again."""
+    """Before an output; a fence that the model has opened already is not opened again."""
 
     output_end: str = "\n```"
     """Behind an output."""
+
+    outputs_as_messages: bool = False
+    """Whether an output is a message of the user's: `turn_end` and what stands around it are the chat template's."""
 
     output_verbatim: bool = False
     """Whether an output keeps the line breaks at its end."""
@@ -110,7 +113,7 @@ class Dialect:
     """Where the forced answer ends: not at the first brace, which may be a fraction's."""
 
     sampling: Mapping[str, float] = field(default_factory=dict, hash=False)
-    """The model card's values of fields of `SolverConfig`; a preset or an option goes before them."""
+    """The model card's values of fields of `SolverConfig`; presets and options override them."""
 
     def __post_init__(self) -> None:
         if self.code not in get_args(Code):
@@ -122,6 +125,11 @@ class Dialect:
         if "{problem}" not in (self.prompt or self.user):
             where = "prompt" if self.prompt else "user"
             raise UserError(f"dialect {self.name}: {where} has no {{problem}}, where the problem goes; add it")
+        if wrong := [text for text in (*self.stop, *self.stop_tokens) if not isinstance(text, str) or not text]:
+            raise UserError(f"dialect {self.name}: stop holds {wrong[0]!r}; it must be texts that are not empty")
+        for name, value in self.sampling.items():
+            if isinstance(value, bool) or not isinstance(value, (int, float)):
+                raise UserError(f"dialect {self.name}: sampling sets {name} to {value!r}; it must be a number")
         if unknown := set(self.sampling) - set(SAMPLING):
             known = _either(SAMPLING)
             raise UserError(f"dialect {self.name}: sampling sets {', '.join(sorted(unknown))}; it may set {known}")

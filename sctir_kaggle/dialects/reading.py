@@ -13,12 +13,12 @@ from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 from sctir_kaggle.dialects.dialect import Dialect
-from sctir_kaggle.dialects.fences import python_code
+from sctir_kaggle.dialects.fences import blocks, python_code
 from sctir_kaggle.types import Completion, Turn
 
 
 class Written(NamedTuple):
-    """A turn, read: `code` to run, or the `fault` of a call that cannot be read; `final` is what is no draft.
+    """A turn, read: `code` to run, or the `fault` of a call that cannot be read; `final` is the text outside of thinking.
 
     `thinking` says whether the turn ends inside open thinking.
     """
@@ -108,9 +108,11 @@ def _between(dialect: Dialect, text: str, *, ended: bool) -> Iterator[str]:
 
 
 def _raw_code(call: str) -> list[str]:
-    """Code as it is, or in a fence, which some models add."""
-    fenced = python_code(call)
-    return [call.strip("\n") if fenced is None else fenced]
+    """Code as it is, or all of it in a fence, which some models add."""
+    text = call.strip()
+    block = next(blocks(text), None)
+    fenced = block is not None and (block.start, block.end) == (0, len(text)) and block.closed
+    return [block.code if block is not None and fenced else call.strip("\n")]
 
 
 _PARAMETER = re.compile(r"<parameter=(\w+)>\n?(.*?)\n?</parameter>\s*(?=<parameter=|</function>|\Z)", re.DOTALL)
@@ -136,17 +138,20 @@ def _code_of_call(call: Any) -> list[str]:
     if isinstance(arguments, str):
         try:
             arguments = json.loads(arguments, strict=False)
-        except ValueError:
+        except (ValueError, RecursionError):
             return [arguments]
-    return [arguments] if isinstance(arguments, str) else _code_argument(arguments)
+    return [arguments] if isinstance(arguments, str) else _code_argument(arguments, tool=str(call.get("name", "")))
 
 
-def _code_argument(arguments: Any) -> list[str]:
-    """`code`, or the only text among the arguments of a call, whatever its name."""
+_INTERPRETER = re.compile(r"python|code|jupyter|interpret|exec|run", re.IGNORECASE)
+
+
+def _code_argument(arguments: Any, *, tool: str = "python") -> list[str]:
+    """`code`, or the only text among the arguments of a tool whose name says that it runs code."""
     if not isinstance(arguments, dict):
         raise ValueError(f"its arguments are an object, not {type(arguments).__name__}")
     texts = {name: value for name, value in arguments.items() if isinstance(value, str)}
-    if "code" not in texts and len(texts) != 1:
+    if "code" not in texts and not (len(texts) == 1 and _INTERPRETER.search(tool)):
         raise ValueError("it has no argument `code`")
     return _raw_code(texts["code"] if "code" in texts else next(iter(texts.values())))
 
@@ -155,6 +160,8 @@ def _loaded(call: str) -> Any:
     """JSON as models write it: with line breaks inside a string, or as a Python literal. Raises `ValueError`."""
     try:
         return json.loads(call, strict=False)
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
     except ValueError as error:
         try:
             return ast.literal_eval(call.strip())

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from datetime import date
@@ -71,10 +72,18 @@ def named(choice: str) -> Dialect:
 
 
 def load(path: Path) -> Dialect:
-    """A dialect of the user's: a TOML file with the fields of `Dialect`, and `like = NAME` for one that it changes."""
+    """A dialect of the user's: a TOML file with the fields of `Dialect`.
+
+    `like = NAME` begins from one that ships; of `arguments` and `sampling` only what the file names is changed.
+    """
     values = read_toml(path)
     like = values.pop("like", None)
-    base = {} if like is None else {k: v for k, v in vars(named(str(like))).items() if k != "name"}
+    if like is not None and like not in DIALECTS:
+        raise UserError(f"{path}: like is {like!r}, which is no dialect that ships{nearest(str(like), _shipped())}")
+    base = {} if like is None else {name: value for name, value in vars(DIALECTS[like]).items() if name != "name"}
+    for table in ("arguments", "sampling"):
+        if isinstance(values.get(table), Mapping):
+            values[table] = {**base.get(table, {}), **values[table]}
     return dialect_from({"name": path.stem, **base, **values}, source=str(path))
 
 
@@ -122,7 +131,15 @@ def _filled(dialect: Dialect) -> str:
     text = dialect.prompt.replace("{date}", date.today().isoformat())
     for name, value in dialect.arguments.items():
         text = text.replace(f"{{{name}}}", str(value))
+    known = ("problem", "turns", "date", *dialect.arguments)
+    for found in _PLACEHOLDER.findall(text):
+        if found not in known and (meant := nearest(found, known)):
+            raise UserError(f"dialect {dialect.name}: its prompt holds {{{found}}}, which stands for nothing{meant}")
     return text
+
+
+_PLACEHOLDER = re.compile(r"(?<![\\\w}])\{([a-z_]+)\}")
+"""Not a command's argument, as in `\\boxed{answer}`."""
 
 
 def _from_template(dialect: Dialect, tokenizer: Tokenizer, *, model: str) -> Dialect:
@@ -138,7 +155,7 @@ def _from_template(dialect: Dialect, tokenizer: Tokenizer, *, model: str) -> Dia
     dialect = replace(dialect, prompt=text.replace(_PROBLEM, "{problem}"), thinks_first=opened)
     if dialect.code in ("json", "xml"):
         return _tool_bridge(dialect, tokenizer, asked)
-    return _chat_bridge(dialect, tokenizer, asked) if dialect.name == "chat" else dialect
+    return _chat_bridge(dialect, tokenizer, asked) if dialect.outputs_as_messages else dialect
 
 
 def _asked(dialect: Dialect, tokenizer: Tokenizer) -> list[Message] | None:
@@ -155,9 +172,7 @@ def _asked(dialect: Dialect, tokenizer: Tokenizer) -> list[Message] | None:
 
 def _tool_bridge(dialect: Dialect, tokenizer: Tokenizer, asked: list[Message]) -> Dialect:
     """What the template writes around a tool's output; as the row has it where that is quoted or cannot be rendered."""
-    call = {"type": "function", "function": {"name": "python", "arguments": {"code": _WRITTEN}}}
-    messages = [*asked, {**_message("assistant", ""), "tool_calls": [call]}, _message("tool", _OUTPUT)]
-    text = _rendered(tokenizer, messages, dialect) or ""
+    text = _rendered(tokenizer, _with_a_call(asked), dialect) or ""
     before, found, after = text.rpartition(_OUTPUT)
     closed, ended, begin = before.rpartition(_WRITTEN)[2].partition(dialect.turn_end)
     if not (found and closed and ended) or begin.endswith(('"', "'")):
@@ -197,6 +212,12 @@ def _rendered(tokenizer: Tokenizer, messages: list[Message], dialect: Dialect | 
         return None
 
 
+def _with_a_call(asked: list[Message]) -> list[Message]:
+    """The messages, a call of the Python tool and its output."""
+    call = {"type": "function", "function": {"name": "python", "arguments": {"code": _WRITTEN}}}
+    return [*asked, {**_message("assistant", ""), "tool_calls": [call]}, _message("tool", _OUTPUT)]
+
+
 def _message(role: str, content: str) -> Message:
     return {"role": role, "content": content}
 
@@ -230,13 +251,7 @@ def _is_json(tokenizer: Tokenizer) -> bool:
 
 def _called_with(tokenizer: Tokenizer, dialect: Dialect) -> bool:
     """Whether the template itself writes a call between the tags, and its turn's end as the dialect has it."""
-    call = {"type": "function", "function": {"name": "python", "arguments": {"code": _WRITTEN}}}
-    messages = [
-        _message("user", _PROBLEM),
-        {**_message("assistant", ""), "tool_calls": [call]},
-        _message("tool", _OUTPUT),
-    ]
-    text = (_rendered(tokenizer, messages, dialect) or "").rpartition(_PROBLEM)[2]
+    text = (_rendered(tokenizer, _with_a_call([_message("user", _PROBLEM)]), dialect) or "").rpartition(_PROBLEM)[2]
     for part in (dialect.code_begin, _WRITTEN, dialect.code_end, dialect.turn_end, _OUTPUT):
         _, found, text = text.partition(part)
         if not found:

@@ -1,4 +1,4 @@
-"""The dialects that ship, a row a family. Where each was published stands with it; `docs` says how each was tested.
+"""The dialects that ship, a row a family. Where each was published stands with it; the README says how each was tested.
 
 A further one is a row here, or a user's TOML file with the same fields (`recognition.load`).
 """
@@ -206,6 +206,7 @@ CHAT = Dialect(
     stop=("```output\n",),
     output_begin="```output\n",
     output_end="\n```",
+    outputs_as_messages=True,
     closing_turn=True,
     think_begin="<think>",
     think_end="</think>",

@@ -40,7 +40,7 @@ CHECKS: tuple[Check, ...] = (
 
 OF_WEIGHTS: tuple[Check, ...] = (
     *(gpu.gpus, gpu.cuda),
-    *(checkpoint.weights, checkpoint.tokenizer, checkpoint.context, checkpoint.quantization),
+    *(checkpoint.weights, checkpoint.tokenizer, checkpoint.dialect, checkpoint.context, checkpoint.quantization),
     *(gpu.dtype, gpu.room, vllm.vllm),
 )
 """What there is to look at only where the engine loads weights."""

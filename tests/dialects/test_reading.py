@@ -132,6 +132,28 @@ def test_a_broken_call_is_told_to_the_model_and_costs_a_turn(call: str, sandbox:
     assert trace.answer == 45
 
 
+@pytest.mark.parametrize("call", ["[" * 3000, '{"arguments": "' + "[" * 3000 + '"}', "[" * 100_000])
+def test_a_call_that_is_nested_without_end_costs_its_candidate_alone(call: str, sandbox: Sandbox) -> None:
+    trace, _ = solve(bound("qwen3"), sandbox, CALL.format(call), "It is \\boxed{45}.")
+    assert trace.answer == 45
+    header = "<|channel|>commentary to=functions.python <|constrain|>json<|message|>"
+    assert read_turn(bound("gpt-oss"), (), Completion(header + call)).code is not None
+
+
+def test_a_call_of_another_tool_is_not_run() -> None:
+    call = CALL.format('{"name": "search", "arguments": {"query": "rm -rf"}}')
+    written = read_turn(bound("qwen3"), (), Completion(call))
+    assert (written.code, written.fault) == (
+        None,
+        "The tool call cannot be read: it has no argument `code`. Write it again.",
+    )
+
+
+def test_a_fence_inside_the_code_of_a_call_is_part_of_it() -> None:
+    code = 'doc = """\n```python\nprint(1)\n```\n"""\nprint(len(doc))'
+    assert read_turn(bound("openmath-nemotron"), (), Completion(CALL.format(code))).code == code
+
+
 def test_all_calls_of_a_turn_are_run_in_order(sandbox: Sandbox) -> None:
     calls = [{"name": "python", "arguments": {"code": code}} for code in ("x = 44", "print(x + 1)")]
     text = "\n".join(CALL.format(json.dumps(call)) for call in calls)

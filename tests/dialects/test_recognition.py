@@ -119,6 +119,12 @@ def test_how_often_code_may_run_and_the_effort_are_in_the_bound_prompt() -> None
     assert "Reasoning: low\n" in bind(low, None, model="m").prompt
 
 
+def test_a_place_in_a_prompt_that_is_misspelled_is_told() -> None:
+    dialect = replace(NUMINA, prompt="{problem} {turn} \\boxed{answer}")
+    with pytest.raises(UserError, match=r"its prompt holds \{turn\}, which stands for nothing; did you mean turns"):
+        bind(dialect, None, model="m")
+
+
 def test_a_bound_dialect_comes_back_equal_from_a_journal(tmp_path: Path) -> None:
     dialect = choose("auto", made(tmp_path, HERMES, "<|im_start|>", "<|im_end|>"), model="m")
     assert dialect_from(json.loads(json.dumps(described(dialect))), source="j") == dialect
@@ -127,7 +133,16 @@ def test_a_bound_dialect_comes_back_equal_from_a_journal(tmp_path: Path) -> None
 def test_a_file_changes_a_shipped_dialect(tmp_path: Path) -> None:
     file = tmp_path / "mine.toml"
     file.write_text('like = "qwen2.5-math"\nforce = ""\n[sampling]\ntemperature = 0.5\n')
-    assert load(file) == replace(QWEN_MATH, name="mine", force="", sampling={"temperature": 0.5})
+    sampling = {**QWEN_MATH.sampling, "temperature": 0.5}
+    assert load(file) == replace(QWEN_MATH, name="mine", force="", sampling=sampling)
+
+
+def test_a_file_that_is_like_chat_takes_its_ends_of_turns_from_the_template(tmp_path: Path) -> None:
+    file = tmp_path / "brief.toml"
+    file.write_text('like = "chat"\nsystem = "Be brief."\n')
+    tokenizer = made(tmp_path / "m", TURNS, "<turn>", "<end>")
+    mine, chat = (choose(choice, tokenizer, model="m") for choice in (str(file), "chat"))
+    assert (mine.turn_end, mine.output_begin) == (chat.turn_end, chat.output_begin)
 
 
 @pytest.mark.parametrize(
@@ -135,7 +150,13 @@ def test_a_file_changes_a_shipped_dialect(tmp_path: Path) -> None:
     [
         ("prompt = ", "is no TOML"),
         ('promt = "{problem}"', "a dialect has no field 'promt'; did you mean prompt"),
-        ('like = "nomina"', "there is no dialect 'nomina'; did you mean numina"),
+        ('like = "nomina"', "like is 'nomina', which is no dialect that ships; did you mean numina"),
+        ('prompt = "{problem}"\nstop = [1]', "stop holds 1; it must be texts"),
+        ('prompt = "{problem}"\nstop = [""]', "stop holds ''; it must be texts"),
+        (
+            'prompt = "{problem}"\n[sampling]\ntemperature = "hot"',
+            "sampling sets temperature to 'hot'; it must be a number",
+        ),
         ('prompt = "x"', r"prompt has no \{problem\}"),
         ('prompt = "{problem}"\nstop = "x"', "stop is 'x'; it must be a list"),
         ('prompt = "{problem}"\nclosing_turn = "yes"', "closing_turn is 'yes'; it must be true or false"),

@@ -76,16 +76,17 @@ def dialect(machine: Machine) -> Iterator[Finding]:
     if not (importable("tokenizers") and importable("transformers")):
         yield Finding("dialect", "ok", f"{machine.dialect} (not looked at: transformers is not installed)")
         return
-    from sctir_kaggle.dialects.recognition import AUTO, choose
+    from sctir_kaggle.dialects.recognition import announcement, choose
     from sctir_kaggle.dialects.tokenizer import Tokenizer
 
     try:
-        found = choose(machine.dialect, Tokenizer.load(folder, compare=False), model=folder.name)
+        tokenizer = Tokenizer.load(folder, compare=False)
+        found = choose(machine.dialect, tokenizer, model=folder.name)
     except (UserError, EngineError) as error:
         yield of_error("dialect", error)
     else:
-        how = "recognised from its chat template" if machine.dialect == AUTO else "as asked"
-        yield Finding("dialect", "ok", f"{found.name}, {how}")
+        said = announcement(found, tokenizer, choice=machine.dialect, model=folder.name)
+        yield Finding("dialect", "ok", said.removeprefix("dialect: "))
 
 
 def context(machine: Machine) -> Iterator[Finding]:
