@@ -127,7 +127,7 @@ def _with_model(patient: Machine, model: str | Path | None) -> list[Finding]:
         found = of_error("checkpoint", error, patient.missing if patient.engine == "vllm" else "warning")
         return [found, *run(replace(patient, model=embedded))]
     except UserError as error:
-        return [of_error("checkpoint", error), *run(replace(patient, model=embedded))]
+        return [of_error("checkpoint", error), *run(patient, [check for check in CHECKS if check not in OF_WEIGHTS])]
 
 
 def _start(check: Check, patient: Machine) -> Future[list[Finding]]:
