@@ -125,9 +125,9 @@ def shown(value: Any) -> str:
     return "none" if value == "" else f"{value:g}" if isinstance(value, float) and abs(value) < 1e6 else str(value)
 
 
-def nearest(name: str, known: Iterable[str]) -> str:
-    """`; did you mean ...?`, or nothing."""
-    near = difflib.get_close_matches(name, list(known), n=1)
+def nearest(name: str, known: Iterable[str], *, cutoff: float = 0.6) -> str:
+    """`; did you mean ...?`, or nothing. `cutoff` is how like it has to be, from 0 to 1."""
+    near = difflib.get_close_matches(name, list(known), n=1, cutoff=cutoff)
     return f"; did you mean {near[0]}?" if near else ""
 
 

@@ -17,7 +17,7 @@ CONFIG = "SCTIR_CONFIG"
 
 OTHERS = {
     *("SCTIR_CONFIG", "SCTIR_DATA", "SCTIR_GATEWAY_PORT", "SCTIR_KAGGLE_EVALUATION", "SCTIR_KAGGLE_INPUT"),
-    *("SCTIR_KAGGLE_WORKING", "SCTIR_GPTQ_TWIN", "SCTIR_REPLICA"),
+    *("SCTIR_KAGGLE_WORKING", "SCTIR_GPTQ_TWIN", "SCTIR_REPLICA", "SCTIR_TOKENIZERS"),
 }
 """Variables of ours that are no settings."""
 
@@ -45,7 +45,7 @@ def environment_layer(environment: Mapping[str, str] = os.environ) -> Layer:
 def _refuse_typo(variable: str) -> None:
     """Variables that are like no setting may be somebody else's."""
     name = variable.removeprefix(PREFIX).lower()
-    if meant := nearest(name, (*known(), "answers")):
+    if meant := nearest(name, (*known(), "answers"), cutoff=0.8):
         raise UserError(f"{variable} sets nothing: there is no setting {name}{meant}")
 
 

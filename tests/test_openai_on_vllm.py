@@ -250,7 +250,7 @@ def test_as_messages_the_same_is_said(expected: list[Completion], chat: ChatEngi
 
 @needs_vllm
 def test_a_message_that_was_begun_for_the_model_is_gone_on_with(engine: OpenAIEngine, chat: ChatEngine) -> None:
-    asked = (*render(NUMINA, read_problems(HELD_OUT)[0]), "The answer is $\\boxed{")
+    asked = render(NUMINA, read_problems(HELD_OUT)[0], prefix="The answer is $\\boxed{")
     one, other = (ask(each, asked, replace(GREEDY, stop=("$",))) for each in (engine, chat))
     assert (other.text, other.stop_reason, other.prompt_tokens) == (one.text, "$", one.prompt_tokens)
 

@@ -76,7 +76,7 @@ def test_servers_may_solve_it_and_any_integer_counts(
     says_it = says("The answer is $\\boxed{-9}$.")
     says_it = Answer([0.5, *says_it.pieces])  # time for others to come
     with FakeServer(otherwise=says_it, model="m") as one, FakeServer(otherwise=says_it, model="m") as other:
-        servers = ("--engine", "openai", "--base-url", one.url, other.url)
+        servers = ("--dialect", "numina", "--engine", "openai", "--base-url", one.url, other.url)
         assert (
             sctir("replay", csv, *servers, "-n", 4, "--stop", "none", "--seeds", 3, "--output", tmp_path / "run") == 0
         )
@@ -98,7 +98,7 @@ def test_servers_that_are_gone_end_it_and_others_go_on(
     pytest.importorskip("httpx", reason="the engine needs the extra `openai`: pip install 'sctir-kaggle[openai]'")
     patient = OpenAIEngine.open
     monkeypatch.setattr(OpenAIEngine, "open", lambda *urls, **choices: patient(*urls, **{**choices, "tries": 1}))
-    options = ("replay", csv, "-n", 1, "-m", 0, "--seeds", 2, "--output", tmp_path / "run", "--engine", "openai")
+    options = ("replay", csv, "-n", 1, "-m", 0, "--seeds", 2, "--output", tmp_path / "run", "--dialect", "numina", "--engine", "openai")
     with FakeServer(says("$\\boxed{10}$"), otherwise=refuses(500)) as fake:
         assert sctir(*options, "--base-url", fake.url, "--parallel", 1) == 2
     error = capsys.readouterr().err

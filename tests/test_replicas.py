@@ -428,10 +428,12 @@ def test_running_requests_hold_blocks(pair: ReplicatedEngine, monkeypatch: pytes
     replica, freed = pair.replicas[0], list[bool]()
     engine, step = inner(replica), inner(replica).step
 
-    def ask_and_step() -> Any:
+    def step_and_ask() -> Any:
+        """After a step: before the first one none of them holds a block yet."""
+        outputs = step()
         if not freed and engine.get_num_unfinished_requests() >= 40:
             freed.append(bool(engine.engine_core.call_utility("reset_prefix_cache")))
-        return step()
+        return outputs
 
     async def while_they_run() -> None:
         params = SamplingParams(temperature=1.5, max_tokens=1500)
@@ -443,7 +445,7 @@ def test_running_requests_hold_blocks(pair: ReplicatedEngine, monkeypatch: pytes
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
-    monkeypatch.setattr(engine, "step", ask_and_step)
+    monkeypatch.setattr(engine, "step", step_and_ask)
     run(while_they_run())
     assert freed == [False]
 
