@@ -98,7 +98,8 @@ def test_servers_that_are_gone_end_it_and_others_go_on(
     pytest.importorskip("httpx", reason="the engine needs the extra `openai`: pip install 'sctir-kaggle[openai]'")
     patient = OpenAIEngine.open
     monkeypatch.setattr(OpenAIEngine, "open", lambda *urls, **choices: patient(*urls, **{**choices, "tries": 1}))
-    options = ("replay", csv, "-n", 1, "-m", 0, "--seeds", 2, "--output", tmp_path / "run", "--dialect", "numina", "--engine", "openai")
+    kept = ("--output", tmp_path / "run")
+    options = ("replay", csv, "-n", 1, "-m", 0, "--seeds", 2, *kept, "--dialect", "numina", "--engine", "openai")
     with FakeServer(says("$\\boxed{10}$"), otherwise=refuses(500)) as fake:
         assert sctir(*options, "--base-url", fake.url, "--parallel", 1) == 2
     error = capsys.readouterr().err
