@@ -381,8 +381,10 @@ def test_two_servers_share_the_load_and_one_takes_over_when_the_other_is_killed(
             assert [counts["requests"] for counts in engine.counters.values()] == [5, 5]
         with closing(OpenAIEngine.open([server.url, second.url], **ENDLESS)) as engine:
             run(_kill_it_midway(engine, second))
-            assert engine.counters[server.url] == {"requests": 24, "retries": 12, "dropped": 0}
-            assert 6 <= engine.counters[second.url]["dropped"] <= 12  # the others had no first token yet
+            left, killed = engine.counters[server.url], engine.counters[second.url]
+            assert 1 <= left["retries"] <= 12  # what the other had ended before it was killed is not asked again
+            assert left == {"requests": 12 + left["retries"], "retries": left["retries"], "dropped": 0}
+            assert 1 <= killed["dropped"] <= left["retries"]  # the others had no first token yet
             run(_until(lambda: server.requests() == 0))
     finally:
         second.kill()
