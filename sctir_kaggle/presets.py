@@ -5,11 +5,11 @@ A preset sets the loop, the dialect and the engine's limits; `--model` names the
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from sctir_kaggle.kinds import nearest
 from sctir_kaggle.types import UserError
 
 
@@ -144,6 +144,4 @@ def preset_of(name: str) -> Preset:
     """Raises `UserError`, which names the nearest one."""
     if name in PRESETS:
         return PRESETS[name]
-    near = difflib.get_close_matches(name, PRESETS, n=1)
-    meant = f"did you mean {near[0]}?" if near else f"take one of {', '.join(PRESETS)}"
-    raise UserError(f"there is no preset {name!r}; {meant}")
+    raise UserError(f"there is no preset {name!r}{nearest(name, PRESETS) or '; take one of ' + ', '.join(PRESETS)}")

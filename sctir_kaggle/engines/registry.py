@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from sctir_kaggle.engines.config import EngineConfig
+from sctir_kaggle.kinds import nearest
 from sctir_kaggle.types import UserError
 
 Model = str | Path | None
@@ -59,9 +60,7 @@ def entry_of(name: str) -> Entry:
     """The engine of this name. Raises `UserError`, which names the nearest one."""
     if name in ENGINES:
         return ENGINES[name]
-    near = difflib.get_close_matches(name, ENGINES, n=1)
-    meant = f"did you mean {near[0]}?" if near else f"choose one of {', '.join(ENGINES)}"
-    raise UserError(f"there is no engine {name!r}; {meant}")
+    raise UserError(f"there is no engine {name!r}{nearest(name, ENGINES) or '; choose one of ' + ', '.join(ENGINES)}")
 
 
 def check(config: EngineConfig) -> None:
