@@ -14,7 +14,7 @@ import pytest
 
 from sctir_kaggle.cli import main
 from sctir_kaggle.kaggle import metadata
-from sctir_kaggle.kaggle.push import Push, stage
+from sctir_kaggle.kaggle.staging import stage
 from sctir_kaggle.kaggle.settings import notebook_settings
 from sctir_kaggle.types import UserError
 
@@ -161,7 +161,7 @@ def test_a_title_becomes_the_slug_that_the_client_makes_of_it(title: str) -> Non
 
 def test_a_push_for_another_competition_fills_metadata_and_the_notebooks_cell(tmp_path: Path) -> None:
     settings = {"competition": "aimo3", "candidates": 8, "engine_options": {"enforce_eager": True}}
-    document = stage(Push(checkout=ROOT, folder=tmp_path, owner="alice", settings=settings), "alice")
+    document = stage(ROOT, tmp_path / "pushed", "alice", settings)
     assert document["competition_sources"] == ["ai-mathematical-olympiad-progress-prize-3"]
     assert document["machine_shape"] == "NvidiaH100"
     assert json.loads((tmp_path / "pushed" / "kernel-metadata.json").read_text()) == document
@@ -174,7 +174,7 @@ def test_a_push_for_another_competition_fills_metadata_and_the_notebooks_cell(tm
 
 
 def test_without_one_the_cell_follows_the_metadata(tmp_path: Path) -> None:
-    stage(Push(checkout=ROOT, folder=tmp_path, owner="alice"), "alice")
+    stage(ROOT, tmp_path / "pushed", "alice", {})
     text = (tmp_path / "pushed" / "submission.ipynb").read_text()
     assert 'SETTINGS = {\\"competition\\": \\"aimo1\\", \\"engine\\": \\"vllm\\"}' in text
 

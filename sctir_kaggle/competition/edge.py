@@ -19,10 +19,11 @@ from dataclasses import dataclass, replace
 from sctir_kaggle.background import in_thread
 from sctir_kaggle.budget import Budget, Deadlines
 from sctir_kaggle.competition.fields import Unreadable, text_of
+from sctir_kaggle.competition.health import trouble
 from sctir_kaggle.competition.loading import Loading, Opener
 from sctir_kaggle.competition.profile import Profile
 from sctir_kaggle.competition.record import Record
-from sctir_kaggle.types import Problem, SolveResult, TraceStatus, Vote
+from sctir_kaggle.types import Problem, SolveResult, Vote
 
 LOADING_PART = 0.5
 """The part of the time left for which a problem waits for the engine. A default costs the problem and gains no time: the
@@ -195,21 +196,6 @@ class Edge:
     def _note(self, error: Exception, problem: Problem) -> None:
         self._record.fault(f"{_line(error)}; the answer is {self._limits.default}", problem.id)
         log.debug("problem %s", problem.id, exc_info=error)
-
-
-def trouble(result: SolveResult) -> tuple[str, bool]:
-    """What kept a result from having a vote, empty where the candidates merely found nothing; and whether it may last."""
-    if not result.fallback or result.stopped == "error":
-        return "", False
-    of = {status: [trace for trace in result.traces if trace.status is status] for status in TraceStatus}
-    if failed := of[TraceStatus.FAILED]:
-        return f"{len(failed)} of {len(result.traces)} candidates failed: {failed[0].detail}", True
-    if long := [trace for trace in of[TraceStatus.OUT_OF_CONTEXT] if not trace.turns]:
-        return f"the prompt is too long: {long[0].detail}", False
-    if any(trace.turns for trace in result.traces) or result.stopped != "deadline":
-        return "", False
-    begun = any(trace.cut for trace in result.traces)
-    return ("no candidate finished a turn before the deadline", True) if begun else ("no time was left", False)
 
 
 def _line(error: BaseException | None) -> str:

@@ -6,12 +6,9 @@ Kaggle did not attach and a push whose fate is unknown end the command. Not cove
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import shlex
-import shutil
-import tempfile
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -21,9 +18,8 @@ from typing import Any
 from sctir_kaggle.competition.profile import profile_of
 from sctir_kaggle.display import clock_face
 from sctir_kaggle.kaggle import follow, metadata, upload
-from sctir_kaggle.kaggle.bundle import build_wheel
 from sctir_kaggle.kaggle.client import once, open_client, owner_of
-from sctir_kaggle.kaggle.notebook import build
+from sctir_kaggle.kaggle.staging import stage, write
 from sctir_kaggle.types import UserError
 
 log = logging.getLogger("sctir_kaggle")
@@ -60,7 +56,7 @@ def push(plan: Push, *, dry_run: bool = False) -> None:
     if owner is None and not dry_run:
         api = open_client()
         owner = owner_of(api)
-    document = stage(plan, owner)
+    document = stage(plan.checkout, plan.folder / "pushed", owner, plan.settings)
     datasets = upload.stage_datasets(plan.wheels, plan.folder / "wheels", owner, document) if plan.wheels else []
     if plan.model:
         upload.check_model(plan.model, document)
@@ -71,39 +67,6 @@ def push(plan: Push, *, dry_run: bool = False) -> None:
         )
         return
     _send(plan, api or open_client(), document, datasets)
-
-
-def stage(plan: Push, owner: str | None) -> metadata.Document:
-    """Writes the notebook and its metadata, both as they are pushed, into `folder`/pushed, and returns the metadata.
-
-    The notebook is built anew from its source where there is one, with the library's wheel inside. Raises `UserError` with
-    every problem of the metadata.
-    """
-    path = plan.checkout / metadata.FILE
-    document = metadata.read(path)
-    if owner is not None:
-        document = metadata.filled(document, owner)
-    if plan.settings.get("competition"):
-        profile = profile_of(plan.settings["competition"])
-        document = {**document, "competition_sources": [profile.slug], "machine_shape": profile.machine}
-    metadata.check(document, path)
-    profile = profile_of(document["competition_sources"][0])  # unknown, we could not say which file is submitted
-    notebook = plan.checkout / document["code_file"]
-    pushed = plan.folder / "pushed"
-    pushed.mkdir(parents=True, exist_ok=True)
-    source = notebook.with_suffix(".py")
-    if source.is_file():
-        with tempfile.TemporaryDirectory() as folder:
-            wheel = build_wheel(Path(folder), checkout=plan.checkout)
-            text = build(source, wheel, {**plan.settings, "competition": profile.name})
-        (pushed / notebook.name).write_text(text, encoding="utf-8")
-    elif plan.settings:
-        raise UserError(f"{source} does not exist: settings are written into the notebook's source")
-    else:
-        shutil.copy(notebook, pushed)
-    document["code_file"] = notebook.name
-    _write(pushed, document)
-    return document
 
 
 def submit_command(document: metadata.Document, version: int, message: str) -> str:
@@ -118,7 +81,7 @@ def _send(plan: Push, api: Any, document: metadata.Document, datasets: list[uplo
         upload.send_dataset(api, dataset, poll=plan.poll)
     if plan.model:
         upload.send_model(api, plan.model, document, poll=plan.poll)
-        _write(plan.folder / "pushed", document)
+        write(plan.folder / "pushed", document)
     version = _push(api, plan.folder / "pushed", document["id"])
     command = submit_command(document, version, plan.message or f"{document['title']} version {version}")
     if not plan.follow:
@@ -172,10 +135,6 @@ def _submit(api: Any, document: metadata.Document, version: int, message: str) -
         f"look at {page} before you submit again",
     )
     print(f"submitted: {answer.message or 'Kaggle says nothing'}: {page}")
-
-
-def _write(folder: Path, document: metadata.Document) -> None:
-    (folder / metadata.FILE).write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
 
 
 def new_folder() -> Path:
