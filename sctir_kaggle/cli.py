@@ -49,7 +49,7 @@ class Run:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Exit code 0 when all is done, 2 on what the user can mend, 130 after Ctrl-C."""
+    """Exit code 0 when all is done, 1 where a run failed, 2 on what the user can mend, 130 after Ctrl-C."""
     args, unknown = _parser().parse_known_args(argv)
     if unknown:
         args.parser.unknown(unknown)
@@ -158,7 +158,9 @@ def _watch(problems: int, config: SolverConfig) -> Iterator[LiveLine | None]:
 
 
 def _show(run: Run, started: float) -> int:
-    from sctir_kaggle.display import console, results_table, score_line, warnings_of
+    """The table and what there is to say of it; 1 where engine or sandbox failed on too many problems."""
+    from sctir_kaggle.competition.health import health_of
+    from sctir_kaggle.display import console, print_failure, results_table, score_line, warnings_of
 
     results: list[SolveResult] = [run.session.journal.results[problem.id] for problem in run.problems]
     terminal = console()
@@ -170,6 +172,9 @@ def _show(run: Run, started: float) -> int:
         terminal.print(risk, highlight=False)
     submission = next(path for path in (run.submission, run.folder / "submission.csv") if path.exists())
     terminal.print(f"submission: {submission}\njournal:    {run.session.journal.path}", highlight=False)
+    if fault := health_of(results).fault:
+        print_failure(f"sctir: the run failed: {fault}")
+        return 1
     return 0
 
 

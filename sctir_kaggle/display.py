@@ -127,6 +127,14 @@ def warnings_of(results: Sequence[SolveResult]) -> list[str]:
     return warnings
 
 
+def print_failure(line: str) -> None:
+    """On standard error, red where that is a terminal, in one line however long it is."""
+    from rich.console import Console
+    from rich.text import Text
+
+    Console(stderr=True).print(Text(line, style="bold red"), soft_wrap=True)
+
+
 def findings_table(findings: Sequence[Finding]) -> Table:
     """A row a finding: how bad, which check, what was found and below it what to do."""
     from rich.table import Table

@@ -7,14 +7,14 @@ from typing import Any
 
 import pytest
 
-from sctir_kaggle import Problem
+from sctir_kaggle import Completion, EngineError, Problem, Prompt, SamplingParams
 from sctir_kaggle.cli import main
 from sctir_kaggle.competition.profile import PROFILES
 from sctir_kaggle.engines import vllm_layout
 from sctir_kaggle.engines.scripted import Scripted
 from sctir_kaggle.journal import read_journal
 from sctir_kaggle.session import Session
-from tests.competitions import right
+from tests.competitions import number_in, right
 
 PROBLEMS = [Problem("424e18", "What is 3?", 3), Problem("007", "What is 54321?", 54321)]
 
@@ -78,3 +78,47 @@ def test_a_limit_reaches_the_gateway(csv: Path, tmp_path: Path, monkeypatch: pyt
     monkeypatch.setattr(vllm_layout, "load_vllm", lambda model, **_: Scripted(right))
     assert dry_run("aimo2", csv, "--limit", 1, "--output", tmp_path / "run") == 0
     assert rows(tmp_path / "run" / "submission.parquet") == {"424e18": 3}
+
+
+MORE = [Problem(f"p{number}", f"What is {number}?", number) for number in range(20)]
+
+
+def failing_on(numbers: set[int], candidates: range = range(100)) -> type[Scripted]:
+    """An engine that is gone for the candidates of some problems."""
+
+    class Failing(Scripted):
+        async def generate(self, prompt: Prompt, params: SamplingParams, *, request_id: str) -> Completion:
+            if number_in("".join(map(str, prompt))) in numbers and int(request_id.split("/")[1]) in candidates:
+                raise EngineError("the model is gone")
+            return await super().generate(prompt, params, request_id=request_id)
+
+    return Failing
+
+
+@pytest.mark.parametrize("command", [["solve"], ["dry-run", "--problems"]])
+@pytest.mark.parametrize(("numbers", "candidates", "code"), [(20, 100, 1), (3, 100, 1), (3, 1, 1), (2, 100, 0)])
+def test_faults_on_more_than_a_tenth_of_the_problems_fail_the_run(
+    command: list[str],
+    numbers: int,
+    candidates: int,
+    code: int,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    engine = failing_on(set(range(numbers)), range(candidates))
+    monkeypatch.setattr(vllm_layout, "load_vllm", lambda model, **_: engine(right))
+    csv = tmp_path / "twenty.csv"
+    csv.write_text("\n".join(["id,problem,answer", *(f"{p.id},{p.text},{p.answer}" for p in MORE)]))
+    typed = [*command, str(csv), "--engine", "vllm", "-n", "2", "--output", str(tmp_path / "run")]
+    assert main(typed) == code
+    error = capsys.readouterr().err
+    assert error.count("\n") == (code == 1)
+    assert ("candidates failed" in error, "EngineError: the model is gone" in error) == (code == 1, code == 1)
+    assert (tmp_path / "run" / "submission.csv").is_file()
+
+
+def test_a_weak_model_is_no_fault(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, csv: Path) -> None:
+    weak = Scripted(lambda prompt, candidate, turn: "I do not know.")
+    monkeypatch.setattr(vllm_layout, "load_vllm", lambda model, **_: weak)
+    assert dry_run("aimo1", csv, "--output", tmp_path / "run") == 0
