@@ -206,3 +206,31 @@ def test_settings_that_the_notebook_would_refuse_are_refused_before_a_push(
     assert message in error
     assert error.count("\n") == 1
     assert not (tmp_path / "out").exists()
+
+
+def notebook_for(checkout: Path, competition: str | None, *, source: bool = False) -> None:
+    """A notebook whose cell asks for this competition; with `source` its percent-cell source beside it."""
+    cell = f'SETTINGS = {{"competition": "{competition}", "engine": "vllm"}}\n' if competition else "print(1)\n"
+    cells = [{"cell_type": "code", "metadata": {}, "source": ["%matplotlib inline\n", "import os\n", cell]}]
+    notebook = {"cells": cells, "metadata": {}, "nbformat": 4, "nbformat_minor": 5}
+    path = checkout / "notebooks" / "submission.ipynb"
+    path.write_text(json.dumps(notebook))
+    if source:
+        path.with_suffix(".py").write_text(f"# %%\nWHEEL = {{}}\n\n# %%\n{cell}")
+
+
+AIMO3 = {"competition_sources": ["ai-mathematical-olympiad-progress-prize-3"], "machine_shape": "NvidiaH100"}
+
+
+@pytest.mark.parametrize("source", [False, True], ids=["a built notebook", "its source"])
+def test_metadata_for_another_competition_than_the_notebooks_are_refused_in_one_line(
+    checkout: Path, capsys: pytest.CaptureFixture[str], source: bool
+) -> None:
+    notebook_for(checkout, "aimo1", source=source)
+    change(checkout, AIMO3)
+    assert dry_run(checkout, "--owner", "alice") == 2
+    [line] = capsys.readouterr().err.splitlines()
+    assert "competition_sources ai-mathematical-olympiad-progress-prize-3 (aimo3)" in line
+    assert 'SETTINGS["competition"] = "aimo1"' in line
+    assert "sctir push --competition aimo1" in line
+    assert not (checkout / "out").exists()
