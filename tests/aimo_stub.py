@@ -7,7 +7,7 @@ import subprocess
 from functools import cache
 from pathlib import Path
 
-LOGIC = r'''
+LOGIC = r"""
 import os, signal, sys, time
 from pathlib import Path
 
@@ -77,7 +77,7 @@ class Environment:
 
     def write(self):
         pd.concat(self.answers).to_csv("submission.csv", index=False)
-'''
+"""
 
 C = """
 #include <Python.h>
@@ -114,7 +114,7 @@ def build(competition: Path) -> None:
 def cpython310() -> Path | None:
     """A CPython 3.10 of this machine with its headers: on the path, or pyenv's."""
     found = [shutil.which("python3.10"), *sorted(Path.home().glob(".pyenv/versions/3.10.*/bin/python3.10"))]
-    for python in filter(None, found):
+    for python in [path for path in found if path]:
         try:
             if Path(_of(Path(python), "INCLUDEPY"), "Python.h").is_file():
                 return Path(python)

@@ -12,7 +12,6 @@ import tarfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 import pytest
@@ -102,7 +101,9 @@ def submission(home: Path) -> Submission:
 @pytest.mark.parametrize(
     "frame",
     [
-        pd.DataFrame({"id": ["007", "424e18"], "problem": ["What is $\\frac12$? ü\n\"'", "\ud800 \u2028"]}, index=[7, 8]),
+        pd.DataFrame(
+            {"id": ["007", "424e18"], "problem": ["What is $\\frac12$? ü\n\"'", "\ud800 \u2028"]}, index=[7, 8]
+        ),
         pd.DataFrame({"id": ["a"], "answer": [2**62]}),
         pd.DataFrame({"x": [1.5, float("nan")], "y": [True, False], "z": ["a", None], "u": [1, "a"]}, index=["p", "q"]),
         pd.DataFrame({"i": pd.Series([1, None], dtype="Int64"), "j": pd.Series([1, 2], dtype="uint8")}),
@@ -150,9 +151,7 @@ def test_a_rerun_answers_every_problem_and_the_module_writes_the_file(
 
 
 @needs_310
-def test_none_comes_through_and_so_do_exceptions_with_class_and_text(
-    home: Path, python: Path, compiled: Path
-) -> None:
+def test_none_comes_through_and_so_do_exceptions_with_class_and_text(home: Path, python: Path, compiled: Path) -> None:
     with ChildEnvironment(python, compiled) as env:
         pairs = env.iter_test()
         test, sample = next(pairs) or pytest.fail("no pair")
@@ -176,7 +175,7 @@ def test_an_answer_that_the_module_refuses_ends_the_run_with_the_modules_words(
     home: Path, python: Path, compiled: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     with ChildEnvironment(python, compiled) as env, pytest.raises(AssertionError, match="float64"):
-        aimo1.serve(env, lambda *_: 1.5)  # type: ignore[arg-type,return-value]
+        aimo1.serve(env, lambda *_: 1.5)  # type: ignore[arg-type]
     assert "Traceback" in caplog.text
 
 
@@ -196,7 +195,9 @@ def test_a_child_that_dies_ends_the_run_with_its_signal_and_its_last_words(
     attach(data_set, mounted, "sctir-python310")
     monkeypatch.setenv("AIMO_STUB", "die")
     run = submission(home)
-    with pytest.raises(RuntimeError, match=r"ended by signal 9 \(Killed\) in next\(\); its last output: .*about to die"):
+    with pytest.raises(
+        RuntimeError, match=r"ended by signal 9 \(Killed\) in next\(\); its last output: .*about to die"
+    ):
         run.run()
     assert len(run.results) == 2
 
@@ -303,7 +304,9 @@ def test_another_python_is_not_packed(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("name", ["cpython310.tar.gz", "cpython310.tar", "cpython-3.10.20-linux.tar.xz", "python310.tgz"])
+@pytest.mark.parametrize(
+    "name", ["cpython310.tar.gz", "cpython310.tar", "cpython-3.10.20-linux.tar.xz", "python310.tgz"]
+)
 def test_an_archive_is_found_by_its_name_in_both_layouts(tmp_path: Path, name: str) -> None:
     for place in ("some-data", "datasets/owner/some-data"):
         folder = tmp_path / place.replace("/", "-") / place

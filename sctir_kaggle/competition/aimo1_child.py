@@ -71,7 +71,7 @@ def received_frame(said: Sent) -> DataFrame:
 
     index = pd.Index(said["index"]["values"], dtype=_dtype(said["index"]), name=said["index"]["name"])
     series = [pd.Series(column["values"], index=index, dtype=_dtype(column)) for column in said["columns"]]
-    frame = pd.DataFrame(dict(enumerate(series)), index=index)
+    frame: DataFrame = pd.DataFrame(dict(enumerate(series)), index=index)
     frame.columns = pd.Index([column["name"] for column in said["columns"]])
     return frame
 

@@ -119,7 +119,9 @@ def find_python(version: str = "3.10", roots: Roots | None = None) -> Path:
     if found := newest(folders) or archives:
         return found[0]
     remedy = "attach the data set that `sctir wheels --cpython` makes (dataset_sources)"
-    raise _not_found(f"no CPython {version} (bin/python{version}, or cpython{version}.tar.gz)", (), input_roots(roots), remedy)
+    raise _not_found(
+        f"no CPython {version} (bin/python{version}, or cpython{version}.tar.gz)", (), input_roots(roots), remedy
+    )
 
 
 def newest(found: Iterable[Path]) -> list[Path]:

@@ -66,6 +66,8 @@ def _assigned(cell: str) -> Iterator[ast.expr]:
     except SyntaxError:
         return
     for node in tree.body:
-        targets = node.targets if isinstance(node, ast.Assign) else [node.target] if isinstance(node, ast.AnnAssign) else []
+        targets = (
+            node.targets if isinstance(node, ast.Assign) else [node.target] if isinstance(node, ast.AnnAssign) else []
+        )
         if node_value := getattr(node, "value", None):
             yield from (node_value for target in targets if isinstance(target, ast.Name) and target.id == NAME)
