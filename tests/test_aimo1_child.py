@@ -7,10 +7,13 @@ import logging
 import os
 import shutil
 import stat
+import subprocess
 import sys
 import tarfile
 import time
 from collections.abc import Iterator
+from dataclasses import replace
+from importlib.util import find_spec
 from pathlib import Path
 
 import pandas as pd
@@ -20,6 +23,7 @@ from sctir_kaggle.competition import aimo1, aimo1_child, aimo1_process
 from sctir_kaggle.competition.aimo1_process import ChildEnvironment, ModuleError
 from sctir_kaggle.competition.profile import PROFILES
 from sctir_kaggle.competition.submission import Submission
+from sctir_kaggle.kaggle import python310
 from sctir_kaggle.kaggle.checks import inputs
 from sctir_kaggle.kaggle.checks.finding import Finding, Machine
 from sctir_kaggle.kaggle.interpreter import interpreter_in, unpacked
@@ -40,7 +44,9 @@ needs_310 = pytest.mark.skipif(bool(aimo_stub.missing()), reason=aimo_stub.missi
 def data_set(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What `sctir wheels --cpython` packs, of this machine's CPython 3.10."""
     try:
-        return pack(tmp_path_factory.mktemp("packed"), cpython=aimo_stub.cpython310())
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("PIP_RETRIES", "0")  # without a network there is nothing to wait for
+            return pack(tmp_path_factory.mktemp("packed"), cpython=aimo_stub.cpython310())
     except UserError as error:
         if "pip cannot install" in str(error):
             pytest.skip(f"the packages are not to be had here: {error}")
@@ -95,7 +101,8 @@ def attach(data_set: Path, root: Path, place: str) -> None:
 
 
 def submission(home: Path) -> Submission:
-    return Submission("aimo1", setup_of(home), load=scripted(), rerun=True, started=time.monotonic())
+    profile, setup = replace(AIMO1, problems=len(PROBLEMS)), setup_of(home, 600.0)
+    return Submission(profile, setup, load=scripted(), rerun=True, started=time.monotonic())
 
 
 @pytest.mark.parametrize(
@@ -238,6 +245,34 @@ def test_a_file_that_is_written_as_the_module_ends_is_waited_for(
     assert list(pd.read_csv(home / "submission.csv")["answer"]) == [4] * 4
 
 
+@needs_310
+def test_the_child_ends_with_a_parent_that_is_killed(home: Path, python: Path, compiled: Path) -> None:
+    program = (
+        "import sys; from pathlib import Path; from sctir_kaggle.competition.aimo1_process import ChildEnvironment\n"
+        "env = ChildEnvironment(Path(sys.argv[1]), Path(sys.argv[2]))\n"
+        "print(env._process.pid, flush=True); sys.stdin.read()"
+    )
+    command = [sys.executable, "-c", program, str(python), str(compiled)]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment) as parent:
+        assert parent.stdout is not None
+        child = Path("/proc", parent.stdout.readline().strip())
+        assert b"aimo1_child" in (child / "cmdline").read_bytes()
+        parent.kill()
+    until = time.monotonic() + 60
+    while running(child) and time.monotonic() < until:
+        time.sleep(0.05)
+    assert not running(child)
+
+
+def running(process: Path) -> bool:
+    """Neither gone nor a zombie that its new parent has not reaped."""
+    try:
+        return (process / "stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
 def look(root: Path) -> Finding:
     [finding] = inputs.competition(Machine(profile=AIMO1, roots=[root], environment={}))
     return finding
@@ -323,6 +358,16 @@ def test_other_archives_and_other_pythons_are_not(tmp_path: Path) -> None:
         find_python(roots=[tmp_path])
     with pytest.raises(UserError, match=r"holds no bin/python3\.X"):
         interpreter_in(tmp_path / "data" / "empty")
+
+
+@needs_310
+def test_without_an_installation_uv_finds_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    if not shutil.which("uv") and not find_spec("uv"):
+        pytest.skip("needs uv: pip install uv")
+    cpython = aimo_stub.cpython310()
+    assert cpython is not None
+    monkeypatch.setenv("PATH", str(cpython.parent), prepend=os.pathsep)
+    assert python310._interpreter(python310._of_uv()).name == "python3.10"
 
 
 @needs_310

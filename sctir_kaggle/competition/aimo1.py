@@ -8,7 +8,7 @@ from __future__ import annotations
 import importlib
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from importlib.machinery import EXTENSION_SUFFIXES
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
@@ -71,8 +71,14 @@ def real_environment(folder: Path | None, roots: Roots | None = None) -> Iterato
         else:
             yield env
             return
-    with ExitStack() as stack:
-        yield stack.enter_context(_in_a_child(stack, folder, fault, roots))
+    if folder is None:
+        raise UserError(f"cannot import aimo from the path: {fault}; attach the competition (competition_sources)")
+    try:
+        found = find_python(roots=roots)
+    except NotFound as error:
+        raise UserError(f"cannot import aimo from {folder}: {fault}, and {error}") from None
+    with unpacked(found) as python, ChildEnvironment(python, folder) as child:
+        yield child
 
 
 def foreign(folder: Path, module: str = "aimo") -> str | None:
@@ -87,15 +93,3 @@ def _imported(folder: Path | None) -> Environment:
         sys.path.insert(0, str(folder))
     env: Environment = importlib.import_module("aimo").make_env()
     return env
-
-
-def _in_a_child(stack: ExitStack, folder: Path | None, fault: str, roots: Roots | None) -> ChildEnvironment:
-    """The environment, in the attached CPython, which stays unpacked until the stack unwinds."""
-    if folder is None:
-        raise UserError(f"cannot import aimo from the path: {fault}; attach the competition (competition_sources)")
-    try:
-        found = find_python(roots=roots)
-    except NotFound as error:
-        raise UserError(f"cannot import aimo from {folder}: {fault}, and {error}") from None
-    python = stack.enter_context(unpacked(found))
-    return ChildEnvironment(python, folder)
