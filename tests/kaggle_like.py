@@ -70,7 +70,7 @@ class Kaggle:
         document = nbformat.reads(notebook, as_version=4)  # type: ignore[no-untyped-call,unused-ignore]
         here = self.working if "KAGGLE_IS_COMPETITION_RERUN" in environment else self.working.parent
         place = {"metadata": {"path": str(here)}}
-        client = NotebookClient(document, timeout=120, kernel_name="python3", resources=place)
+        client = NotebookClient(document, timeout=600, kernel_name="python3", resources=place)
         try:
             client.execute(env=dict(environment))
         except CellExecutionError as error:

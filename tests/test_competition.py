@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import importlib
 import sys
+from collections.abc import Iterator
+from importlib.machinery import EXTENSION_SUFFIXES
 from pathlib import Path
 from typing import Any
 
@@ -151,15 +153,46 @@ def test_an_api_that_takes_no_answer_ends_the_loop(submission: Path) -> None:
         aimo1.serve(Deaf(PROBLEMS, submission), lambda *_: 4)
 
 
-def test_the_real_module_is_taken_from_the_competitions_folder(
-    tmp_path: Path, submission: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def importable(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """`aimo` may be imported, and is forgotten again."""
     monkeypatch.setattr(sys, "path", list(sys.path))
     monkeypatch.delitem(sys.modules, "aimo", raising=False)
-    with pytest.raises(UserError, match=f"cannot import aimo from {tmp_path}"):
-        aimo1.real_environment(tmp_path)
-    (tmp_path / "aimo.py").write_text("def make_env():\n    return 'the real one'\n")
     importlib.invalidate_caches()
-    env: object = aimo1.real_environment(tmp_path)
-    assert env == "the real one"
-    monkeypatch.delitem(sys.modules, "aimo")
+    yield
+    sys.modules.pop("aimo", None)
+
+
+@pytest.mark.usefixtures("importable")
+def test_the_real_module_is_taken_from_the_competitions_folder(tmp_path: Path) -> None:
+    (tmp_path / "aimo.py").write_text("def make_env():\n    return 'the real one'\n")
+    with aimo1.real_environment(tmp_path) as env:
+        made: object = env
+    assert made == "the real one"
+
+
+@pytest.mark.usefixtures("importable")
+def test_a_module_that_is_not_there_is_named_with_where_it_was_looked_for(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=f"cannot import aimo from {tmp_path}: No module named 'aimo'"):
+        aimo1.real_environment(tmp_path, [tmp_path]).__enter__()
+    with pytest.raises(UserError, match=r"cannot import aimo from the path: .*attach the competition"):
+        aimo1.real_environment(None, [tmp_path]).__enter__()
+
+
+@pytest.mark.parametrize(
+    ("files", "compiled"),
+    [
+        (["aimo/__init__.py"], None),
+        (["aimo/c.cpython-27-x86_64-linux-gnu.so"], "c.cpython-27-x86_64-linux-gnu.so"),
+        (["aimo.cpython-27-x86_64-linux-gnu.so"], "aimo.cpython-27-x86_64-linux-gnu.so"),
+        (["aimo/c.cpython-27-x86_64-linux-gnu.so", f"aimo/c{EXTENSION_SUFFIXES[0]}"], None),
+        (["aimo/c.abi3.so", "aimo/c.so", "other.cpython-27-x86_64-linux-gnu.so"], None),
+    ],
+)
+def test_a_module_is_for_another_python_if_no_extension_of_it_is_for_this_one(
+    tmp_path: Path, files: list[str], compiled: str | None
+) -> None:
+    (tmp_path / "aimo").mkdir()
+    for name in files:
+        (tmp_path / name).touch()
+    assert aimo1.foreign(tmp_path) == compiled

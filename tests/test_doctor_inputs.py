@@ -301,12 +301,16 @@ def test_the_competitions_files_are_found_with_its_interface(
     assert the(inputs.competition, None, profile=profile, roots=[tmp_path]).level == "ok"
 
 
-def test_an_interface_compiled_for_another_python_is_a_warning(tmp_path: Path) -> None:
+@pytest.mark.parametrize("environment", [{}, KERNEL, {"KAGGLE_IS_COMPETITION_RERUN": "1"}])
+def test_an_interface_compiled_for_another_python_is_fatal_here_and_at_kaggle(
+    tmp_path: Path, environment: dict[str, str]
+) -> None:
     folder = tmp_path / PROFILES["aimo1"].slug / "aimo"
     folder.mkdir(parents=True)
     (folder / "competition.cpython-27-x86_64-linux-gnu.so").touch()
-    finding = the(inputs.competition, None, profile=PROFILES["aimo1"], roots=[tmp_path])
-    assert finding.level == "warning"
-    assert "cpython-27" in finding.detail
+    finding = the(inputs.competition, None, profile=PROFILES["aimo1"], roots=[tmp_path], environment=environment)
+    assert finding.level == "fatal"
+    assert "competition.cpython-27" in finding.detail
+    assert "no CPython 3.10" in finding.detail
     (folder / f"competition{EXTENSION_SUFFIXES[0]}").touch()
     assert the(inputs.competition, None, profile=PROFILES["aimo1"], roots=[tmp_path]).level == "ok"

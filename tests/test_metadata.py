@@ -13,8 +13,9 @@ from typing import Any
 import pytest
 
 from sctir_kaggle.cli import main
-from sctir_kaggle.kaggle import metadata
-from sctir_kaggle.kaggle.settings import notebook_settings
+from sctir_kaggle.competition.profile import PROFILES
+from sctir_kaggle.kaggle import metadata, staging
+from sctir_kaggle.kaggle.settings import cell_settings, notebook_settings
 from sctir_kaggle.kaggle.staging import stage
 from sctir_kaggle.types import UserError
 
@@ -46,6 +47,21 @@ BROKEN: dict[str, tuple[Change, str, str]] = {
     "a file that is no notebook": ({"code_file": "kernel-metadata.json"}, "code_file = ", "not a notebook"),
     "a script": ({"kernel_type": "script"}, 'kernel_type = "script"', 'write "notebook"'),
     "another language": ({"language": "r"}, 'language = "r"', 'write "python"'),
+    "an image without its digest": (
+        {"docker_image": "gcr.io/kaggle-gpu-images/python:v149"},
+        'docker_image = "gcr.io/kaggle-gpu-images/python:v149"',
+        "@sha256:... (64 digits)",
+    ),
+    "a Python of no image": ({"docker_image_python": "3.10"}, 'docker_image_python = "3.10"', "name the image"),
+    "an image's Python as a number": ({"docker_image_python": 3.1}, "docker_image_python = 3.1", "text in quotes"),
+    "another Python than the image has": (
+        {
+            "docker_image": f"gcr.io/kaggle-gpu-images/python@{next(iter(metadata.IMAGES))}",
+            "docker_image_python": "3.10",
+        },
+        'docker_image_python = "3.10"',
+        'write "3.12"',
+    ),
     "no GPU": ({"enable_gpu": False}, "enable_gpu = false", "write true"),
 }
 
@@ -96,7 +112,7 @@ def test_the_committed_file_waits_for_its_owner_and_is_right_then(
 ) -> None:
     monkeypatch.delenv("KAGGLE_USERNAME", raising=False)
     assert dry_run(checkout) == 2
-    assert capsys.readouterr().err.count("your Kaggle name goes there: say --owner NAME, or set KAGGLE_USERNAME") == 6
+    assert capsys.readouterr().err.count("your Kaggle name goes there: say --owner NAME, or set KAGGLE_USERNAME") == 4
     monkeypatch.setenv("KAGGLE_USERNAME", "alice")
     assert dry_run(checkout) == 0
     pushed = json.loads((checkout / "out" / "pushed" / "kernel-metadata.json").read_text())
@@ -206,3 +222,121 @@ def test_settings_that_the_notebook_would_refuse_are_refused_before_a_push(
     assert message in error
     assert error.count("\n") == 1
     assert not (tmp_path / "out").exists()
+
+
+def notebook_for(checkout: Path, competition: str | None, *, source: bool = False) -> None:
+    """A notebook whose cell asks for this competition; with `source` its percent-cell source beside it."""
+    cell = f'SETTINGS = {{"competition": "{competition}", "engine": "vllm"}}\n' if competition else "print(1)\n"
+    cells = [{"cell_type": "code", "metadata": {}, "source": ["%matplotlib inline\n", "import os\n", cell]}]
+    notebook = {"cells": cells, "metadata": {}, "nbformat": 4, "nbformat_minor": 5}
+    path = checkout / "notebooks" / "submission.ipynb"
+    path.write_text(json.dumps(notebook))
+    if source:
+        path.with_suffix(".py").write_text(f"# %%\nWHEEL = {{}}\n\n# %%\n{cell}")
+
+
+AIMO3 = {"competition_sources": ["ai-mathematical-olympiad-progress-prize-3"], "machine_shape": "NvidiaH100"}
+
+
+@pytest.mark.parametrize("source", [False, True], ids=["a built notebook", "its source"])
+def test_metadata_for_another_competition_than_the_notebooks_are_refused_in_one_line(
+    checkout: Path, capsys: pytest.CaptureFixture[str], source: bool
+) -> None:
+    notebook_for(checkout, "aimo1", source=source)
+    change(checkout, AIMO3)
+    assert dry_run(checkout, "--owner", "alice") == 2
+    [line] = capsys.readouterr().err.splitlines()
+    assert "competition_sources ai-mathematical-olympiad-progress-prize-3 (aimo3)" in line
+    assert 'SETTINGS["competition"] = "aimo1"' in line
+    assert "sctir push --competition aimo1" in line
+    assert not (checkout / "out").exists()
+
+
+def test_a_notebook_that_sets_no_competition_follows_the_metadata(checkout: Path) -> None:
+    notebook_for(checkout, None)
+    change(checkout, AIMO3)
+    assert dry_run(checkout, "--owner", "alice") == 0
+
+
+def test_metadata_that_name_no_competition_follow_the_notebook(checkout: Path) -> None:
+    notebook_for(checkout, "aimo3")
+    change(checkout, {"competition_sources": None, "machine_shape": None})
+    assert dry_run(checkout, "--owner", "alice") == 0
+    pushed = json.loads((checkout / "out" / "pushed" / "kernel-metadata.json").read_text())
+    assert {key: pushed[key] for key in AIMO3} == AIMO3
+
+
+def test_settings_that_are_computed_are_refused(checkout: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    notebook_for(checkout, "aimo1")
+    path = checkout / "notebooks" / "submission.ipynb"
+    path.write_text(path.read_text().replace('SETTINGS = {\\"competition', 'SETTINGS = {**DEFAULTS, \\"competition'))
+    assert dry_run(checkout, "--owner", "alice") == 2
+    assert "SETTINGS is computed: write its values out" in capsys.readouterr().err
+
+
+def test_settings_over_several_lines_are_read(tmp_path: Path) -> None:
+    source = tmp_path / "submission.py"
+    source.write_text('# %%\nSETTINGS = {\n    "competition": "aimo2",  # this one\n    "candidates": 8,\n}\n')
+    assert cell_settings(source) == {"competition": "aimo2", "candidates": 8}
+    source.write_text("print(1)\n")
+    assert cell_settings(source) is None
+
+
+@pytest.mark.parametrize("said", ["aimo1", "ai-mathematical-olympiad-prize"])
+def test_the_name_and_the_slug_are_one_competition(checkout: Path, said: str) -> None:
+    notebook_for(checkout, said)
+    assert dry_run(checkout, "--owner", "alice") == 0
+
+
+WITHOUT_310 = {"dataset_sources": ["alice/sctir-wheels"]}
+IMAGE = f"gcr.io/kaggle-gpu-images/python@sha256:{'0' * 64}"
+
+
+@pytest.mark.parametrize(
+    ("image", "told"),
+    [
+        ({}, "aimo1 runs on Python 3.10 alone and the image's has 3.12"),
+        ({"docker_image": IMAGE}, "the image's is not known (docker_image_python)"),
+        ({"docker_image": IMAGE, "docker_image_python": "3.11"}, "the image's has 3.11"),
+    ],
+)
+def test_aimo1_without_its_python_is_refused_in_one_line(
+    checkout: Path, capsys: pytest.CaptureFixture[str], image: Change, told: str
+) -> None:
+    change(checkout, {**WITHOUT_310, **image})
+    assert dry_run(checkout, "--owner", "alice") == 2
+    [line] = capsys.readouterr().err.splitlines()
+    assert told in line
+    assert 'add "INSERT_OWNER/sctir-python310" to dataset_sources' in line
+    assert not (checkout / "out").exists()
+
+
+def test_an_image_with_that_python_is_enough_and_our_own_key_is_not_pushed(checkout: Path) -> None:
+    change(checkout, {**WITHOUT_310, "docker_image": IMAGE, "docker_image_python": "3.10"})
+    assert dry_run(checkout, "--owner", "alice") == 0
+    pushed = json.loads((checkout / "out" / "pushed" / "kernel-metadata.json").read_text())
+    assert pushed["docker_image"] == IMAGE
+    assert "docker_image_python" not in pushed
+
+
+def test_a_data_set_of_another_name_is_enough(checkout: Path) -> None:
+    change(checkout, {"dataset_sources": ["bob/my-python310-pack/2"]})
+    assert dry_run(checkout, "--owner", "alice") == 0
+
+
+def test_data_sets_and_image_come_and_go_with_the_competition(tmp_path: Path) -> None:
+    committed = metadata.filled(metadata.read(ROOT / "kernel-metadata.json"), "alice")
+    assert committed["dataset_sources"] == ["alice/sctir-wheels", "alice/sctir-python310"]
+    named = {**committed, "docker_image": IMAGE, "docker_image_python": "3.10"}
+    third = staging.for_competition(named, PROFILES["aimo3"])
+    assert third["dataset_sources"] == ["alice/sctir-wheels"]
+    assert third.keys() & {"docker_image", "docker_image_python"} == set()
+    back = staging.for_competition(third, PROFILES["aimo1"])
+    assert back == committed
+    assert staging.for_competition(named, PROFILES["aimo1"]) == named
+
+
+def test_any_number_of_wheel_data_sets_may_be_named(checkout: Path) -> None:
+    many = [f"alice/sctir-wheels-{number}" for number in range(2, 12)]
+    change(checkout, {"dataset_sources": ["alice/sctir-wheels", *many, "alice/sctir-python310"]})
+    assert dry_run(checkout, "--owner", "alice") == 0

@@ -44,3 +44,11 @@ def test_a_server_is_named_where_the_competition_calls_and_only_there(profile: P
 @ROWS
 def test_a_modulus_reaches_the_whole_range(profile: Profile) -> None:
     assert profile.modulus is None or (profile.lowest, profile.highest) == (0, profile.modulus - 1)
+
+
+def test_one_competitions_module_is_for_one_python_alone() -> None:
+    assert {name: profile.python for name, profile in PROFILES.items()} == {
+        "aimo1": (3, 10),
+        "aimo2": None,
+        "aimo3": None,
+    }

@@ -263,7 +263,7 @@ def test_the_owner_is_the_one_who_is_logged_in(checkout: Path) -> None:
     assert code == 0, said
     [sent] = kaggle.calls("SaveKernel")
     assert sent["slug"] == "bob/sctir-kaggle"
-    assert sent["datasetDataSources"][:2] == ["bob/sctir-wheels", "bob/sctir-wheels-2"]
+    assert sent["datasetDataSources"] == ["bob/sctir-wheels", "bob/sctir-python310"]
 
 
 def test_a_status_that_is_forbidden_is_told_as_kaggle_told_it(checkout: Path) -> None:
@@ -328,3 +328,30 @@ def test_a_wheel_that_cannot_be_uploaded_makes_no_version(checkout: Path, wheels
     # ours where the client would go on without the file (2.2.4), else the client's own
     assert "b-1-py3-none-any.whl could not be uploaded, so" in said or "unsuccessful: b-1-py3-none-any.whl" in said
     assert kaggle.calls("CreateDatasetVersion") == kaggle.calls("SaveKernel") == []
+
+
+def test_an_image_that_is_named_is_pushed_by_its_digest_and_its_python_is_not(checkout: Path) -> None:
+    path = checkout / "kernel-metadata.json"
+    image = f"gcr.io/kaggle-gpu-images/python@sha256:{'0' * 64}"
+    document = {**json.loads(path.read_text()), "docker_image": image, "docker_image_python": "3.10"}
+    path.write_text(json.dumps({**document, "dataset_sources": ["alice/sctir-wheels"]}))
+    with FakeKaggle() as kaggle:
+        code, said = sctir_push(kaggle, checkout, "--no-follow")
+    assert code == 0, said
+    [sent] = kaggle.calls("SaveKernel")
+    assert (sent["dockerImage"], sent["dockerImagePinningType"]) == (image, "original")
+    assert not [key for key in sent if "imagepython" in key.lower()]
+
+
+@pytest.mark.parametrize("competition", ["aimo1", "aimo3"])
+def test_what_contradicts_the_competition_is_refused_before_anything_is_sent(checkout: Path, competition: str) -> None:
+    path, notebook = checkout / "kernel-metadata.json", checkout / "notebooks" / "submission.ipynb"
+    cell = {**CELL, "source": [f'SETTINGS = {{"competition": "{competition}"}}']}
+    notebook.write_text(json.dumps({"cells": [cell], "metadata": {}, "nbformat": 4, "nbformat_minor": 5}))
+    if competition == "aimo1":  # agrees with the metadata, but has no Python to run on
+        path.write_text(json.dumps({**json.loads(path.read_text()), "dataset_sources": ["alice/sctir-wheels"]}))
+    with FakeKaggle() as kaggle:
+        code, said = sctir_push(kaggle, checkout, "--owner", "alice")
+        assert kaggle.asked == []
+    assert code == 2
+    assert ("aimo1 runs on Python 3.10 alone" if competition == "aimo1" else '"aimo3": choose one') in said

@@ -1,13 +1,21 @@
-"""AIMO Progress Prize 1's pull API (module `aimo`): take a problem, answer it, take the next, until there are none."""
+"""AIMO Progress Prize 1's pull API (module `aimo`): take a problem, answer it, take the next, until there are none.
+
+The module is an extension for CPython 3.10: elsewhere it runs in a child process, see `aimo1_process`.
+"""
 
 from __future__ import annotations
 
 import importlib
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from importlib.machinery import EXTENSION_SUFFIXES
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
+from sctir_kaggle.competition.aimo1_process import ChildEnvironment
+from sctir_kaggle.kaggle.interpreter import unpacked
+from sctir_kaggle.kaggle.paths import NotFound, Roots, find_python
 from sctir_kaggle.types import UserError
 
 if TYPE_CHECKING:
@@ -46,16 +54,42 @@ def serve(env: Environment, answer: Callable[[object, object], int]) -> int:
     return served
 
 
-def real_environment(folder: Path | None) -> Environment:
-    """`aimo.make_env()` from the competition's `folder`; in a rerun only, since it works once and for old Pythons.
+@contextmanager
+def real_environment(folder: Path | None, roots: Roots | None = None) -> Iterator[Environment]:
+    """`aimo.make_env()` from the competition's `folder`; in a rerun only, since it works once.
 
-    Raises `UserError` where it cannot be imported: then there is nothing to answer.
+    Where the module is compiled for another CPython it runs in a child process, under the one that is attached below
+    `roots`. Raises `UserError` where it runs nowhere: then there is nothing to answer.
     """
+    compiled = foreign(folder) if folder is not None and "aimo" not in sys.modules else None
+    fault = f"{compiled} is not for Python {sys.version_info.major}.{sys.version_info.minor}"
+    if compiled is None:
+        try:
+            env = _imported(folder)
+        except ImportError as error:
+            fault = str(error)
+        else:
+            yield env
+            return
+    if folder is None:
+        raise UserError(f"cannot import aimo from the path: {fault}; attach the competition (competition_sources)")
+    try:
+        found = find_python(roots=roots)
+    except NotFound as error:
+        raise UserError(f"cannot import aimo from {folder}: {fault}, and {error}") from None
+    with unpacked(found) as python, ChildEnvironment(python, folder) as child:
+        yield child
+
+
+def foreign(folder: Path, module: str = "aimo") -> str | None:
+    """The extension of the competition's `module` that is compiled for other CPythons than this one alone, if it is so."""
+    found = sorted(path.name for path in [*folder.glob(f"{module}.*.so"), *(folder / module).glob("*.so")])
+    tagged = [name for name in found if ".cpython-" in name]
+    return tagged[0] if tagged and not any(name.endswith(EXTENSION_SUFFIXES[0]) for name in tagged) else None
+
+
+def _imported(folder: Path | None) -> Environment:
     if folder is not None and str(folder) not in sys.path:
         sys.path.insert(0, str(folder))
-    try:
-        env: Environment = importlib.import_module("aimo").make_env()
-    except ImportError as error:
-        place = folder or "the path"
-        raise UserError(f"cannot import aimo from {place}: {error}; attach the competition, on its Python") from None
+    env: Environment = importlib.import_module("aimo").make_env()
     return env

@@ -49,6 +49,9 @@ class Profile:
     machine: str
     """Kaggle's identifier of the strongest machine that it lends for this competition (`machine_shape`)."""
 
+    python: tuple[int, int] | None
+    """The only CPython that the competition's own module is compiled for; None where any will do."""
+
     server: str | None
     """`module:Class` of the competition's inference server; None where it has none."""
 
@@ -80,6 +83,7 @@ _ROWS = (
         problems=50,
         submission_file="submission.csv",
         machine="NvidiaTeslaT4",  # two of them
+        python=(3, 10),
         server=None,
         evaluation=None,
         config=AIMO1,
@@ -95,6 +99,7 @@ _ROWS = (
         problems=50,
         submission_file="submission.parquet",
         machine="NvidiaL4",  # four of them
+        python=None,
         server="kaggle_evaluation.aimo_2_inference_server:AIMO2InferenceServer",
         evaluation="0.3.0",
         config=AIMO1,
@@ -110,6 +115,7 @@ _ROWS = (
         problems=50,
         submission_file="submission.parquet",
         machine="NvidiaH100",
+        python=None,
         server="kaggle_evaluation.aimo_3_inference_server:AIMO3InferenceServer",
         evaluation="0.9.0",
         config=AIMO3,

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Collection, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -129,11 +129,9 @@ class Submission:
     def _pull(self) -> None:
         from sctir_kaggle.competition.mock import Aimo1
 
-        if self.rerun:
-            env: aimo1.Environment = aimo1.real_environment(self._competition)
-        else:
-            env = Aimo1(self._problems, submission=self.submission_file, seed=self._seed).make_env()
-        aimo1.serve(env, lambda id_, text: self._edge.solve(id_, text).answer)
+        mock = Aimo1(self._problems, submission=self.submission_file, seed=self._seed)
+        with aimo1.real_environment(self._competition) if self.rerun else nullcontext(mock.make_env()) as env:
+            aimo1.serve(env, lambda id_, text: self._edge.solve(id_, text).answer)
 
     def _push(self) -> None:
         server = server_of(self.profile, self.predict, folder=self._competition, submission=self.submission_file)

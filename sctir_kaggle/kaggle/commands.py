@@ -71,6 +71,10 @@ def wheels(args: argparse.Namespace, _: float) -> int:
         house.verify(folders, args.requirements, python=args.python)
     else:
         folders = house.make(args.requirements, args.output, python=args.python, owner=args.owner)
+    if args.cpython is not None and not args.check:
+        from sctir_kaggle.kaggle.python310 import pack
+
+        pack(args.output, cpython=Path(args.cpython) if args.cpython else None, owner=args.owner)
     for folder in folders:
         sizes = [wheel.stat().st_size for wheel in folder.glob("*.whl")]
         print(f"{folder}: {len(sizes)} wheels, {sum(sizes) / 1e6:,.1f} MB, complete for Python {args.python}")
@@ -117,4 +121,11 @@ def _add_wheels(parser: argparse.ArgumentParser) -> None:
     add("--owner", metavar="NAME", help="your Kaggle name; default: filled in when they are pushed")
     add("--dry-run", action="store_true", help="only say what would be downloaded")
     add("--check", type=Path, metavar="DIR", help="only check wheels that are there")
+    add(
+        "--cpython",
+        nargs="?",
+        const="",
+        metavar="DIR",
+        help="for AIMO-1: also pack a CPython 3.10, which its module needs; default: the one that uv finds or installs",
+    )
     parser.set_defaults(command=wheels, name="wheels")

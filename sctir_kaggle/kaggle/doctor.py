@@ -22,6 +22,7 @@ from sctir_kaggle.engines.gpus import GPU, visible_gpus
 from sctir_kaggle.engines.registry import entry_of, is_hub_name
 from sctir_kaggle.kaggle.checks import checkpoint, gpu, inputs, machine, vllm
 from sctir_kaggle.kaggle.checks.finding import Check, Finding, Machine, of_error
+from sctir_kaggle.kaggle.interpreter import PROBE_SECONDS
 from sctir_kaggle.kaggle.paths import NotFound, Roots, find_model, input_roots, wheel_folders
 from sctir_kaggle.problems import ASSETS
 from sctir_kaggle.types import UserError
@@ -48,7 +49,11 @@ OF_WEIGHTS: tuple[Check, ...] = (
 SECONDS = 20
 """For a check; asking vLLM has its own limit."""
 
-_LIMITS: dict[Check, float] = {vllm.vllm: vllm.SECONDS + 5, inputs.wheels: inputs.PIP_SECONDS + 5}
+_LIMITS: dict[Check, float] = {
+    vllm.vllm: vllm.SECONDS + 5,
+    inputs.wheels: inputs.PIP_SECONDS + 5,
+    inputs.competition: 2 * PROBE_SECONDS,  # an attached interpreter is unpacked and run
+}
 
 
 def examine(

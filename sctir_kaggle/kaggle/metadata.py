@@ -21,6 +21,9 @@ FILE = "kernel-metadata.json"
 OWNER = "INSERT_OWNER"
 """Stands in the committed file where the account's name goes; `filled` puts it there."""
 
+PYTHON310 = "sctir-python310"
+"""The data set of the CPython that AIMO-1's module needs; any with python310 in its name counts as one."""
+
 MACHINES = (
     "NvidiaTeslaT4",  # two of them
     "NvidiaTeslaT4Highmem",
@@ -31,6 +34,19 @@ MACHINES = (
     "NvidiaRtxPro6000",
 )
 """The GPU machines in the kaggle client's documentation (docs/kernels.md, February 2026), without the P100, which is gone."""
+
+IMAGE_PYTHON = "3.12"
+"""Of the image that a notebook gets where none is named: Kaggle's docker-python of August 2026."""
+
+IMAGES: Mapping[str, str] = {
+    "sha256:37c64f7dd9c54116ecd1bcc88817c5469b88387388fade02bfa8bf3fc647d461": "3.12",
+    "sha256:00377cd1b3d470a605bc5b0ceca79969e369644e9b36802242a1c70e627372f9": "3.12",
+}
+"""The Python of Kaggle's GPU images, as far as public runs say it (KAGGLE_DOCKER_IMAGE beside `sys.version`).
+
+Of the images of AIMO-1's time (docker-python v149 is of 3 June 2024) no digest was found in public sources: who knows one
+names it as docker_image, with "docker_image_python": "3.10".
+"""
 
 Document = dict[str, Any]
 
@@ -76,6 +92,14 @@ def filled(document: Document, owner: str) -> Document:
     return copy
 
 
+def image_python(document: Mapping[str, Any]) -> str | None:
+    """The Python of the image that the notebook runs in; None where an image is named and nothing says which it has."""
+    image = document.get("docker_image")
+    if not image:
+        return IMAGE_PYTHON
+    return document.get("docker_image_python") or IMAGES.get(image.rpartition("@")[2])
+
+
 def check(document: Document, path: Path) -> None:
     """Raises one `UserError` with a line for each problem of the file at `path`."""
     if found := list(problems(document, path.parent)):
@@ -93,6 +117,7 @@ def problems(document: Document, folder: Path) -> Iterator[str]:
         elif key.example is not None:
             yield f"{name} is missing: write {json.dumps(name)}: {key.example}"
     yield from _title_and_slug(document)
+    yield from _image(document)
     yield from _code_file(document.get("code_file"), folder)
 
 
@@ -152,16 +177,27 @@ def _title_and_slug(document: Mapping[str, Any]) -> Iterator[str]:
         )
 
 
+def _image(document: Mapping[str, Any]) -> Iterator[str]:
+    """What is said of an image's Python must be so, and must be of an image."""
+    said, image = document.get("docker_image_python"), document.get("docker_image")
+    if not isinstance(said, str) or not isinstance(image, str | None):
+        return
+    if not image:
+        yield f'docker_image_python = "{said}": there is no docker_image: name the image, or remove this'
+    elif (known := IMAGES.get(image.rpartition("@")[2])) and known != said:
+        yield f'docker_image_python = "{said}": the image\'s is {known}: write "{known}", or name another image'
+
+
 def _code_file(name: Any, folder: Path) -> Iterator[str]:
     if not isinstance(name, str) or _placeholder(name):
         return
     if not (folder / name).is_file():
         yield f"code_file = {_shown(name)}: {folder / name} does not exist: build the notebook, or name another"
-    elif not name.endswith(".ipynb") or not _is_notebook(folder / name):
+    elif not name.endswith(".ipynb") or not is_notebook(folder / name):
         yield f"code_file = {_shown(name)}: not a notebook (JSON with cells): name an .ipynb file"
 
 
-def _is_notebook(path: Path) -> bool:
+def is_notebook(path: Path) -> bool:
     try:
         notebook = json.loads(path.read_text(encoding="utf-8"))
     except ValueError:
@@ -202,6 +238,16 @@ def _pinning(value: str) -> str:
     return "" if value in ("original", "latest") else "must be original or latest"
 
 
+def _docker_image(value: str) -> str:
+    if not value or re.fullmatch(r"[a-z0-9.-]+(?:/[a-z0-9._-]+)+@sha256:[0-9a-f]{64}", value):
+        return ""
+    return "must be an image by its digest, such as gcr.io/kaggle-gpu-images/python@sha256:... (64 digits)"
+
+
+def _python(value: str) -> str:
+    return "" if re.fullmatch(r"3\.\d+", value) else 'must be the version of its Python, such as "3.10"'
+
+
 KEYS: Mapping[str, Key] = {
     "id": Key(str, _id, '"owner/slug"'),
     "id_no": Key(int),
@@ -229,7 +275,8 @@ KEYS: Mapping[str, Key] = {
         '["owner/model/transformers/variation/1"]',
     ),
     "keywords": Key(list),
-    "docker_image": Key(str),
+    "docker_image": Key(str, _docker_image),
+    "docker_image_python": Key(str, _python),
     "docker_image_pinning_type": Key(str, _pinning),
 }
-"""Everything that the client reads. A key with an example must be there."""
+"""Everything that the client reads, and our own docker_image_python. A key with an example must be there."""

@@ -1,4 +1,4 @@
-"""Where Kaggle put what is attached to a notebook: competition files, wheels, checkpoints.
+"""Where Kaggle put what is attached to a notebook: competition files, wheels, checkpoints, an interpreter.
 
 Kaggle mounts in two layouts, and both are searched: `/kaggle/input/<slug>/` and
 `/kaggle/input/{competitions,datasets,models,notebooks}/...`. A search is bounded in depth and number, so that a data set
@@ -102,6 +102,26 @@ def find_wheels(roots: Roots | None = None, *, name: str | None = None) -> Path:
 def wheel_folders(roots: Roots | None = None) -> list[Path]:
     """Every attached folder that holds wheels directly: a wheelhouse that was split has several."""
     return [folder.path for folder in _read(input_roots(roots)) if folder.holds(".whl")]
+
+
+def find_python(version: str = "3.10", roots: Roots | None = None) -> Path:
+    """The attached CPython of this version: the folder with bin/pythonX.Y, or the archive that holds it; the newest.
+
+    Raises `NotFound`.
+    """
+    archive = re.compile(rf"c?python-?{re.escape(version).replace('.', '.?')}[^/]*\.(tar|tar\.gz|tgz|tar\.xz|txz)")
+    folders: list[Path] = []
+    archives: list[Path] = []
+    for folder in _read(input_roots(roots)):
+        if folder.path.name == "bin" and f"python{version}" in folder.files:
+            folders.append(folder.path.parent)
+        archives += [folder.path / name for name in sorted(folder.files) if archive.fullmatch(name)]
+    if found := newest(folders) or archives:
+        return found[0]
+    remedy = "attach the data set that `sctir wheels --cpython` makes (dataset_sources)"
+    raise _not_found(
+        f"no CPython {version} (bin/python{version}, or cpython{version}.tar.gz)", (), input_roots(roots), remedy
+    )
 
 
 def newest(found: Iterable[Path]) -> list[Path]:

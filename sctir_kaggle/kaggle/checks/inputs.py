@@ -12,13 +12,17 @@ from collections.abc import Iterator, Sequence
 from importlib.machinery import EXTENSION_SUFFIXES
 from pathlib import Path
 
+from sctir_kaggle.competition.aimo1 import foreign
 from sctir_kaggle.competition.profile import Profile
 from sctir_kaggle.engines.registry import entry_of
-from sctir_kaggle.kaggle.checks.finding import Finding, Level, Machine, importable, installed, of_error
+from sctir_kaggle.kaggle.checks.finding import Finding, Machine, importable, installed, of_error
 from sctir_kaggle.kaggle.install import PINS
-from sctir_kaggle.kaggle.paths import NotFound, find_competition
+from sctir_kaggle.kaggle.interpreter import probe, unpacked
+from sctir_kaggle.kaggle.paths import NotFound, find_competition, find_python
+from sctir_kaggle.types import UserError
 
 REMADE = "make them again: sctir wheels"
+REPACKED = "pack one that is: sctir wheels --cpython DIR"
 
 PIP_SECONDS = 20
 
@@ -50,11 +54,7 @@ def competition(machine: Machine) -> Iterator[Finding]:
     except NotFound as error:
         yield of_error("competition", error, machine.missing)
         return
-    fault = _interface_fault(folder, profile)
-    if fault:
-        yield Finding("competition", *fault)
-    else:
-        yield Finding("competition", "ok", f"{profile.name}: {folder}")
+    yield _interface(machine, folder, profile)
 
 
 def vllm_version(machine: Machine) -> str | None:
@@ -125,17 +125,25 @@ def _would_install(shown: str) -> str:
     return f"{len(line.split()) - 2} to install" if line else "all installed"
 
 
-def _interface_fault(folder: Path, profile: Profile) -> tuple[Level, str, str] | None:
+def _interface(machine: Machine, folder: Path, profile: Profile) -> Finding:
     name = "aimo" if profile.api == "pull" else "kaggle_evaluation"
     if not (folder / name).is_dir():
         seen = ", ".join(sorted(path.name for path in folder.iterdir())[:_SHOWN]) or "nothing"
-        return (
-            "warning",
-            f"{folder} has no {name}/; it has {seen}",
-            "attach the competition anew; the mock serves meanwhile",
-        )
-    compiled = [path.name for path in sorted((folder / name).glob("*.so")) if ".cpython-" in path.name]
-    here = EXTENSION_SUFFIXES[0]
-    if compiled and not any(each.endswith(here) for each in compiled):
-        return "warning", f"{compiled[0]} is not for this Python ({here})", "pin the image that the competition ran on"
-    return None
+        detail = f"{folder} has no {name}/; it has {seen}"
+        return Finding("competition", "warning", detail, "attach the competition again; the mock serves meanwhile")
+    if compiled := foreign(folder, name):
+        return _in_a_child(machine, compiled, folder)
+    return Finding("competition", "ok", f"{profile.name}: {folder}")
+
+
+def _in_a_child(machine: Machine, compiled: str, folder: Path) -> Finding:
+    """A module for another CPython runs in the one that is attached for it, or not at all: it is tried here."""
+    what = f"{folder} has {compiled}, which is not for this Python ({EXTENSION_SUFFIXES[0]})"
+    try:
+        with unpacked(find_python(roots=machine.roots)) as python:
+            found = probe(python)
+    except UserError as error:
+        return of_error("competition", UserError(f"{what}: {error}"))
+    if not compiled.endswith(found.suffix):
+        return Finding("competition", "fatal", f"{what}, nor for the attached CPython {found.version}", REPACKED)
+    return Finding("competition", "ok", f"{folder}: {compiled} runs in the attached CPython {found.version}")
