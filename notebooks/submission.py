@@ -23,17 +23,16 @@
 # ## How an answer comes about
 #
 # ```text
-#  problem --> prompt --> model writes --> code? --yes--> sandbox runs it --> output is appended --+
-#                            ^               |                                                     |
-#                            |               no                                                    |
-#                            +---------------|--------- again, up to M executions -----------------+
-#                                            v
-#                                   \boxed{answer} = one vote      x N candidates --> most votes win
+#                +--- the output is appended <--- sandbox runs it <---+
+#                v                                                    | yes, up to M times
+#  problem --> prompt --> the model writes --> did it write code? ----+
+#                                                                     | no
+#      most votes win <--- x N candidates <--- \boxed{...}, a vote <--+
 # ```
 #
 # 1. All N candidates of a problem start at once from the same prompt, each with random draws of its own.
-# 2. A candidate writes until it opens an output block. Its Python runs in a sandbox (one interpreter a candidate, without
-#    network, files or much memory), and what it printed, or its traceback, is appended to the text.
+# 2. A candidate writes until it opens an output block. Its Python runs in a sandbox (an interpreter of its own, without
+#    network and files as far as the kernel permits, with limits on time and memory), and what it printed is appended.
 # 3. It goes on from there, M times at most. An integer in range, in a box, is its vote; who has none is asked once more.
 # 4. The vote is counted after every candidate. When no outcome of the others can change the winner, they are cancelled.
 # 5. A problem gets an equal share of the time that is left; what quick ones save, contested ones may use.
@@ -146,7 +145,8 @@ print(report(findings))
 
 # %%
 setup = Setup.of(run, folder, model=attached.model)
-submission = Submission(profile, setup, problems=run.problems, faults=attached.faults)
+problems = Path(run.problems) if run.problems else None  # a CSV of your own, for the editor
+submission = Submission(profile, setup, problems=problems, faults=attached.faults)
 assert submission.rerun or worst(findings) != "fatal", "the doctor says what to do, above; a rerun would go on"
 submission.start()
 

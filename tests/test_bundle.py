@@ -14,9 +14,12 @@ from pathlib import Path
 
 import pytest
 
+from sctir_kaggle.journal import Journal
 from sctir_kaggle.kaggle import bundle
 from sctir_kaggle.kaggle.bundle import CHECKOUT, FONTS, LIMIT, build_wheel
 from sctir_kaggle.types import UserError
+from tests.pages import Page, chromium
+from tests.solved import solved, trace, turn
 
 PARENT_PACKAGES = [path for path in sys.path if path.endswith("site-packages")]
 
@@ -53,20 +56,50 @@ def test_it_has_every_module_but_recipes_and_studies_and_the_problems_and_no_mod
     assert not [name for name in inside if name.endswith((".safetensors", "tokenizer.json", ".pyc"))]
 
 
-def test_it_writes_the_viewers_page_where_nothing_else_is_installed(wheel: Path, tmp_path: Path) -> None:
+PAGE = """
+import sys
+
+sys.path.insert(0, "library")
+from pathlib import Path
+from sctir_kaggle.journal import read_journal
+from sctir_kaggle.viewer import page
+
+assert page.__file__.startswith(str(Path("library").resolve())), page.__file__
+header, results = read_journal(Path("journal.jsonl"))
+page.write_page(results, [header], Path("view.html"))
+"""
+"""Writes a run's page with the library that was unpacked, as the notebook does."""
+
+
+@pytest.fixture
+def view(wheel: Path, tmp_path: Path) -> Path:
+    """The page of a problem with formulas, plain, bold and rare, by the wheel's own viewer."""
     zipfile.ZipFile(wheel).extractall(tmp_path / "library")
-    program = (
-        f"import sys; sys.path.insert(0, {str(tmp_path / 'library')!r})\n"
-        "from pathlib import Path\n"
-        "import sctir_kaggle.viewer.page as page\n"
-        f"assert page.__file__.startswith({str(tmp_path)!r})\n"
-        "page.write_page([], [], Path('view.html'))\n"
-    )
-    done = subprocess.run([sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True)
+    text = "Let $x^2 \\in \\mathbb{Z}$, \\[\\sum_{k=1}^{n} \\binom{n}{k}\\] and $\\mathbf{v}$, $\\mathfrak{p}$."
+    with Journal.create(tmp_path / "journal.jsonl", {"config": {}}) as journal:
+        journal.append(solved("p", traces=(trace(0, 7, turn(text)),), reference=7))
+    done = subprocess.run([sys.executable, "-c", PAGE], cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    text = (tmp_path / "view.html").read_text()
+    return tmp_path / "view.html"
+
+
+def test_its_viewer_writes_a_page_with_the_fonts_of_plain_formulas(view: Path) -> None:
+    text = view.read_text()
     assert text.count("url(data:font/woff2;base64,") == len(FONTS) == 7
     assert "url(fonts/" not in text
+
+
+@pytest.mark.browser
+def test_that_page_draws_formulas_and_asks_for_nothing(view: Path) -> None:
+    with chromium() as browser:
+        page = Page(browser, view, width=1280, scheme="light", address="")
+        page.open("p")
+        assert len(page.texts("#candidate .math .katex-html")) == 4
+        assert page.texts(".bad-math") == []
+        page.until("document.fonts.status === 'loaded'")
+        assert page.js("document.fonts.check('16px KaTeX_Main')")
+        assert page.console() == []
+        assert [url for url in page.requests() if not url.startswith(("file:", "data:"))] == []
 
 
 def test_the_same_tree_gives_the_same_bytes_wherever_and_whenever_it_lies(wheel: Path, checkout: Path) -> None:

@@ -44,7 +44,7 @@ def settings_here(cell: Mapping[str, Any], environment: Mapping[str, str] = os.e
     here = notebook_settings(asked, environment)
     log.warning(
         "not at Kaggle and no checkpoint named: the embedded model (1.3 million parameters, trained on the synthetic "
-        "problems that it is asked here) answers with the engine %s, %d candidates a problem; elsewhere it solves nothing",
+        "problems that it is asked here) answers with the engine %s, %d candidates a problem; it can solve nothing else",
         here.engine.engine,
         here.solver.candidates,
     )

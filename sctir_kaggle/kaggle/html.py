@@ -18,17 +18,17 @@ LONGEST = 6000
 
 
 def text(written: str) -> str:
-    """Prose, in which the notebook typesets LaTeX between dollars; line breaks are kept."""
+    """Prose, in which the notebook typesets LaTeX between dollars; line breaks are kept, a long one loses its middle."""
     return f'<div style="white-space:pre-wrap;max-width:60em">{html.escape(cut(written), quote=False)}</div>'
 
 
 def pre(written: str) -> str:
-    """Text as it is."""
-    return f'<pre style="{PRE}">{html.escape(cut(written), quote=False)}</pre>'
+    """Text as it is, in full."""
+    return f'<pre style="{PRE}">{html.escape(written, quote=False)}</pre>'
 
 
 def python(code: str) -> str:
-    """Source with its colours."""
+    """Source with its colours, in full."""
     from pygments import highlight  # type: ignore[import-untyped,unused-ignore]
     from pygments.formatters import HtmlFormatter  # type: ignore[import-untyped,unused-ignore]
     from pygments.lexers import PythonLexer  # type: ignore[import-untyped,unused-ignore]

@@ -89,7 +89,7 @@ def write_image(folder: Path) -> Path:
     found = {str(each.metadata["Name"]).lower(): each.version for each in distributions() if each.metadata["Name"]}
     found.pop("sctir-kaggle", None)
     path = folder / IMAGE
-    path.write_text("".join(f"{name}=={version}\n" for name, version in sorted(found.items())), encoding="utf-8")
+    path.write_text("".join(sorted(f"{name}=={version}\n" for name, version in found.items())), encoding="utf-8")
     return path
 
 

@@ -55,7 +55,7 @@ def _prompt(dialect: Dialect | None, problem: Problem) -> str:
     if dialect is None or not dialect.prompt:
         return ""
     prompt = "".join(segment for segment in render(dialect, problem) if isinstance(segment, str))
-    return html.details(f"The prompt, in the dialect {dialect.name}", html.pre(prompt))
+    return html.details(f"The prompt, in the dialect {dialect.name}", html.pre(html.cut(prompt)))
 
 
 def _turn(number: int, turn: Turn) -> str:
@@ -64,7 +64,7 @@ def _turn(number: int, turn: Turn) -> str:
     return "".join(
         (
             html.text((turn.prefix + before).strip()) if (turn.prefix + before).strip() else "",
-            html.python(turn.code) if turn.code else "",
+            html.python(html.cut(turn.code)) if turn.code else "",
             _output(number, turn),
             html.text(after.strip()) if after.strip() else "",
         )
@@ -90,7 +90,7 @@ def _output(number: int, turn: Turn) -> str:
     if turn.execution is None:
         return ""
     ended = f"turn {number} ran, {turn.execution.status.value}, {turn.execution.seconds:.2f} s; it printed:"
-    return f"<small>{ended}</small>{html.pre(turn.execution.output.rstrip() or '(nothing)')}"
+    return f"<small>{ended}</small>{html.pre(html.cut(turn.execution.output.rstrip()) or '(nothing)')}"
 
 
 def _vote(result: SolveResult) -> str:
