@@ -118,8 +118,8 @@ if not in_rerun():  # what is only to be looked at is left out where the answers
 # %% [markdown]
 # ## The source
 #
-# What makes an answer, to be opened here: prompt, loop, vote. The files themselves lie in the folder that is named; the
-# rest (sandbox, engines, clock, the competitions' APIs) is listed with what each is for.
+# What makes an answer, to be opened here: prompt, loop, vote. The last line lists all files (sandbox, engines, clock, the
+# competitions' APIs) with what each is for, and the folder in which they lie: `%pycat FOLDER/FILE` in a cell shows one.
 
 # %%
 if not in_rerun():

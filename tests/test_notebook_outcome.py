@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html as standard
+import platform
 import re
 import subprocess
 import sys
@@ -169,7 +170,8 @@ def test_view_and_worked_problem_come_from_the_journal_as_it_lies(tmp_path: Path
 
 
 def test_the_image_is_listed_as_pip_freezes_it_without_ourselves(tmp_path: Path) -> None:
-    lines = write_image(tmp_path / "new").read_text().splitlines()
+    head, *lines = write_image(tmp_path / "new").read_text().splitlines()
+    assert head == f"# python: {platform.python_version()}"
     assert lines == sorted(lines)
     assert all(re.fullmatch(r"[a-z0-9][\w.-]*==\S+", line) for line in lines)
     assert any(line.startswith("pytest==") for line in lines)

@@ -5,6 +5,8 @@ Only the editor calls this. In a rerun nothing may fail, and nobody looks.
 
 from __future__ import annotations
 
+import platform
+import re
 from collections.abc import Sequence
 from importlib.metadata import distributions
 from pathlib import Path
@@ -84,12 +86,14 @@ def write_view(run: Run) -> Path:
 
 
 def write_image(folder: Path) -> Path:
-    """`image.txt`: the distributions that are installed here, before any wheel is."""
+    """`image.txt`: this Python and the distributions that are installed here, before any wheel is."""
     folder.mkdir(parents=True, exist_ok=True)
-    found = {str(each.metadata["Name"]).lower(): each.version for each in distributions() if each.metadata["Name"]}
-    found.pop("sctir-kaggle", None)
+    found: dict[str, str] = {}
+    for each in distributions():  # of two with one name Python imports the first on its path
+        found.setdefault(re.sub(r"[-_.]+", "-", each.metadata["Name"] or "").lower(), each.version)
+    lines = sorted(f"{name}=={version}\n" for name, version in found.items() if name not in ("", "sctir-kaggle"))
     path = folder / IMAGE
-    path.write_text("".join(sorted(f"{name}=={version}\n" for name, version in found.items())), encoding="utf-8")
+    path.write_text(f"# python: {platform.python_version()}\n{''.join(lines)}", encoding="utf-8")
     return path
 
 
