@@ -80,6 +80,7 @@ def test_a_worked_problem_has_statement_prompt_text_code_output_and_vote() -> No
     ]
     places = [page.index(part) for part in parts]
     assert places == sorted(places)
+    assert "as they came: 3, 2, 2" in page
     assert "```" not in page
 
 

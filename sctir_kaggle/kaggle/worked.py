@@ -10,6 +10,9 @@ from sctir_kaggle.dialects.rendering import render
 from sctir_kaggle.kaggle import html
 from sctir_kaggle.types import Problem, SolveResult, Trace, TraceStatus, Turn
 
+ORDERED = 64
+"""Votes that are listed one by one."""
+
 FENCES = ("```python", "```py", "```")
 """What a model writes before its code; the code is shown in their place."""
 
@@ -97,12 +100,14 @@ def _vote(result: SolveResult) -> str:
     counts = Counter(trace.answer for trace in result.traces)
     rows = [(str(answer), f"{score:g}", str(counts[answer])) for answer, score in result.vote.ranking]
     return html.table(("answer", "votes", "candidates"), rows, right=("answer", "votes", "candidates")) + "".join(
-        f"<div>{line}</div>" for line in _without_vote(result)
+        f"<div>{line}</div>" for line in _course(result)
     )
 
 
-def _without_vote(result: SolveResult) -> Iterator[str]:
-    """Why the others have none, and why it ended."""
+def _course(result: SolveResult) -> Iterator[str]:
+    """The votes in the order in which they came, why the other candidates have none, and why it ended."""
+    came = [str(trace.answer) for trace in result.traces if trace.answer is not None]
+    yield f"as they came: {', '.join(came[:ORDERED])}{', ...' if len(came) > ORDERED else ''}"
     ends = Counter(trace.status for trace in result.traces if trace.status is not TraceStatus.ANSWERED)
     if ends:
         yield "without a vote: " + ", ".join(f"{count} {status.value}" for status, count in ends.most_common())
