@@ -54,6 +54,13 @@ class Kaggle:
         (folder / "working").mkdir()
         return cls(folder / "input", folder / "working", profile)
 
+    def attach_data_set(self, layout: Layout, *files: Path) -> None:
+        """Another one of wheels, as the account's own are."""
+        folder = self.input / ("datasets/owner/wheels" if layout == "nested" else "wheels")
+        folder.mkdir(parents=True)
+        for file in files:
+            shutil.copy(file, folder)
+
     def environment(self, **more: str) -> dict[str, str]:
         """Of the kernel: nothing of this checkout is on its path."""
         kept = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
@@ -63,19 +70,8 @@ class Kaggle:
 
     def run(self, notebook: str, environment: Mapping[str, str]) -> Ran:
         """The executed notebook; an error in a cell ends it, as at Kaggle. Its folder is the working one in a rerun only."""
-        import nbformat
-        from nbclient import NotebookClient
-        from nbclient.exceptions import CellExecutionError
-
-        document = nbformat.reads(notebook, as_version=4)  # type: ignore[no-untyped-call,unused-ignore]
         here = self.working if "KAGGLE_IS_COMPETITION_RERUN" in environment else self.working.parent
-        place = {"metadata": {"path": str(here)}}
-        client = NotebookClient(document, timeout=600, kernel_name="python3", resources=place)
-        try:
-            client.execute(env=dict(environment))
-        except CellExecutionError as error:
-            return Ran(document, f"{error.ename}: {error.evalue}")
-        return Ran(document)
+        return execute(notebook, here, environment)
 
 
 @dataclass(frozen=True)
@@ -96,6 +92,22 @@ class Ran:
     @property
     def _outputs(self) -> list[Any]:
         return [output for cell in self.document.cells for output in cell.get("outputs", ())]
+
+
+def execute(notebook: str, folder: Path, environment: Mapping[str, str], *, seconds: int = 300) -> Ran:
+    """The notebook, run in a kernel that starts in `folder`; an error in a cell ends it. `seconds` are a cell's."""
+    import nbformat
+    from nbclient import NotebookClient
+    from nbclient.exceptions import CellExecutionError
+
+    document = nbformat.reads(notebook, as_version=4)  # type: ignore[no-untyped-call,unused-ignore]
+    place = {"metadata": {"path": str(folder)}}
+    client = NotebookClient(document, timeout=seconds, kernel_name="python3", resources=place)
+    try:
+        client.execute(env=dict(environment))
+    except CellExecutionError as error:
+        return Ran(document, f"{error.ename}: {error.evalue}")
+    return Ran(document)
 
 
 def write_problems(path: Path, problems: Sequence[Problem]) -> None:

@@ -14,9 +14,12 @@ from pathlib import Path
 
 import pytest
 
+from sctir_kaggle.journal import Journal
 from sctir_kaggle.kaggle import bundle
-from sctir_kaggle.kaggle.bundle import CHECKOUT, LIMIT, build_wheel
+from sctir_kaggle.kaggle.bundle import CHECKOUT, FONTS, LIMIT, build_wheel
 from sctir_kaggle.types import UserError
+from tests.pages import Page, chromium
+from tests.solved import solved, trace, turn
 
 PARENT_PACKAGES = [path for path in sys.path if path.endswith("site-packages")]
 
@@ -41,17 +44,62 @@ def names(wheel: Path) -> list[str]:
 
 
 def test_it_is_small_enough_for_a_notebook(wheel: Path) -> None:
-    assert wheel.stat().st_size <= LIMIT == 400_000
+    assert wheel.stat().st_size <= LIMIT == 680_000
 
 
 def test_it_has_every_module_but_recipes_and_studies_and_the_problems_and_no_model(wheel: Path) -> None:
     modules = {str(path.relative_to(CHECKOUT)) for path in (CHECKOUT / "sctir_kaggle").rglob("*.py")}
     inside = set(names(wheel))
-    left_out = {name.split("/")[1] for name in modules - inside}
-    assert left_out == {"recipes", "replay", "report", "whatif", "viewer"}
-    assert not [name for name in inside if name.split("/")[1] in left_out]
+    assert {name.split("/")[1] for name in modules - inside} == {"recipes", "replay", "report", "whatif"}
+    assert not [name for name in inside if name.split("/")[1] in ("recipes", "replay", "whatif")]
     assert "sctir_kaggle/assets/problems.csv" in inside
     assert not [name for name in inside if name.endswith((".safetensors", "tokenizer.json", ".pyc"))]
+
+
+PAGE = """
+import sys
+
+sys.path.insert(0, "library")
+from pathlib import Path
+from sctir_kaggle.journal import read_journal
+from sctir_kaggle.viewer import page
+
+assert page.__file__.startswith(str(Path("library").resolve())), page.__file__
+header, results = read_journal(Path("journal.jsonl"))
+page.write_page(results, [header], Path("view.html"))
+"""
+"""Writes a run's page with the library that was unpacked, as the notebook does."""
+
+
+@pytest.fixture
+def view(wheel: Path, tmp_path: Path) -> Path:
+    """The page of a problem with formulas, plain, bold and rare, by the wheel's own viewer."""
+    zipfile.ZipFile(wheel).extractall(tmp_path / "library")
+    text = "Let $x^2 \\in \\mathbb{Z}$, \\[\\sum_{k=1}^{n} \\binom{n}{k}\\] and $\\mathbf{v}$, $\\mathfrak{p}$."
+    with Journal.create(tmp_path / "journal.jsonl", {"config": {}}) as journal:
+        journal.append(solved("p", traces=(trace(0, 7, turn(text)),), reference=7))
+    done = subprocess.run([sys.executable, "-c", PAGE], cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return tmp_path / "view.html"
+
+
+def test_its_viewer_writes_a_page_with_the_fonts_of_plain_formulas(view: Path) -> None:
+    text = view.read_text()
+    assert text.count("url(data:font/woff2;base64,") == len(FONTS) == 7
+    assert "url(fonts/" not in text
+
+
+@pytest.mark.browser
+def test_that_page_draws_formulas_and_asks_for_nothing(view: Path) -> None:
+    with chromium() as browser:
+        page = Page(browser, view, width=1280, scheme="light", address="")
+        page.open("p")
+        assert len(page.texts("#candidate .math .katex-html")) == 4
+        assert page.texts(".bad-math") == []
+        page.until("document.fonts.status === 'loaded'")
+        assert page.js("document.fonts.check('16px KaTeX_Main')")
+        assert page.console() == []
+        assert [url for url in page.requests() if not url.startswith(("file:", "data:"))] == []
 
 
 def test_the_same_tree_gives_the_same_bytes_wherever_and_whenever_it_lies(wheel: Path, checkout: Path) -> None:
@@ -86,8 +134,8 @@ def test_an_installed_package_is_refused_with_what_to_do(tmp_path: Path) -> None
 
 
 def test_a_wheel_that_a_notebook_cannot_carry_is_refused(checkout: Path) -> None:
-    (checkout / "sctir_kaggle/assets/more.csv").write_bytes(os.urandom(200_000))
-    with pytest.raises(UserError, match=r"has [45]\d\d,\d{3} bytes, 400,000 at most"):
+    (checkout / "sctir_kaggle/assets/more.csv").write_bytes(os.urandom(300_000))
+    with pytest.raises(UserError, match=r"has [789]\d\d,\d{3} bytes, 680,000 at most"):
         build_wheel(checkout.parent, checkout=checkout)
     assert not list(checkout.parent.glob("*.whl"))
 

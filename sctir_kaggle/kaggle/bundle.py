@@ -1,5 +1,7 @@
 """The library's wheel, as a notebook carries it: the checkout without models, recipes and studies of runs, always the same.
 
+Of the viewer it has what its page needs, so that `view.html` is written where the run was.
+
 setuptools builds it, from a copy that holds only what belongs in it. Covered: times, modes and order of the files, the
 umask, caches and models that lie in the tree. Not covered: another version of setuptools, whose name is in the wheel.
 """
@@ -11,6 +13,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -18,11 +21,20 @@ from sctir_kaggle.types import UserError
 
 CHECKOUT = Path(__file__).parents[2]
 
-LIMIT = 400_000
-"""Bytes of a wheel that a notebook can carry: in base64 a third more, and the editor still opens it."""
+LIMIT = 680_000
+"""Bytes of a wheel that a notebook can carry: in base64 a third more, and Kaggle takes less than a megabyte of notebook."""
 
-LEFT_OUT = ("model", "model-gptq", "model-cot", "recipes", "replay", "report", "whatif", "viewer", "__pycache__")
+LEFT_OUT = ("model", "model-gptq", "model-cot", "recipes", "replay", "whatif", "__pycache__")
 """The embedded models (a competition's model is attached), what made them, what is done with runs at home, and caches."""
+
+FONTS = ("Main-Regular", "Math-Italic", "AMS-Regular", *(f"Size{size}-Regular" for size in (1, 2, 3, 4)))
+"""KaTeX's, for plain formulas; a browser draws bold and rare ones with its own."""
+
+KEPT: Mapping[str, tuple[str, ...]] = {
+    "report": ("__init__.py", "electorate.py", "records.py", "statistics.py"),
+    "fonts": tuple(f"KaTeX_{face}.woff2" for face in FONTS),
+}
+"""Of these folders so much as the viewer's page needs."""
 
 SETUPTOOLS = 77
 """The first major version that reads our pyproject.toml."""
@@ -51,11 +63,16 @@ def build_wheel(folder: Path, *, checkout: Path = CHECKOUT) -> Path:
 
 def _copy(checkout: Path, tree: Path) -> None:
     """What the build reads, with one mode for all: a checkout's modes depend on the umask of whoever made it."""
-    shutil.copytree(checkout / "sctir_kaggle", tree / "sctir_kaggle", ignore=shutil.ignore_patterns(*LEFT_OUT))
+    shutil.copytree(checkout / "sctir_kaggle", tree / "sctir_kaggle", ignore=_left_out)
     for name in ("pyproject.toml", "README.md", "LICENSE"):
         shutil.copy(checkout / name, tree)
     for path in tree.rglob("*"):
         path.chmod(0o755 if path.is_dir() else 0o644)
+
+
+def _left_out(folder: str, names: Sequence[str]) -> set[str]:
+    kept = KEPT.get(Path(folder).name, names)
+    return {name for name in names if name in LEFT_OUT or name not in kept}
 
 
 def _build(tree: Path, folder: Path) -> None:

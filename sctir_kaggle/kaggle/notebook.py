@@ -1,14 +1,15 @@
 """A Kaggle notebook from its source in percent cells: the same bytes every time, with or without the library's wheel.
 
-Covered: cells of code and markdown, metadata of a cell as Kaggle exports it (`# %% [code] {"key": value}`). Not covered:
-outputs, which a notebook gets when it runs, and whatever else Jupytext knows.
+Covered: cells of code and markdown, metadata of a cell as Kaggle exports it (`# %% [code] {"key": value}`), metadata of the
+notebook as far as it is known here (`notebook_metadata`). Not covered: outputs, which a notebook gets when it runs, and
+whatever else Jupytext knows.
 """
 
 from __future__ import annotations
 
 import argparse
-import ast
 import base64
+import hashlib
 import json
 import re
 import sys
@@ -18,6 +19,8 @@ from pathlib import Path
 from typing import Any
 
 from sctir_kaggle.kaggle.bundle import CHECKOUT, build_wheel
+from sctir_kaggle.kaggle.notebook_metadata import metadata_for
+from sctir_kaggle.kaggle.settings_cell import changed, read_cell
 from sctir_kaggle.types import UserError
 
 SOURCE = CHECKOUT / "notebooks" / "submission.py"
@@ -26,57 +29,57 @@ COMMITTED = SOURCE.with_suffix(".ipynb")
 MARKER = re.compile(r"^WHEEL = \{\}.*$", re.MULTILINE)
 """The line of the source that `build` fills where it is given a wheel."""
 
-SETTINGS = re.compile(r"^SETTINGS = (\{.*\})$", re.MULTILINE)
-"""The line of the source with the settings of the run, a Python literal; `build` writes others into it."""
+LIMIT = 1_000_000
+"""Bytes of a notebook: Kaggle answers a larger one with "The kernel source must be less than 1 megabytes in size"."""
+
+LINE = 960
+"""Characters of base64 in a line: short ones would each cost ten more in the notebook's JSON."""
 
 _HEAD = re.compile(r"^# %%(?: \[(?P<kind>markdown|code)\])?(?: (?P<metadata>\{.*\}))?$")
-
-METADATA = {
-    "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
-    "language_info": {"file_extension": ".py", "mimetype": "text/x-python", "name": "python"},
-}
 
 Json = dict[str, Any]
 
 
-def build(source: Path = SOURCE, wheel: Path | None = None, settings: Mapping[str, Any] | None = None) -> str:
+def build(
+    source: Path = SOURCE,
+    wheel: Path | None = None,
+    settings: Mapping[str, Any] | None = None,
+    *,
+    carried: bool = True,
+) -> str:
     """The notebook's text (JSON, nbformat 4.5). With `wheel` it carries that file, without it looks for it installed.
 
-    `settings` are put over those of its cell. Raises `UserError` where a line that starts a cell cannot be read or the
-    place for the wheel or the settings is not there.
+    Not `carried`, it holds the wheel's name and hash alone, and takes the file from an attached data set.
+
+    `settings` are put over those of its cell. Raises `UserError` where a line that starts a cell cannot be read, where the
+    place for the wheel or the settings is not there, or where Kaggle would refuse the notebook for its size.
     """
     text = source.read_text(encoding="utf-8")
     if settings:
-        text = _with_settings(source, text, settings)
+        text = changed(text, settings, source=str(source))
     if len(MARKER.findall(text)) != 1:
         raise UserError(f"{source} needs one line `WHEEL = {{}}` for the wheel, not {len(MARKER.findall(text))}")
+    competition = (read_cell(text, source=str(source)) or {}).get("competition")
     if wheel is not None:
-        text = MARKER.sub(lambda _: payload(wheel), text)
+        text = MARKER.sub(lambda _: payload(wheel, carried=carried), text)
     cells = [_cell(number, *cell) for number, cell in enumerate(_cells(source, text), 1)]
-    notebook = {"cells": cells, "metadata": METADATA, "nbformat": 4, "nbformat_minor": 5}
-    return json.dumps(notebook, indent=1, ensure_ascii=False, sort_keys=True) + "\n"
+    notebook = {"cells": cells, "metadata": metadata_for(competition), "nbformat": 4, "nbformat_minor": 5}
+    built = json.dumps(notebook, indent=1, ensure_ascii=False, sort_keys=True) + "\n"
+    if len(built.encode()) >= LIMIT:
+        size = f"{len(built.encode()):,} bytes, Kaggle takes less than {LIMIT:,}"
+        raise UserError(f"the notebook has {size}: leave more out of the wheel (kaggle/bundle.py)")
+    return built
 
 
-def _with_settings(source: Path, text: str, settings: Mapping[str, Any]) -> str:
-    found = SETTINGS.findall(text)
-    if len(found) != 1:
-        raise UserError(f"{source} needs one line `SETTINGS = {{...}}` for the settings, not {len(found)}")
-    line = f"SETTINGS = {json_like({**ast.literal_eval(found[0]), **settings})}"
-    return SETTINGS.sub(lambda _: line, text)
-
-
-def json_like(values: Mapping[str, Any]) -> str:
-    """A Python literal with double quotes, as the source has them."""
-    return "{" + ", ".join(f'"{name}": {_literal(value)}' for name, value in values.items()) + "}"
-
-
-def _literal(value: Any) -> str:
-    return json.dumps(value, ensure_ascii=False) if isinstance(value, str) else repr(value)
-
-
-def payload(wheel: Path) -> str:
-    """The line `WHEEL = {}`, filled: the file's name and its bytes in base64, in short lines."""
-    return f'WHEEL = {{"{wheel.name}": """\n{base64.encodebytes(wheel.read_bytes()).decode()}"""}}'
+def payload(wheel: Path, *, carried: bool = True) -> str:
+    """The line `WHEEL = {}`, filled: the file's name, the SHA-256 of its bytes and, where it is `carried`, these in base64."""
+    content = wheel.read_bytes()
+    known = f'"name": "{wheel.name}", "sha256": "{hashlib.sha256(content).hexdigest()}"'
+    if not carried:
+        return f"WHEEL = {{{known}}}"
+    encoded = base64.b64encode(content).decode()
+    lines = "\n".join(encoded[start : start + LINE] for start in range(0, len(encoded), LINE))
+    return f'WHEEL = {{{known}, "base64": """\n{lines}"""}}'
 
 
 def _cells(source: Path, text: str) -> list[tuple[str, Json, str]]:
@@ -112,13 +115,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     """`python -m sctir_kaggle.kaggle.notebook` writes the committed notebook; `--wheel` the one that is pushed."""
     parser = argparse.ArgumentParser(prog="python -m sctir_kaggle.kaggle.notebook", description=main.__doc__)
     parser.add_argument("--wheel", action="store_true", help="put the library's wheel in, as `sctir push` does")
+    parser.add_argument("--attached", action="store_true", help="with --wheel: its hash alone, it lies in a data set")
     parser.add_argument("--output", type=Path, metavar="FILE", help=f"default, without --wheel: {COMMITTED.name}")
     args = parser.parse_args(argv)
     if args.wheel and args.output is None:
         parser.error("--wheel needs --output FILE: the committed notebook has none")
     output: Path = args.output or COMMITTED
     with tempfile.TemporaryDirectory() as folder:
-        text = build(wheel=build_wheel(Path(folder)) if args.wheel else None)
+        text = build(wheel=build_wheel(Path(folder)) if args.wheel else None, carried=not args.attached)
     output.write_text(text, encoding="utf-8")
     print(f"{output}: {len(text.encode()):,} bytes")
     return 0

@@ -23,7 +23,7 @@ def template() -> str:
 
 
 def style() -> str:
-    """KaTeX's style sheet with its fonts inside, then the page's."""
+    """KaTeX's style sheet with the fonts inside that are here (a notebook's wheel has seven), then the page's."""
     fonts = _SOURCES.sub(lambda found: _font(found[1]), _read(KATEX / "katex.min.css"))
     return f"{fonts}\n{_read(FOLDER / 'page.css')}"
 
@@ -35,6 +35,9 @@ def script() -> str:
 
 
 def _font(name: str) -> str:
+    """The font itself; nothing where it is left out, and a face without a source is one that a browser passes over."""
+    if not (KATEX / "fonts" / name).is_file():
+        return ""
     data = base64.b64encode((KATEX / "fonts" / name).read_bytes()).decode()
     return f'src:url(data:font/woff2;base64,{data}) format("woff2")'
 
