@@ -94,7 +94,7 @@ def on_a_t4(folder: Path, options: dict[str, Any], environment: dict[str, str] |
     command = [sys.executable, "-m", "tests.t4_platform", str(folder), "1", json.dumps(options)]
     kept = {name: value for name, value in os.environ.items() if name != VARIABLE}
     ran = subprocess.run(
-        command, capture_output=True, text=True, timeout=600, env={**kept, **(environment or {})}, check=True
+        command, capture_output=True, text=True, timeout=800, env={**kept, **(environment or {})}, check=True
     )
     return Answers(**json.loads(ran.stdout.splitlines()[-1].removeprefix("sctir: ")))
 
