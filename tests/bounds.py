@@ -39,7 +39,7 @@ class Row:
 PYTEST = ("pytest", "pytest-timeout", "hypothesis")
 
 _MODEL = ("-m", "tests.bounds", "--problem")
-_STAND_IN = ("-m", "pytest", "tests/test_dry_run.py", "-k", "served_by_its_own_api and aimo2")
+_STAND_IN = ("-m", "tests.bounds", "--stand-in")
 _PUSH = ("-m", "pytest", "tests/test_push.py", "-m", "kaggle_real", "-k", "push_follow_fetch or uploaded_before")
 _ATTENTION = ("-m", "pytest", "tests/test_vllm_attention.py")
 
@@ -71,9 +71,9 @@ ROWS = (
         {"polars": "1.0.0", "grpcio": "1.60.0", "numpy": "1.26.0", "pandas": "2.1.0", "sympy": "1.12", "rich": "13.0.0"},
         _STAND_IN,
         "competition",
-        PYTEST,
+        ("pytest", "tokenizers"),
     ),
-    Row("competition-newest", {"polars": "2.1.0", "grpcio": "1.85.3"}, _STAND_IN, "competition", PYTEST),
+    Row("competition-newest", {"polars": "2.1.0", "grpcio": "1.85.3"}, _STAND_IN, "competition", ("pytest", "tokenizers")),
     Row("kaggle-oldest", {"kaggle": "2.2.4"}, _PUSH, "kaggle", PYTEST),
     Row("kaggle-newest", {"kaggle": "2.2.5"}, _PUSH, "kaggle", PYTEST),
 )
@@ -135,6 +135,29 @@ def solve_one(engine: str) -> None:
         assert result.answer == result.problem.answer, (result.answer, result.problem.answer)
 
 
+def submit_two() -> None:
+    """A scripted model answers two problems of AIMO-2's stand-in gateway: the file that it writes holds both answers."""
+    import polars as pl
+
+    from sctir_kaggle.cli import main
+    from sctir_kaggle.engines import vllm_layout
+    from sctir_kaggle.engines.scripted import Scripted
+    from tests.competitions import right
+
+    load = vllm_layout.load_vllm
+    vllm_layout.load_vllm = lambda model, **_: Scripted(right)  # type: ignore[assignment]
+    try:
+        with tempfile.TemporaryDirectory() as folder:
+            problems, run = Path(folder) / "problems.csv", Path(folder) / "run"
+            problems.write_text("id,problem,answer\n424e18,What is 3?,3\n007,What is 54?,54\n", encoding="utf-8")
+            where = ["--competition", "aimo2", "--problems", str(problems), "--output", str(run)]
+            assert main(["dry-run", "--engine", "vllm", "--dialect", "numina", "--candidates", "2", *where]) == 0
+            answers = pl.read_parquet(run / "submission.parquet")["answer"].to_list()
+            assert sorted(answers) == [3, 54], answers
+    finally:
+        vllm_layout.load_vllm = load
+
+
 def main() -> None:
     """Try the rows named on the command line, all of them unless there are some."""
     parser = argparse.ArgumentParser(prog="python -m tests.bounds")
@@ -142,9 +165,13 @@ def main() -> None:
     parser.add_argument("--here", action="store_true")
     parser.add_argument("--except", dest="left_out", action="append", default=[])
     parser.add_argument("--problem", metavar="ENGINE")
+    parser.add_argument("--stand-in", action="store_true")
     args = parser.parse_args()
     if args.problem:
         solve_one(args.problem)
+        return
+    if args.stand_in:
+        submit_two()
         return
     for row in chosen(args.names, args.left_out):
         began = time.monotonic()

@@ -14,8 +14,8 @@ import pytest
 
 from sctir_kaggle.cli import main
 from sctir_kaggle.kaggle import metadata
-from sctir_kaggle.kaggle.settings import notebook_settings
 from sctir_kaggle.kaggle.staging import stage
+from sctir_kaggle.kaggle.settings import notebook_settings
 from sctir_kaggle.types import UserError
 
 ROOT = Path(__file__).resolve().parents[1]
