@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +17,10 @@ import pytest
 
 from sctir_kaggle.cli import main
 from sctir_kaggle.competition.profile import PROFILES
+from sctir_kaggle.engines import vllm_attention
 from sctir_kaggle.engines.gpus import GPU, chosen_of
 from sctir_kaggle.engines.vllm_asked import Answers
+from sctir_kaggle.engines.vllm_attention import nvcc
 from sctir_kaggle.kaggle import doctor
 from sctir_kaggle.kaggle.checks import gpu, machine
 from sctir_kaggle.kaggle.checks import vllm as vllm_checks
@@ -345,12 +348,109 @@ def test_a_finding_is_one_line_with_the_remedy_last() -> None:
 
 
 def test_vllms_answers_become_findings() -> None:
-    t4 = Answers("0.19.1", "Tesla T4", "float16", "TRITON_ATTN", "MarlinLinearKernel")
-    assert [str(finding) for finding in vllm_checks.said(t4)] == [
+    t4 = Answers("0.19.1", "Tesla T4", "float16", "FLASH_ATTN", kernel="MarlinLinearKernel")
+    assert [str(finding) for finding in vllm_checks.said(t4, PLAIN)] == [
         "ok      vllm: 0.19.1 on Tesla T4, float16",
-        "ok      attention: TRITON_ATTN",
+        "ok      attention: FLASH_ATTN",
         "ok      kernel: MarlinLinearKernel",
     ]
+
+
+OURS = Answers("0.19.1", "Tesla T4", "float16", "TRITON_ATTN", "compute capability", "FLASHINFER")
+FLASHINFER = Answers("0.19.1", "Tesla T4", "float16", "FLASHINFER", "engine options", "FLASHINFER")
+ON_T4S = replace(PLAIN, gpus=[T4, T4], environment={**KERNEL, "PATH": ""})
+
+
+def attention(answers: Answers, machine: Machine) -> Finding:
+    [finding] = [finding for finding in vllm_checks.said(answers, machine) if finding.check == "attention"]
+    return finding
+
+
+def executable(folder: Path, name: str) -> Path:
+    """A program that is there, and is never run."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / name).write_text("#!/bin/sh\n")
+    (folder / name).chmod(0o755)
+    return folder / name
+
+
+@pytest.fixture
+def no_usual_cuda(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on an image without CUDA's folder, whatever lies on this machine."""
+    monkeypatch.setattr(vllm_checks, "nvcc", partial(nvcc, usual=Path("/nonexistent")))
+
+
+@pytest.fixture
+def headers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Python's headers, which an image may lack."""
+    (tmp_path / "include").mkdir()
+    (tmp_path / "include" / "Python.h").touch()
+    monkeypatch.setattr("sctir_kaggle.engines.vllm_attention.sysconfig.get_paths", lambda: {"include": str(tmp_path / "include")})
+    return tmp_path / "include"
+
+
+@pytest.mark.usefixtures("no_usual_cuda", "headers")
+def test_an_image_without_nvcc_is_no_fault_for_the_back_end_that_we_choose(tmp_path: Path) -> None:
+    path = str(executable(tmp_path / "bin", "gcc").parent)
+    finding = attention(OURS, replace(ON_T4S, environment={**KERNEL, "PATH": path}))
+    assert finding.level == "ok"
+    assert finding.detail.startswith("TRITON_ATTN (chosen here: the GPU is older than compute capability 8.0")
+    assert "vLLM itself would take FLASHINFER" in finding.detail
+    assert f"no nvcc; Triton compiles it at the first step, its launcher with {path}/gcc" in finding.detail
+
+
+@pytest.mark.usefixtures("no_usual_cuda")
+def test_an_image_without_nvcc_is_fatal_for_a_back_end_that_compiles() -> None:
+    finding = attention(FLASHINFER, ON_T4S)
+    assert (finding.level, "there is no nvcc" in finding.detail) == ("fatal", True)
+    assert "chosen by you: engine options" in finding.detail
+    assert "attention_backend=TRITON_ATTN" in finding.remedy
+    assert attention(FLASHINFER, replace(ON_T4S, environment={"PATH": ""})).level == "warning"
+
+
+@pytest.mark.usefixtures("no_usual_cuda")
+@pytest.mark.parametrize("found", ["CUDA_HOME", "PATH"])
+def test_with_nvcc_such_a_back_end_costs_a_compilation_in_every_session(tmp_path: Path, found: str) -> None:
+    nvcc_here = executable(tmp_path / "cuda" / "bin", "nvcc")
+    there = {"CUDA_HOME": str(tmp_path / "cuda")} if found == "CUDA_HOME" else {"PATH": str(nvcc_here.parent)}
+    machine = replace(ON_T4S, environment={**KERNEL, "PATH": "", **there})
+    finding = attention(FLASHINFER, machine)
+    assert finding.level == "warning"
+    assert f"it compiles with {nvcc_here} when the model loads, in every session and in the rerun" in finding.detail
+    own = replace(FLASHINFER, attention_from=None)  # what vLLM takes for a newer GPU
+    assert attention(own, machine).level == "ok"
+
+
+@pytest.mark.usefixtures("no_usual_cuda")
+def test_compiled_kernels_that_are_installed_spare_nvcc(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(vllm_attention, "find_spec", lambda name: name == "flashinfer_jit_cache" or None)
+    assert attention(FLASHINFER, ON_T4S).level == "ok"
+
+
+@pytest.mark.parametrize("missing", ["compiler", "headers"])
+def test_an_image_without_a_c_compiler_is_fatal_for_triton(tmp_path: Path, headers: Path, missing: str) -> None:
+    path = str(executable(tmp_path / "bin", "gcc").parent) if missing == "headers" else ""
+    if missing == "headers":
+        (headers / "Python.h").unlink()
+    finding = attention(OURS, replace(ON_T4S, environment={**KERNEL, "PATH": path}))
+    assert (finding.level, "no C compiler" in finding.detail) == ("fatal", True)
+    assert "gcc" in finding.remedy
+
+
+@pytest.mark.parametrize(
+    ("name", "old"),
+    [("transformers", "4.57.5"), ("transformers", "4.41.2"), ("torch", "2.5.1"), ("transformers", None)],
+)
+def test_a_version_that_the_engine_does_not_run_on_is_fatal(
+    monkeypatch: pytest.MonkeyPatch, name: str, old: str | None
+) -> None:
+    monkeypatch.setattr(machine, "importable", lambda module: True)
+    monkeypatch.setattr(machine, "installed", lambda *names: old if names[0] == name else "9.0.0")
+    finding = the(machine.libraries, replace(PLAIN, engine="transformers"))
+    assert finding.level == "fatal"
+    assert finding.detail.startswith(f"{name} {old or 0} is installed, engine=transformers needs ")
+    assert finding.remedy.startswith(f"pip install '{name}>=")
+    assert the(machine.libraries, replace(PLAIN, engine="vllm")).level == "ok"
 
 
 @pytest.mark.parametrize(
@@ -368,7 +468,8 @@ def test_what_vllm_refuses_is_told_from_what_it_cannot_be_asked(
 ) -> None:
     version = None if question == "import" else "0.19.1"
     backend = None if question == "attention" else "TRITON_ATTN"
-    findings = list(vllm_checks.said(Answers(version, "cpu", "float16", backend, refused={question: reason})))
+    answers = Answers(version, "cpu", "float16", backend, refused={question: reason})
+    findings = list(vllm_checks.said(answers, PLAIN))
     assert any(finding.level == level and detail in finding.detail for finding in findings)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
@@ -295,12 +296,17 @@ def test_the_penalty_counts_the_prompt_and_what_was_sampled(
     assert expected[0] != reference(checkpoint, tokenizer, str(prompts[0][0]), 24)
 
 
-@pytest.mark.parametrize("installed", ["4.57.6", "5.0.0", "5.2.0", "5.5.0"])
-def test_an_older_transformers_is_named_with_the_one_that_is_needed(
-    installed: str, checkpoint: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("name", "installed"), [("transformers", "4.57.5"), ("transformers", "4.41.2"), ("torch", "2.5.1+cpu")]
+)
+def test_an_older_version_is_named_with_the_one_that_is_needed(
+    name: str, installed: str, checkpoint: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "version", lambda _: installed)
-    with pytest.raises(EngineError, match=rf"transformers {installed} is installed, the engine needs 5\.5\.1 or newer"):
+    monkeypatch.setattr(module, "version", lambda asked: installed if asked == name else "9.0.0")
+    needed = (
+        rf"{name} {re.escape(installed)} is installed, engine=transformers needs .* or newer: pip install '{name}>="
+    )
+    with pytest.raises(EngineError, match=needed):
         TransformersEngine.load(checkpoint)
 
 

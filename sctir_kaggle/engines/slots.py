@@ -33,6 +33,7 @@ class _Plan:
 
     rows: slice | Tensor  # the slots in the batch
     length: int  # tokens to read
+    new: int  # of which the longest row writes so many
     slot: Tensor  # [new tokens]
     position: Tensor  # [new tokens]
     row: Tensor  # [new tokens], where it stands in the padded batch
@@ -59,6 +60,10 @@ class _Layer:
         for store, new in zip(self.store, (keys, values), strict=True):
             store[plan.slot, :, plan.position] = new[:, :, 0] if new.shape[2] == 1 else new[plan.row, :, plan.column]
         return self.store[0][plan.rows, :, : plan.length], self.store[1][plan.rows, :, : plan.length]
+
+    def get_seq_length(self) -> int:
+        """The tokens before the new ones: transformers below 5.5 counts positions from there, although it is given them."""
+        return self.plan.length - self.plan.new if self.plan else 0
 
     def _grow(self, like: tuple[Tensor, Tensor], length: int) -> None:
         """Room for `length` tokens. Zeros, since what a mask hides still counts as 0 x value, which must be finite."""
@@ -191,7 +196,7 @@ class Slots:
         """One forward over `ids` at `position`, [rows, new]; what `row` and `column` do not list is padding."""
         length = int(position.max()) + 1
         flat = torch.from_numpy(np.stack([slot, position[row, column], row, column])).to(self._device)
-        plan = _Plan(rows if isinstance(rows, slice) else rows.to(self._device), length, *flat.unbind())
+        plan = _Plan(rows if isinstance(rows, slice) else rows.to(self._device), length, ids.shape[1], *flat.unbind())
         for layer in self._layers:
             layer.plan = plan
         places = torch.from_numpy(position).to(self._device)

@@ -16,7 +16,7 @@ import random
 import re
 import threading
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from importlib.metadata import version
@@ -31,10 +31,8 @@ if TYPE_CHECKING:
 
 Facts = dict[str, str | int]
 
-OLDEST = (5, 5, 1)
-"""The first transformers whose caches the slots can stand in for; 4.57.6, 5.0 and 5.2 fail at the first request."""
-
-INSTALL = "pip install 'transformers>=5.5.1'"
+OLDEST = {"torch": "2.6.0", "transformers": "4.57.6"}
+"""The oldest that this engine is tested with: transformers 4.57.6 is what vLLM 0.19.1 is pinned with on Kaggle."""
 
 SMALL = 20_000_000
 """Below so many parameters the threads of one step wait for each other longer than they work, and they wait spinning:
@@ -107,7 +105,7 @@ class TransformersEngine:
             from sctir_kaggle.engines.slots import Slots
         except ImportError as error:
             raise EngineError(f"{error.name} is not installed: pip install 'sctir-kaggle[cpu]'") from error
-        _check_installed(version("transformers"))
+        check_installed({name: version(name) for name in OLDEST})
         name = _checkpoint(model)
         tokenizer = Tokenizer.load(name)
         loaded = _load(name, device or ("cuda" if torch.cuda.is_available() else "cpu"), dtype)
@@ -284,12 +282,19 @@ def _settle(
         pass
 
 
-def _check_installed(installed: str) -> None:
-    """Raises `EngineError` where the `installed` transformers is older than the cache interface that is used here."""
-    found = tuple(int(part) for part in re.findall(r"\d+", installed)[:3])
-    if found < OLDEST:
-        oldest = ".".join(map(str, OLDEST))
-        raise EngineError(f"transformers {installed} is installed, the engine needs {oldest} or newer: {INSTALL}")
+def check_installed(installed: Mapping[str, str]) -> None:
+    """Raises `EngineError` where one of the `installed` versions is older than what this engine is tested with."""
+    for name, oldest in OLDEST.items():
+        if _numbers(installed[name]) < _numbers(oldest):
+            raise EngineError(
+                f"{name} {installed[name]} is installed, engine=transformers needs {oldest} or newer: "
+                f"pip install '{name}>={oldest}'"
+            )
+
+
+def _numbers(text: str) -> tuple[int, ...]:
+    """Of "2.13.0+cpu" or "5.0.0rc1", those of the release."""
+    return tuple(int(part) for part in re.findall(r"\d+", text.partition("+")[0])[:3])
 
 
 def _checkpoint(model: str | Path) -> str:

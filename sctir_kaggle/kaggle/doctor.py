@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as NotInTime
 from dataclasses import replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from sctir_kaggle.budget import process_started
 from sctir_kaggle.competition.profile import Profile, profile_of
@@ -67,13 +67,14 @@ def examine(
     started: float | None = None,
     gpus: Sequence[GPU] | None = None,
     dialect: str = "auto",
+    options: Mapping[str, Any] | None = None,
 ) -> list[Finding]:
     """All findings, in the order of `CHECKS`. What is None is searched for: what is attached, the GPUs, the start.
 
-    `model` is a checkpoint's folder, `engine` one of the registry's, `dialect` as in `RunConfig`, `wheels` a folder of
-    wheels or of such folders, `folder` where the run will be kept, `started` when the kernel began (monotonic; the start
-    of this process unless given). Raises `UserError` for a competition or an engine that there is not, or a `wheels`
-    without any.
+    `model` is a checkpoint's folder, `engine` one of the registry's with `options` (`EngineConfig.engine_options`),
+    `dialect` as in `RunConfig`, `wheels` a folder of wheels or of such folders, `folder` where the run will be kept,
+    `started` when the kernel began (monotonic; the start of this process unless given). Raises `UserError` for a
+    competition or an engine that there is not, or a `wheels` without any.
     """
     found = wheel_folders(roots if wheels is None else [wheels])
     if wheels is not None and not found:
@@ -82,6 +83,7 @@ def examine(
         profile=profile_of(profile) if isinstance(profile, str) else profile,
         engine=engine,
         dialect=dialect,
+        options=options or {},
         wheels=found,
         roots=input_roots(roots),
         folder=folder or Path.cwd(),

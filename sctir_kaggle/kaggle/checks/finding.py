@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from importlib import metadata
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from sctir_kaggle.competition.profile import Profile
 from sctir_kaggle.config import SolverConfig
@@ -43,6 +43,9 @@ class Machine:
     engine: str = "vllm"
     dialect: str = "auto"
     """See `RunConfig.dialect`."""
+
+    options: Mapping[str, Any] = field(default_factory=dict)
+    """See `EngineConfig.engine_options`."""
 
     wheels: Sequence[Path] = ()
     """Folders of wheels; several where a wheelhouse was split."""

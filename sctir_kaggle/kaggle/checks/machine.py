@@ -13,8 +13,9 @@ from pathlib import Path
 
 from sctir_kaggle.display import clock_face
 from sctir_kaggle.engines.registry import entry_of
-from sctir_kaggle.kaggle.checks.finding import Finding, Machine, importable, installed, size
-from sctir_kaggle.types import ExecutorError
+from sctir_kaggle.engines.transformers import OLDEST, check_installed
+from sctir_kaggle.kaggle.checks.finding import Finding, Machine, importable, installed, of_error, size
+from sctir_kaggle.types import EngineError, ExecutorError
 
 OLDEST_PYTHON = (3, 10)
 
@@ -53,6 +54,12 @@ def libraries(machine: Machine) -> Iterator[Finding]:
     if missing:
         pip = " ".join(name.replace("grpc", "grpcio") for name in missing)
         yield Finding("libraries", "fatal", f"not installed: {', '.join(missing)}", f"pip install {pip}")
+        return
+    try:
+        if machine.engine == "transformers":
+            check_installed({name: installed(name) or "0" for name in OLDEST})
+    except EngineError as error:
+        yield of_error("libraries", error)
         return
     versions = (f"{name} {installed(name, name + 'io') or '(no version)'}" for name in needed)
     yield Finding("libraries", "ok", ", ".join(versions))

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from sctir_kaggle.engines.plan import choose, read_checkpoint
 from sctir_kaggle.engines.vllm_asked import Answers, ask
+from sctir_kaggle.engines.vllm_attention import FLASH_ATTENTION_FROM, c_compiler, needs_c_compiler, needs_nvcc, nvcc
 from sctir_kaggle.engines.vllm_options import INSTALL
 from sctir_kaggle.kaggle.checks.finding import Finding, Machine, importable, of_error
 from sctir_kaggle.kaggle.checks.gpu import SHARE, SLOTS
@@ -35,13 +36,14 @@ def vllm(machine: Machine) -> Iterator[Finding]:
     if machine.model is None:
         raise LookupError("no checkpoint to ask vLLM about")
     try:
-        yield from said(ask(machine.model, _parts(machine, machine.model), seconds=SECONDS))
+        parts = _parts(machine, machine.model)
+        yield from said(ask(machine.model, parts, options=machine.options, seconds=SECONDS), machine)
     except EngineError as error:
         yield of_error("vllm", error, "warning")
 
 
-def said(answers: Answers) -> Iterator[Finding]:
-    """vLLM's answers as findings."""
+def said(answers: Answers, machine: Machine) -> Iterator[Finding]:
+    """vLLM's answers as findings about this machine."""
     if answers.version is None:
         yield Finding("vllm", "fatal", f"cannot be imported ({_cut(answers.refused['import'])})", INSTALL)
         return
@@ -50,15 +52,57 @@ def said(answers: Answers) -> Iterator[Finding]:
         yield Finding("vllm", "fatal", reason, "see the other lines, or take another checkpoint")
         return
     yield Finding("vllm", "ok", f"{answers.version} on {answers.device or 'a device without a name'}, {answers.dtype}")
-    yield _attention(answers)
+    yield _attention(answers, machine)
     yield _kernel(answers)
 
 
-def _attention(answers: Answers) -> Finding:
-    if answers.attention:
-        return Finding("attention", "ok", answers.attention)
-    reason = _cut(answers.refused.get("attention", "no answer"))
-    return Finding("attention", "warning", f"vLLM cannot be asked here ({reason})", LOG)
+def _attention(answers: Answers, machine: Machine) -> Finding:
+    """The back end, who chose it, and whether the compiler that it starts is there."""
+    if not answers.attention:
+        reason = _cut(answers.refused.get("attention", "no answer"))
+        return Finding("attention", "warning", f"vLLM cannot be asked here ({reason})", LOG)
+    detail = answers.attention + _chosen_by(answers)
+    if needs_nvcc(answers.attention):
+        return _with_nvcc(detail, answers, machine)
+    if machine.gpus and needs_c_compiler(answers.attention):
+        return _with_c_compiler(detail, machine)
+    return Finding("attention", "ok", detail)
+
+
+def _chosen_by(answers: Answers) -> str:
+    """In brackets; empty where vLLM chose."""
+    if answers.attention_from == "compute capability":
+        oldest = ".".join(map(str, FLASH_ATTENTION_FROM))
+        other = answers.attention_else
+        instead = f", vLLM itself would take {other}" if other and other != answers.attention else ""
+        return f" (chosen here: the GPU is older than compute capability {oldest}{instead})"
+    return f" (chosen by you: {answers.attention_from})" if answers.attention_from else ""
+
+
+def _with_nvcc(detail: str, answers: Answers, machine: Machine) -> Finding:
+    """FlashInfer's back ends: without nvcc they do not load, with it they compile whenever they load."""
+    found, remedy = (
+        nvcc(machine.environment),
+        "leave the choice of the back end out, or set attention_backend=TRITON_ATTN",
+    )
+    if found is None:
+        detail += (
+            ": it compiles with nvcc when the model loads, and there is no nvcc (CUDA_HOME, PATH, /usr/local/cuda)"
+        )
+        return Finding("attention", machine.missing, detail, remedy)
+    detail += f": it compiles with {found} when the model loads, in every session and in the rerun"
+    own = answers.attention_from is None  # vLLM's choice for a newer GPU
+    return Finding("attention", "ok" if own else "warning", detail, "" if own else remedy)
+
+
+def _with_c_compiler(detail: str, machine: Machine) -> Finding:
+    """Triton's back ends: no nvcc, but a C compiler and Python's headers, once, for the launcher."""
+    found = c_compiler(machine.environment)
+    if found is None:
+        detail += ": Triton compiles its launcher, and there is no C compiler (CC, gcc, clang) or no Python.h"
+        return Finding("attention", machine.missing, detail, "apt-get install gcc python3-dev, or choose another image")
+    detail += f": no nvcc; Triton compiles it at the first step, its launcher with {found}"
+    return Finding("attention", "ok", detail)
 
 
 def _kernel(answers: Answers) -> Finding:
