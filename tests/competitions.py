@@ -15,6 +15,7 @@ import pytest
 
 from sctir_kaggle import Problem, SolverConfig
 from sctir_kaggle.competition.mock import Aimo1
+from sctir_kaggle.competition.official import VARIABLE
 from sctir_kaggle.competition.profile import PROFILES, Profile
 from sctir_kaggle.competition.submission import Submission
 from sctir_kaggle.engines.scripted import Script, Scripted
@@ -97,6 +98,7 @@ def rerun(profile: Profile, home: Path, monkeypatch: pytest.MonkeyPatch, **optio
     options = {"setup": setup_of(folder, budget), "load": scripted(), "started": time.monotonic(), **options}
     began = time.monotonic()
     profile = replace(profile, problems=len(problems))
+    monkeypatch.delenv(VARIABLE, raising=False)  # the competition's own gateway is played in other processes
     submission = Submission(profile, rerun=True, **options)
     if profile.api == "pull":
         assert passes == 1, "its iter_test works once"

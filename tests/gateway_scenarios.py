@@ -26,7 +26,7 @@ import pandas as pd
 import pytest
 
 from sctir_kaggle import Problem, SolveResult, Vote
-from sctir_kaggle.competition.errors import GatewayError, PredictTimedOut, ServerNeverStarted
+from sctir_kaggle.competition.errors import GatewayError, PredictTimedOut
 from sctir_kaggle.competition.inference_server import predict_of
 from sctir_kaggle.competition.official import real_server
 from sctir_kaggle.competition.profile import PROFILES
@@ -193,7 +193,7 @@ def _real(scenario: Scenario, version: str, csv: Path, predict: Callable[..., An
     import importlib
 
     server = real_server(PROFILE[version], predict)
-    relay = importlib.import_module("kaggle_evaluation.core.relay")
+    relay: Any = importlib.import_module("kaggle_evaluation.core.relay")
     module, name = GATEWAY[version]
     gateway = getattr(importlib.import_module(module), name)
 
@@ -276,9 +276,8 @@ def main(arguments: list[str]) -> None:
         except Exception:
             traceback.print_exc()
             raise SystemExit(f"{name} could not be played on the real gateway") from None
-    import kaggle_evaluation
-
-    Path(file).write_text(json.dumps({"version": kaggle_evaluation.__version__, "cells": cells}))
+    played = sys.modules["kaggle_evaluation"].__version__
+    Path(file).write_text(json.dumps({"version": played, "cells": cells}))
 
 
 if __name__ == "__main__":

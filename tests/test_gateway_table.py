@@ -12,7 +12,7 @@ from tests.gateway_table import COMPETITIONS, committed, made_with, real_cells
 pytest.importorskip("polars", reason='needs polars: pip install "sctir-kaggle[competition]"')
 pytest.importorskip("grpc", reason='needs gRPC: pip install "sctir-kaggle[competition]"')
 
-from tests.gateway_scenarios import SCENARIOS, outcome  # noqa: E402
+from tests.gateway_scenarios import SCENARIOS, outcome
 
 STRICTER = {"a frame without answer", "a frame with a third column"}
 

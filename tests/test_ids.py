@@ -10,7 +10,7 @@ import pytest
 
 from sctir_kaggle import Problem, SolveResult, Vote
 from sctir_kaggle.cli import main
-from sctir_kaggle.competition.fields import id_column, id_text, inferred_ids, name_of
+from sctir_kaggle.competition.fields import id_text, inferred_ids, name_of
 from sctir_kaggle.competition.inference_server import predict_of
 from sctir_kaggle.competition.profile import PROFILES
 from sctir_kaggle.competition.score import score
