@@ -84,7 +84,7 @@ class Budget:
     def next_deadlines(self) -> Deadlines:
         """By when the problem that starts now must be answered, and by when if its vote is contested."""
         now = self._clock()
-        left, problems = self._left(now), self._problems_left
+        left, problems = self._left(now), self.problems_left
         self._given += 1
         share = left / problems if problems else left * UNPLANNED_SHARE
         if self._base is None:
@@ -98,13 +98,19 @@ class Budget:
         """One planned problem needs no time (it was answered in an earlier run)."""
         self._given += 1
 
+    def replan(self, problems: int) -> None:
+        """From here on so many problems are planned, as in a second pass over them: what is left is theirs, in equal parts."""
+        self._planned = self._given + problems
+        self._base = None
+
     @property
-    def _problems_left(self) -> int:
+    def problems_left(self) -> int:
+        """How many of the planned problems are still to come."""
         return max(0, self._planned - self._given)
 
     def _left(self, now: float) -> float:
         """Without the graces: that of every problem to come, or of the one beyond the plan."""
-        return max(0.0, self._end - now - self._grace * max(1, self._problems_left))
+        return max(0.0, self._end - now - self._grace * max(1, self.problems_left))
 
 
 def check_clamps(*, cap: float, draw: float, floor: float, high: float | None) -> None:

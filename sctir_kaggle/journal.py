@@ -1,6 +1,8 @@
 """A run on disk: JSON lines, a header first, then one line per solved problem, written through to the disk at once.
 
-A competition's run notes faults between them: a problem that one cost has no line, and a resumed run solves it.
+A competition's run notes faults between them: a problem that one cost has no line, and a resumed run solves it. Where it
+asks a problem a second time and solves it again, the later line, which begins with `"replaces"`, holds all traces, and
+readers leave the earlier one out. A line `"canary"` says what came of the problem that was tried before the first.
 
 Sampling is dear, voting is free: a line keeps every text, output, status and time, so that the vote can be held again under
 another rule and the loop run again without a model. Token ids are not kept, only their number.
@@ -10,7 +12,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, TextIO, TypeVar
@@ -40,6 +42,9 @@ AnyJournal = TypeVar("AnyJournal", bound="Journal")
 
 _BEGINNING = b'{"schema":'
 """Of every journal's first line."""
+
+_REPLACING = b'{"replaces":'
+"""How a line begins that takes the place of an earlier one."""
 
 _CHUNK = 1 << 16
 
@@ -99,6 +104,15 @@ class Journal:
         self._write(result_to_json(result))
         self._remember(result)
 
+    def replace(self, result: SolveResult) -> None:
+        """As `append`, for a problem that has a line already: readers take this one in its place."""
+        self._write({"replaces": True, **result_to_json(result)})
+        self._remember(result)
+
+    def tried(self, canary: Json) -> None:
+        """Write what came of the problem with a known answer that was tried before the first one."""
+        self._write({"canary": canary})
+
     def close(self) -> None:
         """Close the file."""
         self._file.close()
@@ -131,7 +145,10 @@ def stream_results(path: Path) -> tuple[Json, Iterator[SolveResult]]:
 
 
 def stream_journal(path: Path) -> tuple[Json, Iterator[tuple[int, Json]]]:
-    """Header of a run, and its results as they are written, with their line numbers: one in memory at a time."""
+    """Header of a run, and its results as they are written, with their line numbers: one in memory at a time.
+
+    One that a later line replaces is left out.
+    """
     lines = whole_lines(path)
     header = next(lines, None)
     if not isinstance(header, dict) or "schema" not in header:
@@ -140,7 +157,7 @@ def stream_journal(path: Path) -> tuple[Json, Iterator[tuple[int, Json]]]:
         )
     if header["schema"] != SCHEMA:
         raise UserError(f"{path} has schema {header['schema']}; this version reads {SCHEMA}")
-    return header, ((number, line) for number, line in enumerate(lines, 2) if "fault" not in line)
+    return header, _standing(enumerate(lines, 2), _replacements(path), header.get("config", {}).get("seed", 0))
 
 
 def refuse_journal(path: Path, option: str) -> None:
@@ -158,6 +175,39 @@ def read_faults(path: Path) -> list[str]:
     """What went wrong in a run and was survived, in order; a fault that cost a problem begins with its id."""
     faults = [line for line in whole_lines(path) if "fault" in line]
     return [line["fault"] if line["problem"] is None else f"{line['problem']}: {line['fault']}" for line in faults]
+
+
+def read_canaries(path: Path) -> list[Json]:
+    """What came of the problem with a known answer, once for each engine that was loaded."""
+    return [line["canary"] for line in whole_lines(path) if "canary" in line]
+
+
+def _standing(lines: Iterable[tuple[int, Json]], later: Mapping[object, int], seed: int) -> Iterator[tuple[int, Json]]:
+    """The lines that are results and that no later one replaces."""
+    for number, line in lines:
+        if "fault" in line or "canary" in line:
+            continue
+        if later and number < later.get(_key(line, seed), 0):
+            continue
+        if isinstance(line, dict):
+            line.pop("replaces", None)
+        yield number, line
+
+
+def _key(line: Json, seed: int) -> tuple[object, object] | None:
+    """Problem and seed of a line; None where it is not a result, which whoever reads it finds out."""
+    try:
+        return line["problem"]["id"], line.get("seed", seed)
+    except (KeyError, TypeError, AttributeError):
+        return None
+
+
+def _replacements(path: Path) -> Mapping[object, int]:
+    """By problem and seed, the number of the last line that replaces an earlier one. Only such lines are parsed."""
+    with path.open("rb") as file:
+        whole = (line for line in file if line.endswith(b"\n") and line.strip())
+        replacing = [(number, line) for number, line in enumerate(whole, 1) if line.startswith(_REPLACING)]
+    return {_key(_parsed(path, number, line), 0): number for number, line in replacing}
 
 
 def _matching(path: Path, header: Json) -> Iterator[SolveResult]:

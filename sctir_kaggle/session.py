@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
 
@@ -57,13 +58,14 @@ class Session:
         self._loop = loop
         self._observer = observer or Silent()
 
-    def solve(self, problem: Problem, limits: Deadlines | None = None) -> SolveResult:
+    def solve(self, problem: Problem, limits: Deadlines | None = None, *, again: bool = False) -> SolveResult:
         """The journalled result if an earlier run solved this problem, else a new one, journalled before it is returned.
 
-        A caller that has taken `limits` from the budget itself, in order to watch over them, hands them on.
+        A caller that has taken `limits` from the budget itself, in order to watch over them, hands them on. With `again` a
+        known result without a vote is solved again: its traces and the new ones are one result.
         """
         known = self.journal.results.get(problem.id)
-        if known is not None:
+        if known is not None and not (again and known.fallback):
             if limits is None:
                 self._budget.skip()
             self._observer.problem_ended(known, self._budget.left)
@@ -71,13 +73,40 @@ class Session:
         self._observer.problem_started(problem, self._budget.left)
         limits = limits or self._budget.next_deadlines()
         work = self._solver.solve(
-            problem, deadline=limits.soft, hard_deadline=limits.hard, on_trace=self._observer.candidate_ended
+            problem,
+            deadline=limits.soft,
+            hard_deadline=limits.hard,
+            on_trace=self._observer.candidate_ended,
+            first=0 if known is None else _beyond(known),
         )
         result = self._loop.run(work)
+        if known is not None:
+            result = joined(known, result)
         self.journal.append(result)
         log.info(summary(result, self._budget.left))
         self._observer.problem_ended(result, self._budget.left)
         return result
+
+    def try_out(self, problem: Problem, deadline: float) -> SolveResult:
+        """What comes of a problem that is none of the run's: neither budget nor journal nor observer know of it."""
+        return self._loop.run(self._solver.solve(problem, deadline=deadline))
+
+
+def joined(earlier: SolveResult, later: SolveResult) -> SolveResult:
+    """The result of a problem that was solved again since nothing had voted, with the traces of both times.
+
+    The later candidates, which decided, get the numbers from 0 on, as in a run with one pass; the earlier follow.
+    """
+    new = [replace(trace, candidate=trace.candidate - _beyond(earlier)) for trace in later.traces]
+    after = max((trace.candidate for trace in new), default=-1) + 1
+    old = [replace(trace, candidate=trace.candidate + after) for trace in earlier.traces]
+    traces = sorted((*old, *new), key=lambda trace: trace.status is TraceStatus.CANCELLED)  # those stand last
+    return replace(later, traces=tuple(traces), seconds=earlier.seconds + later.seconds)
+
+
+def _beyond(result: SolveResult) -> int:
+    """The first candidate's number that a result does not hold."""
+    return max((trace.candidate for trace in result.traces), default=-1) + 1
 
 
 def summary(result: SolveResult, seconds_left: float) -> str:

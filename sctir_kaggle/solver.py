@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from sctir_kaggle.config import SolverConfig
@@ -58,24 +58,28 @@ class Solver:
         deadline: float = math.inf,
         hard_deadline: float | None = None,
         on_trace: OnTrace | None = None,
+        first: int = 0,
     ) -> SolveResult:
         """The vote of N candidates, at the latest `config.grace_seconds` after `deadline` (absolute, on the clock).
 
         A vote that is then contested (`config.contested_risk`) goes on while it is, at the longest until `hard_deadline`.
         One that is contested when all have ended goes on with `config.extra_candidates`, by the same two deadlines.
-        Where no time is left at the start, no candidate is started: the default is the answer, at once.
+        Where no time is left at the start, no candidate is started: the default is the answer, at once. `first` is the
+        number of the first candidate: of a problem that is solved again, one after the last, for texts of their own.
         """
         started = self._clock()
         hard = deadline if hard_deadline is None else max(deadline, hard_deadline)
         election = _Election(problem, self.config, on_trace)
-        rollouts = [self._rollout(problem, candidate, hard) for candidate in range(self.config.candidates)]
+        rollouts = [
+            self._rollout(problem, candidate, hard) for candidate in range(first, first + self.config.candidates)
+        ]
         if started < hard:
             await self._run(rollouts, election, deadline, hard)
         if more := election.call_extra():
-            extra = [self._rollout(problem, len(rollouts) + number, hard) for number in range(more)]
+            extra = [self._rollout(problem, first + len(rollouts) + number, hard) for number in range(more)]
             rollouts += extra
             await self._run(extra, election, deadline, hard)
-        return election.result(rollouts, seconds=self._clock() - started)
+        return election.result(dict(enumerate(rollouts, first)), seconds=self._clock() - started)
 
     def _rollout(self, problem: Problem, candidate: int, deadline: float) -> Rollout:
         return Rollout(
@@ -139,9 +143,10 @@ class _Election:
     async def follow(self, rollout: Rollout) -> None:
         self._add(await rollout.run())
 
-    def result(self, rollouts: list[Rollout], *, seconds: float) -> SolveResult:
+    def result(self, rollouts: Mapping[int, Rollout], *, seconds: float) -> SolveResult:
+        """`rollouts` are all candidates that were started, by number."""
         ended = {trace.candidate for trace in self._traces}
-        cut = [rollout.trace(TraceStatus.CANCELLED) for i, rollout in enumerate(rollouts) if i not in ended]
+        cut = [rollout.trace(TraceStatus.CANCELLED) for i, rollout in rollouts.items() if i not in ended]
         vote = self._vote()
         answer = self._config.default_answer if vote.winner is None else vote.winner
         stopped: StopReason = (self._stopped or "deadline") if cut else "all"

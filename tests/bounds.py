@@ -9,12 +9,11 @@ pyproject.toml to this table. Covered: the Python that runs this, on Linux, with
 from __future__ import annotations
 
 import argparse
-import os
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -68,12 +67,25 @@ ROWS = (
     ),
     Row(
         "competition-oldest",
-        {"polars": "1.0.0", "grpcio": "1.60.0", "numpy": "1.26.0", "pandas": "2.1.0", "sympy": "1.12", "rich": "13.0.0"},
+        {
+            "polars": "1.0.0",
+            "grpcio": "1.60.0",
+            "numpy": "1.26.0",
+            "pandas": "2.1.0",
+            "sympy": "1.12",
+            "rich": "13.0.0",
+        },
         _STAND_IN,
         "competition",
         ("pytest", "tokenizers"),
     ),
-    Row("competition-newest", {"polars": "2.1.0", "grpcio": "1.85.3"}, _STAND_IN, "competition", ("pytest", "tokenizers")),
+    Row(
+        "competition-newest",
+        {"polars": "2.1.0", "grpcio": "1.85.3"},
+        _STAND_IN,
+        "competition",
+        ("pytest", "tokenizers"),
+    ),
     Row("kaggle-oldest", {"kaggle": "2.2.4"}, _PUSH, "kaggle", PYTEST),
     Row("kaggle-newest", {"kaggle": "2.2.5"}, _PUSH, "kaggle", PYTEST),
 )

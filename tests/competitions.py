@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import socket
 import sys
 import time
@@ -14,6 +15,7 @@ import pytest
 
 from sctir_kaggle import Problem, SolverConfig
 from sctir_kaggle.competition.mock import Aimo1
+from sctir_kaggle.competition.official import VARIABLE
 from sctir_kaggle.competition.profile import PROFILES, Profile
 from sctir_kaggle.competition.submission import Submission
 from sctir_kaggle.engines.scripted import Script, Scripted
@@ -28,8 +30,8 @@ CONFIG = SolverConfig(candidates=3, turns=2, grace_seconds=0.5)
 
 
 def number_in(prompt: str) -> int:
-    """The number that the problem asks for."""
-    return int(prompt.rsplit("What is ", 1)[1].split("?")[0])
+    """The number that the problem asks for, perhaps as a sum."""
+    return sum(map(int, prompt.rsplit("What is ", 1)[1].split("?")[0].split("+")))
 
 
 def right(prompt: str, candidate: int, turn: int) -> str:
@@ -46,7 +48,8 @@ def scripted(script: Script = right) -> Load:
 def csv_of(folder: Path, problems: list[Problem] = PROBLEMS) -> Path:
     """The problems as a file, without their answers."""
     path = folder / "problems.csv"
-    pd.DataFrame({"id": [p.id for p in problems], "problem": [p.text for p in problems]}).to_csv(path, index=False)
+    with path.open("w", newline="") as file:
+        csv.writer(file).writerows([("id", "problem"), *((problem.id, problem.text) for problem in problems)])
     return path
 
 
@@ -54,9 +57,9 @@ def setup_of(folder: Path, budget: float = 60.0, **options: Any) -> Setup:
     return Setup(config=CONFIG, folder=folder, budget=budget, **options)
 
 
-def answers_in(submission: Submission) -> dict[str, int]:
+def answers_in(submission: Submission, path: Path | None = None) -> dict[Any, int]:
     """The file that the competition would score: its answers by id. Fails where it is not valid."""
-    path = submission.submission_file
+    path = path or submission.submission_file
     if path.suffix == ".csv":
         frame = pd.read_csv(path, dtype={"id": str})
     else:
@@ -64,7 +67,8 @@ def answers_in(submission: Submission) -> dict[str, int]:
     assert list(frame.columns) == ["id", "answer"]
     assert frame["answer"].dtype.kind == "i"
     assert frame["id"].is_unique
-    answers = dict(zip(frame["id"], map(int, frame["answer"]), strict=True))
+    ids = [None if id_ != id_ else id_ for id_ in frame["id"].tolist()]
+    answers = dict(zip(ids, map(int, frame["answer"]), strict=True))
     assert all(submission.profile.in_range(answer) for answer in answers.values())
     return answers
 
@@ -74,8 +78,13 @@ class Outcome:
     """A run that has ended: the answers in its file, the faults in its journal, how long it took."""
 
     submission: Submission
-    answers: dict[str, int]
+    answers: dict[Any, int]
     seconds: float
+
+    def answers_of_pass(self, number: int) -> dict[Any, int]:
+        """Of one pass from the second on."""
+        first = self.submission.submission_file
+        return answers_in(self.submission, first.with_suffix(f".{number}{first.suffix}"))
 
     @property
     def journal(self) -> list[str]:
@@ -84,23 +93,25 @@ class Outcome:
 
 def rerun(profile: Profile, home: Path, monkeypatch: pytest.MonkeyPatch, **options: Any) -> Outcome:
     """A rerun, as Kaggle has it: the hidden problems come from the module `aimo`, or from a gateway in another process."""
-    problems, budget = options.pop("asked", PROBLEMS), options.pop("budget", 60.0)
+    problems, budget, passes = options.pop("asked", PROBLEMS), options.pop("budget", 60.0), options.pop("passes", 1)
     folder = options.setdefault("folder", home)
     options = {"setup": setup_of(folder, budget), "load": scripted(), "started": time.monotonic(), **options}
     began = time.monotonic()
     profile = replace(profile, problems=len(problems))
+    monkeypatch.delenv(VARIABLE, raising=False)  # the competition's own gateway is played in other processes
     submission = Submission(profile, rerun=True, **options)
     if profile.api == "pull":
+        assert passes == 1, "its iter_test works once"
         module = Aimo1(problems, submission=submission.submission_file, seed=None)
         monkeypatch.setitem(sys.modules, "aimo", module)
         submission.run()
     else:
-        _asked_by_a_gateway(submission, folder, problems, monkeypatch)
+        _asked_by_a_gateway(submission, folder, problems, monkeypatch, passes)
     return Outcome(submission, answers_in(submission), time.monotonic() - began)
 
 
 def _asked_by_a_gateway(
-    submission: Submission, folder: Path, problems: list[Problem], monkeypatch: pytest.MonkeyPatch
+    submission: Submission, folder: Path, problems: list[Problem], monkeypatch: pytest.MonkeyPatch, passes: int
 ) -> None:
     pytest.importorskip("grpc", reason='needs gRPC: pip install "sctir-kaggle[competition]"')
     from sctir_kaggle.competition.gateway import Session
@@ -111,8 +122,8 @@ def _asked_by_a_gateway(
         port = free.getsockname()[1]
     monkeypatch.setenv("SCTIR_GATEWAY_PORT", str(port))
     assert submission.profile.evaluation
-    csv, file = str(csv_of(folder, problems)), str(submission.submission_file)
-    session = Session(submission.profile.evaluation, csv, file, port, seed=None)
+    asked, file = str(csv_of(folder, problems)), str(submission.submission_file)
+    session = Session(submission.profile.evaluation, asked, file, port, seed=None, runs=passes)
     with GatewayProcess(session) as gateway:
         with pytest.raises(SystemExit):
             submission.run()

@@ -259,3 +259,17 @@ def test_a_start_that_cannot_be_is_not_believed(tmp_path: Path, ticks: int) -> N
 def test_this_process_began_before_now_and_after_the_boot() -> None:
     age = time.monotonic() - process_started()
     assert 0 < age < time.clock_gettime(time.CLOCK_BOOTTIME)
+
+
+def test_a_second_pass_shares_what_is_left_among_the_problems_that_it_has_to_solve() -> None:
+    now = [0.0]
+    budget = Budget(1000.0, 50, started=0.0, clock=lambda: now[0])
+    for _ in range(4):
+        budget.next_deadlines()
+    now[0] = 400.0
+    budget.replan(2)
+    assert budget.problems_left == 2
+    assert budget.next_deadline() == pytest.approx(400.0 + 300.0)
+    now[0] = 600.0
+    assert budget.next_deadline() == pytest.approx(1000.0)
+    assert budget.problems_left == 0

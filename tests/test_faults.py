@@ -8,6 +8,7 @@ import re
 import signal
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Coroutine, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -15,12 +16,16 @@ from typing import Any
 
 import pytest
 
-from sctir_kaggle import Completion, EngineError, Problem, Prompt, PromptTooLong, SamplingParams
+from sctir_kaggle import Completion, EngineError, Problem, Prompt, PromptTooLong, SamplingParams, TraceStatus
 from sctir_kaggle.competition.profile import PROFILES
 from sctir_kaggle.engines.scripted import Scripted
-from sctir_kaggle.journal import read_journal
+from sctir_kaggle.journal import read_faults, read_journal
 from sctir_kaggle.opening import Load, Setup
+from sctir_kaggle.report.score import report_of
+from sctir_kaggle.whatif.played import results_of
+from tests import real_rerun
 from tests.competitions import ANSWERS, CONFIG, PROBLEMS, Outcome, number_in, rerun, right, scripted, setup_of
+from tests.real_rerun import half, none
 
 Run = Callable[..., Outcome]
 
@@ -67,6 +72,11 @@ def dead() -> None:
 
 def bug() -> None:
     raise ZeroDivisionError("division by zero")
+
+
+def typed_answers(file: Path) -> dict[Any, int]:
+    """The answers in the file of a push competition."""
+    return dict(pytest.importorskip("polars").read_parquet(file).rows())
 
 
 def counted(*engines: Callable[[], Scripted]) -> tuple[Load, list[Scripted]]:
@@ -137,13 +147,124 @@ def test_an_engine_that_is_dead_is_loaded_anew(run: Run, failure: Callable[[], N
     outcome = run(load=load)
     assert outcome.answers == {**ANSWERS, "007": 0, "424e18": 0}
     assert len(loaded) == 2
-    assert "2 problems in a row failed: engine and sandbox are loaded anew" in outcome.journal
+    assert "2 problems in a row failed: engine and sandbox are loaded again" in outcome.journal
 
 
 def test_an_engine_that_dies_for_ever_is_loaded_anew_once(run: Run) -> None:
     load, loaded = counted(lambda: Broken(dead))
     outcome = run(load=load)
     assert (outcome.answers, len(loaded), len(outcome.journal)) == (DEFAULTS, 2, 5)
+
+
+def test_where_all_candidates_fail_every_problem_has_its_default_and_its_fault(run: Run) -> None:
+    outcome = run(load=scripted(none))
+    assert outcome.answers == DEFAULTS
+    faults = [fault for fault in outcome.journal if "3 of 3 candidates failed: EngineError: the model is gone" in fault]
+    assert [fault.partition(":")[0] for fault in faults] == list(ANSWERS)
+
+
+def test_where_every_second_candidate_fails_the_others_vote(run: Run, tmp_path: Path) -> None:
+    four = Setup(config=replace(CONFIG, candidates=4, stop="none"), folder=tmp_path, budget=60)
+    outcome = run(setup=four, load=scripted(half))
+    assert (outcome.answers, outcome.journal) == (ANSWERS, [])
+    ends = [Counter(trace.status for trace in result.traces) for result in read_journal(outcome.submission.journal)[1]]
+    assert ends == [{TraceStatus.FAILED: 2, TraceStatus.ANSWERED: 2}] * 4
+
+
+def test_where_every_second_problem_fails_the_others_are_answered(run: Run) -> None:
+    outcome = run(load=lambda setup, slots: Broken(dead, range(3, 7, 2)))
+    assert outcome.answers == {**ANSWERS, "007": 0, "c": 0}
+    assert [fault.partition(":")[0] for fault in outcome.journal] == ["007", "c"]
+
+
+@pytest.mark.parametrize("kind", ["right", "half", "none"])
+@pytest.mark.parametrize("name", ["aimo2", "aimo3"])
+def test_so_it_is_under_the_competitions_own_gateway(name: str, kind: str, tmp_path: Path) -> None:
+    real_rerun.skip_without(name)
+    file = real_rerun.rerun(name, tmp_path, PROBLEMS, engine=kind)
+    assert typed_answers(file) == (DEFAULTS if kind == "none" else ANSWERS)
+    assert bool(read_faults(tmp_path / "journal.jsonl")) == (kind == "none")
+
+
+@pytest.fixture(params=["aimo2", "aimo3"])
+def run_twice(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
+    """A rerun whose gateway asks every problem in two passes, of each competition that may have one."""
+    return lambda **options: rerun(PROFILES[request.param], tmp_path, monkeypatch, **{"passes": 2, **options})
+
+
+def test_an_engine_that_fails_in_the_first_pass_only_answers_in_the_second(run_twice: Run) -> None:
+    load, loaded = counted(lambda: Broken(dead), lambda: Broken(dead), lambda: Scripted(right))
+    outcome = run_twice(load=load)
+    assert (outcome.answers, outcome.answers_of_pass(2), len(loaded)) == (DEFAULTS, ANSWERS, 3)
+    assert outcome.journal[-1].startswith("the last 2 problems of the first pass failed: engine and sandbox are loaded")
+
+
+def test_the_traces_of_both_passes_are_one_result_that_every_reader_counts_once(run_twice: Run) -> None:
+    load, _ = counted(lambda: Broken(dead), lambda: Broken(dead), lambda: Scripted(right))
+    journal = run_twice(load=load).submission.journal
+    results = read_journal(journal)[1]
+    assert {result.problem.id: result.answer for result in results} == ANSWERS
+    for result in results:
+        assert sum(trace.status is TraceStatus.FAILED for trace in result.traces) == 3
+        assert sorted(trace.candidate for trace in result.traces) == list(range(6))
+    assert sorted(report_of([journal]).records.problem_ids) == sorted(ANSWERS)
+    assert sorted(result.problem.id for _, result in results_of([journal])) == sorted(ANSWERS)
+    assert len(read_faults(journal)) == 6
+
+
+def test_a_run_in_two_passes_is_replayed_and_resumed_from_its_votes(
+    run_twice: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    load, _ = counted(lambda: Broken(dead), lambda: Broken(dead), lambda: Scripted(right))
+    outcome = run_twice(load=load)
+    again = setup_of(tmp_path / "again", engine="recorded", model=outcome.submission.journal)
+    assert run_twice(setup=again, load=None).answers == ANSWERS
+    resumed = run_twice(setup=setup_of(tmp_path, resume=True), load=scripted(none))
+    assert (resumed.answers, resumed.answers_of_pass(2), resumed.journal[6:]) == (ANSWERS, ANSWERS, [])
+
+
+def test_a_problem_with_a_vote_is_not_solved_again(run_twice: Run) -> None:
+    load, loaded = counted(lambda: Broken(dead, range(5, 6)))
+    outcome = run_twice(load=load)
+    asked = Counter(request.partition("/")[0] for request in loaded[0].prompts)
+    assert outcome.answers == outcome.answers_of_pass(2) == {**ANSWERS, "c": 0}
+    assert set(asked) == set(ANSWERS) - {"c"}
+    assert {request.split("/")[1] for request in loaded[0].prompts} <= {"0", "1", "2"}
+    assert outcome.journal[-1] == "c: 6 of 6 candidates failed: EngineError: the model is gone"
+
+
+def test_what_found_nothing_is_solved_again_by_candidates_of_their_own(run_twice: Run) -> None:
+    def late(prompt: str, candidate: int, turn: int) -> str:
+        return right(prompt, candidate, turn) if candidate >= 3 or number_in(prompt) != 4 else "I do not know."
+
+    outcome = run_twice(load=scripted(late))
+    assert (outcome.answers, outcome.journal) == ({**ANSWERS, "424e18": 0}, [])
+    assert outcome.answers_of_pass(2) == ANSWERS
+
+
+def test_an_engine_that_cannot_be_loaded_in_the_first_pass_is_loaded_in_the_second(run_twice: Run) -> None:
+    load, began = failing_loads(2)
+    outcome = run_twice(load=load)
+    assert (outcome.answers, outcome.answers_of_pass(2), len(began)) == (DEFAULTS, ANSWERS, 3)
+
+
+def test_what_hung_in_the_first_pass_has_the_time_that_is_left_in_the_second(run_twice: Run) -> None:
+    hung: list[str] = []
+
+    def hang() -> Coroutine[Any, Any, None] | None:
+        hung.append("x")
+        return asyncio.sleep(3600) if len(hung) <= 3 else None
+
+    outcome = run_twice(load=lambda setup, slots: Broken(hang, range(4, 5)), budget=30)
+    assert (outcome.answers, outcome.answers_of_pass(2)) == ({**ANSWERS, "424e18": 0}, ANSWERS)
+
+
+@pytest.mark.parametrize("name", ["aimo2", "aimo3"])
+def test_so_it_is_under_the_competitions_own_gateway_that_is_run_twice(name: str, tmp_path: Path) -> None:
+    real_rerun.skip_without(name)
+    file = real_rerun.rerun(name, tmp_path, PROBLEMS, engine="second pass", passes=2)
+    assert typed_answers(file) == ANSWERS
+    assert [result.answer for result in read_journal(tmp_path / "journal.jsonl")[1]] != []
 
 
 def test_an_engine_that_hangs_costs_the_share_of_its_problem(run: Run) -> None:

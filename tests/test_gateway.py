@@ -19,6 +19,7 @@ import pytest
 from sctir_kaggle import UserError
 from sctir_kaggle.competition import errors
 from sctir_kaggle.competition.official import VARIABLE, evaluation_folder, real_server
+from sctir_kaggle.competition.profile import PROFILES
 from sctir_kaggle.competition.score import score
 from sctir_kaggle.competition.stand_in import InferenceServer
 from sctir_kaggle.competition.verdict import Version
@@ -134,7 +135,7 @@ def numpy_integer() -> Any:
 def test_a_bare_answer_fails_at_once_in_aimo_2_and_only_after_all_problems_in_aimo_3(
     competition: Competition, version: Version, calls: int, bare: Callable[[], Any]
 ) -> None:
-    competition.fails(version, lambda *_: bare(), errors.InvalidSubmission, "a polars DataFrame .* is wanted")
+    competition.fails(version, lambda *_: bare(), errors.GatewayFailed, "a polars DataFrame .* is wanted")
     assert len(competition.asked) == calls
 
 
@@ -296,27 +297,21 @@ class Profile:
     server: str
 
 
+def test_of_several_folders_the_one_with_the_competitions_server_is_taken(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in (2, 3):
+        server = tmp_path / str(number) / f"kaggle_evaluation/aimo_{number}_inference_server.py"
+        server.parent.mkdir(parents=True)
+        server.touch()
+    monkeypatch.setenv(VARIABLE, os.pathsep.join([str(tmp_path / "2"), str(tmp_path / "3")]))
+    for number in (2, 3):
+        assert evaluation_folder(PROFILES[f"aimo{number}"]) == tmp_path / str(number)
+    assert evaluation_folder(Profile("absent:Server")) == tmp_path / "2"
+    monkeypatch.delenv(VARIABLE)
+    assert evaluation_folder(PROFILES["aimo2"]) is None
+
+
 def test_a_folder_without_the_competitions_package_is_named_with_the_variable(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=f"cannot import absent_module:Server.*{VARIABLE}"):
         real_server(Profile("absent_module:Server"), row, folder=tmp_path)
-
-
-@pytest.mark.parametrize("number", [2, 3])
-def test_the_competitions_own_server_takes_what_ours_takes(
-    competition: Competition, monkeypatch: pytest.MonkeyPatch, number: int
-) -> None:
-    folder = evaluation_folder()
-    if folder is None:
-        pytest.skip(f"opt-in: {VARIABLE} does not name a folder with the competition's own kaggle_evaluation")
-    if not (folder / f"kaggle_evaluation/aimo_{number}_inference_server.py").exists():
-        pytest.skip(f"{folder} holds another competition's kaggle_evaluation than AIMO-{number}'s")
-
-    def predict(id_: Any, problem: Any, answer: Any = None) -> Any:
-        return row(id_)
-
-    monkeypatch.chdir(competition.folder)
-    server = real_server(
-        Profile(f"kaggle_evaluation.aimo_{number}_inference_server:AIMO{number}InferenceServer"), predict
-    )
-    server.run_local_gateway((str(competition.csv()),))
-    assert score([competition.submission], dict.fromkeys(IDS, 5)) == 3

@@ -22,7 +22,15 @@ from sctir_kaggle import (
     UserError,
     Vote,
 )
-from sctir_kaggle.journal import Journal, read_journal, result_from_json, result_to_json, stream_results
+from sctir_kaggle.journal import (
+    Journal,
+    read_canaries,
+    read_faults,
+    read_journal,
+    result_from_json,
+    result_to_json,
+    stream_results,
+)
 from sctir_kaggle.types import Control, Cut
 
 HEADER = {"config": {"candidates": 2, "stop": "exact"}, "prompt": "ab", "problems": "cd", "engine": {"model": "m"}}
@@ -183,6 +191,50 @@ def test_a_problem_that_is_there_twice_is_refused_and_an_empty_line_is_not(tmp_p
     path.write_text(text + text.splitlines()[1] + "\n")
     with pytest.raises(UserError, match="a problem twice"):
         read_journal(path)
+
+
+def test_a_line_that_replaces_an_earlier_one_is_read_in_its_place(tmp_path: Path) -> None:
+    path = tmp_path / "j.jsonl"
+    with Journal.create(path, HEADER) as journal:
+        journal.append(result("a"))
+        journal.append(result("b"))
+        for text in ("y", "z"):
+            journal.replace(result("a", text))
+    assert read_journal(path)[1] == [result("b"), result("a", "z")]
+    with Journal.resume(path, HEADER) as journal:
+        assert journal.results == {"a": result("a", "z"), "b": result("b")}
+
+
+def test_a_line_replaces_that_of_its_own_seed_alone(tmp_path: Path) -> None:
+    with Journal.create(tmp_path / "j", HEADER) as journal:
+        for seed in (0, 1):
+            journal.append(replace(result("p"), seed=seed))
+        journal.replace(replace(result("p", "z"), seed=1))
+    assert [(found.seed, found) for found in read_journal(tmp_path / "j")[1]] == [
+        (0, result("p")),
+        (1, result("p", "z")),
+    ]
+
+
+def test_a_replacing_line_that_a_kill_has_torn_replaces_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "j.jsonl"
+    with Journal.create(path, HEADER) as journal:
+        journal.append(result("a"))
+        journal.replace(result("a", "z"))
+    path.write_bytes(path.read_bytes()[:-40])
+    assert read_journal(path)[1] == [result("a")]
+    with Journal.resume(path, HEADER) as journal:
+        journal.replace(result("a", "y"))
+    assert read_journal(path)[1] == [result("a", "y")]
+
+
+def test_a_canary_is_no_result_and_no_fault(tmp_path: Path) -> None:
+    path = tmp_path / "j.jsonl"
+    with Journal.create(path, HEADER) as journal:
+        journal.tried({"outcome": "right", "seconds": 1.5})
+        journal.append(result("a"))
+    assert (read_journal(path)[1], read_faults(path)) == ([result("a")], [])
+    assert read_canaries(path) == [{"outcome": "right", "seconds": 1.5}]
 
 
 def test_a_missing_journal_is_named(tmp_path: Path) -> None:

@@ -11,12 +11,19 @@ from typing import Any
 import pytest
 
 from sctir_kaggle import MATH, SolverConfig, UserError
+from sctir_kaggle.competition.official import VARIABLE
 from sctir_kaggle.competition.profile import PROFILES, Profile, profile_of
 from sctir_kaggle.competition.submission import RERUN, Submission, fitted
 from sctir_kaggle.engines.scripted import Scripted
 from sctir_kaggle.journal import read_journal
 from sctir_kaggle.opening import Setup
 from tests.competitions import ANSWERS, EVERY, PROBLEMS, answers_in, csv_of, rerun, right, scripted, setup_of
+
+
+@pytest.fixture(autouse=True)
+def stand_in(monkeypatch: pytest.MonkeyPatch) -> None:
+    """These are the stand-in's runs, also where the competition's own gateway is at hand."""
+    monkeypatch.delenv(VARIABLE, raising=False)
 
 
 def editor(profile: str | Profile, folder: Path, **options: Any) -> Submission:

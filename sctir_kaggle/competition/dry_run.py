@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import csv
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from sctir_kaggle.competition import aimo1, mock
 from sctir_kaggle.competition.errors import GatewayError
-from sctir_kaggle.competition.fields import text_of
+from sctir_kaggle.competition.fields import id_text, inferred_ids, text_of
 from sctir_kaggle.competition.inference_server import predict_of
 from sctir_kaggle.competition.profile import Profile
 from sctir_kaggle.types import Problem, SolveResult, UserError
@@ -29,18 +30,30 @@ def check_ready(profile: Profile) -> None:
 
 def serve(profile: Profile, problems: Sequence[Problem], solve: Solve, *, submission: Path, seed: int | None) -> None:
     """Every problem is asked in random order; `submission` is written at the end. Raises what `solve` raises."""
-    references = {problem.id: problem for problem in problems}
+    asked = _as_asked(problems, typed=profile.api == "push")
 
     def answer(id_: object, text: object) -> SolveResult:
-        id_ = text_of(id_, "id")
-        known = references[id_]
-        return solve(Problem(id_, text_of(text, "problem"), known.answer, known.level, known.subject))
+        text = text_of(text, "problem")
+        alike = asked[id_text(id_)]
+        known = next((problem for problem in alike if problem.text == text), alike[0])
+        alike.remove(known)
+        return solve(replace(known, text=text))
 
     if profile.api == "pull":
         env = mock.Aimo1(problems, submission=submission, seed=seed).make_env()
         aimo1.serve(env, lambda id_, text: answer(id_, text).answer)
     else:
         _push(profile, problems, answer, submission, seed)
+
+
+def _as_asked(problems: Sequence[Problem], *, typed: bool) -> Mapping[str | None, list[Problem]]:
+    """The problems by the id that they are asked with: a gateway makes the same number of 001 and of 1."""
+    written = [problem.id for problem in problems]
+    ids: Iterable[object] = inferred_ids(written) if typed else written
+    asked: dict[str | None, list[Problem]] = {}
+    for id_, problem in zip(ids, problems, strict=True):
+        asked.setdefault(id_text(id_), []).append(problem)
+    return asked
 
 
 def _push(

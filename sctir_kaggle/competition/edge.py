@@ -1,9 +1,10 @@
 """The competition's edge: an id and a text go in, an integer in the competition's range comes out, in time, whatever happens.
 
-Covered: an engine that fails while it is loaded, for a problem, or for good (it is loaded anew, once); an engine, a
-sandbox or an event loop that hangs; a bug; nonsense in place of a problem; an answer out of range; a clock that has run
-out. Each is a fault in the record. Not covered: a C call that never gives the interpreter lock back, and a process that
-is killed.
+Covered: an engine that fails while it is loaded, for the canary, for a problem, or for good (it is loaded a second time,
+once in each pass over the problems); an engine, a sandbox or an event loop that hangs; a bug; nonsense in place of a
+problem; an answer out of range; a clock that has run out. Each is a fault in the record. A problem that is asked again is
+answered from its vote; where it has none, it is solved again with the time that is left. Not covered: a C call that never
+gives the interpreter lock back, and a process that is killed.
 """
 
 from __future__ import annotations
@@ -18,7 +19,8 @@ from dataclasses import dataclass, replace
 
 from sctir_kaggle.background import in_thread
 from sctir_kaggle.budget import Budget, Deadlines
-from sctir_kaggle.competition.fields import Unreadable, text_of
+from sctir_kaggle.competition.canary import seconds_for, try_canary
+from sctir_kaggle.competition.fields import Unreadable, id_text, name_of, text_of
 from sctir_kaggle.competition.health import trouble
 from sctir_kaggle.competition.loading import Loading, Opener
 from sctir_kaggle.competition.profile import Profile
@@ -30,7 +32,7 @@ LOADING_PART = 0.5
 next one would wait instead. So it is the larger part of a load that ends, and an end to one that never does."""
 
 DEAD_AFTER = 2
-"""Problems in a row that fail before the engine is loaded anew."""
+"""Problems in a row that fail before the engine is loaded a second time."""
 
 ERROR_CHARS = 2000
 """What is raised in the editor is cut to this: gRPC hides a text of over 8 kB."""
@@ -55,9 +57,12 @@ class Limits:
     survive: bool
     """Whether a bug costs its problem alone, as in a rerun. In the editor it is raised: a dry run is there to find it."""
 
+    canary: bool = False
+    """Whether a problem with a known answer is tried before the first one, as in a rerun."""
+
 
 class Edge:
-    """Thread-safe: calls are answered one after the other. `references` are known answers, for the record alone."""
+    """Thread-safe: calls are answered one after the other. `references` are known answers by text, for the record alone."""
 
     def __init__(
         self,
@@ -79,8 +84,10 @@ class Edge:
         self._clock = clock
         self._turn = threading.Lock()
         self._loading: Loading | None = None
-        self._loaded_anew = False
+        self._loaded_again = False
+        self._tried: Loading | None = None
         self._asked = 0
+        self._in_this_pass: list[str] = []
         self._failed_in_a_row = 0
 
     def start(self) -> None:
@@ -103,8 +110,10 @@ class Edge:
             called = self._clock()
             problem = Problem(f"problem-{self._asked}", "")
             try:
-                problem = replace(problem, id=text_of(id_, "id"))
-                problem = replace(problem, text=text_of(text, "problem"), answer=self._references.get(problem.id))
+                problem = replace(problem, id=id_text(id_) or problem.id)
+                problem = self._read(id_, text)
+                if known := self._voted(problem):
+                    return known
                 return self._in_range(self._solved(problem, called))
             except (
                 Exception
@@ -114,11 +123,35 @@ class Edge:
                     raise _cut(error) from None
                 return self._default(problem, called)
 
+    def _read(self, id_: object, text: object) -> Problem:
+        read = text_of(text, "problem")
+        return Problem(name_of(id_text(id_), read, self._record.results), read, self._references.get(read))
+
+    def _voted(self, problem: Problem) -> SolveResult | None:
+        """The result of a problem that is asked again and has a vote. One without is opened for another."""
+        again, known = problem.id in self._in_this_pass, self._record.results.get(problem.id)
+        if again and (self._in_this_pass[-1] != problem.id or not self._budget.problems_left):
+            self._begin_pass()
+        self._in_this_pass.append(problem.id)
+        if known is None or not known.fallback:
+            return known
+        self._record.reopen(problem.id)
+        return None
+
+    def _begin_pass(self) -> None:
+        """The problems are asked again: what is left is for those without a vote, and the engine may be loaded again."""
+        unvoted = sum(result.fallback for result in self._record.results.values())
+        self._in_this_pass.clear()
+        self._budget.replan(unvoted)
+        self._loaded_again = False
+        if unvoted and self._failed_in_a_row >= DEAD_AFTER:
+            self._load_again_if_worth_it(f"the last {self._failed_in_a_row} problems of the first pass failed")
+
     def _solved(self, problem: Problem, called: float) -> SolveResult:
         """What the session says; the wait for it ends `patience` after the last deadline."""
         loaded = self._loaded(called)
         limits = self._deadlines(called)
-        work = in_thread(lambda: loaded.session.solve(problem, limits), "sctir-problem")
+        work = in_thread(lambda: loaded.session.solve(problem, limits, again=True), "sctir-problem")
         seconds = limits.hard + self._limits.patience - self._clock()
         if not wait({work}, timeout=max(0.0, seconds)).done:
             self._failed()
@@ -130,21 +163,35 @@ class Edge:
     def _loaded(self, called: float) -> Loading:
         """What was loaded, once it is; loaded a second time where the first failed. Raises where there is none in time."""
         until = called + min(LOADING_PART * self._budget.left, self._last(called) - called)
-        for _ in range(2):
+        while True:
             self.start()
             assert self._loading is not None
-            if not self._loading.wait(until - self._clock()):
+            loading = self._loading
+            if not loading.wait(until - self._clock()):
                 self._budget.skip()
                 raise Unanswered(f"the engine is still loading, {self._clock() - called:.0f} s after the call")
-            error = self._loading.error
-            if error is None:
-                return self._loading
-            if self._loaded_anew or not self._limits.survive:
-                break
-            self._record.fault(f"loading failed: {_line(error)}; trying again")
-            self._load_anew()
-        self._budget.skip()
-        raise error if isinstance(error, Exception) else Unanswered(_line(error))
+            error = loading.error
+            if error is None and self._stands(loading):
+                return loading
+            if error is not None and (self._loaded_again or not self._limits.survive):
+                self._budget.skip()
+                raise error if isinstance(error, Exception) else Unanswered(_line(error))
+            if error is not None:
+                self._record.fault(f"loading failed: {_line(error)}; trying again")
+                self._load_again()
+
+    def _stands(self, loading: Loading) -> bool:
+        """Whether what was loaded is to be used: tried on the canary once, it may be loaded a second time instead."""
+        seconds = seconds_for(self._budget.left)
+        if not self._limits.canary or self._tried is loading or seconds is None:
+            return True
+        self._tried = loading
+        canary = try_canary(loading.session, seconds, self._limits.patience)
+        self._record.tried(canary.line())
+        if canary.dead:
+            self._failed_in_a_row = DEAD_AFTER - 1
+            self._failed(f"the canary failed ({canary.fault})")
+        return self._loading is loading
 
     def _deadlines(self, called: float) -> Deadlines:
         limits, last = self._budget.next_deadlines(), self._last(called)
@@ -168,17 +215,21 @@ class Edge:
             self._failed_in_a_row = 0
         return result
 
-    def _failed(self) -> None:
-        """One more in a row. Dead for good, it is loaded anew, if time is left to use it."""
+    def _failed(self, reason: str = "") -> None:
+        """One more in a row. Dead for good, it is loaded a second time."""
         self._failed_in_a_row += 1
-        if self._failed_in_a_row < DEAD_AFTER or self._loaded_anew or self._loading is None:
-            return
-        if self._budget.left > 2 * self._loading.seconds:
-            self._record.fault(f"{self._failed_in_a_row} problems in a row failed: engine and sandbox are loaded anew")
-            self._load_anew()
+        if self._failed_in_a_row >= DEAD_AFTER:
+            self._load_again_if_worth_it(reason or f"{self._failed_in_a_row} problems in a row failed")
 
-    def _load_anew(self) -> None:
-        self._loaded_anew, self._failed_in_a_row = True, 0
+    def _load_again_if_worth_it(self, reason: str) -> None:
+        """Once a pass, and if time is left to use it."""
+        if self._loaded_again or self._loading is None or self._budget.left <= 2 * self._loading.seconds:
+            return
+        self._record.fault(f"{reason}: engine and sandbox are loaded again")
+        self._load_again()
+
+    def _load_again(self) -> None:
+        self._loaded_again, self._failed_in_a_row = True, 0
         self._loading = Loading(self._opener, after=self._loading)
 
     def _in_range(self, result: SolveResult) -> SolveResult:

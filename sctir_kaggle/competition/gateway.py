@@ -1,9 +1,10 @@
 """The process that asks: `python -m sctir_kaggle.competition.gateway SESSION` stands in for Kaggle's AIMO-2/3 gateway.
 
 It shuffles the problems, waits until the notebook's server is up, calls `predict` there for one row at a time over gRPC,
-and writes the submission when all have an answer. Covered: what evaluation APIs 0.3.0 and 0.9.0 do with what `predict`
-returns, its deadlines, a lost server, gRPC's limit on error texts, several passes. Not covered: Kaggle's bytes on the
-wire, its limits on the size of a message, and whether it starts the notebook anew between AIMO-3's two private runs.
+and writes the submission when all have an answer. Covered: types of ids and of all other columns, as polars infers them;
+what evaluation APIs 0.3.0 and 0.9.0 do with what `predict` returns, its deadlines, a lost server, gRPC's limit on error
+texts, several passes. Not covered: Kaggle's bytes on the wire, its limits on the size of a message, and whether it starts
+the notebook a second time between AIMO-3's two private runs. docs/gateways.md has it beside the real ones, row by row.
 """
 
 from __future__ import annotations
@@ -20,8 +21,6 @@ from typing import TYPE_CHECKING, Any
 from sctir_kaggle.competition import errors
 from sctir_kaggle.competition.verdict import Version, checked, rules_of, table
 from sctir_kaggle.competition.wire import pack, unpack
-from sctir_kaggle.problems import read_problems
-from sctir_kaggle.types import Problem
 
 if TYPE_CHECKING:
     import grpc
@@ -111,7 +110,7 @@ def run(session: Session) -> None:
     """All runs, then all files: a run that fails leaves none, and none of an earlier session either."""
     for path in session.submissions:
         path.unlink(missing_ok=True)
-    problems = read_problems(Path(session.problems))
+    problems = read_rows(Path(session.problems))
     order = random.Random(session.seed)
     with connected(session) as notebook:
         tables = [_one_run(session, notebook, problems, order) for _ in session.submissions]
@@ -119,21 +118,29 @@ def run(session: Session) -> None:
         answers.write_parquet(path)
 
 
-def _one_run(session: Session, notebook: Notebook, problems: Sequence[Problem], order: random.Random) -> pl.DataFrame:
+def read_rows(path: Path) -> list[pl.DataFrame]:
+    """The rows of a CSV, a frame each, with the types that polars infers from the first hundred of them."""
+    import polars as pl
+
+    try:
+        frame = pl.read_csv(path)
+    except (OSError, pl.exceptions.PolarsError) as error:
+        raise errors.GatewayFailed(f"cannot read {path}: {error}") from None
+    if "id" not in frame.columns or frame.is_empty():
+        raise errors.GatewayFailed(f"{path} has {frame.height} rows and columns {frame.columns}; id is needed in a row")
+    return list(frame.iter_slices(1))
+
+
+def _one_run(
+    session: Session, notebook: Notebook, problems: Sequence[pl.DataFrame], order: random.Random
+) -> pl.DataFrame:
+    """Every column goes to `predict`, answers too where the CSV has them: it is the notebook's part not to look."""
     rows = list(problems)
     if session.seed is not None:
         order.shuffle(rows)
-    with_answer = any(row.answer is not None for row in rows)
-    kept = [checked(session.version, row.id, notebook.predict(*_series(row, with_answer))) for row in rows]
-    return table([row.id for row in rows], kept)
-
-
-def _series(row: Problem, with_answer: bool) -> list[pl.Series]:
-    """The reference goes to `predict` where the CSV has it: it is the notebook's part not to look."""
-    import polars as pl
-
-    answer = [pl.Series("answer", [row.answer])] if with_answer else []
-    return [pl.Series("id", [row.id]), pl.Series("problem", [row.text]), *answer]
+    ids = [row["id"] for row in rows]
+    kept = [checked(session.version, id_, notebook.predict(*row)) for id_, row in zip(ids, rows, strict=True)]
+    return table(ids, kept)
 
 
 def _error_of(error: grpc.RpcError, seconds: float | None) -> errors.GatewayError:

@@ -7,12 +7,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
+from sctir_kaggle.competition.fields import Unreadable, id_column
 from sctir_kaggle.competition.official import evaluation_folder, real_server
 from sctir_kaggle.competition.profile import Profile
 from sctir_kaggle.types import SolveResult, UserError
 
 if TYPE_CHECKING:
-    from polars import DataFrame
+    from polars import DataFrame, Series
 
 log = logging.getLogger("sctir_kaggle")
 
@@ -23,7 +24,7 @@ Solve = Callable[[object, object], SolveResult]
 class Predict(Protocol):
     """What a competition's server wants: a plain function of this name."""
 
-    def __call__(self, id_: object, problem: object, answer: object = None) -> DataFrame: ...
+    def __call__(self, id_: object, problem: object, *others: object) -> DataFrame: ...
 
 
 class Server(Protocol):
@@ -37,15 +38,27 @@ class Server(Protocol):
 def predict_of(solve: Solve) -> Predict:
     """A plain function named `predict`, as 0.9.0 wants it, that may be called in any thread."""
 
-    def predict(id_: object, problem: object, answer: object = None) -> DataFrame:
-        """One problem (polars Series of length 1) -> one row (id: String, answer: Int64). `answer` is not looked at."""
+    def predict(id_: object, problem: object, *others: object) -> DataFrame:
+        """One problem (polars Series of length 1) -> one row (id as it came, answer: Int64).
+
+        The CSV's other columns are not looked at; one of them may be the answer.
+        """
         import polars as pl
 
         result = solve(id_, problem)
-        row = {"id": [result.problem.id], "answer": [result.answer]}
-        return pl.DataFrame(row, schema={"id": pl.String, "answer": pl.Int64})
+        return pl.DataFrame([_returned_id(id_, result), pl.Series("answer", [result.answer], dtype=pl.Int64)])
 
     return predict
+
+
+def _returned_id(id_: object, result: SolveResult) -> Series:
+    """The id that came; the one that the result is kept under where what came holds none."""
+    import polars as pl
+
+    try:
+        return id_column(id_)
+    except Unreadable:
+        return pl.Series("id", [result.problem.id])
 
 
 def server_of(profile: Profile, predict: Predict, *, folder: Path | None, submission: Path) -> Server:
@@ -53,7 +66,7 @@ def server_of(profile: Profile, predict: Predict, *, folder: Path | None, submis
 
     It is looked for where the environment variable SCTIR_KAGGLE_EVALUATION says, then in the competition's `folder`.
     """
-    holder = evaluation_folder() or (folder if folder and (folder / "kaggle_evaluation").is_dir() else None)
+    holder = evaluation_folder(profile) or (folder if folder and (folder / "kaggle_evaluation").is_dir() else None)
     if holder is not None:
         server: Server = real_server(profile, predict, folder=holder)
         return server

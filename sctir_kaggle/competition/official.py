@@ -12,7 +12,7 @@ from typing import Any, Protocol
 from sctir_kaggle.types import UserError
 
 VARIABLE = "SCTIR_KAGGLE_EVALUATION"
-"""The environment variable that names the folder in which `kaggle_evaluation` lies."""
+"""The environment variable that names the folder in which `kaggle_evaluation` lies, or several, divided as in PATH."""
 
 
 class Served(Protocol):
@@ -23,9 +23,14 @@ class Served(Protocol):
         """`module:Class`, None for a competition without a push API."""
 
 
-def evaluation_folder() -> Path | None:
-    """What the environment variable names, None where it is not set."""
-    return Path(os.environ[VARIABLE]) if os.environ.get(VARIABLE) else None
+def evaluation_folder(profile: Served) -> Path | None:
+    """The folder with the competition's server, of those that the environment variable names; None where it is not set.
+
+    Where none of them has it, the first: whoever imports from it says what is missing.
+    """
+    folders = [Path(folder) for folder in os.environ.get(VARIABLE, "").split(os.pathsep) if folder]
+    module = (profile.server or "").partition(":")[0].replace(".", "/") + ".py"
+    return next((folder for folder in folders if (folder / module).is_file()), folders[0] if folders else None)
 
 
 def real_server(profile: Served, predict: Callable[..., Any], *, folder: Path | None = None) -> Any:
@@ -33,7 +38,7 @@ def real_server(profile: Served, predict: Callable[..., Any], *, folder: Path | 
 
     Raises `UserError` where it cannot be imported.
     """
-    folder = folder or evaluation_folder()
+    folder = folder or evaluation_folder(profile)
     if folder is not None and str(folder) not in sys.path:
         sys.path.insert(0, str(folder))
     module, _, name = (profile.server or "").partition(":")

@@ -32,6 +32,7 @@ class Record:
         self._bare = bare
         self._start = start
         self._notes: list[tuple[str, str | None]] = []
+        self._open: set[str] = set()
         self._journal: Journal | None = None
         self._bare_now = False
         self._lost = False
@@ -47,16 +48,30 @@ class Record:
 
     def append(self, result: SolveResult) -> None:
         """Keep what a session found out; too late is no longer kept, since the competition has its answer."""
+        id_ = result.problem.id
         with self._lock:
-            if result.problem.id in self.results:
+            if id_ in self.results and id_ not in self._open:
                 return
-            self.results[result.problem.id] = result
-            self._write(lambda journal: journal.append(result))
+            self._open.discard(id_)
+            self.results[id_] = result
+            self._write(lambda journal: (journal.replace if id_ in journal.results else journal.append)(result))
+
+    def reopen(self, id_: str) -> None:
+        """A problem without a vote is asked again: what a session finds out now takes the place of its result."""
+        with self._lock:
+            self._open.add(id_)
 
     def settle(self, result: SolveResult) -> SolveResult:
-        """What the competition is told: `result`, unless a session kept one for the problem in the last moment."""
+        """What the competition is told: `result`, unless there is one for the problem, if only from the last moment."""
         with self._lock:
+            self._open.discard(result.problem.id)
             return self.results.setdefault(result.problem.id, result)
+
+    def tried(self, canary: Json) -> None:
+        """Note what came of the problem that is tried before the first one."""
+        log.info("canary: %s", ", ".join(f"{name} {value}" for name, value in canary.items() if value is not None))
+        with self._lock:
+            self._write(lambda journal: journal.tried(canary))
 
     def fault(self, text: str, problem: str | None = None) -> None:
         """One line of what went wrong and was survived, with the id of the problem concerned."""

@@ -20,7 +20,7 @@ from sctir_kaggle.competition.inference_server import predict_of, server_of
 from sctir_kaggle.competition.profile import Profile, profile_of
 from sctir_kaggle.competition.record import Record, free
 from sctir_kaggle.config import SolverConfig
-from sctir_kaggle.engines.registry import is_hub_name
+from sctir_kaggle.engines.registry import entry_of, is_hub_name
 from sctir_kaggle.journal import Journal
 from sctir_kaggle.kaggle.paths import NotFound, find_competition
 from sctir_kaggle.opening import Load, Setup, budget_of, journal_header, opened, start_of
@@ -167,7 +167,8 @@ class Submission:
                 budget=budget,
             )
 
-        limits = Limits(default=config.default_answer, patience=patience, survive=self.rerun)
+        canary = self.rerun and entry_of(setup.engine).load is not None  # a record has no such problem
+        limits = Limits(default=config.default_answer, patience=patience, survive=self.rerun, canary=canary)
         return Edge(self.profile, opener, budget, self._record, limits, references=_references(self._problems))
 
 
@@ -189,7 +190,8 @@ def fitted(config: SolverConfig, profile: Profile, given: Collection[str] = ()) 
 
 
 def _references(problems: Sequence[Problem]) -> dict[str, int]:
-    return {problem.id: problem.answer for problem in problems if problem.answer is not None}
+    """By text: a gateway does not ask with the id that stands in the CSV."""
+    return {problem.text: problem.answer for problem in problems if problem.answer is not None}
 
 
 def _competition_folder(profile: Profile) -> Path | None:

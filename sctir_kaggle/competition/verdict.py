@@ -1,7 +1,8 @@
 """What the versions of the push API make of what `predict` returns: `checked` after each call, `table` at the end.
 
-0.3.0 is AIMO-2's, 0.9.0 AIMO-3's. Where it is not known what Kaggle does (a frame without `answer`, a third column),
-this refuses: what passes here passes there. A later version is taken to be as the newest known one, and that is said.
+0.3.0 is AIMO-2's, 0.9.0 AIMO-3's. A frame without `answer` or with a third column passes their gateways; what Kaggle's
+scoring makes of it is not known, so this refuses it: what passes here passes there. A later version is taken to be as the
+newest known one, and that is said.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
-from sctir_kaggle.competition.errors import InvalidSubmission
+from sctir_kaggle.competition.errors import GatewayError, GatewayFailed, InvalidSubmission
 from sctir_kaggle.types import UserError
 
 if TYPE_CHECKING:
@@ -89,10 +90,10 @@ def _number(version: Version) -> tuple[int, ...]:
     return tuple(map(int, parts)) if all(part.isdecimal() for part in parts) else ()
 
 
-def checked(version: Version, id_: str, returned: Any) -> Any:
+def checked(version: Version, id_: pl.Series, returned: Any) -> Any:
     """What is kept of one call: a frame (id, answer) of one row or, in 0.9.0, a bare value that fails in the end only.
 
-    Raises `InvalidSubmission` where the run ends here.
+    `id_` is the column of one row that was sent. Raises `InvalidSubmission` or `GatewayFailed` where the run ends here.
     """
     import polars as pl
 
@@ -100,31 +101,44 @@ def checked(version: Version, id_: str, returned: Any) -> Any:
     if isinstance(returned, pl.DataFrame):
         return _row(rules, id_, returned)
     if returned is None or not rules.bare_fails_late:
-        raise InvalidSubmission(f"problem {id_}: {_bare(returned)}")
+        raise _bare_error(id_[0], returned)
     return returned
 
 
-def table(ids: Sequence[str], kept: Sequence[Any]) -> pl.DataFrame:
+def table(ids: Sequence[pl.Series], kept: Sequence[Any]) -> pl.DataFrame:
     """The submission, in the order of the calls. One text among the answers makes the whole column text, in silence."""
     import polars as pl
 
     for id_, value in zip(ids, kept, strict=True):
         if not isinstance(value, pl.DataFrame):
-            raise InvalidSubmission(f"problem {id_}, found after all problems: {_bare(value)}")
+            raise GatewayFailed(f"problem {id_[0]}, found after all problems: {_bare(value)}")
     answers: pl.DataFrame = pl.concat(kept, how="vertical_relaxed")
     return answers
 
 
-def _row(rules: Rules, id_: str, frame: pl.DataFrame) -> pl.DataFrame:
+def _row(rules: Rules, id_: pl.Series, frame: pl.DataFrame) -> pl.DataFrame:
     import polars as pl
 
     if frame.height != 1:
-        raise InvalidSubmission(f"problem {id_}: predict() returned {frame.height} rows; one is wanted")
+        raise InvalidSubmission(f"problem {id_[0]}: predict() returned {frame.height} rows; one is wanted")
     if set(frame.columns) not in rules.columns:
-        raise InvalidSubmission(f"problem {id_}: predict() returned columns {frame.columns}; id and answer are wanted")
-    if rules.own_id and frame["id"][0] != id_:
-        raise InvalidSubmission(f"problem {id_}: predict() returned the id {frame['id'][0]!r}")
-    return pl.DataFrame({"id": [id_], "answer": frame["answer"]})
+        raise InvalidSubmission(
+            f"problem {id_[0]}: predict() returned columns {frame.columns}; id and answer are wanted"
+        )
+    if rules.own_id and not frame["id"].equals(id_):
+        raise InvalidSubmission(f"problem {id_[0]}: predict() returned the id {_typed(frame['id'])}, not {_typed(id_)}")
+    return pl.DataFrame([frame["id"] if rules.own_id else id_, frame["answer"]])
+
+
+def _typed(id_: pl.Series) -> str:
+    return f"{id_[0]!r} ({id_.dtype})"
+
+
+def _bare_error(id_: object, value: object) -> GatewayError:
+    """0.3.0 takes the length of what comes: only where that is not 1 is it the submission's fault and not its own."""
+    text = f"problem {id_}: {_bare(value)}"
+    own = value is not None and (not isinstance(value, str) or len(value) == 1)
+    return GatewayFailed(text) if own else InvalidSubmission(text)
 
 
 def _bare(value: object) -> str:
