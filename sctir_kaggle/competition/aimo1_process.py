@@ -155,7 +155,7 @@ class ChildEnvironment:
 
 
 class _Output:
-    """What the module prints, read in a thread so that a full pipe stops nobody, and logged a line at a time."""
+    """What the module prints, read in a thread so that the module never waits on a full pipe; logged a line at a time."""
 
     def __init__(self, process: subprocess.Popen[bytes]) -> None:
         assert process.stdout is not None

@@ -39,14 +39,15 @@ class Dataset:
 def stage_datasets(wheels: Path, folder: Path, owner: str | None, document: metadata.Document) -> list[Dataset]:
     """Copies (links, in truth) of the dataset folders in `wheels`, with the owner's name filled in.
 
-    `wheels` is one such folder or holds several. Raises `UserError` where one is not flat or not among the notebook's
-    sources, since then it would not be attached.
+    `wheels` is one such folder or holds several; the CPython that only AIMO-1 needs stays behind where it is not a source.
+    Raises `UserError` where another is not flat or not among the sources, since then it would not be attached.
     """
     parts = sorted(path.parent for path in [*wheels.glob(DATASET_FILE), *wheels.glob(f"*/{DATASET_FILE}")])
     if not parts:
         raise UserError(f"{wheels} has no {DATASET_FILE}, nor has a folder in it: make it with `sctir wheels`")
     staged = [_stage(part, folder / part.name, owner) for part in parts]
     attached = {"/".join(source.split("/")[:2]) for source in document["dataset_sources"]}
+    staged = [dataset for dataset in staged if dataset.ref in attached or not dataset.ref.endswith(metadata.PYTHON310)]
     if loose := [dataset.ref for dataset in staged if dataset.ref not in attached]:
         raise UserError(f"{', '.join(loose)} would not be attached: add to dataset_sources in {metadata.FILE}")
     return staged
