@@ -1,6 +1,6 @@
 """What a notebook's reader sees of a run: settings, votes of all problems, one worked, the viewer's page; and its verdict.
 
-Only the editor calls this. In a rerun nothing may fail, and nobody looks.
+Only the editor calls this. In a rerun nothing may fail.
 """
 
 from __future__ import annotations
