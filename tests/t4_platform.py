@@ -58,6 +58,8 @@ def install() -> None:
 if __name__ == "__main__":
     from sctir_kaggle.engines.vllm_asked import ask, main
 
-    ask(Path(sys.argv[1]), seconds=500)  # vLLM keeps what it finds in the model's class, which this platform cannot import
+    ask(
+        Path(sys.argv[1]), seconds=500
+    )  # vLLM keeps what it finds in the model's class, which this platform cannot import
     install()
     main(Path(sys.argv[1]), int(sys.argv[2]), json.loads(sys.argv[3]))

@@ -385,7 +385,9 @@ def headers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Python's headers, which an image may lack."""
     (tmp_path / "include").mkdir()
     (tmp_path / "include" / "Python.h").touch()
-    monkeypatch.setattr("sctir_kaggle.engines.vllm_attention.sysconfig.get_paths", lambda: {"include": str(tmp_path / "include")})
+    monkeypatch.setattr(
+        "sctir_kaggle.engines.vllm_attention.sysconfig.get_paths", lambda: {"include": str(tmp_path / "include")}
+    )
     return tmp_path / "include"
 
 
