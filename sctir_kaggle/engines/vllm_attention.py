@@ -1,7 +1,7 @@
 """The attention back end that vLLM is told to take on GPUs older than compute capability 8.0.
 
-FlashAttention has no kernels below 8.0, and vLLM 0.11.2 to 0.23 then prefer FlashInfer where it is installed, as it is with
-every one of them. FlashInfer compiles its kernels with nvcc when the model loads: in every rerun, and not at all on an image
+FlashAttention has no kernels below 8.0, and vLLM before 0.24 then prefers FlashInfer, which comes with it (0.11.2 and 0.19.1
+were read, 0.19.1 was asked). FlashInfer compiles its kernels with nvcc when the model loads: in every rerun, and not at all on an image
 without nvcc. Triton brings its own compiler and ptxas; it needs a C compiler for its launcher. Which of the two is faster on
 a T4 was not measured here.
 """
