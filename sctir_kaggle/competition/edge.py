@@ -133,10 +133,14 @@ class Edge:
         if again and (self._in_this_pass[-1] != problem.id or not self._budget.problems_left):
             self._begin_pass()
         self._in_this_pass.append(problem.id)
-        if known is None or not known.fallback:
-            return known
-        self._record.reopen(problem.id)
-        return None
+        if known is None:
+            return None
+        if known.fallback:
+            self._record.reopen(problem.id)
+            return None
+        if not again:
+            self._budget.skip()  # an earlier run solved it
+        return known
 
     def _begin_pass(self) -> None:
         """The problems are asked again: what is left is for those without a vote, and the engine may be loaded again."""
@@ -145,12 +149,12 @@ class Edge:
         self._budget.replan(unvoted)
         self._loaded_again = False
         if unvoted and self._failed_in_a_row >= DEAD_AFTER:
-            self._load_again_if_worth_it(f"the last {self._failed_in_a_row} problems of the first pass failed")
+            self._load_again_if_worth_it(f"the last {self._failed_in_a_row} problems of the pass before failed")
 
     def _solved(self, problem: Problem, called: float) -> SolveResult:
         """What the session says; the wait for it ends `patience` after the last deadline."""
         loaded = self._loaded(called)
-        limits = self._deadlines(called)
+        limits, earlier = self._deadlines(called), self._record.results.get(problem.id)
         work = in_thread(lambda: loaded.session.solve(problem, limits, again=True), "sctir-problem")
         seconds = limits.hard + self._limits.patience - self._clock()
         if not wait({work}, timeout=max(0.0, seconds)).done:
@@ -158,7 +162,7 @@ class Edge:
             raise Unanswered(f"the solver did not come back within {self._limits.patience:g} s of its deadline")
         if work.exception() is not None:
             self._failed()
-        return self._judged(work.result())
+        return self._judged(work.result(), len(earlier.traces) if earlier else 0)
 
     def _loaded(self, called: float) -> Loading:
         """What was loaded, once it is; loaded a second time where the first failed. Raises where there is none in time."""
@@ -204,9 +208,13 @@ class Edge:
             return math.inf
         return called + max(0.0, limit - 2 * self._limits.patience)
 
-    def _judged(self, result: SolveResult) -> SolveResult:
-        """Notes what went wrong in a result without a vote, and remembers whether it was the engine."""
-        reason, dead = trouble(result)
+    def _judged(self, result: SolveResult, earlier: int) -> SolveResult:
+        """Notes what went wrong in a result without a vote, and remembers whether it was the engine.
+
+        So many of its traces are `earlier` ones, which have the highest numbers and were judged in their pass.
+        """
+        new = len(result.traces) - earlier
+        reason, dead = trouble(replace(result, traces=tuple(each for each in result.traces if each.candidate < new)))
         if reason:
             self._record.fault(reason, result.problem.id)
         if dead:
