@@ -48,7 +48,7 @@ OF_WEIGHTS: tuple[Check, ...] = (
 SECONDS = 20
 """For a check; asking vLLM has its own limit."""
 
-_LIMITS: dict[Check, float] = {vllm.vllm: vllm.SECONDS + 5, inputs.wheels: inputs.PIP_SECONDS + 5}
+_LIMITS: dict[Check, float] = {vllm.vllm: vllm.SECONDS + 5}
 
 
 def examine(
