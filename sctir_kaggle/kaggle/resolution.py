@@ -28,9 +28,8 @@ if TYPE_CHECKING:
 
 _PIN = re.compile(r"^(?P<name>[\w.-]+)(?:\[[^\]]*\])?==(?P<version>[^\s;\\]+)", re.MULTILINE)
 
-_WANTS = re.compile(
-    r"(?P<by>[\w.-]+)(?:\[[^\]]*\])?==(?P<version>\S+) depends on (?P<name>[\w.-]+)(?P<specifier>[=<>!~][^\s,]+)"
-)
+FOUND = "found.txt"
+"""What uv writes, beside the stand-ins."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +127,7 @@ def _fewest_replaced(roots: Sequence[str], pins: dict[str, str], image: Image, p
 def _compile(roots: Sequence[str], image: Image, place: Path, held: Sequence[str] = ()) -> dict[str, str]:
     """Every distribution's version. What the output holds before is what uv prefers: the image."""
     versions = valid(image.versions)
-    wanted, fixed, found = (place / name for name in ("roots.in", "fixed.in", "found.txt"))
+    wanted, fixed, found = (place / name for name in ("roots.in", "fixed.in", FOUND))
     wanted.write_text("\n".join(roots), encoding="utf-8")
     fast = {name: version for name, version in versions.items() if is_protected(name) or name in held}
     fixed.write_text("".join(f"{name}=={version}\n" for name, version in fast.items()), encoding="utf-8")
@@ -188,28 +187,42 @@ def _file(listed: Mapping[str, Any]) -> str:
 
 def _explained(error: uv.Unresolvable, roots: Sequence[str], image: Image, place: Path) -> str:
     """Who wants what in place of the image's, what it costs to ship that, and what fits without; else uv's own words."""
-    wants = [
-        each for each in _WANTS.finditer(_of_torch(error, roots, image, place)) if is_protected(canonical(each["name"]))
-    ]
-    against = [(each, image.versions.get(canonical(each["name"]))) for each in wants]
-    found = next(((each, there) for each, there in against if there), None)
-    if found is None:
+    shipped = without(image, ["torch"])
+    with tempfile.TemporaryDirectory() as folder:
+        free = Path(folder)
+        standins.write(free, valid(shipped.versions))
+        try:
+            _, pins = _met(roots, shipped, free)
+        except uv.Unresolvable:
+            pins = {}
+        by = wanted_by((free / FOUND).read_text(encoding="utf-8"))
+    other = sorted((name for name in pins if _is_other(name, pins, image)), key=lambda name: (name != "torch", name))
+    if not other:
         return f"no wheels for {image.name} (Python {image.minor}): {error}"
-    each, there = found
-    told = f"{each['by']} {each['version']} wants {each['name']}{each['specifier']}, and {image.name} has {there}"
-    fits = _fitting(canonical(each["by"]), roots, image, place)
-    other = f"take one that fits (--pin {fits})" if fits else f"pin another {each['by']}"
-    return f"{told}: {other}, or ship torch (--ship torch, {_cost(roots, image)})"
+    name, wanters = other[0], by.get(other[0], [])
+    wanter = next((each for each in map(_name, roots) if each in wanters), wanters[0] if wanters else name)
+    told = f"{wanter} {pins.get(wanter, '')} wants {name} {pins[name]}, and {image.name} has {image.versions[name]}"
+    fits = _fitting(wanter, roots, image, place)
+    remedy = f"take one that fits (--pin {fits})" if fits else f"pin another {wanter}"
+    return f"{told}: {remedy}, or ship torch (--ship torch, {_cost(roots, image)})"
 
 
-def _of_torch(error: uv.Unresolvable, roots: Sequence[str], image: Image, place: Path) -> str:
-    """The same with torch alone held fast, where that is the reason: it says more than what is built with it."""
-    alone = {name: version for name, version in image.versions.items() if name == "torch" or not is_protected(name)}
-    try:
-        _compile(roots, replace(image, versions=alone), place)
-    except uv.Unresolvable as plainer:
-        return f"{plainer} {error}"
-    return str(error)
+def wanted_by(compiled: str) -> dict[str, list[str]]:
+    """By name, the distributions that a line's comment (`# via`) gives."""
+    found: dict[str, list[str]] = {}
+    name = ""
+    for line in compiled.splitlines():
+        if pin := _PIN.match(line):
+            name = canonical(pin["name"])
+        elif name and (via := line.strip().removeprefix("#").strip().removeprefix("via").strip()) and via[0] != "-":
+            found.setdefault(name, []).append(canonical(via))
+    return found
+
+
+def _is_other(name: str, pins: Mapping[str, str], image: Image) -> bool:
+    """Whether a protected distribution of the image is wanted in another version, leaving local builds aside."""
+    there = image.versions.get(name, "")
+    return is_protected(name) and there != "" and there.partition("+")[0] != pins[name].partition("+")[0]
 
 
 def _fitting(name: str, roots: Sequence[str], image: Image, place: Path) -> str:
