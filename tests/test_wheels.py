@@ -151,7 +151,7 @@ def test_a_torch_that_is_not_the_images_is_said_with_both_versions_and_what_to_d
 
 
 @uv
-def test_torch_can_be_shipped_on_purpose(index: Path, run: Run) -> None:
+def test_torch_can_be_shipped_on_purpose(index: Path, run: Run, caplog: pytest.LogCaptureFixture) -> None:
     wheel(index, "sctir_server", "torch==2.10.0")
     wheel(index, "torch", "triton==3.6.0", version="2.10.0")
     wheel(index, "triton", version="3.6.0")
@@ -160,6 +160,7 @@ def test_torch_can_be_shipped_on_purpose(index: Path, run: Run) -> None:
     lock = locks.find(folders)
     assert lock is not None
     assert list(lock.ship) == ["torch"]
+    assert "replaced on the image: torch 2.11.0+cu128 by 2.10.0" in caplog.text
 
 
 @uv
@@ -225,6 +226,16 @@ def test_a_run_that_was_killed_goes_on_where_it_stopped(tmp_path: Path) -> None:
     assert asked[-1] >= 2_000_000
     assert (output / "sctir-wheels" / big.name).read_bytes() == big.read_bytes()
     assert not (output / ".partial").exists()
+
+
+@uv
+def test_a_run_that_was_killed_before_its_lock_was_written_begins_again(index: Path, run: Run) -> None:
+    wheel(index, "sctir_a")
+    [part] = run("sctir_a")
+    for path in part.iterdir():
+        if path.name not in ("image.txt", "requirements.txt"):
+            path.unlink()
+    assert names(run("sctir_a")) == {"sctir_a-1.0"}
 
 
 def _command(folder: Path, index: Index, output: Path) -> tuple[list[str], dict[str, str]]:

@@ -49,7 +49,7 @@ class Resolution:
 
 def resolve(roots: Sequence[str], image: Image, *, ship: Sequence[str] = ()) -> Resolution:
     """Raises `UserError`, with both versions and what to do, where the requirements cannot live with the image."""
-    image = without(image, ship)
+    whole, image = image, without(image, ship)
     with tempfile.TemporaryDirectory() as folder:
         place = Path(folder)
         standins.write(place, valid(image.versions))
@@ -58,7 +58,7 @@ def resolve(roots: Sequence[str], image: Image, *, ship: Sequence[str] = ()) -> 
         except uv.Unresolvable as error:
             raise UserError(_explained(error, roots, image, place)) from None
         wheels = wheels_of([f"{name}=={version}" for name, version in _shipped(pins, image).items()], image, place)
-    there = {name: image.versions[name] for name in pins if name in image.versions}
+    there = {name: whole.versions[name] for name in pins if name in whole.versions}
     return Resolution(
         roots=met,
         wheels=wheels,
@@ -176,7 +176,9 @@ def _wheel(package: Mapping[str, Any], python: str, lock: Path) -> Wheel:
     if listed is None or rank(listed) == len(order):
         raise UserError(f"{package['name']} {package.get('version')} has no wheel for Python {python}: pin another one")
     place = listed.get("url") or (lock.parent / listed["path"]).resolve().as_uri()
-    sha256 = listed["hashes"]["sha256"]
+    sha256 = listed.get("hashes", {}).get("sha256")
+    if not sha256:
+        raise UserError(f"{_file(listed)} has no sha256 in its index: take another index, or a newer uv")
     size = listed.get("size") or size_at(place)
     return Wheel(package["name"], package["version"], _file(listed), sha256, bare(place), size)
 

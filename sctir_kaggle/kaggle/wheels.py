@@ -159,7 +159,7 @@ def _begun(output: Path, made_from: str) -> Lock | None:
     """The lock that an earlier run left in `output`."""
     path = output / NAME / LOCK
     if not path.is_file():
-        if output.exists() and (not output.is_dir() or any(output.iterdir())):
+        if output.exists() and (not output.is_dir() or _holds_more(output)):
             raise UserError(f"{output} is not empty, and holds no {NAME}/{LOCK} to go on with: choose another --output")
         return None
     lock = locks.read(path)
@@ -167,6 +167,12 @@ def _begun(output: Path, made_from: str) -> Lock | None:
         made = f"{output} holds wheels for Python {lock.python} on {lock.image}, made from other requirements or another list"
         raise UserError(f"{made}: say --update to resolve again, or choose another --output")
     return lock
+
+
+def _holds_more(output: Path) -> bool:
+    """Than a run leaves that was killed before its lock was written."""
+    ours = {output / NAME, *(output / NAME / name for name in (FREEZE, PINS, f"{LOCK}.new"))}
+    return any(path not in ours for path in (*output.glob("*"), *output.glob(f"{NAME}/*")))
 
 
 def _begin(first: Path, roots: Sequence[str], image: Image, ship: Sequence[str]) -> Lock:
