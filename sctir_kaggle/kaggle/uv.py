@@ -10,7 +10,8 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cache
 from importlib.util import find_spec
 
 from sctir_kaggle.kaggle.tags import GLIBC
@@ -49,8 +50,14 @@ def index() -> list[str]:
     return options + [part for place in said.get("find-links", "").split() for part in ("--find-links", place)]
 
 
-def pip_settings() -> dict[str, str]:
+def pip_settings() -> Mapping[str, str]:
     """pip's own, of its files and of the environment, which comes last and counts."""
+    return _pip_settings(tuple(sorted(item for item in os.environ.items() if item[0].startswith("PIP_"))))
+
+
+@cache
+def _pip_settings(_: tuple[tuple[str, str], ...]) -> Mapping[str, str]:
+    """Asked once for each environment: pip takes a while to start."""
     listed = subprocess.run([sys.executable, "-m", "pip", "config", "list"], capture_output=True, text=True)
     found: dict[str, str] = {}
     for place, key, value in sorted(_settings(listed.stdout), key=lambda setting: setting[0] == ":env:"):
