@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import shutil
 import sys
-import zipfile
 from collections.abc import Callable
 from importlib.machinery import EXTENSION_SUFFIXES
 from pathlib import Path
@@ -19,6 +18,7 @@ from sctir_kaggle.kaggle.checks.finding import Check, Finding, Machine
 from sctir_kaggle.kaggle.checks.weights import Damaged, read_weight_file
 from sctir_kaggle.problems import ASSETS
 from tests.real_tokenizers import real
+from tests.wheel_support import wheel
 
 HERE = f"cp{sys.version_info.major}{sys.version_info.minor}"
 KERNEL = {"KAGGLE_KERNEL_RUN_TYPE": "Batch"}
@@ -216,19 +216,6 @@ def test_3_bits_have_no_fast_kernel_and_transformers_needs_a_library(
     assert the(checkpoint.quantization, packed).level == "warning"
 
 
-def wheel(folder: Path, name: str, *requires: str, tags: str = "py3-none-any") -> None:
-    """A real wheel without a module."""
-    folder.mkdir(exist_ok=True)
-    info = f"{name}-1.0.dist-info"
-    metadata = "".join(
-        [f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n", *(f"Requires-Dist: {r}\n" for r in requires)]
-    )
-    with zipfile.ZipFile(folder / f"{name}-1.0-{tags}.whl", "w") as archive:
-        archive.writestr(f"{info}/METADATA", metadata)
-        archive.writestr(f"{info}/WHEEL", f"Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: {tags}\n")
-        archive.writestr(f"{info}/RECORD", "")
-
-
 @pytest.fixture
 def house(tmp_path: Path) -> Path:
     wheel(tmp_path / "wheels", "sctir_first", "sctir_second")
@@ -237,29 +224,56 @@ def house(tmp_path: Path) -> Path:
 
 
 def test_wheels_that_lack_what_one_of_them_requires_are_fatal_and_it_is_named(house: Path) -> None:
-    finding = the(inputs.wheels, None, wheels=[house])
+    finding = the(inputs.wheels, None, wheels=[house], engine="recorded")
     assert finding.level == "fatal"
     assert "sctir_second" in finding.detail.replace("-", "_")
     wheel(house, "sctir_second")
-    finding = the(inputs.wheels, None, wheels=[house])
+    finding = the(inputs.wheels, None, wheels=[house], engine="recorded")
     assert finding.level == "ok"
-    assert finding.detail.startswith("2 resolve")
-    assert finding.detail.endswith("(2 to install)")
+    assert finding.detail == "2 resolve sctir_first offline (2 to install)"
 
 
 def test_a_split_wheelhouse_is_resolved_as_one(house: Path, tmp_path: Path) -> None:
     wheel(tmp_path / "wheels-2", "sctir_second")
-    assert the(inputs.wheels, None, wheels=[house, tmp_path / "wheels-2"]).level == "ok"
+    assert the(inputs.wheels, None, wheels=[house, tmp_path / "wheels-2"], engine="recorded").level == "ok"
 
 
-def test_wheels_for_another_python_are_named_before_pip_is_asked(house: Path) -> None:
+def test_wheels_for_another_python_are_named_before_anything_else(house: Path) -> None:
     wheel(house, "sctir_second")
     wheel(house, "sctir_other", tags="cp27-cp27mu-manylinux2014_x86_64")
-    finding = the(inputs.wheels, None, wheels=[house])
+    finding = the(inputs.wheels, None, wheels=[house], engine="recorded")
     assert finding.level == "fatal"
     assert finding.detail.endswith(": sctir_other")
     wheel(house, "sctir_other", tags=f"{HERE}-{HERE}-manylinux2014_x86_64")
-    assert the(inputs.wheels, None, wheels=[house]).level == "ok"
+    assert the(inputs.wheels, None, wheels=[house], engine="recorded").level == "ok"
+
+
+def test_an_image_that_moved_to_python_3_13_is_fatal_with_both_pythons_and_the_next_step(house: Path) -> None:
+    wheel(house, "sctir_second", tags="cp312-cp312-manylinux_2_17_x86_64")
+    finding = the(inputs.wheels, None, wheels=[house], python=(3, 13), environment=KERNEL)
+    assert (
+        str(finding)
+        == "fatal   wheels: not for Python 3.13: sctir_second: make them for it, sctir wheels --python 3.13"
+    )
+    (house / "requirements.lock").write_text("# python: 3.12\n# image: none\n# ship: \n# of: 0\n")
+    finding = the(inputs.wheels, None, wheels=[house], python=(3, 13), environment=KERNEL)
+    assert (finding.level, finding.detail) == ("fatal", "the wheels are for Python 3.12, and this is Python 3.13")
+    assert finding.remedy.startswith("make them for it, sctir wheels --python 3.13")
+
+
+def test_wheels_that_would_replace_what_is_loaded_are_fatal(house: Path) -> None:
+    wheel(house, "sctir_second", "pytest>=1000")
+    wheel(house, "pytest", version="1000.0")
+    finding = the(inputs.wheels, None, wheels=[house], engine="recorded")
+    assert finding.level == "fatal"
+    assert finding.detail.endswith(f"would replace pytest {pytest.__version__}, which is imported already")
+
+
+def test_a_wheel_that_cannot_be_read_is_fatal(house: Path) -> None:
+    (house / "sctir_second-1.0-py3-none-any.whl").write_bytes(b"half")
+    finding = the(inputs.wheels, None, wheels=[house], engine="recorded")
+    assert finding.level == "fatal"
+    assert "sctir_second-1.0-py3-none-any.whl cannot be read" in finding.detail
 
 
 @pytest.mark.parametrize(

@@ -6,11 +6,13 @@ import asyncio
 import os
 import re
 import signal
+import sys
 import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Coroutine, Iterator
 from dataclasses import replace
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -20,12 +22,14 @@ from sctir_kaggle import Completion, EngineError, Problem, Prompt, PromptTooLong
 from sctir_kaggle.competition.profile import PROFILES
 from sctir_kaggle.engines.scripted import Scripted
 from sctir_kaggle.journal import read_faults, read_journal
+from sctir_kaggle.kaggle.attached import attach
 from sctir_kaggle.opening import Load, Setup
 from sctir_kaggle.report.score import report_of
 from sctir_kaggle.whatif.played import results_of
 from tests import real_rerun
 from tests.competitions import ANSWERS, CONFIG, PROBLEMS, Outcome, number_in, rerun, right, scripted, setup_of
 from tests.real_rerun import half, none
+from tests.wheel_support import wheel
 
 Run = Callable[..., Outcome]
 
@@ -116,6 +120,24 @@ def test_an_engine_that_can_never_be_loaded_leaves_the_defaults(run: Run) -> Non
     assert (outcome.answers, len(began), len(outcome.journal)) == (DEFAULTS, 2, 5)
     assert outcome.journal[4] == "0d: RuntimeError: CUDA error: out of memory; the answer is 0"
     assert outcome.seconds < 20 + CLOSING
+
+
+def test_an_image_that_moved_to_another_python_leaves_the_defaults_and_says_both(run: Run, tmp_path: Path) -> None:
+    """The attached wheels are of the image before: nothing is installed, and no engine can be loaded."""
+    house = tmp_path / "input" / "sctir-wheels"
+    wheel(house, "vllm")
+    (house / "requirements.lock").write_text("# python: 3.9\n# image: none\n# ship: \n# of: 0\n")
+    if find_spec("vllm") is not None:
+        pytest.skip("vLLM is installed here: nothing is missing")
+    attached = attach("vllm", rerun=True, roots=[tmp_path / "input"])
+
+    def load(setup: Setup, slots: int) -> Scripted:
+        raise ModuleNotFoundError("No module named 'vllm'")
+
+    outcome = run(load=load, faults=attached.faults)
+    assert outcome.answers == DEFAULTS
+    python = f"{sys.version_info.major}.{sys.version_info.minor}"
+    assert f"the wheels are for Python 3.9, and this is Python {python}" in outcome.submission.faults[0]
 
 
 def test_a_load_that_never_ends_leaves_the_defaults_in_time(run: Run, gate: threading.Event) -> None:

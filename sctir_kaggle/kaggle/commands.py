@@ -62,22 +62,28 @@ def wheels(args: argparse.Namespace, _: float) -> int:
     from sctir_kaggle.kaggle import wheels as house
 
     _tell()
+    wanted = house.Wanted(
+        requirements=args.requirements, image=args.image, python=args.python, ship=args.ship, pins=args.pin
+    )
     if args.dry_run:
-        found = house.resolve(args.requirements, python=args.python)
-        print(f"{len(found)} wheels would be downloaded: {', '.join(found)}")
+        found = house.look(wanted)
+        print(*house.told(found, wanted.on()), sep="\n")
+        print(
+            f"would be downloaded: {', '.join(f'{wheel.name} {wheel.version}' for wheel in found.wheels) or 'nothing'}"
+        )
         return 0
     if args.check:
         folders = house.dataset_folders(args.check)
-        house.verify(folders, args.requirements, python=args.python)
+        house.verify(folders, args.requirements, args.python)
     else:
-        folders = house.make(args.requirements, args.output, python=args.python, owner=args.owner)
+        folders = house.make(wanted, args.output, owner=args.owner, update=args.update)
     if args.cpython is not None and not args.check:
         from sctir_kaggle.kaggle.python310 import pack
 
         pack(args.output, cpython=Path(args.cpython) if args.cpython else None, owner=args.owner)
     for folder in folders:
         sizes = [wheel.stat().st_size for wheel in folder.glob("*.whl")]
-        print(f"{folder}: {len(sizes)} wheels, {sum(sizes) / 1e6:,.1f} MB, complete for Python {args.python}")
+        print(f"{folder}: {len(sizes)} wheels, {sum(sizes) / 1e6:,.1f} MB, whole")
     if not args.check:
         print(f"to upload them with the notebook: sctir push --wheels {args.output}")
     return 0
@@ -115,11 +121,23 @@ def _add_push(parser: argparse.ArgumentParser) -> None:
 
 def _add_wheels(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
-    add("--python", default="3.12", metavar="X.Y", help="of Kaggle's image (%(default)s)")
+    add(
+        "--image",
+        metavar="FILE",
+        help="pip freeze of the image, the notebook's image.txt, a snapshot, or none: ship all",
+    )
+    add("--python", metavar="X.Y", help="of Kaggle's image, 3.10 to 3.13; default: the image's, 3.12 without one")
     add("--requirements", type=Path, default=Path("requirements.txt"), metavar="FILE", help="(%(default)s)")
-    add("--output", type=Path, default=Path("runs", "wheels"), metavar="DIR", help="new or empty (%(default)s)")
+    add("--pin", action="append", default=[], metavar="NAME==VERSION", help="in place of its line in the requirements")
+    add(
+        "--ship", action="append", default=[], metavar="NAME", help="although the image has it; torch: all of its build"
+    )
+    add(
+        "--output", type=Path, default=Path("runs", "wheels"), metavar="DIR", help="new, or goes on there (%(default)s)"
+    )
+    add("--update", action="store_true", help="resolve again what is there; wheels that stay are not downloaded again")
     add("--owner", metavar="NAME", help="your Kaggle name; default: filled in when they are pushed")
-    add("--dry-run", action="store_true", help="only say what would be downloaded")
+    add("--dry-run", action="store_true", help="only say what would be downloaded, and how large it is")
     add("--check", type=Path, metavar="DIR", help="only check wheels that are there")
     add(
         "--cpython",

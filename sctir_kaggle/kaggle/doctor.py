@@ -51,7 +51,6 @@ SECONDS = 20
 
 _LIMITS: dict[Check, float] = {
     vllm.vllm: vllm.SECONDS + 5,
-    inputs.wheels: inputs.PIP_SECONDS + 5,
     inputs.competition: 2 * PROBE_SECONDS,  # an attached interpreter is unpacked and run
 }
 

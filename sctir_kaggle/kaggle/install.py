@@ -1,26 +1,39 @@
-"""The libraries that an engine imports, installed without a network from the wheels that are attached."""
+"""The libraries that an engine imports, installed without a network from the wheels that are attached.
+
+Nothing is installed before it is known that all can be, and that nothing of the image is replaced which must not be: what is
+built with its CUDA, and what this process has loaded. Not covered: what else in the image needs a version that is replaced.
+"""
 
 from __future__ import annotations
 
 import importlib
 import subprocess
 import sys
-from collections.abc import Sequence
+import tempfile
+from collections.abc import Iterable, Sequence
+from importlib import metadata
 from importlib.util import find_spec
 from pathlib import Path
 
 from sctir_kaggle.engines.registry import entry_of
+from sctir_kaggle.kaggle import lock as locks
+from sctir_kaggle.kaggle.image import FREEZE, Image, here
+from sctir_kaggle.kaggle.lock import Lock
 from sctir_kaggle.kaggle.paths import find_wheels, wheel_folders
+from sctir_kaggle.kaggle.protected import is_protected
+from sctir_kaggle.kaggle.requirements import PINS, for_the_notebook, parsed
+from sctir_kaggle.kaggle.wheelhouse import Plan, plan
 from sctir_kaggle.types import UserError
 
-PINS = "requirements.txt"
-"""What the wheels were made from, beside them: its versions hold for all that is installed."""
+AGAIN = f"make them for this image, sctir wheels --image {FREEZE} (the notebook leaves that file in the editor)"
+"""What to do where wheels and image do not go together."""
 
 
 def install_missing(engine: str, roots: Sequence[str | Path] | None = None) -> list[str]:
     """The names of what was missing and is installed now; nothing is done, nor are wheels needed, where nothing was.
 
-    Raises `NotFound` where no wheels are attached, `UserError` where pip cannot install from them.
+    Raises `NotFound` where no wheels are attached, `UserError` where they are for another Python, where they are not complete
+    or would replace what must stay, and where pip fails.
     """
     missing = [name for name in entry_of(engine).needs if find_spec(name) is None]
     if missing:
@@ -29,27 +42,83 @@ def install_missing(engine: str, roots: Sequence[str | Path] | None = None) -> l
     return missing
 
 
+def fault_of(found: Plan, lock: Lock | None, image: Image, loaded: Iterable[str] = ()) -> str:
+    """Why this may not be installed here, and what to do; empty where it may. `loaded` are distributions in use."""
+    if found.lacking:
+        return f"the wheels lack {', '.join(map(str, found.lacking))}: {AGAIN}"
+    shipped = "torch" in (lock.ship if lock else ())
+    if fixed := [name for name in found.replaced if is_protected(name) and not shipped]:
+        return f"the wheels would replace {_with_versions(fixed, image)} of this image, which is built with its CUDA: {AGAIN}"
+    if used := sorted(set(found.replaced) & set(loaded)):
+        return f"the wheels would replace {_with_versions(used, image)}, which is imported already: restart the kernel"
+    return ""
+
+
+def python_fault(lock: Lock | None, image: Image) -> str:
+    """Both Pythons, where the wheels are for another one than runs; empty where they are for this one."""
+    if lock is None or lock.python == image.minor:
+        return ""
+    return (
+        f"the wheels are for Python {lock.python}, and this is Python {image.minor}: "
+        f"make them for it, sctir wheels --python {image.minor}, or pin the notebook to an image with {lock.python}"
+    )
+
+
+def roots_of(folders: Iterable[Path], needs: Iterable[str]) -> list[str]:
+    """What the engine needs, and what lies with the wheels as their requirements: by name, any version that fits will do."""
+    place = next((folder / PINS for folder in folders if (folder / PINS).is_file()), None)
+    listed = for_the_notebook(place) if place else []
+    return sorted({*needs, *(parsed(line, PINS).name for line in listed)})
+
+
+def loaded_of(names: Iterable[str]) -> list[str]:
+    """Those of these distributions that have a module in this process."""
+    return [name for name in names if any(module in sys.modules for module in _modules(name))]
+
+
 def _install(names: Sequence[str], folders: Sequence[Path]) -> None:
-    links = [f"--find-links={folder}" for folder in folders]
-    pins = [f"--constraint={folder / PINS}" for folder in folders if (folder / PINS).is_file()]
-    command = [
-        sys.executable,
-        "-m",
-        "pip",
-        "install",
-        "-q",
-        "--disable-pip-version-check",
-        "--no-index",
-        *links,
-        *pins,
-        *names,
-    ]
-    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    lock, image = locks.find(folders), here()
+    places = ", ".join(map(str, folders))
+    if fault := python_fault(lock, image):
+        raise UserError(f"{places}: {fault}")
+    found = plan(folders, roots_of(folders, names), image, lock)
+    if fault := fault_of(found, lock, image, loaded_of(found.replaced)):
+        raise UserError(f"{', '.join(names)} cannot be installed from {places}: {fault}")
+    _pip(found, lock, places)
+
+
+def _pip(found: Plan, lock: Lock | None, places: str) -> None:
+    """Exactly these files, with the lock's hashes where there is one: pip has nothing left to choose."""
+    with tempfile.TemporaryDirectory() as folder:
+        listed = Path(folder, "requirements.txt")
+        listed.write_text("".join(_lines(found, lock)), encoding="utf-8")
+        quiet = ("-q", "--disable-pip-version-check", "--no-input", "--no-index", "--no-deps")
+        hashes = ("--require-hashes",) if lock else ()
+        command = [sys.executable, "-m", "pip", "install", *quiet, *hashes, "-r", str(listed)]
+        done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     if done.returncode:
-        said = next(
-            (line for line in done.stdout.splitlines() if line.startswith("ERROR")), f"status {done.returncode}"
-        )
-        raise UserError(
-            f"{', '.join(names)} cannot be installed from {', '.join(map(str, folders))}: {said}; "
-            f"make the wheels anew for Python {sys.version_info.major}.{sys.version_info.minor} with `sctir wheels`"
-        )
+        lines = done.stdout.splitlines()
+        said = next((line for line in lines if line.startswith("ERROR")), f"status {done.returncode}")
+        raise UserError(f"pip cannot install from {places}: {said}; make the wheels again with `sctir wheels`")
+
+
+def _lines(found: Plan, lock: Lock | None) -> Iterable[str]:
+    hashes = {wheel.file: wheel.sha256 for wheel in lock.wheels} if lock else {}
+    for name, path in found.install.items():
+        known = f" --hash=sha256:{hashes[path.name]}" if path.name in hashes else ""
+        yield f"{name} @ {path.resolve().as_uri()}{known}\n"
+
+
+def _modules(name: str) -> set[str]:
+    """The names that the distribution is imported by."""
+    try:
+        distribution = metadata.distribution(name)
+    except metadata.PackageNotFoundError:
+        return set()
+    said = (distribution.read_text("top_level.txt") or "").split()
+    first = {path.parts[0].removesuffix(".py") for path in distribution.files or () if path.suffix in (".py", ".so")}
+    return {module for module in {*said, *first} if module.isidentifier()}
+
+
+def _with_versions(names: Sequence[str], image: Image) -> str:
+    return ", ".join(f"{name} {image.versions[name]}" for name in names)

@@ -5,10 +5,7 @@ Only the editor calls this. In a rerun nothing may fail.
 
 from __future__ import annotations
 
-import platform
-import re
 from collections.abc import Sequence
-from importlib.metadata import distributions
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -16,14 +13,12 @@ from sctir_kaggle.competition.health import health_of
 from sctir_kaggle.display import warnings_of
 from sctir_kaggle.journal import read_faults, stream_journal
 from sctir_kaggle.kaggle import html
+from sctir_kaggle.kaggle.image import FREEZE, freeze
 from sctir_kaggle.kaggle.worked import worked_problem
 from sctir_kaggle.kinds import shown
 from sctir_kaggle.opening import dialect_of, without_secrets
 from sctir_kaggle.settings import DEFAULT, RunConfig, known
 from sctir_kaggle.types import SolveResult, TraceStatus
-
-IMAGE = "image.txt"
-"""The installed distributions, as `pip freeze` writes them: what `sctir wheels` may leave out."""
 
 TURNED = (
     *("competition", "engine", "model", "preset", "dialect", "candidates", "turns", "temperature", "top_p"),
@@ -88,12 +83,8 @@ def write_view(run: Run) -> Path:
 def write_image(folder: Path) -> Path:
     """`image.txt`: this Python and the distributions that are installed here, before any wheel is."""
     folder.mkdir(parents=True, exist_ok=True)
-    found: dict[str, str] = {}
-    for each in distributions():  # of two with one name Python imports the first on its path
-        found.setdefault(re.sub(r"[-_.]+", "-", each.metadata["Name"] or "").lower(), each.version)
-    lines = sorted(f"{name}=={version}\n" for name, version in found.items() if name not in ("", "sctir-kaggle"))
-    path = folder / IMAGE
-    path.write_text(f"# python: {platform.python_version()}\n{''.join(lines)}", encoding="utf-8")
+    path = folder / FREEZE
+    path.write_text(freeze(), encoding="utf-8")
     return path
 
 

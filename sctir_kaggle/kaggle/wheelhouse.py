@@ -1,134 +1,190 @@
-"""Whether folders of wheels hold all that is required on another Python than this one: from the wheels' own metadata.
+"""What of a wheelhouse is to be installed beside an image, by the wheels' own metadata: pip is asked when that is settled.
 
-pip cannot say it: under `--python-version` it still reads conditions (`python_version < "3.12"`) as those of the Python that
-it runs on. Not covered: conflicts between versions, which pip finds, and lines of a requirements file that begin with `-`.
+pip cannot say it at home, where it reads conditions as those of the Python that it runs on, and would replace what an image
+holds without a word. Not covered: what an image's own distributions require, and their extras: it is taken as whole.
 """
 
 from __future__ import annotations
 
 import zipfile
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from email.message import Message
 from email.parser import Parser
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from sctir_kaggle.kaggle.image import Image, canonical
+from sctir_kaggle.kaggle.lock import Lock
+from sctir_kaggle.kaggle.requirements import parsed
+from sctir_kaggle.kaggle.tags import fits
 from sctir_kaggle.types import UserError
 
 if TYPE_CHECKING:
     from packaging.requirements import Requirement
     from packaging.version import Version
 
-    House = dict[str, dict[Version, Path]]
+House = Mapping[str, Mapping["Version", Path]]
 
 
 @dataclass(frozen=True, slots=True)
 class Lack:
-    """A requirement that no wheel of the house meets, and what requires it."""
+    """A requirement that neither the image nor a wheel meets, and what requires it; `there` is the image's version."""
 
     requirement: str
     by: str
+    there: str = ""
 
     def __str__(self) -> str:
-        return f"{self.requirement} (for {self.by})"
+        return f"{self.requirement} (for {self.by}{f'; the image has {self.there}' if self.there else ''})"
 
 
-def missing(folders: Sequence[Path], requirements: Path, python: str) -> list[Lack]:
-    """What is required, directly or in turn, on CPython `python` for Linux on x86_64, and is not in `folders`."""
-    if find_spec("packaging") is None:
-        raise UserError("packaging, which reads requirements, is not installed: pip install 'sctir-kaggle[kaggle]'")
-    house = _house(folders)
-    environment = _environment(python)
-    waiting = [(requirement, requirements.name) for requirement in _listed(requirements)]
-    seen: set[tuple[str, str]] = set()
-    lacking: dict[str, Lack] = {}
-    while waiting:
-        requirement, by = waiting.pop()
-        if (str(requirement), by) in seen or not _applies(requirement, environment):
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """`install` is by canonical name; `replaced` says the image's version of those that it has otherwise."""
+
+    install: Mapping[str, Path]
+    replaced: Mapping[str, str]
+    lacking: Sequence[Lack]
+
+    def replacements(self) -> str:
+        """`numba 0.60.0 by 0.61.2`, ..."""
+        new = {name: self.install[name].name.split("-")[1] for name in self.replaced}
+        return ", ".join(f"{name} {there} by {new[name]}" for name, there in sorted(self.replaced.items()))
+
+
+def plan(folders: Sequence[Path], roots: Iterable[str], image: Image, lock: Lock | None = None) -> Plan:
+    """From `roots` on: the image's version where it meets all that is required of it, else the newest wheel that does.
+
+    With a lock its wheels alone count: other wheels that are attached are no concern of it.
+    """
+    house = house_of(folders, image.python, lock)
+    search = _Search(house, image, _environment(image.python))
+    for root in roots:
+        search.require(parsed(root, "the requirements"), "the notebook")
+    search.run()
+    install = {name: path for name, path in search.chosen.items() if path is not None}
+    replaced = {name: image.versions[name] for name in install if name in image.versions}
+    return Plan(dict(sorted(install.items())), replaced, sorted(search.lacking.values(), key=str))
+
+
+def house_of(folders: Sequence[Path], python: str, lock: Lock | None = None) -> House:
+    """The wheels that are for this Python, by name and version."""
+    from packaging.utils import InvalidWheelFilename, parse_wheel_filename
+
+    listed = None if lock is None else {wheel.file for wheel in lock.wheels}
+    house: dict[str, dict[Version, Path]] = {}
+    for path in sorted(path for folder in folders for path in folder.glob("*.whl")):
+        if listed is not None and path.name not in listed:
             continue
-        seen.add((str(requirement), by))
-        wheel = _wheel(house, requirement)
-        if wheel is None:
-            bare = f"{requirement.name}{requirement.specifier}"
-            lacking.setdefault(bare, Lack(bare, by))
-        else:
-            waiting += [(each, wheel.name) for each in _needs(wheel, requirement.extras, environment)]
-    return sorted(lacking.values(), key=str)
+        try:
+            name, version, _, _ = parse_wheel_filename(path.name)
+        except InvalidWheelFilename as error:
+            raise UserError(f"{path} is no wheel ({error}): remove it") from None
+        if fits(path.name, python):
+            house.setdefault(name, {})[version] = path
+    return house
+
+
+@dataclass(slots=True)
+class _Search:
+    """Requirements are gathered by name, and what is chosen meets all of them."""
+
+    house: House
+    image: Image
+    environment: dict[str, str]
+    required: dict[str, list[tuple[Requirement, str]]] = field(default_factory=dict)
+    chosen: dict[str, Path | None] = field(default_factory=dict)  # None: the image's own
+    lacking: dict[str, Lack] = field(default_factory=dict)
+    _waiting: list[str] = field(default_factory=list)
+    _read: set[tuple[Path, str]] = field(default_factory=set)
+
+    def require(self, requirement: Requirement, by: str) -> None:
+        if requirement.marker is None or requirement.marker.evaluate({**self.environment, "extra": ""}):
+            name = canonical(requirement.name)
+            self.required.setdefault(name, []).append((requirement, by))
+            self._waiting.append(name)
+
+    def run(self) -> None:
+        while self._waiting:
+            name = self._waiting.pop()
+            if not self._choose(name):
+                continue
+            wheel = self.chosen[name]
+            extras = {extra for requirement, _ in self.required[name] for extra in requirement.extras}
+            for extra in ("", *sorted(extras)):
+                if wheel is not None and (wheel, extra) not in self._read:
+                    self._read.add((wheel, extra))
+                    self._needs(wheel, extra)
+
+    def _choose(self, name: str) -> bool:
+        wanted = self.required[name]
+        there = self.image.versions.get(name)
+        if there is not None and all(
+            requirement.specifier.contains(there, prereleases=True) for requirement, _ in wanted
+        ):
+            self.chosen[name] = None
+            return True
+        for version, path in sorted(self.house.get(name, {}).items(), reverse=True):
+            if all(requirement.specifier.contains(version, prereleases=True) for requirement, _ in wanted):
+                if not _takes(path, self.image.python):
+                    continue
+                self.chosen[name] = path
+                return True
+        requirement, by = next(((each, by) for each, by in wanted if not self._met(name, each, there)), wanted[-1])
+        bare = f"{requirement.name}{requirement.specifier}"
+        self.lacking.setdefault(bare, Lack(bare, by, there or ""))
+        return False
+
+    def _met(self, name: str, requirement: Requirement, there: str | None) -> bool:
+        versions = [*map(str, self.house.get(name, {})), *([there] if there else [])]
+        return any(requirement.specifier.contains(version, prereleases=True) for version in versions)
+
+    def _needs(self, wheel: Path, extra: str) -> None:
+        """What the wheel requires there, with this extra; conditions are settled."""
+        for text in metadata_of(wheel).get_all("Requires-Dist", []):
+            requirement = parsed(text, wheel.name)
+            if requirement.marker is None:
+                applies = not extra
+            else:
+                applies = requirement.marker.evaluate({**self.environment, "extra": extra})
+            if applies:
+                requirement.marker = None
+                self.require(requirement, wheel.name)
+
+
+def _takes(wheel: Path, python: str) -> bool:
+    """Whether its Requires-Python lets that Python in: its tags may say less."""
+    from packaging.specifiers import SpecifierSet
+
+    full = python if python.count(".") > 1 else f"{python}.0"
+    return SpecifierSet(metadata_of(wheel).get("Requires-Python", "")).contains(full, prereleases=True)
+
+
+def metadata_of(wheel: Path) -> Message:
+    """Raises `UserError` where the file is not whole."""
+    try:
+        with zipfile.ZipFile(wheel) as archive:
+            [name] = [
+                name for name in archive.namelist() if name.count("/") == 1 and name.endswith(".dist-info/METADATA")
+            ]
+            return Parser().parsestr(archive.read(name).decode(), headersonly=True)
+    except (OSError, ValueError, zipfile.BadZipFile) as error:
+        raise UserError(f"{wheel} cannot be read ({error}): download it again") from None
 
 
 def _environment(python: str) -> dict[str, str]:
+    full = python if python.count(".") > 1 else f"{python}.0"
     return {
         "implementation_name": "cpython",
-        "implementation_version": f"{python}.0",
+        "implementation_version": full,
         "os_name": "posix",
         "platform_machine": "x86_64",
         "platform_python_implementation": "CPython",
         "platform_release": "",
         "platform_system": "Linux",
         "platform_version": "",
-        "python_full_version": f"{python}.0",
-        "python_version": python,
+        "python_full_version": full,
+        "python_version": ".".join(full.split(".")[:2]),
         "sys_platform": "linux",
     }
-
-
-def _house(folders: Sequence[Path]) -> House:
-    from packaging.utils import InvalidWheelFilename, parse_wheel_filename
-
-    house: House = {}
-    for path in sorted(path for folder in folders for path in folder.glob("*.whl")):
-        try:
-            name, version, _, _ = parse_wheel_filename(path.name)
-        except InvalidWheelFilename as error:
-            raise UserError(f"{path} is no wheel ({error}): remove it") from None
-        house.setdefault(name, {})[version] = path
-    return house
-
-
-def _listed(requirements: Path) -> Iterator[Requirement]:
-    from packaging.requirements import InvalidRequirement, Requirement
-
-    for line in requirements.read_text(encoding="utf-8").splitlines():
-        text = line.partition("#")[0].strip()
-        if not text or text.startswith("-"):
-            continue
-        try:
-            yield Requirement(text)
-        except InvalidRequirement as error:
-            raise UserError(f"{requirements}: {text!r} is no requirement: {error}".splitlines()[0]) from None
-
-
-def _applies(requirement: Requirement, environment: dict[str, str], extra: str = "") -> bool:
-    return requirement.marker is None or requirement.marker.evaluate({**environment, "extra": extra})
-
-
-def _wheel(house: House, requirement: Requirement) -> Path | None:
-    """The newest that fits."""
-    from packaging.utils import canonicalize_name
-
-    versions = house.get(canonicalize_name(requirement.name), {})
-    fitting = list(requirement.specifier.filter(versions, prereleases=True))
-    return versions[max(fitting)] if fitting else None
-
-
-def _needs(wheel: Path, extras: Iterable[str], environment: dict[str, str]) -> Iterator[Requirement]:
-    """What the wheel requires there, with these extras; conditions are settled."""
-    from packaging.requirements import Requirement
-
-    for text in _metadata(wheel):
-        requirement = Requirement(text)
-        if any(_applies(requirement, environment, extra) for extra in ("", *extras)):
-            requirement.marker = None
-            yield requirement
-
-
-def _metadata(wheel: Path) -> list[str]:
-    try:
-        with zipfile.ZipFile(wheel) as archive:
-            [name] = [
-                name for name in archive.namelist() if name.count("/") == 1 and name.endswith(".dist-info/METADATA")
-            ]
-            return Parser().parsestr(archive.read(name).decode(), headersonly=True).get_all("Requires-Dist", [])
-    except (OSError, ValueError, zipfile.BadZipFile) as error:
-        raise UserError(f"{wheel} cannot be read ({error}): download it again") from None

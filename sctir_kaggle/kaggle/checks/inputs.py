@@ -6,41 +6,38 @@ Not covered: what a wheel does once it is installed.
 from __future__ import annotations
 
 import re
-import subprocess
-import sys
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from importlib.machinery import EXTENSION_SUFFIXES
 from pathlib import Path
 
 from sctir_kaggle.competition.aimo1 import foreign
 from sctir_kaggle.competition.profile import Profile
 from sctir_kaggle.engines.registry import entry_of
+from sctir_kaggle.kaggle import lock as locks
 from sctir_kaggle.kaggle.checks.finding import Finding, Machine, importable, installed, of_error
-from sctir_kaggle.kaggle.install import PINS
+from sctir_kaggle.kaggle.image import here
+from sctir_kaggle.kaggle.install import fault_of, loaded_of, python_fault, roots_of
 from sctir_kaggle.kaggle.interpreter import probe, unpacked
+from sctir_kaggle.kaggle.lock import Lock
 from sctir_kaggle.kaggle.paths import NotFound, find_competition, find_python
+from sctir_kaggle.kaggle.wheelhouse import plan
 from sctir_kaggle.types import UserError
 
-REMADE = "make them again: sctir wheels"
 REPACKED = "pack one that is: sctir wheels --cpython DIR"
-
-PIP_SECONDS = 20
 
 _SHOWN = 5
 
 
 def wheels(machine: Machine) -> Iterator[Finding]:
-    """Wheels for another Python are named; then pip resolves the requirements from them, offline and without installing."""
+    """For this Python, complete beside what is installed, and nothing is replaced that must stay; nothing is installed."""
     if not machine.wheels:
         yield _no_wheels(machine)
         return
-    foreign = list(_foreign(machine.wheels, machine.python))
-    if foreign:
-        python = ".".join(map(str, machine.python))
-        detail = f"not for Python {python}: {', '.join(foreign[:_SHOWN])}{' ...' * (len(foreign) > _SHOWN)}"
-        yield Finding("wheels", "fatal", detail, REMADE)
-        return
-    yield _resolved(machine)
+    try:
+        yield _planned(machine)
+    except UserError as error:
+        yield of_error("wheels", error)
 
 
 def competition(machine: Machine) -> Iterator[Finding]:
@@ -73,6 +70,31 @@ def _no_wheels(machine: Machine) -> Finding:
     )
 
 
+def _planned(machine: Machine) -> Finding:
+    lock = locks.find(machine.wheels)
+    image = replace(here(), python=".".join(map(str, machine.python)))
+    if fault := python_fault(lock, image) or _foreign_fault(machine, lock):
+        return of_error("wheels", UserError(fault))
+    named = roots_of(machine.wheels, entry_of(machine.engine).needs)
+    found = plan(machine.wheels, named, image, lock)
+    if fault := fault_of(found, lock, image, loaded_of(found.replaced)):
+        return of_error("wheels", UserError(fault))
+    count = sum(len(list(folder.glob("*.whl"))) for folder in machine.wheels)
+    install = f"{len(found.install)} to install" if found.install else "all installed"
+    replaced = f", in place of {found.replacements()}" if found.replaced else ""
+    return Finding("wheels", "ok", f"{count} resolve {', '.join(named)} offline ({install}{replaced})")
+
+
+def _foreign_fault(machine: Machine, lock: Lock | None) -> str:
+    """Distributions of which no wheel is for this Python, where no lock says which wheels matter."""
+    foreign = [] if lock else list(_foreign(machine.wheels, machine.python))
+    if not foreign:
+        return ""
+    python = ".".join(map(str, machine.python))
+    named = f"{', '.join(foreign[:_SHOWN])}{' ...' * (len(foreign) > _SHOWN)}"
+    return f"not for Python {python}: {named}: make them for it, sctir wheels --python {python}"
+
+
 def _foreign(folders: Sequence[Path], python: tuple[int, int]) -> Iterator[str]:
     """Distributions of which no wheel is for this Python."""
     fitting: dict[str, bool] = {}
@@ -86,43 +108,12 @@ def _reads(wheel: str, python: tuple[int, int]) -> tuple[str, bool]:
     """Its distribution, and whether its tags (python-abi, each a list with dots) take this Python; pip knows the rest."""
     parts = wheel.removesuffix(".whl").split("-")
     if len(parts) < 5:
-        return wheel, True  # no wheel's name: pip says more
+        return wheel, True  # no wheel's name: the plan says more
     tags, abi = parts[-3].split("."), parts[-2].split(".")
     exact = f"cp{python[0]}{python[1]}"
     older = [int(found[1]) <= python[1] for tag in tags if (found := re.fullmatch(rf"cp{python[0]}(\d+)", tag))]
     pure = any(tag.startswith("py") for tag in tags)
     return parts[0], pure or exact in tags or ("abi3" in abi and any(older))
-
-
-def _resolved(machine: Machine) -> Finding:
-    folders = machine.wheels
-    requirements = _requirements(machine)
-    named = " ".join(part for part in requirements if part != "-r")
-    links = [part for folder in folders for part in ("--find-links", str(folder))]
-    quiet = ("--dry-run", "--no-index", "--no-input", "--disable-pip-version-check", "--no-cache-dir")
-    command = [sys.executable, "-m", "pip", "install", *quiet, *links, *requirements]
-    try:
-        ran = subprocess.run(command, capture_output=True, text=True, timeout=PIP_SECONDS, check=False)
-    except subprocess.TimeoutExpired:
-        detail = f"pip did not resolve {named} within {PIP_SECONDS} s"
-        return Finding("wheels", "warning", detail, "try it by hand: pip install --dry-run --no-index --find-links ...")
-    count = sum(len(list(folder.glob("*.whl"))) for folder in folders)
-    if ran.returncode == 0:
-        return Finding("wheels", "ok", f"{count} resolve {named} offline ({_would_install(ran.stdout)})")
-    errors = [line for line in ran.stderr.splitlines() if line.startswith("ERROR")] or ran.stderr.splitlines()[-1:]
-    return Finding("wheels", "fatal", f"{errors[-1] if errors else 'pip failed'} in {folders[0]}", REMADE)
-
-
-def _requirements(machine: Machine) -> tuple[str, ...]:
-    """The list that lies with the wheels, or here; without one, what the engine needs."""
-    places = [folder / PINS for folder in (*machine.wheels, machine.folder)]
-    found = next((place for place in places if place.is_file()), None)
-    return ("-r", str(found)) if found else entry_of(machine.engine).needs
-
-
-def _would_install(shown: str) -> str:
-    line = next((line for line in shown.splitlines() if line.startswith("Would install ")), "")
-    return f"{len(line.split()) - 2} to install" if line else "all installed"
 
 
 def _interface(machine: Machine, folder: Path, profile: Profile) -> Finding:
