@@ -13,7 +13,7 @@ import os
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, TextIO, TypeVar
+from typing import IO, Any, TextIO, TypeVar
 
 from sctir_kaggle.types import (
     Completion,
@@ -280,7 +280,7 @@ def _parsed(path: Path, number: int, line: bytes) -> Json:
     return parsed
 
 
-def lock(path: Path, file: TextIO) -> None:
+def lock(path: Path, file: IO[Any]) -> None:
     """One run writes to a journal at a time: raises `UserError` where another does. The lock goes with the process."""
     try:
         import fcntl

@@ -125,7 +125,7 @@ def test_submit_sends_the_version_that_was_pushed(checkout: Path) -> None:
         "kernelSlug": "sctir-kaggle",
         "kernelVersion": 3,
         "fileName": "submission.csv",
-        "submissionDescription": "48 x 4",
+        "submissionDescription": "48 x 4 [alice/sctir-kaggle v3]",
     }
 
 
@@ -168,7 +168,7 @@ def test_a_push_whose_fate_is_unknown_is_not_repeated(checkout: Path, broken: Re
         code, said = sctir_push(kaggle, checkout)
     assert code == 2
     assert len(kaggle.calls("SaveKernel")) == 1
-    assert "nobody knows whether it was done: look at https://www.kaggle.com/code/alice/sctir-kaggle" in said
+    assert "it is not known whether it was done: look at https://www.kaggle.com/code/alice/sctir-kaggle" in said
 
 
 def test_following_survives_a_dropped_connection_and_a_broken_kaggle(checkout: Path) -> None:
@@ -182,7 +182,7 @@ def test_following_survives_a_dropped_connection_and_a_broken_kaggle(checkout: P
 def test_a_run_that_fails_shows_why_and_the_end_of_its_log(checkout: Path) -> None:
     with FakeKaggle(GetKernelSessionStatus=[status("RUNNING"), status("ERROR", "Notebook Timeout Exceeded")]) as kaggle:
         code, said = sctir_push(kaggle, checkout)
-    assert code == 2
+    assert code == 1
     assert "the last 15 of 40 lines of its log:" in said
     assert "  line 39" in said
     assert "line 24\n" not in said
@@ -192,7 +192,7 @@ def test_a_run_that_fails_shows_why_and_the_end_of_its_log(checkout: Path) -> No
 def test_a_cancelled_run_is_told_from_a_failed_one(checkout: Path) -> None:
     with FakeKaggle(GetKernelSessionStatus=[status("CANCEL_REQUESTED"), status("CANCEL_ACKNOWLEDGED")]) as kaggle:
         code, said = sctir_push(kaggle, checkout)
-    assert code == 2
+    assert code == 1
     assert "was cancelled after" in said
     assert len(kaggle.calls("GetKernelSessionStatus")) == 2
 
@@ -218,7 +218,7 @@ def test_a_run_without_a_submission_file_is_not_submitted(checkout: Path) -> Non
     with FakeKaggle() as kaggle:
         del kaggle.files["submission.csv"]
         code, said = sctir_push(kaggle, checkout, "--submit", "-m", "x")
-    assert code == 2
+    assert code == 1
     assert "the run left no submission.csv" in said
     assert kaggle.calls("CreateCodeSubmission") == []
 
@@ -228,7 +228,8 @@ def test_a_submission_whose_fate_is_unknown_is_not_repeated(checkout: Path) -> N
         code, said = sctir_push(kaggle, checkout, "--submit", "-m", "x")
     assert code == 2
     assert len(kaggle.calls("CreateCodeSubmission")) == 1
-    assert "look at https://www.kaggle.com/competitions/ai-mathematical-olympiad-prize/submissions before" in said
+    page = "https://www.kaggle.com/competitions/ai-mathematical-olympiad-prize/submissions"
+    assert f"look at {page}, or type the command again" in said
 
 
 def test_a_push_need_not_be_followed(checkout: Path) -> None:
@@ -236,7 +237,7 @@ def test_a_push_need_not_be_followed(checkout: Path) -> None:
         code, said = sctir_push(kaggle, checkout, "--no-follow")
     assert code == 0, said
     assert kaggle.calls("GetKernelSessionStatus") == []
-    assert "when the run is complete: kaggle competitions submit" in said
+    assert "when the run is complete: sctir submit, or kaggle competitions submit" in said
 
 
 def test_without_credentials_one_line_says_what_to_do(checkout: Path) -> None:
@@ -289,7 +290,7 @@ def test_wheels_and_model_are_uploaded_before_the_push(checkout: Path, wheels: P
     assert kaggle.uploaded["model.safetensors"] == b"weights"
     [sent] = kaggle.calls("SaveKernel")
     assert sent["modelDataSources"] == ["alice/numinamath-7b-tir/transformers/gptq-8bit/2"]
-    assert len(kaggle.calls("GetDatasetStatus")) == 3
+    assert len(kaggle.calls("GetDatasetStatus")) == 4
 
 
 def test_a_dataset_that_is_not_there_is_made(checkout: Path, wheels: Path) -> None:
@@ -304,7 +305,7 @@ def test_a_dataset_that_is_not_there_is_made(checkout: Path, wheels: Path) -> No
 @pytest.mark.parametrize(
     ("ref", "folder", "told"),
     [
-        ("INSERT_OWNER/other", "", "alice/other would not be attached: add to dataset_sources"),
+        ("bob/sctir-wheels", "", "id 'bob/sctir-wheels' is not yours: write alice/sctir-wheels, or say --owner bob"),
         ("INSERT_OWNER/sctir-wheels", "inner", "has folders (inner), which the client leaves out"),
     ],
 )
