@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.fake_kaggle import DROP, FakeKaggle, Reply, refuses, status
+from tests.fake_kaggle import DROP, FakeKaggle, Reply, journal_of, refuses, status
 
 pytestmark = pytest.mark.kaggle_real
 pytest.importorskip("kaggle", reason="needs the extra `kaggle`: pip install 'sctir-kaggle[kaggle]'")
@@ -329,3 +329,57 @@ def test_a_wheel_that_cannot_be_uploaded_makes_no_version(checkout: Path, wheels
     # ours where the client would go on without the file (2.2.4), else the client's own
     assert "b-1-py3-none-any.whl could not be uploaded, so" in said or "unsuccessful: b-1-py3-none-any.whl" in said
     assert kaggle.calls("CreateDatasetVersion") == kaggle.calls("SaveKernel") == []
+
+
+def test_a_run_in_which_every_candidate_failed_is_not_submitted(checkout: Path) -> None:
+    with FakeKaggle() as kaggle:
+        kaggle.files["runs/journal.jsonl"] = journal_of(failed=3, votes=False, answers=(0, 0, 0))
+        code, said = sctir_push(kaggle, checkout, "--submit", "-m", "x")
+    assert (code, kaggle.calls("CreateCodeSubmission")) == (1, []), said
+    line = said.splitlines()[-1]
+    assert "not submitted: candidates failed on 3 of 3 problems, the first fault: p0: 1 of 1 candidates failed" in line
+
+
+def test_the_first_upload_makes_model_and_variation(checkout: Path, model: Path) -> None:
+    gone, made = refuses(404, "not found"), Reply({"id": 1})
+    told = {"GetModel": [gone], "CreateModel": [made], "CreateModelInstance": [made]}
+    listed = Reply({"versionList": {"versions": [{"versionNumber": 1}]}})
+    with FakeKaggle(**told, ListModelInstanceVersions=[gone, listed]) as kaggle:
+        code, said = sctir_push(kaggle, checkout, "--upload-model", model)
+    assert code == 0, said
+    [shell], [variation] = kaggle.calls("CreateModel"), kaggle.calls("CreateModelInstance")
+    assert (shell["ownerSlug"], shell["slug"], shell["isPrivate"]) == ("alice", "numinamath-7b-tir", True)
+    body = variation["body"]
+    assert (body["instanceSlug"], body["framework"]) == ("gptq-8bit", "MODEL_FRAMEWORK_TRANSFORMERS")
+    assert (body["licenseName"], len(body["files"])) == ("Apache 2.0", 2)
+    [sent] = kaggle.calls("SaveKernel")
+    assert sent["modelDataSources"] == ["alice/numinamath-7b-tir/transformers/gptq-8bit/1"]
+
+
+@pytest.mark.parametrize("name", [".cache", ".git"])
+def test_a_checkpoint_that_hf_download_or_git_clone_left_is_uploaded(checkout: Path, model: Path, name: str) -> None:
+    (model / name).mkdir()
+    (model / name / "left").write_text("by it")
+    with FakeKaggle() as kaggle:
+        code, said = sctir_push(kaggle, checkout, "--upload-model", model)
+    assert code == 0, said
+    assert set(kaggle.uploaded) == {"config.json", "model.safetensors"}
+
+
+@pytest.mark.parametrize("call", ["CreateDatasetVersion", "CreateModelInstanceVersion"])
+def test_a_version_whose_answer_is_lost_is_not_made_twice(checkout: Path, wheels: Path, model: Path, call: str) -> None:
+    """The client itself would ask up to ten times."""
+    with FakeKaggle(**{call: [DROP]}) as kaggle:
+        code, said = sctir_push(kaggle, checkout, "--wheels", wheels, "--upload-model", model)
+    assert code == 2
+    assert len(kaggle.calls(call)) == 1
+    assert "it is not known whether it was done: type the command again: it looks first" in said
+    assert kaggle.calls("SaveKernel") == []
+
+
+def test_an_upload_shows_files_bytes_and_what_is_sent(checkout: Path, wheels: Path) -> None:
+    with FakeKaggle() as kaggle:
+        code, said = sctir_push(kaggle, checkout, "--wheels", wheels)
+    assert code == 0, said
+    assert "checked: dataset alice/sctir-wheels: 2 files, 400 B" in said
+    assert "dataset: alice/sctir-wheels is ready: 2 files, 400 B" in said
