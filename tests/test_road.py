@@ -287,6 +287,7 @@ def test_sources_of_others_stay_and_those_that_are_gone_are_taken_out(machine: M
         (None, "the run left no journal.jsonl"),
         (b"{}\n", "its journal cannot be read"),
     ],
+    ids=["faults", "no votes", "one answer", "no results", "no journal", "no header"],
 )
 @pytest.mark.parametrize("command", ["submit", "push"])
 def test_a_run_that_is_not_worth_it_is_not_submitted_unless_it_is_asked_for(

@@ -12,6 +12,7 @@ import hashlib
 import os
 import re
 import shutil
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -33,6 +34,12 @@ TWICE = re.compile(r"consolidated.*\.safetensors")
 """The same weights once more, in another layout: left out where the usual one is there."""
 
 CHUNK = 1 << 20
+
+TRIES = 3
+"""Transfers in a row that may break off before they have brought anything."""
+
+PAUSE = 1.0
+"""Seconds between two of them."""
 
 MARGIN = 200 * 10**6
 """Bytes that a disk must have beyond the files."""
@@ -128,11 +135,31 @@ def _download(repo: str, commit: str, output: Path, files: Sequence[Remote]) -> 
             part = _part(output, file)
             part.parent.mkdir(parents=True, exist_ok=True)
             with _told(repo, commit):
-                _go_on(repo, commit, file, part, progress)
+                _persist(repo, commit, file, part, progress)
             if not is_right(part, file):
                 part.unlink()
                 raise UserError(f"{file.name} came with a wrong hash and was removed: try again, the others are kept")
             part.replace(output / file.name)
+
+
+def _persist(repo: str, commit: str, file: Remote, part: Path, progress: Progress) -> None:
+    """Goes on where a transfer breaks off; ends after `TRIES` in a row that brought nothing."""
+    left = TRIES
+    while True:
+        before = part.stat().st_size if part.exists() else 0
+        try:
+            return _go_on(repo, commit, file, part, progress)
+        except Exception as error:
+            left = TRIES if part.exists() and part.stat().st_size > before else left - 1
+            if not _is_network(error) or left <= 0:
+                raise
+            time.sleep(PAUSE)
+            progress.rewind()
+
+
+def _is_network(error: BaseException) -> bool:
+    """Whichever library the Hub's client of that version uses: requests until 0.36, then httpx."""
+    return type(error).__module__.startswith(("httpx", "requests", "urllib3"))
 
 
 def _go_on(repo: str, commit: str, file: Remote, part: Path, progress: Progress) -> None:
@@ -209,7 +236,7 @@ def _line(repo: str, revision: str | None, error: Exception) -> str:
     if isinstance(error, errors.HfHubHTTPError):
         status = error.response.status_code if error.response is not None else "nothing"
         return f"{repo}: the Hub answered {status}: try again later, it goes on where it was"
-    if isinstance(error, errors.LocalEntryNotFoundError) or type(error).__module__.startswith("httpx"):
+    if isinstance(error, errors.LocalEntryNotFoundError) or _is_network(error):
         why = type(error.__cause__ or error).__name__
         return f"{repo}: the Hub cannot be reached ({why}): is this machine connected? it goes on where it was"
     return f"{repo}: {' '.join(str(error).split())[:300] or type(error).__name__}: try again, it goes on where it was"

@@ -47,6 +47,10 @@ class Progress:
         self._moved += count if moved else 0
         self._draw()
 
+    def rewind(self) -> None:
+        """The file is counted from its beginning once more."""
+        self._within = 0
+
     def line(self) -> str:
         """What is drawn."""
         done = min(self._total, self._before + self._within)
