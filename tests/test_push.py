@@ -351,7 +351,7 @@ def test_the_first_upload_makes_model_and_variation(checkout: Path, model: Path)
     assert (shell["ownerSlug"], shell["slug"], shell["isPrivate"]) == ("alice", "numinamath-7b-tir", True)
     body = variation["body"]
     assert (body["instanceSlug"], body["framework"]) == ("gptq-8bit", "MODEL_FRAMEWORK_TRANSFORMERS")
-    assert (body["licenseName"], len(body["files"])) == ("Apache 2.0", 2)
+    assert (body["licenseName"], len(body["files"])) == ("Apache 2.0", 3)
     [sent] = kaggle.calls("SaveKernel")
     assert sent["modelDataSources"] == ["alice/numinamath-7b-tir/transformers/gptq-8bit/1"]
 
@@ -363,7 +363,7 @@ def test_a_checkpoint_that_hf_download_or_git_clone_left_is_uploaded(checkout: P
     with FakeKaggle() as kaggle:
         code, said = sctir_push(kaggle, checkout, "--upload-model", model)
     assert code == 0, said
-    assert set(kaggle.uploaded) == {"config.json", "model.safetensors"}
+    assert {each for each in kaggle.uploaded if not each.startswith("sha256-")} == {"config.json", "model.safetensors"}
 
 
 @pytest.mark.parametrize("call", ["CreateDatasetVersion", "CreateModelInstanceVersion"])
@@ -383,3 +383,32 @@ def test_an_upload_shows_files_bytes_and_what_is_sent(checkout: Path, wheels: Pa
     assert code == 0, said
     assert "checked: dataset alice/sctir-wheels: 2 files, 400 B" in said
     assert "dataset: alice/sctir-wheels is ready: 2 files, 400 B" in said
+
+
+def test_outputs_of_cells_are_not_sent_and_what_the_client_would_default_to_is_said(checkout: Path) -> None:
+    """The client turns the internet on where the metadata does not say it, and sends one file."""
+    path = checkout / "notebooks" / "submission.ipynb"
+    output = {"output_type": "stream", "name": "stdout", "text": ["a secret\n"]}
+    path.write_text(json.dumps({"cells": [{**CELL, "outputs": [output]}], "metadata": {}, "nbformat": 4}))
+    (checkout / "notebooks" / "beside.py").write_text("print('not sent')")
+    with FakeKaggle() as kaggle:
+        assert sctir_push(kaggle, checkout)[0] == 0
+    [sent] = kaggle.calls("SaveKernel")
+    assert "a secret" not in sent["text"]
+    assert "not sent" not in json.dumps(sent)
+    assert {"enableInternet", "isPrivate", "enableGpu", "enableTpu", "machineShape"} <= sent.keys()
+    assert sent["dockerImagePinningType"] == "original"
+
+
+def test_a_run_that_is_not_green_is_a_red_line_in_a_terminal(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from sctir_kaggle.kaggle.commands import _green
+    from sctir_kaggle.kaggle.follow import NotGreen
+
+    def run() -> None:
+        raise NotGreen("the run failed")
+
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    assert _green(run) == 1
+    assert capsys.readouterr().err == "\x1b[31msctir: the run failed\x1b[0m\n"

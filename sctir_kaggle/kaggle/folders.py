@@ -6,11 +6,15 @@ call: links to the user's files, beside the metadata that Kaggle wants. Not cove
 
 from __future__ import annotations
 
+import hashlib
 import json
+import re
 from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
+from sctir_kaggle.kaggle.progress import Progress
 from sctir_kaggle.types import UserError
 
 DATASET_FILE = "dataset-metadata.json"
@@ -19,6 +23,11 @@ INSTANCE_FILE = "model-instance-metadata.json"
 
 METADATA = (DATASET_FILE, MODEL_FILE, INSTANCE_FILE, "datapackage.json", "kernel-metadata.json")
 """What the client reads or leaves out: these are no content."""
+
+MANIFEST = re.compile(r"sha256-[0-9a-f]{16}\.txt")
+"""The name of a manifest."""
+
+CHUNK = 1 << 20
 
 CACHES = ("__pycache__",)
 """Left out with everything whose name begins with a dot: .cache of `hf download`, .git and .gitattributes of a clone."""
@@ -51,13 +60,43 @@ def sizes_of(files: Mapping[str, Path]) -> dict[str, int]:
     return {name: path.stat().st_size for name, path in files.items()}
 
 
-def stage(files: Mapping[str, Path], place: Path, metadata: Mapping[str, Mapping[str, Any]]) -> Path:
-    """`place`, absolute, with links to `files` and one JSON file for each of `metadata`, and nothing else."""
+def manifest(files: Mapping[str, Path]) -> dict[str, str]:
+    """A file to upload with the others, by name: their hashes, and the hash of those in its own name.
+
+    Kaggle lists names and sizes, and a checkpoint that was trained further has the sizes of the one before.
+    """
+    lines: list[str] = []
+    with Progress("hashing", len(files), sum(sizes_of(files).values())) as progress:
+        for name, path in files.items():
+            progress.begin(path.stat().st_size)
+            lines.append(f"{_sha256(path, progress)}  {name}\n")
+    text = "".join(lines)
+    return {f"sha256-{hashlib.sha256(text.encode()).hexdigest()[:16]}.txt": text}
+
+
+def _sha256(path: Path, progress: Progress) -> str:
+    digest = hashlib.sha256()
+    with path.open("rb") as stream:
+        while piece := stream.read(CHUNK):
+            digest.update(piece)
+            progress.add(len(piece))
+    return digest.hexdigest()
+
+
+def stage(
+    files: Mapping[str, Path],
+    place: Path,
+    metadata: Mapping[str, Mapping[str, Any]],
+    texts: Mapping[str, str] = MappingProxyType({}),
+) -> Path:
+    """`place`, absolute, with links to `files`, a JSON file for each of `metadata`, and `texts`; nothing that was there."""
     place = place.absolute()
     place.mkdir(parents=True, exist_ok=True)
     for path in place.iterdir():
-        if path.is_symlink() or path.name in METADATA:
+        if path.is_symlink() or path.name in METADATA or MANIFEST.fullmatch(path.name):
             path.unlink()
+    for name, text in texts.items():
+        (place / name).write_text(text, encoding="utf-8")
     for name, path in files.items():
         (place / name).symlink_to(path.resolve())
     for name, document in metadata.items():

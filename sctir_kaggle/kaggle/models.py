@@ -12,7 +12,7 @@ from typing import Any
 from sctir_kaggle.display import clock_face
 from sctir_kaggle.kaggle import metadata
 from sctir_kaggle.kaggle.client import once, patiently
-from sctir_kaggle.kaggle.folders import INSTANCE_FILE, MODEL_FILE, contents, sizes_of, stage
+from sctir_kaggle.kaggle.folders import INSTANCE_FILE, MANIFEST, MODEL_FILE, contents, manifest, sizes_of, stage
 from sctir_kaggle.kaggle.progress import size_text
 from sctir_kaggle.kaggle.sending import READY_WITHIN, Sleep, or_none, sending
 from sctir_kaggle.types import UserError
@@ -55,7 +55,8 @@ def stage_model(
     """
     variation = _variation(owner, document)
     name, slug, framework, instance = variation.split("/")
-    files, out = contents(source)
+    everything, out = contents(source)
+    files = {name: path for name, path in everything.items() if not MANIFEST.fullmatch(name)}  # of an earlier upload
     _check_whole(source, files)
     title = slug.replace("-", " ")
     about = {
@@ -65,7 +66,9 @@ def stage_model(
             **{"licenseName": licence, "fineTunable": False},
         },
     }
-    return Model(variation, stage(files, place, about), sizes_of(files), tuple(out))
+    hashes = manifest(files)
+    sizes = {**sizes_of(files), **{name: len(text.encode()) for name, text in hashes.items()}}
+    return Model(variation, stage(files, place, about, hashes), sizes, tuple(out))
 
 
 def send_model(api: Any, model: Model, *, poll: float, sleep: Sleep = time.sleep) -> int:
@@ -154,7 +157,7 @@ def _until_listed(api: Any, model: Model, before: int, poll: float, sleep: Sleep
 
 
 def _variation(owner: str | None, document: metadata.Document) -> str:
-    sources = document["model_sources"]
+    sources = document.get("model_sources") or []
     if len(sources) != 1:
         count = f"{len(sources)} models, and a checkpoint goes to one"
         raise UserError(f"model_sources in {metadata.FILE} names {count}: leave the one that is yours")

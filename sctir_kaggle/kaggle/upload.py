@@ -1,8 +1,8 @@
 """What the notebook is attached to, brought to Kaggle: wheels as data sets, the checkpoint as a model's version.
 
 Every name and folder is checked before the first request; what is there already is not sent again; kernel-metadata.json
-then names what is there. Covered: an empty account, a call that was killed at any place. Not covered: files that differ while
-their sizes are the same.
+then names what is there. Covered: an empty account, a call that was killed at any place, a checkpoint that was trained further.
+Not covered: wheels that differ while their names and sizes are the same.
 """
 
 from __future__ import annotations
@@ -73,6 +73,7 @@ def check(plan: Upload, owner: str | None) -> Parcel:
     document = metadata.read(plan.checkout / metadata.FILE)
     if owner is not None:
         document = metadata.filled(document, owner)
+    _check_names(plan, document, owner)
     datasets = stage_datasets(plan.wheels, plan.staged / "datasets", owner) if plan.wheels else []
     model = stage_model(plan.model, plan.staged / "model", owner, document, plan.licence) if plan.model else None
     for dataset in datasets:
@@ -92,20 +93,27 @@ def send(plan: Upload, parcel: Parcel, api: Any, owner: str) -> None:
     new = dict(raw)
     if parcel.datasets:
         refs = [dataset.ref for dataset in parcel.datasets]
-        new["dataset_sources"] = _sources(api, metadata.filled(raw, owner)["dataset_sources"], refs, owner)
+        new["dataset_sources"] = _sources(api, metadata.filled(raw, owner).get("dataset_sources", []), refs, owner)
     if parcel.model:
         new["model_sources"] = [f"{parcel.model.variation}/{send_model(api, parcel.model, poll=plan.poll)}"]
     if metadata.OWNER in str(raw.get("id")):  # a file that others use too keeps the place for their name
-        new.update(
-            {key: [_anonymous(each, owner) for each in new[key]] for key in ("dataset_sources", "model_sources")}
-        )
+        keys = [key for key in ("dataset_sources", "model_sources") if key in new]
+        new.update({key: [_anonymous(each, owner) for each in new[key]] for key in keys})
     _record(path, raw, new)
+
+
+def _check_names(plan: Upload, document: metadata.Document, owner: str | None) -> None:
+    """What is said of the attached sources, but that there are none: this command writes them. Raises `UserError`."""
+    path = plan.checkout / metadata.FILE
+    about = ('model_sources = "', 'dataset_sources = "', "id = ")
+    found = [line for line in metadata.problems(document, path.parent) if line.startswith(about)]
+    if owner is not None and found:
+        raise UserError("\n  ".join([f"{path}:", *found]))
 
 
 def _sources(api: Any, named: Sequence[str], uploaded: Sequence[str], owner: str) -> list[str]:
     """What was uploaded, then what else is attached and is there; not what an earlier, larger upload was split into."""
-    families = {_family(ref) for ref in uploaded}
-    others = [each for each in named if "/".join(each.split("/")[:2]) not in uploaded and _family(each) not in families]
+    others = [each for each in named if not {"/".join(each.split("/")[:2]), _family(each)} & set(uploaded)]
     mine = [each for each in others if each.startswith(f"{owner}/")]
     gone = {each for each in mine if status_of_dataset(api, "/".join(each.split("/")[:2])) is None}
     return [*uploaded, *(each for each in others if each not in gone)]
