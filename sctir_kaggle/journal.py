@@ -15,7 +15,7 @@ import os
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, TextIO, TypeVar
+from typing import IO, Any, TextIO, TypeVar
 
 from sctir_kaggle.types import (
     Completion,
@@ -330,7 +330,7 @@ def _parsed(path: Path, number: int, line: bytes) -> Json:
     return parsed
 
 
-def lock(path: Path, file: TextIO) -> None:
+def lock(path: Path, file: IO[Any]) -> None:
     """One run writes to a journal at a time: raises `UserError` where another does. The lock goes with the process."""
     try:
         import fcntl

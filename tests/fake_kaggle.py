@@ -8,14 +8,18 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, TypeVar
+
+from sctir_kaggle.journal import SCHEMA, result_to_json
+from sctir_kaggle.types import Problem, SolveResult, Trace, TraceStatus, Vote
 
 Json = dict[str, Any]
+AnyKaggle = TypeVar("AnyKaggle", bound="FakeKaggle")
 
 
 @dataclass
@@ -41,6 +45,28 @@ def status(name: str, message: str = "") -> Reply:
     return Reply({"status": name, **({"failureMessage": message} if message else {})})
 
 
+def scored(ref: int, score: str = "42", **more: Any) -> Reply:
+    """A list of submissions with one in it."""
+    return Reply({"submissions": [{"ref": ref, "status": "COMPLETE", "publicScore": score, **more}]})
+
+
+def journal_of(*, answers: Sequence[int] = (7, 8, 9), votes: bool = True, failed: int = 0) -> bytes:
+    """The journal of a run with a result for each answer; without `votes` each is the default.
+
+    On the first `failed` problems the engine failed a candidate.
+    """
+    results = [_result(number, answer, votes, number < failed) for number, answer in enumerate(answers)]
+    header: Json = {"schema": SCHEMA, "config": {"seed": 0}}
+    return b"".join(json.dumps(line).encode() + b"\n" for line in (header, *map(result_to_json, results)))
+
+
+def _result(number: int, answer: int, votes: bool, failed: bool) -> SolveResult:
+    vote = Vote(((answer, 1.0),)) if votes else Vote()
+    status = TraceStatus.FAILED if failed else TraceStatus.EXHAUSTED
+    trace = Trace(0, (), status, detail="the engine died" if failed else "")
+    return SolveResult(Problem(f"p{number}", "?"), answer, vote, (trace,), fallback=not votes)
+
+
 class FakeKaggle:
     """A context manager. `told` holds replies by call (`SaveKernel`), one each; the last one stays.
 
@@ -56,9 +82,13 @@ class FakeKaggle:
         for call in ("CreateDataset", "CreateDatasetVersion"):
             self.told[call] = [Reply({"status": "ok", "url": "https://www.kaggle.com/datasets/alice/sctir-wheels"})]
         self.told["CreateModelInstanceVersion"] = [Reply({"id": 7})]
-        self.told["CreateCodeSubmission"] = [Reply({"message": "Successfully submitted"})]
+        self.told["CreateCodeSubmission"] = [Reply({"message": "Successfully submitted", "ref": 9})]
+        self.told["ListSubmissions"] = [Reply(), scored(9)]
+        self.told["GetKernel"] = [refuses(403, "Permission 'kernels.get' was denied")]
+        self.told["GetDataset"] = [Reply({"currentVersionNumber": 1})]
+        self.told["ListDatasetFiles"] = self.told["ListModelInstanceVersionFiles"] = [Reply()]
         self.told.update(told)
-        self.files: dict[str, bytes] = {"submission.csv": b"id,answer\n000aaa,7\n", "runs/journal.jsonl": b"{}\n"}
+        self.files: dict[str, bytes] = {"submission.csv": b"id,answer\n000aaa,7\n", "runs/journal.jsonl": journal_of()}
         self.asked: list[tuple[str, Json]] = []
         self.uploaded: dict[str, bytes] = {}
         self._lock = threading.Lock()
@@ -76,7 +106,7 @@ class FakeKaggle:
             **{"KAGGLE_USERNAME": "alice", "KAGGLE_KEY": "made-up-key-0123"},
         }
 
-    def __enter__(self) -> FakeKaggle:
+    def __enter__(self: AnyKaggle) -> AnyKaggle:
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
         self.port = self._server.server_address[1]
         threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True).start()
@@ -102,7 +132,7 @@ class FakeKaggle:
                 return reply if reply.status >= 400 or reply.drop else Reply(self.files[name])
             return Reply(self.files[name])
 
-    def put(self, name: str, data: bytes) -> Reply:
+    def put(self, name: str, data: bytes, content_range: str = "") -> Reply:
         with self._lock:
             if name in self.told:
                 return self.told[name][0]
@@ -146,7 +176,9 @@ def _handler(kaggle: FakeKaggle) -> type[BaseHTTPRequestHandler]:
             self._reply(kaggle.get(self.path.partition("/files/")[2]))
 
         def do_PUT(self) -> None:
-            self._reply(kaggle.put(self.path.partition("/put/")[2], self._body()))
+            self._reply(
+                kaggle.put(self.path.partition("/put/")[2], self._body(), self.headers.get("Content-Range", ""))
+            )
 
         def _body(self) -> bytes:
             if self.headers.get("Transfer-Encoding") != "chunked":

@@ -13,7 +13,7 @@ import pytest
 
 from sctir_kaggle.cli import main
 from sctir_kaggle.competition.profile import PROFILES
-from sctir_kaggle.kaggle import metadata, staging, upload
+from sctir_kaggle.kaggle import metadata, staging
 from sctir_kaggle.kaggle.settings import notebook_settings
 from sctir_kaggle.kaggle.settings_cell import cell_settings
 from sctir_kaggle.kaggle.staging import stage
@@ -340,16 +340,3 @@ def test_any_number_of_wheel_data_sets_may_be_named(checkout: Path) -> None:
     many = [f"alice/sctir-wheels-{number}" for number in range(2, 12)]
     change(checkout, {"dataset_sources": ["alice/sctir-wheels", *many, "alice/sctir-python310"]})
     assert dry_run(checkout, "--owner", "alice") == 0
-
-
-@pytest.mark.parametrize(("competition", "uploaded"), [("aimo1", 2), ("aimo3", 1)])
-def test_one_folder_of_data_sets_serves_every_competition(tmp_path: Path, competition: str, uploaded: int) -> None:
-    for name in ("sctir-wheels", "sctir-python310"):
-        folder = tmp_path / "made" / name
-        folder.mkdir(parents=True)
-        (folder / "dataset-metadata.json").write_text(json.dumps({"title": name, "id": f"INSERT_OWNER/{name}"}))
-    document = metadata.filled(metadata.read(ROOT / "kernel-metadata.json"), "alice")
-    document = staging.for_competition(document, PROFILES[competition])
-    staged = upload.stage_datasets(tmp_path / "made", tmp_path / "staged", "alice", document)
-    assert [dataset.ref for dataset in staged] == document["dataset_sources"][::-1]
-    assert len(staged) == uploaded

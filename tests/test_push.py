@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.fake_kaggle import DROP, FakeKaggle, Reply, refuses, status
+from tests.fake_kaggle import DROP, FakeKaggle, Reply, journal_of, refuses, status
 
 pytestmark = pytest.mark.kaggle_real
 pytest.importorskip("kaggle", reason="needs the extra `kaggle`: pip install 'sctir-kaggle[kaggle]'")
@@ -125,7 +125,7 @@ def test_submit_sends_the_version_that_was_pushed(checkout: Path) -> None:
         "kernelSlug": "sctir-kaggle",
         "kernelVersion": 3,
         "fileName": "submission.csv",
-        "submissionDescription": "48 x 4",
+        "submissionDescription": "48 x 4 [alice/sctir-kaggle v3]",
     }
 
 
@@ -168,7 +168,7 @@ def test_a_push_whose_fate_is_unknown_is_not_repeated(checkout: Path, broken: Re
         code, said = sctir_push(kaggle, checkout)
     assert code == 2
     assert len(kaggle.calls("SaveKernel")) == 1
-    assert "nobody knows whether it was done: look at https://www.kaggle.com/code/alice/sctir-kaggle" in said
+    assert "it is not known whether it was done: look at https://www.kaggle.com/code/alice/sctir-kaggle" in said
 
 
 def test_following_survives_a_dropped_connection_and_a_broken_kaggle(checkout: Path) -> None:
@@ -182,7 +182,7 @@ def test_following_survives_a_dropped_connection_and_a_broken_kaggle(checkout: P
 def test_a_run_that_fails_shows_why_and_the_end_of_its_log(checkout: Path) -> None:
     with FakeKaggle(GetKernelSessionStatus=[status("RUNNING"), status("ERROR", "Notebook Timeout Exceeded")]) as kaggle:
         code, said = sctir_push(kaggle, checkout)
-    assert code == 2
+    assert code == 1
     assert "the last 15 of 40 lines of its log:" in said
     assert "  line 39" in said
     assert "line 24\n" not in said
@@ -192,7 +192,7 @@ def test_a_run_that_fails_shows_why_and_the_end_of_its_log(checkout: Path) -> No
 def test_a_cancelled_run_is_told_from_a_failed_one(checkout: Path) -> None:
     with FakeKaggle(GetKernelSessionStatus=[status("CANCEL_REQUESTED"), status("CANCEL_ACKNOWLEDGED")]) as kaggle:
         code, said = sctir_push(kaggle, checkout)
-    assert code == 2
+    assert code == 1
     assert "was cancelled after" in said
     assert len(kaggle.calls("GetKernelSessionStatus")) == 2
 
@@ -218,7 +218,7 @@ def test_a_run_without_a_submission_file_is_not_submitted(checkout: Path) -> Non
     with FakeKaggle() as kaggle:
         del kaggle.files["submission.csv"]
         code, said = sctir_push(kaggle, checkout, "--submit", "-m", "x")
-    assert code == 2
+    assert code == 1
     assert "the run left no submission.csv" in said
     assert kaggle.calls("CreateCodeSubmission") == []
 
@@ -228,7 +228,8 @@ def test_a_submission_whose_fate_is_unknown_is_not_repeated(checkout: Path) -> N
         code, said = sctir_push(kaggle, checkout, "--submit", "-m", "x")
     assert code == 2
     assert len(kaggle.calls("CreateCodeSubmission")) == 1
-    assert "look at https://www.kaggle.com/competitions/ai-mathematical-olympiad-prize/submissions before" in said
+    page = "https://www.kaggle.com/competitions/ai-mathematical-olympiad-prize/submissions"
+    assert f"look at {page}, or type the command again" in said
 
 
 def test_a_push_need_not_be_followed(checkout: Path) -> None:
@@ -236,7 +237,7 @@ def test_a_push_need_not_be_followed(checkout: Path) -> None:
         code, said = sctir_push(kaggle, checkout, "--no-follow")
     assert code == 0, said
     assert kaggle.calls("GetKernelSessionStatus") == []
-    assert "when the run is complete: kaggle competitions submit" in said
+    assert "when the run is complete: sctir submit, or kaggle competitions submit" in said
 
 
 def test_without_credentials_one_line_says_what_to_do(checkout: Path) -> None:
@@ -289,7 +290,7 @@ def test_wheels_and_model_are_uploaded_before_the_push(checkout: Path, wheels: P
     assert kaggle.uploaded["model.safetensors"] == b"weights"
     [sent] = kaggle.calls("SaveKernel")
     assert sent["modelDataSources"] == ["alice/numinamath-7b-tir/transformers/gptq-8bit/2"]
-    assert len(kaggle.calls("GetDatasetStatus")) == 3
+    assert len(kaggle.calls("GetDatasetStatus")) == 4
 
 
 def test_a_dataset_that_is_not_there_is_made(checkout: Path, wheels: Path) -> None:
@@ -304,7 +305,7 @@ def test_a_dataset_that_is_not_there_is_made(checkout: Path, wheels: Path) -> No
 @pytest.mark.parametrize(
     ("ref", "folder", "told"),
     [
-        ("INSERT_OWNER/other", "", "alice/other would not be attached: add to dataset_sources"),
+        ("bob/sctir-wheels", "", "id 'bob/sctir-wheels' is not yours: write alice/sctir-wheels, or say --owner bob"),
         ("INSERT_OWNER/sctir-wheels", "inner", "has folders (inner), which the client leaves out"),
     ],
 )
@@ -355,3 +356,86 @@ def test_what_contradicts_the_competition_is_refused_before_anything_is_sent(che
         assert kaggle.asked == []
     assert code == 2
     assert ("aimo1 runs on Python 3.10 alone" if competition == "aimo1" else '"aimo3": choose one') in said
+
+
+def test_a_run_in_which_every_candidate_failed_is_not_submitted(checkout: Path) -> None:
+    with FakeKaggle() as kaggle:
+        kaggle.files["runs/journal.jsonl"] = journal_of(failed=3, votes=False, answers=(0, 0, 0))
+        code, said = sctir_push(kaggle, checkout, "--submit", "-m", "x")
+    assert (code, kaggle.calls("CreateCodeSubmission")) == (1, []), said
+    line = said.splitlines()[-1]
+    assert "not submitted: candidates failed on 3 of 3 problems, the first fault: p0: 1 of 1 candidates failed" in line
+
+
+def test_the_first_upload_makes_model_and_variation(checkout: Path, model: Path) -> None:
+    gone, made = refuses(404, "not found"), Reply({"id": 1})
+    told = {"GetModel": [gone], "CreateModel": [made], "CreateModelInstance": [made]}
+    listed = Reply({"versionList": {"versions": [{"versionNumber": 1}]}})
+    with FakeKaggle(**told, ListModelInstanceVersions=[gone, listed]) as kaggle:
+        code, said = sctir_push(kaggle, checkout, "--upload-model", model)
+    assert code == 0, said
+    [shell], [variation] = kaggle.calls("CreateModel"), kaggle.calls("CreateModelInstance")
+    assert (shell["ownerSlug"], shell["slug"], shell["isPrivate"]) == ("alice", "numinamath-7b-tir", True)
+    body = variation["body"]
+    assert (body["instanceSlug"], body["framework"]) == ("gptq-8bit", "MODEL_FRAMEWORK_TRANSFORMERS")
+    assert (body["licenseName"], len(body["files"])) == ("Apache 2.0", 3)
+    [sent] = kaggle.calls("SaveKernel")
+    assert sent["modelDataSources"] == ["alice/numinamath-7b-tir/transformers/gptq-8bit/1"]
+
+
+@pytest.mark.parametrize("name", [".cache", ".git"])
+def test_a_checkpoint_that_hf_download_or_git_clone_left_is_uploaded(checkout: Path, model: Path, name: str) -> None:
+    (model / name).mkdir()
+    (model / name / "left").write_text("by it")
+    with FakeKaggle() as kaggle:
+        code, said = sctir_push(kaggle, checkout, "--upload-model", model)
+    assert code == 0, said
+    assert {each for each in kaggle.uploaded if not each.startswith("sha256-")} == {"config.json", "model.safetensors"}
+
+
+@pytest.mark.parametrize("call", ["CreateDatasetVersion", "CreateModelInstanceVersion"])
+def test_a_version_whose_answer_is_lost_is_not_made_twice(checkout: Path, wheels: Path, model: Path, call: str) -> None:
+    """The client itself would ask up to ten times."""
+    with FakeKaggle(**{call: [DROP]}) as kaggle:
+        code, said = sctir_push(kaggle, checkout, "--wheels", wheels, "--upload-model", model)
+    assert code == 2
+    assert len(kaggle.calls(call)) == 1
+    assert "it is not known whether it was done: type the command again: it looks first" in said
+    assert kaggle.calls("SaveKernel") == []
+
+
+def test_an_upload_shows_files_bytes_and_what_is_sent(checkout: Path, wheels: Path) -> None:
+    with FakeKaggle() as kaggle:
+        code, said = sctir_push(kaggle, checkout, "--wheels", wheels)
+    assert code == 0, said
+    assert "checked: dataset alice/sctir-wheels: 2 files, 400 B" in said
+    assert "dataset: alice/sctir-wheels is ready: 2 files, 400 B" in said
+
+
+def test_outputs_of_cells_are_not_sent_and_what_the_client_would_default_to_is_said(checkout: Path) -> None:
+    """The client turns the internet on where the metadata does not say it, and sends one file."""
+    path = checkout / "notebooks" / "submission.ipynb"
+    output = {"output_type": "stream", "name": "stdout", "text": ["a secret\n"]}
+    path.write_text(json.dumps({"cells": [{**CELL, "outputs": [output]}], "metadata": {}, "nbformat": 4}))
+    (checkout / "notebooks" / "beside.py").write_text("print('not sent')")
+    with FakeKaggle() as kaggle:
+        assert sctir_push(kaggle, checkout)[0] == 0
+    [sent] = kaggle.calls("SaveKernel")
+    assert "a secret" not in sent["text"]
+    assert "not sent" not in json.dumps(sent)
+    assert {"enableInternet", "isPrivate", "enableGpu", "enableTpu", "machineShape"} <= sent.keys()
+    assert sent["dockerImagePinningType"] == "original"
+
+
+def test_a_run_that_is_not_green_is_a_red_line_in_a_terminal(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from sctir_kaggle.kaggle.commands import _green
+    from sctir_kaggle.kaggle.follow import NotGreen
+
+    def run() -> None:
+        raise NotGreen("the run failed")
+
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    assert _green(run) == 1
+    assert capsys.readouterr().err == "\x1b[31msctir: the run failed\x1b[0m\n"

@@ -91,7 +91,7 @@ def patiently(
 def once(call: Callable[[], T], doing: str, check: str, *, sleep: Callable[[float], None] = time.sleep) -> T:
     """The call's result; sent again only where it certainly had no effect (429, or no connection came about).
 
-    Raises `UserError`, which says to `check` where nobody knows whether Kaggle has done it.
+    Raises `UserError`, which says to `check` where it is not known whether Kaggle has done it.
     """
     for number in range(1, TRIES + 1):
         try:
@@ -101,7 +101,7 @@ def once(call: Callable[[], T], doing: str, check: str, *, sleep: Callable[[floa
             if pause is None:
                 raise failure(error, doing) from error
             if status_of(error) != 429 and not _never_connected(error):
-                raise UserError(f"{doing}: {_reason(error)}: nobody knows whether it was done: {check}") from error
+                raise UserError(f"{doing}: {_reason(error)}: it is not known whether it was done: {check}") from error
             if number == TRIES:
                 raise failure(error, doing, tries=number) from error
             log.info("%s: %s; again in %.0f s", doing, _reason(error), pause)
@@ -118,6 +118,12 @@ def failure(error: Exception, doing: str, *, tries: int = 1) -> UserError:
         return UserError(f"{doing}: the kaggle client says: {_line(error)}")
     again = f", {tries} times" if tries > 1 else ""
     return UserError(f"{doing}: {_reason(error)}{again}: {_remedy(error, status)}")
+
+
+def said_line(text: str) -> str:
+    """` (...)` with the last line of what the client printed, without addresses; empty where it printed nothing."""
+    lines = text.strip().splitlines()
+    return f" ({_line(lines[-1])})" if lines else ""
 
 
 def _remedy(error: Exception, status: int | None) -> str:
@@ -209,5 +215,5 @@ def _message(error: Exception) -> str:
 
 def _line(error: object) -> str:
     """On one line, without addresses: those of files carry a signature."""
-    text = re.sub(r" for url: \S+", "", " ".join(str(error).split())) or type(error).__name__
+    text = re.sub(r" for url: \S+|https?://\S+|with url: \S+", "", " ".join(str(error).split())) or type(error).__name__
     return text if len(text) <= 300 else f"{text[:297]}..."

@@ -1,10 +1,11 @@
-"""The commands that lead to Kaggle, as they are typed: `sctir push`, `sctir wheels`."""
+"""The commands that lead to a score, as they are typed: fetch, wheels, upload, push, submit."""
 
 from __future__ import annotations
 
 import argparse
 import logging
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,12 +15,46 @@ if TYPE_CHECKING:
 
 def add_commands(commands: Commands) -> None:
     """Gives each command its arguments, and the function that runs it."""
-    _add_push(
-        commands.add_parser("push", help="build, check and push the notebook; follow its run; fetch what it leaves")
-    )
+    _add_fetch(commands.add_parser("fetch", help="fetch a checkpoint from the Hugging Face Hub, every hash compared"))
     _add_wheels(
         commands.add_parser("wheels", help="make the datasets of wheels that the offline notebook installs from")
     )
+    _add_upload(commands.add_parser("upload", help="bring wheels and checkpoint to Kaggle; what is there is not sent"))
+    _add_push(
+        commands.add_parser("push", help="build, check and push the notebook; follow its run; fetch what it leaves")
+    )
+    _add_submit(commands.add_parser("submit", help="submit the version that ran, once, and follow its score"))
+
+
+def fetch(args: argparse.Namespace, _: float) -> int:
+    """A checkpoint from the Hub."""
+    from sctir_kaggle.kaggle.fetch import fetch as go
+
+    output = args.output or Path("runs", args.repository.rpartition("/")[2])
+    go(args.repository, output, revision=args.revision, dry_run=args.dry_run)
+    if not args.dry_run:
+        print(f"next: sctir doctor --model {output}; to Kaggle: sctir upload --model {output}")
+    return 0
+
+
+def upload(args: argparse.Namespace, _: float) -> int:
+    """Wheels and checkpoint to Kaggle, as far as they are not there."""
+    from sctir_kaggle.kaggle.folders import STAGED
+    from sctir_kaggle.kaggle.upload import Upload
+    from sctir_kaggle.kaggle.upload import upload as go
+
+    _tell()
+    plan = Upload(
+        checkout=args.path,
+        wheels=args.wheels,
+        model=args.model,
+        owner=args.owner,
+        licence=args.license,
+        staged=args.output or STAGED,
+        poll=args.poll,
+    )
+    go(plan, dry_run=args.dry_run)
+    return 0
 
 
 def push(args: argparse.Namespace, _: float) -> int:
@@ -36,11 +71,44 @@ def push(args: argparse.Namespace, _: float) -> int:
         model=args.upload_model,
         poll=args.poll,
         follow=not args.no_follow,
+        again=args.again,
         submit=args.submit,
+        anyway=args.submit_anyway,
         message=args.message,
         settings=_settings(args),
     )
-    go(plan, dry_run=args.dry_run)
+    return _green(lambda: go(plan, dry_run=args.dry_run))
+
+
+def submit(args: argparse.Namespace, _: float) -> int:
+    """The version that ran, into the competition, and its score."""
+    from sctir_kaggle.kaggle.submit import Submit
+    from sctir_kaggle.kaggle.submit import submit as go
+
+    _tell()
+    plan = Submit(
+        checkout=args.path,
+        folder=args.output,
+        owner=args.owner,
+        version=args.kernel_version,
+        message=args.message,
+        anyway=args.submit_anyway,
+        again=args.again,
+        poll=args.poll,
+    )
+    return _green(lambda: go(plan, dry_run=args.dry_run))
+
+
+def _green(act: Callable[[], None]) -> int:
+    """Exit code 1, and a red line in a terminal, where a run at Kaggle is not what it should be."""
+    from sctir_kaggle.kaggle.follow import NotGreen
+
+    try:
+        act()
+    except NotGreen as error:
+        red, plain = ("\x1b[31m", "\x1b[0m") if sys.stderr.isatty() else ("", "")
+        print(f"{red}sctir: {error}{plain}", file=sys.stderr)
+        return 1
     return 0
 
 
@@ -95,28 +163,64 @@ def _tell() -> None:
     logging.getLogger("sctir_kaggle").setLevel(logging.INFO)
 
 
-def _add_push(parser: argparse.ArgumentParser) -> None:
+def _add_fetch(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
-    add("--path", type=Path, default=Path(), metavar="DIR", help="where kernel-metadata.json is (here)")
-    add("--owner", metavar="NAME", help="your Kaggle name; default: KAGGLE_USERNAME, or the one you are logged in with")
-    add("--dry-run", action="store_true", help="build and check everything, up to the first request")
-    add("--wheels", type=Path, metavar="DIR", help="first upload the datasets that `sctir wheels` made")
-    add(
-        "--upload-model",
-        type=Path,
-        metavar="DIR",
-        help="first upload a checkpoint as a version of the notebook's model",
-    )
+    add("repository", metavar="OWNER/NAME", help="of the model, as on its page: AI-MO/NuminaMath-7B-TIR-GPTQ")
+    add("--output", type=Path, metavar="DIR", help="default: runs/NAME")
+    add("--revision", metavar="R", help="a branch, a tag or a commit; default: the newest")
+    add("--dry-run", action="store_true", help="only say what would be fetched")
+    parser.set_defaults(command=fetch, name="fetch")
+
+
+def _add_upload(parser: argparse.ArgumentParser) -> None:
+    _add_account(parser)
+    add = parser.add_argument
+    add("--wheels", type=Path, metavar="DIR", help="the datasets that `sctir wheels` made: any number of folders")
+    add("--model", type=Path, metavar="DIR", help="the checkpoint's folder, as `sctir fetch` leaves it")
+    add("--license", default="Apache 2.0", metavar="NAME", help="of the model, in Kaggle's words (%(default)s)")
+    add("--output", type=Path, metavar="DIR", help="links that the client is given; default: runs/upload")
+    parser.set_defaults(command=upload, name="upload")
+
+
+def _add_push(parser: argparse.ArgumentParser) -> None:
+    _add_account(parser)
+    add = parser.add_argument
+    add("--wheels", type=Path, metavar="DIR", help="first `sctir upload --wheels DIR`")
+    add("--upload-model", type=Path, metavar="DIR", help="first `sctir upload --model DIR`")
     add("--competition", metavar="NAME", help="aimo1, aimo2, aimo3: into the metadata, the machine, and the notebook")
     add("--preset", metavar="NAME", help="settings with a name, into the notebook's cell")
     add("--set", action="append", default=[], dest="pairs", metavar="NAME=VALUE", help="any setting, into the cell")
     add("--config", type=Path, action="append", default=[], metavar="FILE", help="settings in TOML, into the cell")
+    add("--again", action="store_true", help="push although the newest version at Kaggle is this already")
     add("--no-follow", action="store_true", help="do not wait for the run")
-    add("--poll", type=float, default=20.0, metavar="SECONDS", help="between two looks at the run (%(default)s)")
-    add("--submit", action="store_true", help="submit the version once its run is complete; needs -m")
-    add("-m", "--message", metavar="TEXT", help="of the submission")
+    add("--submit", action="store_true", help="submit the version once its run is complete, and follow the score")
+    _add_submission(parser)
     add("--output", type=Path, metavar="DIR", help="what is pushed and what comes back; default: below runs/")
     parser.set_defaults(command=push, name="push")
+
+
+def _add_submit(parser: argparse.ArgumentParser) -> None:
+    _add_account(parser)
+    add = parser.add_argument
+    add("--kernel-version", type=int, metavar="N", help="of the notebook; default: the newest")
+    add("--again", action="store_true", help="submit although this version was submitted already")
+    _add_submission(parser)
+    add("--output", type=Path, metavar="DIR", help="log and outputs of its run; default: below runs/")
+    parser.set_defaults(command=submit, name="submit")
+
+
+def _add_account(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("--path", type=Path, default=Path(), metavar="DIR", help="where kernel-metadata.json is (here)")
+    add("--owner", metavar="NAME", help="your Kaggle name; default: KAGGLE_USERNAME, or the one you are logged in with")
+    add("--dry-run", action="store_true", help="check everything, up to the first request")
+    add("--poll", type=float, default=20.0, metavar="SECONDS", help="between two looks at Kaggle (%(default)s)")
+
+
+def _add_submission(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("-m", "--message", metavar="TEXT", help="of the submission; the version is added to it")
+    add("--submit-anyway", action="store_true", help="submit although the journal says that the run is not worth it")
 
 
 def _add_wheels(parser: argparse.ArgumentParser) -> None:

@@ -1,7 +1,7 @@
 """A notebook version's run at Kaggle, from the queue to its end: status, log, output files.
 
-Kaggle tells the status of a notebook's latest run, not of a version: do not push the same notebook again while one is
-followed. Not covered: cancelling a run, which the client cannot.
+Without a version it is that of the latest run: do not push the same notebook again while one is followed. Not covered:
+cancelling a run, which the client cannot.
 """
 
 from __future__ import annotations
@@ -32,60 +32,80 @@ CHUNK = 1 << 20
 Sleep = Callable[[float], None]
 
 
-def follow(api: Any, kernel: str, *, poll: float, sleep: Sleep = time.sleep) -> float:
-    """Waits until the latest run of `owner/slug` is complete, and returns the seconds that it took.
+class NotGreen(UserError):
+    """A run or a submission at Kaggle that is not what it should be; the command's exit code is then 1."""
 
-    `poll` seconds pass before each look. Raises `UserError` where the run fails or is cancelled, after showing the end of
+
+class StateLine:
+    """One line that is drawn again in a terminal, a line for each new state elsewhere."""
+
+    def __init__(self) -> None:
+        self._shown = ""
+
+    def show(self, state: str, seconds: float, *, end: bool) -> None:
+        """`state` after `seconds`; the last one where `end`."""
+        text = f"{state} | {clock_face(seconds)}"
+        if sys.stdout.isatty():
+            print(f"\r\x1b[K{text}", end="\n" if end else "", flush=True)
+        elif state != self._shown:
+            print(text, flush=True)
+        self._shown = state
+
+
+def follow(api: Any, kernel: str, *, poll: float, version: int | None = None, sleep: Sleep = time.sleep) -> float:
+    """Waits until the latest run of `owner/slug`, or that of `version`, is complete, and returns the seconds that it took.
+
+    `poll` seconds pass before each look. Raises `NotGreen` where the run fails or is cancelled, after showing the end of
     its log.
     """
-    started, shown = time.monotonic(), ""
+    started, line = time.monotonic(), StateLine()
     while True:
         sleep(poll)
-        status, message = _status(api, kernel, sleep)
+        status, message = _status(api, kernel, version, sleep)
         seconds = time.monotonic() - started
-        shown = _progress(status, seconds, shown)
+        line.show(status.lower().replace("_", " "), seconds, end=status in ENDS)
         if status in ENDS:
             break
     if status != "COMPLETE":
-        _show_end(read_log(api, kernel, sleep=sleep))
+        _show_end(read_log(api, kernel, version=version, sleep=sleep))
         what = "was cancelled" if status.startswith("CANCEL") else f"failed ({message or 'Kaggle gives no reason'})"
-        raise UserError(f"the run of {kernel} {what} after {clock_face(seconds)}: mend the cause and push again")
+        took = clock_face(seconds)
+        raise NotGreen(f"the run of {kernel} {what} after {took}: mend the cause and push; sctir push --again as it is")
     return seconds
 
 
-def read_log(api: Any, kernel: str, *, sleep: Sleep = time.sleep) -> str:
-    """The latest run's log as text. Kaggle keeps it as a JSON list of pieces with their times."""
-    raw = str(patiently(lambda: api.kernels_logs(kernel), f"reading the log of {kernel}", sleep=sleep))
+def read_log(api: Any, kernel: str, *, version: int | None = None, sleep: Sleep = time.sleep) -> str:
+    """The run's log as text. Kaggle keeps it as a JSON list of pieces with their times."""
+    raw = str(_outputs(api, kernel, version, None, sleep).log or "")
     try:
         return "".join(str(piece["data"]) for piece in json.loads(raw))
     except (ValueError, TypeError, KeyError):
         return raw
 
 
-def fetch_outputs(api: Any, kernel: str, folder: Path, *, sleep: Sleep = time.sleep) -> list[Path]:
-    """Every file that the latest run left, written below `folder`. A file is there whole or not at all.
+def fetch_outputs(
+    api: Any, kernel: str, folder: Path, *, version: int | None = None, sleep: Sleep = time.sleep
+) -> list[Path]:
+    """Every file that the run left, written below `folder`. A file is there whole or not at all.
 
     The client's own `kernels_output` keeps an error page as if it were the file, and holds each file in memory.
     """
     return [
         patiently(partial(_download, url, _inside(folder, name)), f"fetching {name}", sleep=sleep)
-        for name, url in _files(api, kernel, sleep)
+        for name, url in _files(api, kernel, version, sleep)
     ]
 
 
-def _status(api: Any, kernel: str, sleep: Sleep) -> tuple[str, str]:
-    answer = patiently(lambda: api.kernels_status(kernel), f"asking for the status of {kernel}", sleep=sleep)
+def _status(api: Any, kernel: str, version: int | None, sleep: Sleep) -> tuple[str, str]:
+    from kagglesdk.kernels.types.kernels_api_service import (  # type: ignore[import-not-found,import-untyped,unused-ignore]
+        ApiGetKernelSessionStatusRequest,
+    )
+
+    request = _of(kernel, version, ApiGetKernelSessionStatusRequest())
+    with api.build_kaggle_client() as kaggle:
+        ask = kaggle.kernels.kernels_api_client.get_kernel_session_status
+        answer = patiently(lambda: ask(request), f"asking for the status of {kernel}", sleep=sleep)
     return str(answer.status.name), str(answer.failure_message or "")
-
-
-def _progress(status: str, seconds: float, shown: str) -> str:
-    """One line that is drawn again in a terminal, a line for each new state elsewhere. Returns the state that is shown."""
-    text = f"{status.lower().replace('_', ' ')} | {clock_face(seconds)}"
-    if sys.stdout.isatty():
-        print(f"\r\x1b[K{text}", end="\n" if status in ENDS else "", flush=True)
-    elif status != shown:
-        print(text, flush=True)
-    return status
 
 
 def _show_end(text: str) -> None:
@@ -98,22 +118,36 @@ def _show_end(text: str) -> None:
         print(f"  {line}")
 
 
-def _files(api: Any, kernel: str, sleep: Sleep) -> Iterator[tuple[str, str]]:
+def _files(api: Any, kernel: str, version: int | None, sleep: Sleep) -> Iterator[tuple[str, str]]:
     """Name and address of each, over all pages."""
+    token: str | None = None
+    while True:
+        page = _outputs(api, kernel, version, token, sleep)
+        yield from ((file.file_name, file.url) for file in page.files or [])
+        if not (token := page.next_page_token):
+            return
+
+
+def _outputs(api: Any, kernel: str, version: int | None, token: str | None, sleep: Sleep) -> Any:
+    """A page of what the run left, and its log."""
     from kagglesdk.kernels.types.kernels_api_service import (  # type: ignore[import-not-found,import-untyped,unused-ignore]
         ApiListKernelSessionOutputRequest,
     )
 
-    request = ApiListKernelSessionOutputRequest()
+    request = _of(kernel, version, ApiListKernelSessionOutputRequest())
+    if token:
+        request.page_token = token
+    with api.build_kaggle_client() as kaggle:
+        ask = kaggle.kernels.kernels_api_client.list_kernel_session_output
+        return patiently(lambda: ask(request), f"listing the outputs of {kernel}", sleep=sleep)
+
+
+def _of(kernel: str, version: int | None, request: Any) -> Any:
+    """The request, for a version where one is said: Kaggle wants it as `v3`."""
     request.user_name, request.kernel_slug = kernel.split("/")
-    while True:
-        with api.build_kaggle_client() as kaggle:
-            ask = kaggle.kernels.kernels_api_client.list_kernel_session_output
-            page = patiently(partial(ask, request), f"listing the outputs of {kernel}", sleep=sleep)
-        yield from ((file.file_name, file.url) for file in page.files or [])
-        if not page.next_page_token:
-            return
-        request.page_token = page.next_page_token
+    if version is not None:
+        request.version_label = f"v{version}"
+    return request
 
 
 def _inside(folder: Path, name: str) -> Path:

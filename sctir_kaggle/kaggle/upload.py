@@ -1,166 +1,141 @@
-"""Wheels into datasets, a checkpoint into a model version, both by the real client, and whole or not at all.
+"""What the notebook is attached to, brought to Kaggle: wheels as data sets, the checkpoint as a model's version.
 
-The client makes a version without the files whose upload failed and skips sub-folders in silence; here the one ends the
-command, the other is refused beforehand. Not covered: making a new model, which needs a licence and a card of yours.
+Every name and folder is checked before the first request; what is there already is not sent again; kernel-metadata.json
+then names what is there. Covered: an empty account, a call that was killed at any place, a checkpoint that was trained further.
+Not covered: wheels that differ while their names and sizes are the same.
 """
 
 from __future__ import annotations
 
 import json
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+import os
+import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sctir_kaggle.display import clock_face
 from sctir_kaggle.kaggle import metadata
-from sctir_kaggle.kaggle.client import once, patiently, status_of
+from sctir_kaggle.kaggle.client import open_client, owner_of
+from sctir_kaggle.kaggle.datasets import Dataset, send_dataset, stage_datasets, status_of_dataset
+from sctir_kaggle.kaggle.folders import DATASET_FILE, STAGED
+from sctir_kaggle.kaggle.models import LICENCE, Model, send_model, stage_model
+from sctir_kaggle.kaggle.progress import size_text
 from sctir_kaggle.types import UserError
 
-DATASET_FILE = "dataset-metadata.json"
+__all__ = ["DATASET_FILE", "Parcel", "Upload", "check", "send", "upload"]
 
-READY_WITHIN = 3600.0
-"""Seconds that Kaggle may take to unpack a new version before the command gives up."""
 
-MISSING = (403, 404)
-"""What Kaggle answers for a dataset that is not there; it does not tell strangers' private ones from none."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Upload:
+    """What is uploaded. `checkout` holds kernel-metadata.json, `staged` takes what the client is given; `poll` in seconds."""
+
+    checkout: Path
+    wheels: Path | None = None
+    model: Path | None = None
+    owner: str | None = None
+    licence: str = LICENCE
+    staged: Path = STAGED
+    poll: float = 20.0
 
 
 @dataclass(frozen=True, slots=True)
-class Dataset:
-    """A folder that the client can upload as it is."""
+class Parcel:
+    """What was checked and can be sent."""
 
-    ref: str
-    folder: Path
-
-
-def stage_datasets(wheels: Path, folder: Path, owner: str | None, document: metadata.Document) -> list[Dataset]:
-    """Copies (links, in truth) of the dataset folders in `wheels`, with the owner's name filled in.
-
-    `wheels` is one such folder or holds several; the CPython that only AIMO-1 needs stays behind where it is not a source.
-    Raises `UserError` where another is not flat or not among the sources, since then it would not be attached.
-    """
-    parts = sorted(path.parent for path in [*wheels.glob(DATASET_FILE), *wheels.glob(f"*/{DATASET_FILE}")])
-    if not parts:
-        raise UserError(f"{wheels} has no {DATASET_FILE}, nor has a folder in it: make it with `sctir wheels`")
-    staged = [_stage(part, folder / part.name, owner) for part in parts]
-    attached = {"/".join(source.split("/")[:2]) for source in document["dataset_sources"]}
-    staged = [dataset for dataset in staged if dataset.ref in attached or not dataset.ref.endswith(metadata.PYTHON310)]
-    if loose := [dataset.ref for dataset in staged if dataset.ref not in attached]:
-        raise UserError(f"{', '.join(loose)} would not be attached: add to dataset_sources in {metadata.FILE}")
-    return staged
+    datasets: Sequence[Dataset]
+    model: Model | None
 
 
-def send_dataset(api: Any, dataset: Dataset, *, poll: float, sleep: Callable[[float], None] = time.sleep) -> None:
-    """A new version, or the first one, and the wait until Kaggle has it ready: a push before that attaches the old one."""
-    notes = time.strftime("%Y-%m-%d %H:%M")
-    folder, doing = str(dataset.folder), f"uploading {dataset.ref}"
-    check = f"look at https://www.kaggle.com/datasets/{dataset.ref}"
-    with _whole(api):
-        if _exists(api, dataset.ref):
-            answer = once(lambda: api.dataset_create_version(folder, notes, quiet=True), doing, check)
-        else:
-            answer = once(lambda: api.dataset_create_new(folder, quiet=True), doing, check)
-    if answer.error or str(answer.status).lower() != "ok":
-        raise UserError(f"{doing}: Kaggle says: {answer.error or answer.status}")
-    _until_ready(api, dataset.ref, poll, sleep)
-    print(f"dataset: {dataset.ref} is ready")
+def upload(plan: Upload, *, dry_run: bool = False) -> None:
+    """All of it; with `dry_run` up to the first request. Raises `UserError`."""
+    if plan.wheels is None and plan.model is None:
+        raise UserError("nothing to upload: say --wheels DIR, --model DIR or both")
+    owner, api = who(plan.owner, dry_run=dry_run)
+    parcel = check(plan, owner)
+    if dry_run:
+        print("no request was sent")
+        return
+    send(plan, parcel, api or open_client(), str(owner))
 
 
-def check_model(folder: Path, document: metadata.Document) -> str:
-    """The model variation that `folder` becomes a version of: the notebook's only one."""
-    if not (folder / "config.json").is_file() or not list(folder.glob("*.safetensors")):
-        raise UserError(f"{folder} is no checkpoint: it needs config.json and *.safetensors")
-    _flat(folder)
-    sources = document["model_sources"]
-    if len(sources) != 1:
-        raise UserError(f"model_sources names {len(sources)} models: --upload-model needs one, to know where it goes")
-    return str(sources[0]).rpartition("/")[0]
+def who(owner: str | None, *, dry_run: bool) -> tuple[str | None, Any]:
+    """The account's name, and the client where it had to be asked; with `dry_run` the name may stay unknown."""
+    known = owner or os.environ.get("KAGGLE_USERNAME") or None
+    if known is not None or dry_run:
+        return known, None
+    api = open_client()
+    return owner_of(api), api
 
 
-def send_model(
-    api: Any, folder: Path, document: metadata.Document, *, poll: float, sleep: Callable[[float], None] = time.sleep
-) -> None:
-    """A new version of the notebook's model; `document` then names it."""
-    variation = check_model(folder, document)
-    doing, before = f"uploading {variation}", _newest(api, variation)
-    check = f"look at https://www.kaggle.com/models/{variation}"
-    notes = time.strftime("%Y-%m-%d %H:%M")
-    with _whole(api):
-        answer = once(
-            lambda: api.model_instance_version_create(variation, str(folder), notes, quiet=True), doing, check
-        )
-    if answer.error:
-        raise UserError(f"{doing}: Kaggle says: {answer.error}")
-    deadline = time.monotonic() + READY_WITHIN
-    while (version := _newest(api, variation)) <= before:
-        if time.monotonic() > deadline:
-            raise UserError(f"{variation} has no version after {before} {clock_face(READY_WITHIN)} later: {check}")
-        sleep(poll)
-    document["model_sources"] = [f"{variation}/{version}"]
-    print(f"model: {variation}/{version} is pushed with the notebook; write it into {metadata.FILE}")
+def check(plan: Upload, owner: str | None) -> Parcel:
+    """Names and folders, all of them, and says what is in them. Raises `UserError`."""
+    document = metadata.read(plan.checkout / metadata.FILE)
+    if owner is not None:
+        document = metadata.filled(document, owner)
+    _check_names(plan, document, owner)
+    datasets = stage_datasets(plan.wheels, plan.staged / "datasets", owner) if plan.wheels else []
+    model = stage_model(plan.model, plan.staged / "model", owner, document, plan.licence) if plan.model else None
+    for dataset in datasets:
+        print(f"checked: dataset {dataset.ref}: {len(dataset.sizes)} files, {size_text(dataset.size)}")
+    if model:
+        out = f"; left out: {', '.join(model.left_out)}" if model.left_out else ""
+        print(f"checked: model {model.variation}: {len(model.sizes)} files, {size_text(model.size)}{out}")
+    return Parcel(datasets, model)
 
 
-def _stage(part: Path, folder: Path, owner: str | None) -> Dataset:
-    _flat(part)
-    text = (part / DATASET_FILE).read_text(encoding="utf-8")
-    try:
-        document = json.loads(text.replace(metadata.OWNER, owner or metadata.OWNER))
-        ref = str(document["id"])
-    except (ValueError, KeyError, TypeError):
-        raise UserError(f"{part / DATASET_FILE} is no object with an id: make it anew with `sctir wheels`") from None
-    folder.mkdir(parents=True, exist_ok=True)
-    for path in part.iterdir():
-        if path.name != DATASET_FILE and not (folder / path.name).exists():
-            (folder / path.name).symlink_to(path.resolve())
-    (folder / DATASET_FILE).write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
-    return Dataset(ref, folder)
+def send(plan: Upload, parcel: Parcel, api: Any, owner: str) -> None:
+    """Sends what is not there, and writes what is there into kernel-metadata.json."""
+    for dataset in parcel.datasets:
+        send_dataset(api, dataset, poll=plan.poll)
+    path = plan.checkout / metadata.FILE
+    raw = metadata.read(path)
+    new = dict(raw)
+    if parcel.datasets:
+        refs = [dataset.ref for dataset in parcel.datasets]
+        new["dataset_sources"] = _sources(api, metadata.filled(raw, owner).get("dataset_sources", []), refs, owner)
+    if parcel.model:
+        new["model_sources"] = [f"{parcel.model.variation}/{send_model(api, parcel.model, poll=plan.poll)}"]
+    if metadata.OWNER in str(raw.get("id")):  # a file that others use too keeps the place for their name
+        keys = [key for key in ("dataset_sources", "model_sources") if key in new]
+        new.update({key: [_anonymous(each, owner) for each in new[key]] for key in keys})
+    _record(path, raw, new)
 
 
-def _flat(folder: Path) -> None:
-    if inner := sorted(path.name for path in folder.iterdir() if path.is_dir()):
-        raise UserError(f"{folder} has folders ({', '.join(inner[:5])}), which the client leaves out: keep it flat")
+def _check_names(plan: Upload, document: metadata.Document, owner: str | None) -> None:
+    """What is said of the attached sources, but that there are none: this command writes them. Raises `UserError`."""
+    path = plan.checkout / metadata.FILE
+    about = ('model_sources = "', 'dataset_sources = "', "id = ")
+    found = [line for line in metadata.problems(document, path.parent) if line.startswith(about)]
+    if owner is not None and found:
+        raise UserError("\n  ".join([f"{path}:", *found]))
 
 
-@contextmanager
-def _whole(api: Any) -> Iterator[None]:
-    """While it is open, a file that cannot be uploaded is an error, where the client would go on without it."""
-    upload = api._upload_file
-
-    def strict(name: str, *rest: Any, **options: Any) -> Any:
-        if (uploaded := upload(name, *rest, **options)) is None:
-            raise UserError(f"{name} could not be uploaded, so no version was made: try again, it goes on where it was")
-        return uploaded
-
-    api._upload_file = strict
-    try:
-        yield
-    finally:
-        del api._upload_file
+def _sources(api: Any, named: Sequence[str], uploaded: Sequence[str], owner: str) -> list[str]:
+    """What was uploaded, then what else is attached and is there; not what an earlier, larger upload was split into."""
+    others = [each for each in named if not {"/".join(each.split("/")[:2]), _family(each)} & set(uploaded)]
+    mine = [each for each in others if each.startswith(f"{owner}/")]
+    gone = {each for each in mine if status_of_dataset(api, "/".join(each.split("/")[:2])) is None}
+    return [*uploaded, *(each for each in others if each not in gone)]
 
 
-def _exists(api: Any, ref: str) -> bool:
-    try:
-        patiently(lambda: api.dataset_status(ref), f"looking for {ref}")
-    except UserError as error:
-        if status_of(error) in MISSING:
-            return False
-        raise
-    return True
+def _family(ref: str) -> str:
+    """owner/slug without the number at its end: `sctir-wheels-3` is of the family of `sctir-wheels`."""
+    return re.sub(r"-\d+$", "", "/".join(ref.split("/")[:2]))
 
 
-def _until_ready(api: Any, ref: str, poll: float, sleep: Callable[[float], None]) -> None:
-    deadline = time.monotonic() + READY_WITHIN
-    while (status := patiently(lambda: api.dataset_status(ref), f"waiting for {ref}")) != "ready":
-        if status in ("failed", "deleted") or time.monotonic() > deadline:
-            raise UserError(f"{ref} is {status}: look at https://www.kaggle.com/datasets/{ref} and upload it again")
-        sleep(poll)
+def _anonymous(source: str, owner: str) -> str:
+    name, _, rest = source.partition("/")
+    return f"{metadata.OWNER}/{rest}" if name == owner else source
 
 
-def _newest(api: Any, variation: str) -> int:
-    """The highest version number; 0 where there is none. Raises `UserError` where the model is not there yet."""
-    doing = f"looking for the versions of {variation}"
-    answer = patiently(lambda: api.model_instance_versions_list(variation), doing)
-    return max((version.version_number for version in answer.version_list.versions), default=0)
+def _record(path: Path, raw: metadata.Document, new: metadata.Document) -> None:
+    """Written whole or not at all, and only where something is new."""
+    changed = [key for key in new if new[key] != raw.get(key)]
+    if not changed:
+        return
+    part = path.with_name(f"{path.name}.part")
+    part.write_text(json.dumps(new, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    part.replace(path)
+    for key in changed:
+        print(f"{path}: {key} is now {', '.join(new[key])}")
