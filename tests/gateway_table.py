@@ -33,8 +33,8 @@ licence, so it is not part of this project. `sctir dry-run` and the tests ask th
 real gRPC, by `python -m tests.gateway_table`. The columns of the real gateways were made with
 {made}.
 Copies of both lie in public repositories. Of 0.9.0 that is AIMO-3's gateway, with the core of that version from the folder
-of another competition. The functions that run here were taken over as they are, without those that share files, and the
-protobuf code was generated from the folder's `.proto`.
+of another competition. The functions that run here were typed from these copies without those that share files, and the
+protobuf code of both was made from the `.proto` of 0.3.0, since none of 0.9.0 was found.
 
 A cell says under which types the ids came to `predict` and what is in the file that was written, or the error's name and
 the call of `predict` at which the run ended; after any error there is no file. Where nothing else is said, `predict`
