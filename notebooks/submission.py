@@ -140,7 +140,8 @@ from sctir_kaggle.kaggle.doctor import examine, report, worst
 
 attached = attach(engine, run.engine.model)
 print("installed from the attached wheels:", attached.installed or "nothing, all is there")
-findings = examine(profile, attached.model, engine=engine, dialect=run.dialect, folder=folder)
+options = run.engine.engine_options
+findings = examine(profile, attached.model, engine=engine, dialect=run.dialect, options=options, folder=folder)
 print(report(findings))
 
 # %%

@@ -416,5 +416,5 @@ def test_the_kernels_own_list_needs_no_pip_and_is_read_back(tmp_path: Path) -> N
     path.write_text(images.freeze())
     image = image_of(path)
     assert image.python == ".".join(map(str, sys.version_info[:3]))
-    assert dict(image.versions) == images.installed()
+    assert dict(image.versions) == {name: each for name, each in images.installed().items() if name != "sctir-kaggle"}
     assert "pytest" in image.versions

@@ -36,12 +36,13 @@ class Record:
         self._journal: Journal | None = None
         self._bare_now = False
         self._lost = False
+        self._ended = False
         self._lock = threading.RLock()
 
     def open(self, path: Path, header: Json) -> Record:
         """Begin the journal, if there is none with the engine's header yet. `path` is where it goes if that is free."""
         with self._lock:
-            if self._journal is None or self._bare_now:
+            if not self._ended and (self._journal is None or self._bare_now):
                 self._drop_bare()
                 self._begin(path, header)
             return self
@@ -84,9 +85,14 @@ class Record:
                 self._write(lambda journal: journal.note(text, problem))
 
     def close(self) -> None:
-        """Close the journal."""
-        with self._lock, suppress(OSError):
-            if self._journal is not None:
+        """Close the journal: an engine that is loaded only after this begins no other."""
+        with self._lock:
+            self._ended = True
+            self._close()
+
+    def _close(self) -> None:
+        if self._journal is not None:
+            with suppress(OSError):
                 self._journal.close()
 
     def _begin(self, path: Path, header: Json) -> bool:
@@ -104,18 +110,18 @@ class Record:
 
     def _drop_bare(self) -> None:
         if self._bare_now and self._journal is not None:
-            self.close()
+            self._close()
             with suppress(OSError):
                 self.path.unlink(missing_ok=True)
         self._journal, self._bare_now = None, False
 
     def _write(self, write: Callable[[Journal], None]) -> None:
-        if self._journal is None:
+        if self._journal is None or self._ended:
             return
         try:
             write(self._journal)
         except (OSError, ValueError) as error:  # a full disk; a file that was closed
-            self.close()
+            self._close()
             self._journal = None
             self._give_up(error)
 

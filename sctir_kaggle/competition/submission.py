@@ -130,8 +130,12 @@ class Submission:
         from sctir_kaggle.competition.mock import Aimo1
 
         mock = Aimo1(self._problems, submission=self.submission_file, seed=self._seed)
-        with aimo1.real_environment(self._competition) if self.rerun else nullcontext(mock.make_env()) as env:
-            aimo1.serve(env, lambda id_, text: self._edge.solve(id_, text).answer)
+        try:
+            with aimo1.real_environment(self._competition) if self.rerun else nullcontext(mock.make_env()) as env:
+                aimo1.serve(env, lambda id_, text: self._edge.solve(id_, text).answer)
+        except UserError as error:  # without its module nothing can be answered, and the journal says why
+            self._record.fault(str(error))
+            raise
 
     def _push(self) -> None:
         server = server_of(self.profile, self.predict, folder=self._competition, submission=self.submission_file)

@@ -130,8 +130,9 @@ def wheels(args: argparse.Namespace, _: float) -> int:
     from sctir_kaggle.kaggle import wheels as house
 
     _tell()
+    python = args.python or (None if args.image else _python_of_image(Path()))
     wanted = house.Wanted(
-        requirements=args.requirements, image=args.image, python=args.python, ship=args.ship, pins=args.pin
+        requirements=args.requirements, image=args.image, python=python, ship=args.ship, pins=args.pin
     )
     if args.dry_run:
         found = house.look(wanted)
@@ -142,7 +143,7 @@ def wheels(args: argparse.Namespace, _: float) -> int:
         return 0
     if args.check:
         folders = house.dataset_folders(args.check)
-        house.verify(folders, args.requirements, args.python)
+        house.verify(folders, args.requirements, python)
     else:
         folders = house.make(wanted, args.output, owner=args.owner, update=args.update)
     if args.cpython is not None and not args.check:
@@ -153,8 +154,17 @@ def wheels(args: argparse.Namespace, _: float) -> int:
         sizes = [wheel.stat().st_size for wheel in folder.glob("*.whl")]
         print(f"{folder}: {len(sizes)} wheels, {sum(sizes) / 1e6:,.1f} MB, whole")
     if not args.check:
-        print(f"to upload them with the notebook: sctir push --wheels {args.output}")
+        print(f"next: sctir upload --wheels {args.output}")
     return 0
+
+
+def _python_of_image(checkout: Path) -> str | None:
+    """Of the image that kernel-metadata.json names; None where it names none, or there is no such file."""
+    from sctir_kaggle.kaggle import metadata
+
+    path = checkout / metadata.FILE
+    document = metadata.read(path) if path.is_file() else {}
+    return metadata.image_python(document) if document.get("docker_image") else None
 
 
 def _tell() -> None:

@@ -20,6 +20,7 @@ from pathlib import Path
 
 from sctir_kaggle.kaggle.interpreter import probe, unpacked
 from sctir_kaggle.kaggle.metadata import OWNER, PYTHON310
+from sctir_kaggle.kaggle.tags import GLIBC
 from sctir_kaggle.kaggle.upload import DATASET_FILE
 from sctir_kaggle.types import UserError
 
@@ -38,9 +39,6 @@ PACKAGES = (
     "six==1.16.0",
 )
 """All that pandas needs, of the competition's time."""
-
-GLIBC = 35
-"""Minor version of the glibc of Kaggle's image: what is packed here must not want a newer one."""
 
 _SYSTEM = re.compile(r"(ld-linux.*|linux-vdso|lib(c|m|dl|rt|pthread|util|resolv))\.so.*")
 """Shared libraries of glibc itself, which every image has."""
