@@ -18,10 +18,10 @@ import tempfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from sctir_kaggle.kaggle.folders import DATASET_FILE
 from sctir_kaggle.kaggle.interpreter import probe, unpacked
 from sctir_kaggle.kaggle.metadata import OWNER, PYTHON310
 from sctir_kaggle.kaggle.tags import GLIBC
-from sctir_kaggle.kaggle.upload import DATASET_FILE
 from sctir_kaggle.types import UserError
 
 log = logging.getLogger("sctir_kaggle")

@@ -19,12 +19,12 @@ from sctir_kaggle.kaggle import lock as locks
 from sctir_kaggle.kaggle import requirements as listed
 from sctir_kaggle.kaggle import standins, uv
 from sctir_kaggle.kaggle.download import fetch, is_whole
+from sctir_kaggle.kaggle.folders import DATASET_FILE
 from sctir_kaggle.kaggle.image import FREEZE, NONE, Image, image_of, text_of
 from sctir_kaggle.kaggle.lock import LOCK, Lock, Wheel
 from sctir_kaggle.kaggle.metadata import OWNER
 from sctir_kaggle.kaggle.requirements import PINS
 from sctir_kaggle.kaggle.resolution import Resolution, resolve, valid, without
-from sctir_kaggle.kaggle.upload import DATASET_FILE
 from sctir_kaggle.kaggle.wheelhouse import plan
 from sctir_kaggle.types import UserError
 
