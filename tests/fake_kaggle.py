@@ -50,6 +50,12 @@ def scored(ref: int, score: str = "42", **more: Any) -> Reply:
     return Reply({"submissions": [{"ref": ref, "status": "COMPLETE", "publicScore": score, **more}]})
 
 
+def weights(size: int = 7, filling: bytes = b"w") -> bytes:
+    """A whole safetensors file with one tensor of so many bytes."""
+    header = json.dumps({"w": {"dtype": "U8", "shape": [size], "data_offsets": [0, size]}}).encode()
+    return len(header).to_bytes(8, "little") + header + filling * size
+
+
 def journal_of(*, answers: Sequence[int] = (7, 8, 9), votes: bool = True, failed: int = 0) -> bytes:
     """The journal of a run with a result for each answer; without `votes` each is the default.
 

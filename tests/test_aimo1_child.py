@@ -23,12 +23,11 @@ from sctir_kaggle.competition import aimo1, aimo1_child, aimo1_process
 from sctir_kaggle.competition.aimo1_process import ChildEnvironment, ModuleError
 from sctir_kaggle.competition.profile import PROFILES
 from sctir_kaggle.competition.submission import Submission
-from sctir_kaggle.kaggle import python310
 from sctir_kaggle.kaggle.checks import inputs
 from sctir_kaggle.kaggle.checks.finding import Finding, Machine
 from sctir_kaggle.kaggle.interpreter import interpreter_in, unpacked
 from sctir_kaggle.kaggle.paths import ROOTS_VARIABLE, find_python
-from sctir_kaggle.kaggle.python310 import ARCHIVE, pack
+from sctir_kaggle.kaggle.python310 import ARCHIVE, interpreter_of, pack
 from sctir_kaggle.types import UserError
 from tests import aimo_stub
 from tests.competitions import ANSWERS, PROBLEMS, answers_in, scripted, setup_of
@@ -46,7 +45,7 @@ def data_set(tmp_path_factory: pytest.TempPathFactory) -> Path:
     try:
         with pytest.MonkeyPatch.context() as patch:
             patch.setenv("PIP_RETRIES", "0")  # without a network there is nothing to wait for
-            return pack(tmp_path_factory.mktemp("packed"), cpython=aimo_stub.cpython310())
+            return pack(tmp_path_factory.mktemp("packed"), interpreter_of(aimo_stub.cpython310()))
     except UserError as error:
         if "pip cannot install" in str(error):
             pytest.skip(f"the packages are not to be had here: {error}")
@@ -316,6 +315,9 @@ def test_what_is_packed_is_one_archive_without_links_or_tests_and_with_its_metad
     assert all(member.isfile() for member in members)
     assert not [member.name for member in members if {"tests", "test", "__pycache__"} & set(Path(member.name).parts)]
     assert (data_set / ARCHIVE).stat().st_size < 80e6
+    made = (data_set / ARCHIVE).stat().st_mtime_ns
+    assert pack(data_set.parent, interpreter_of(aimo_stub.cpython310())) == data_set  # typed again: it stays
+    assert (data_set / ARCHIVE).stat().st_mtime_ns == made
 
 
 @needs_310
@@ -333,10 +335,9 @@ def test_another_python_is_not_packed(tmp_path: Path) -> None:
     if sys.version_info[:2] == (3, 10):
         pytest.skip("this Python is the one that is wanted")
     with pytest.raises(UserError, match=rf"is CPython 3\.{sys.version_info.minor}, not 3.10: name another"):
-        pack(tmp_path, cpython=Path(sys.executable))
+        interpreter_of(Path(sys.executable))
     with pytest.raises(UserError, match=r"bin/python3\.10 does not exist"):
-        pack(tmp_path, cpython=tmp_path)
-    assert list(tmp_path.iterdir()) == []
+        interpreter_of(tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -367,7 +368,7 @@ def test_without_an_installation_uv_finds_one(monkeypatch: pytest.MonkeyPatch) -
     cpython = aimo_stub.cpython310()
     assert cpython is not None
     monkeypatch.setenv("PATH", str(cpython.parent), prepend=os.pathsep)
-    assert python310._interpreter(python310._of_uv()).name == "python3.10"
+    assert interpreter_of(None).name == "python3.10"
 
 
 @needs_310

@@ -203,3 +203,15 @@ def test_a_hash_is_git_s_for_small_files_and_the_content_s_for_large_ones(tmp_pa
     sha256 = "5891b5b522d5df086d0ff0b110fbd9d21bb4fc7163af34d08286a2e846f6be03"
     assert is_right(path, Remote("file", 6, "", sha256))
     assert not is_right(path, Remote("file", 5, "", sha256))
+
+
+@pytest.mark.parametrize("name", ["model-00001-of-00002.safetensors", "model.safetensors.index.json"])
+def test_a_folder_with_another_checkpoints_weights_is_refused(hub: FakeHub, tmp_path: Path, name: str) -> None:
+    (tmp_path / "old").mkdir()
+    (tmp_path / "old" / name).write_bytes(b"of another")
+    code, said = sctir_fetch(hub, tmp_path, REPO, "--output", "old")
+    assert (code, said.splitlines()[-1]) == (
+        2,
+        f"sctir: old holds {name} of another checkpoint: choose another --output",
+    )
+    assert fetched(tmp_path / "old") == {name: b"of another"}

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from sctir_kaggle import Problem, SolveResult, Trace, TraceStatus, Vote
+from sctir_kaggle import Completion, Problem, SolveResult, Trace, TraceStatus, Turn, Vote
 from sctir_kaggle.competition.health import health_of
 from sctir_kaggle.types import Cut
 
@@ -37,9 +37,12 @@ def test_a_fault_on_more_than_a_tenth_of_the_problems_is_one_of_the_run(bad: Sol
     assert health_of(run(bad, 3)).fault == f"candidates failed on 3 of 20 problems, the first fault: a: {words}"
 
 
-def test_an_engine_that_finishes_no_turn_in_time_is_a_fault() -> None:
+def test_an_engine_that_finishes_no_turn_in_all_of_the_run_is_a_fault_and_a_short_clock_is_none() -> None:
     hanging = Trace(0, (), TraceStatus.CANCELLED, cut=Cut("a/0/0", "generating"))
-    assert "no candidate finished a turn before the deadline" in health_of([solved(hanging, stopped="deadline")]).fault
+    late = solved(hanging, stopped="deadline")
+    written = Trace(0, (Turn(Completion("I do not know.", tokens=4)),), TraceStatus.PRUNED)
+    assert "no candidate finished a turn before the deadline" in health_of([late, late]).fault
+    assert health_of([late, late, solved(written)]).fault == ""
 
 
 def test_a_problem_without_a_vote_is_counted_and_no_fault() -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -14,6 +16,7 @@ import pytest
 from sctir_kaggle.cli import main
 from sctir_kaggle.competition.profile import PROFILES
 from sctir_kaggle.kaggle import metadata, staging
+from sctir_kaggle.kaggle.bundle import LEFT_OUT
 from sctir_kaggle.kaggle.settings import notebook_settings
 from sctir_kaggle.kaggle.settings_cell import cell_settings
 from sctir_kaggle.kaggle.staging import stage
@@ -123,7 +126,7 @@ def test_the_committed_file_waits_for_its_owner_and_is_right_then(
 
 def test_an_owner_that_kaggle_cannot_have_is_refused(checkout: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert dry_run(checkout, "--owner", 'Al "ice"') == 2
-    assert "must be owner/slug, in small letters" in capsys.readouterr().err
+    assert "write it as in kaggle.com/NAME, in small letters" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -340,3 +343,21 @@ def test_any_number_of_wheel_data_sets_may_be_named(checkout: Path) -> None:
     many = [f"alice/sctir-wheels-{number}" for number in range(2, 12)]
     change(checkout, {"dataset_sources": ["alice/sctir-wheels", *many, "alice/sctir-python310"]})
     assert dry_run(checkout, "--owner", "alice") == 0
+
+
+def test_a_notebook_that_was_edited_instead_of_its_source_is_refused(tmp_path: Path) -> None:
+    for name in ("kernel-metadata.json", "pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(ROOT / name, tmp_path)
+    shutil.copytree(ROOT / "sctir_kaggle", tmp_path / "sctir_kaggle", ignore=shutil.ignore_patterns(*LEFT_OUT))
+    shutil.copytree(ROOT / "notebooks", tmp_path / "notebooks")
+    notebook, source = tmp_path / "notebooks" / "submission.ipynb", tmp_path / "notebooks" / "submission.py"
+    assert stage(tmp_path, tmp_path / "pushed", "alice", {})["machine_shape"] == "NvidiaTeslaT4"
+    notebook.write_text(notebook.read_text().replace('# \\"candidates\\": 48', '\\"candidates\\": 9'))
+    os.utime(source, ns=(0, notebook.stat().st_mtime_ns - 1))
+    with pytest.raises(
+        UserError, match=r"submission.ipynb was edited, from cell \d+ on, but .* built from submission.py"
+    ):
+        stage(tmp_path, tmp_path / "pushed", "alice", {})
+    source.touch()
+    os.utime(source, ns=(0, notebook.stat().st_mtime_ns + 1))
+    stage(tmp_path, tmp_path / "pushed", "alice", {})

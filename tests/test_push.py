@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.fake_kaggle import DROP, FakeKaggle, Reply, journal_of, refuses, status
+from tests.fake_kaggle import DROP, FakeKaggle, Reply, journal_of, refuses, status, weights
 
 pytestmark = pytest.mark.kaggle_real
 pytest.importorskip("kaggle", reason="needs the extra `kaggle`: pip install 'sctir-kaggle[kaggle]'")
@@ -53,7 +53,7 @@ def model(tmp_path: Path) -> Path:
     folder = tmp_path / "model"
     folder.mkdir()
     (folder / "config.json").write_text("{}")
-    (folder / "model.safetensors").write_bytes(b"weights")
+    (folder / "model.safetensors").write_bytes(weights())
     return folder
 
 
@@ -131,7 +131,7 @@ def test_submit_sends_the_version_that_was_pushed(checkout: Path) -> None:
 
 @pytest.mark.parametrize(
     ("refused", "remedy"),
-    [(401, "kaggle auth login"), (403, "accept the competition's rules"), (400, "check kernel-metadata.json")],
+    [(401, "kaggle auth login"), (403, "that you accepted its rules"), (400, "check kernel-metadata.json")],
 )
 def test_a_refused_push_is_told_once_with_what_to_do(checkout: Path, refused: int, remedy: str) -> None:
     with FakeKaggle(SaveKernel=[refuses(refused, "no, thank you")]) as kaggle:
@@ -287,7 +287,7 @@ def test_wheels_and_model_are_uploaded_before_the_push(checkout: Path, wheels: P
     [version] = kaggle.calls("CreateDatasetVersion")
     assert (version["ownerSlug"], len(version["body"]["files"])) == ("alice", 2)
     assert kaggle.uploaded["a-1-py3-none-any.whl"] == b"a-1-py3-none-any.whl" * 10
-    assert kaggle.uploaded["model.safetensors"] == b"weights"
+    assert kaggle.uploaded["model.safetensors"] == weights()
     [sent] = kaggle.calls("SaveKernel")
     assert sent["modelDataSources"] == ["alice/numinamath-7b-tir/transformers/gptq-8bit/2"]
     assert len(kaggle.calls("GetDatasetStatus")) == 4
@@ -439,3 +439,34 @@ def test_a_run_that_is_not_green_is_a_red_line_in_a_terminal(
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
     assert _green(run) == 1
     assert capsys.readouterr().err == "\x1b[31msctir: the run failed\x1b[0m\n"
+
+
+@pytest.mark.parametrize(
+    ("answers", "failed", "told"),
+    [((7, 8, 9), 3, "candidates failed on 3 of 3 problems"), ((), 0, "holds no result")],
+)
+def test_a_push_whose_run_found_nothing_is_not_green(
+    checkout: Path, answers: list[int], failed: int, told: str
+) -> None:
+    with FakeKaggle() as kaggle:
+        kaggle.files["runs/journal.jsonl"] = journal_of(answers=answers, failed=failed)
+        code, said = sctir_push(kaggle, checkout)
+    assert code == 1, said
+    assert told in said.splitlines()[-1]
+    assert "kaggle competitions submit" not in said
+
+
+@pytest.mark.parametrize("content", [b"", b"id,answer\n"])
+def test_a_submission_without_an_answer_is_not_submitted(checkout: Path, content: bytes) -> None:
+    with FakeKaggle() as kaggle:
+        kaggle.files["submission.csv"] = content
+        code, said = sctir_push(kaggle, checkout, "--submit", "-m", "x")
+    assert (code, kaggle.calls("CreateCodeSubmission")) == (1, []), said
+    assert "the run left a submission.csv without an answer" in said
+
+
+def test_an_owner_in_capitals_is_told_in_one_line(checkout: Path) -> None:
+    with FakeKaggle() as kaggle:
+        code, said = sctir_push(kaggle, checkout, "--owner", "Alice")
+    assert (code, kaggle.asked) == (2, [])
+    assert said == "sctir: the owner Alice is no name at Kaggle: write it as in kaggle.com/NAME, in small letters\n"

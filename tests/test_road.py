@@ -6,6 +6,7 @@ before or after any request and typed again.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import shutil
@@ -17,8 +18,9 @@ from pathlib import Path
 
 import pytest
 
+from sctir_kaggle.kaggle.lock import LOCK, Lock, Wheel, write
 from tests.fake_hub import REPO, FakeHub
-from tests.fake_kaggle import Json, journal_of
+from tests.fake_kaggle import Json, journal_of, weights
 from tests.kaggle_account import KaggleAccount, State, When
 
 pytestmark = pytest.mark.kaggle_real
@@ -111,7 +113,7 @@ def machine(tmp_path: Path) -> Iterator[Machine]:
 def test_the_road_from_an_empty_account_to_a_score(machine: Machine) -> None:
     checkout, account = machine.checkout("checkout"), machine.account
     shutil.rmtree(machine.folder / "model")
-    files = {"config.json": b"{}", "model.safetensors": b"weights" * 100, "README.md": b"# a card"}
+    files = {"config.json": b"{}", "model.safetensors": weights(700), "README.md": b"# a card"}
     with FakeHub(files, large=("model.safetensors",)) as hub:
         machine.environment |= {"HF_ENDPOINT": hub.endpoint, "NO_PROXY": "127.0.0.1", "no_proxy": "127.0.0.1"}
         _done(machine.types(checkout, "fetch", REPO, "--output", "../model"))
@@ -207,7 +209,7 @@ def test_a_checkpoint_that_was_trained_further_is_a_new_version_though_its_sizes
     path.write_bytes(path.read_bytes().replace(b"w", b"v"))
     _done(machine.forks(checkout, *ROAD["upload"]))
     versions = machine.account.state.models["alice/numinamath-7b-tir"]["transformers/gptq-8bit"]
-    assert [files["model.safetensors"] for files in versions] == [700, 700]
+    assert [files["model.safetensors"] for files in versions] == [len(weights(700))] * 2
 
 
 def test_again_makes_one_more_version_of_the_same_notebook_and_one_more_submission_of_it(machine: Machine) -> None:
@@ -223,7 +225,7 @@ def test_again_makes_one_more_version_of_the_same_notebook_and_one_more_submissi
 def test_what_is_not_at_kaggle_is_refused_before_a_version_is_made(machine: Machine) -> None:
     code, said = machine.forks(machine.checkout("checkout"), *ROAD["push"])
     assert code == 2
-    assert "alice/sctir-wheels, alice/sctir-wheels-2" in said
+    assert "alice/sctir-wheels, alice/sctir-python310" in said
     assert "numinamath-7b-tir/transformers/gptq-8bit/1 is not at Kaggle: sctir upload" in said
     assert machine.account.state == State()
 
@@ -252,6 +254,18 @@ def test_a_folder_that_hf_download_or_git_clone_left_is_uploaded_without_what_th
         (lambda folder: (folder / "model" / "original").mkdir(), "has folders (original), which the client leaves out"),
         (lambda folder: (folder / "model" / "config.json").unlink(), "is no checkpoint"),
         (
+            lambda folder: (folder / "model" / "model.safetensors").write_bytes(weights(700)[:-1]),
+            "model.safetensors has 771 bytes and its header wants 772: fetch it again with `sctir fetch`",
+        ),
+        (
+            lambda folder: _lock(folder / "wheels" / "sctir-wheels", python="3.10", sha256="0" * 64),
+            "1 wheels are not there, or not whole: a-1-py3-none-any.whl",
+        ),
+        (
+            lambda folder: _lock(folder / "wheels" / "sctir-wheels", python="3.10"),
+            "the wheels are for Python 3.10, the notebook's image has 3.12",
+        ),
+        (
             lambda folder: (folder / "model" / "model.safetensors.index.json").write_text(
                 '{"weight_map": {"a": "model-2.safetensors"}}'
             ),
@@ -276,14 +290,14 @@ def test_nothing_is_sent_where_one_name_or_folder_is_wrong(machine: Machine, spo
     assert told in said
 
 
-def test_sources_of_others_stay_and_those_that_are_gone_are_taken_out(machine: Machine) -> None:
+def test_what_else_is_attached_stays_and_parts_of_an_earlier_split_go(machine: Machine) -> None:
     checkout = machine.checkout("checkout")
     document = _metadata(checkout)
-    document["dataset_sources"] += ["INSERT_OWNER/gone-for-good", "bob/corpus"]
+    document["dataset_sources"] += ["INSERT_OWNER/sctir-wheels-2", "INSERT_OWNER/mine", "bob/corpus"]
     (checkout / "kernel-metadata.json").write_text(json.dumps(document))
     _done(machine.forks(checkout, *ROAD["upload"]))
     mine = ["INSERT_OWNER/sctir-python310", "INSERT_OWNER/sctir-wheels"]
-    assert _metadata(checkout)["dataset_sources"] == [*mine, "bob/corpus"]
+    assert _metadata(checkout)["dataset_sources"] == [*mine, "INSERT_OWNER/mine", "bob/corpus"]
 
 
 @pytest.mark.parametrize(
@@ -303,9 +317,10 @@ def test_a_run_that_is_not_worth_it_is_not_submitted_unless_it_is_asked_for(
     machine: Machine, command: str, journal: bytes | None, told: str
 ) -> None:
     checkout, account = machine.checkout("checkout"), machine.account
-    account.files = {"submission.csv": b"id,answer\n", **({} if journal is None else {"journal.jsonl": journal})}
-    for name in ("upload", "push"):
-        _done(machine.forks(checkout, *ROAD[name]))
+    account.files = {"submission.csv": b"id,answer\np0,7\n", **({} if journal is None else {"journal.jsonl": journal})}
+    _done(machine.forks(checkout, *ROAD["upload"]))
+    code, said = machine.forks(checkout, *ROAD["push"])
+    assert (code, told in said, "kaggle competitions submit" in said) == (1, True, False)
     arguments = ROAD["submit"] if command == "submit" else [*ROAD["push"], "--submit"]
     code, said = machine.forks(checkout, *arguments)
     assert (code, account.state.submissions) == (1, [])
@@ -399,4 +414,13 @@ def _wheels(folder: Path) -> None:
 def _model(folder: Path) -> None:
     folder.mkdir()
     (folder / "config.json").write_text("{}")
-    (folder / "model.safetensors").write_bytes(b"weights" * 100)
+    (folder / "model.safetensors").write_bytes(weights(700))
+
+
+def _lock(folder: Path, *, python: str, sha256: str | None = None) -> None:
+    """A lock beside the wheels that names one of them, with its hash or another."""
+    wheel = folder / "a-1-py3-none-any.whl"
+    content = wheel.read_bytes()
+    found = sha256 or hashlib.sha256(content).hexdigest()
+    made = Wheel("a", "1", wheel.name, found, "https://example.org/a", len(content))
+    write(folder / LOCK, Lock(python, "an image", "0", [made]))

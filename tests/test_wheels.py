@@ -418,3 +418,27 @@ def test_the_kernels_own_list_needs_no_pip_and_is_read_back(tmp_path: Path) -> N
     assert image.python == ".".join(map(str, sys.version_info[:3]))
     assert dict(image.versions) == {name: each for name, each in images.installed().items() if name != "sctir-kaggle"}
     assert "pytest" in image.versions
+
+
+@uv
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        (["--check", "nowhere"], "there are no wheels to check: name the folder that `sctir wheels` made"),
+        (["--ship", "nosuch", "--dry-run"], "--ship nosuch: "),
+        (["--pin", "sctir_a", "--dry-run"], "--pin sctir_a pins nothing: write --pin sctir_a==VERSION"),
+        (["--cpython", "nowhere"], "nowhere/bin/python3.10 does not exist"),
+        (["--cpython", "nowhere", "--dry-run"], "nowhere/bin/python3.10 does not exist"),
+    ],
+)
+def test_what_was_typed_wrongly_is_said_before_anything_is_resolved(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], options: list[str], told: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    required(tmp_path, "sctir_a")
+    image = [] if "--check" in options else ["--image", str(frozen(tmp_path, "sctir-b==1.0"))]
+    assert main(["wheels", *image, *options]) == 2
+    error = capsys.readouterr().err
+    assert told in error
+    assert error.count("\n") == 1
+    assert not (tmp_path / "runs").exists()

@@ -1,7 +1,8 @@
 """Whether a run is worth submitting: faults of engine and sandbox, problems without a vote, answers that are all the same.
 
-A weak model on hard problems is no fault: it leaves problems without a vote, which are counted and told. Candidates that the
-engine or the sandbox failed on more than a tenth of the problems are one, whatever the answers look like.
+A weak model on hard problems is no fault: it leaves problems without a vote, which are counted and told; nor is a clock that
+is too short for some of them. Candidates that the engine or the sandbox failed on more than a tenth of the problems are one,
+whatever the answers look like, and so is an engine that finished no turn in all of the run.
 """
 
 from __future__ import annotations
@@ -49,7 +50,8 @@ class Health:
 
 def health_of(results: Sequence[SolveResult]) -> Health:
     """What the results of a run say of it."""
-    faults = [fault for result in results if (fault := fault_of(result))]
+    mute = not any(trace.turns for result in results for trace in result.traces)
+    faults = [fault for result in results if (fault := fault_of(result) or (hang_of(result) if mute else ""))]
     return Health(
         problems=len(results),
         failed=len(faults),
@@ -64,8 +66,11 @@ def fault_of(result: SolveResult) -> str:
     failed = [trace for trace in result.traces if trace.status is TraceStatus.FAILED]
     if failed:
         return f"{result.problem.id}: {len(failed)} of {len(result.traces)} candidates failed: {failed[0].detail}"
-    if result.stopped == "error":
-        return f"{result.problem.id}: it was not solved, its answer is the default"
+    return f"{result.problem.id}: it was not solved, its answer is the default" if result.stopped == "error" else ""
+
+
+def hang_of(result: SolveResult) -> str:
+    """With the problem's id, where the deadline came before any candidate had finished a turn; else empty."""
     reason, lasting = trouble(result)
     return f"{result.problem.id}: {reason}" if lasting else ""
 

@@ -37,9 +37,9 @@ NO_CREDENTIALS = (
 )
 
 REMEDIES = {
-    400: "Kaggle did not understand it: check kernel-metadata.json, and that kaggle is up to date",
+    400: "mend what it says; where it says nothing, check kernel-metadata.json, and that kaggle is up to date",
     401: "Kaggle does not know these credentials: run `kaggle auth login`, or make a new token",
-    403: "Kaggle forbids it: accept the competition's rules, and check that the owner is you",
+    403: "Kaggle forbids it: check that the owner is you and, for a competition, that you accepted its rules",
     404: "Kaggle knows nothing of that name: check owner and slug",
 }
 

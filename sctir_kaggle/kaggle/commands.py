@@ -127,6 +127,7 @@ def _settings(args: argparse.Namespace) -> dict[str, Any]:
 
 def wheels(args: argparse.Namespace, _: float) -> int:
     """The wheelhouse: made, looked at, or checked."""
+    from sctir_kaggle.kaggle import python310
     from sctir_kaggle.kaggle import wheels as house
 
     _tell()
@@ -134,7 +135,14 @@ def wheels(args: argparse.Namespace, _: float) -> int:
     wanted = house.Wanted(
         requirements=args.requirements, image=args.image, python=python, ship=args.ship, pins=args.pin
     )
+    packed = args.cpython is not None and not args.check
+    named = Path(args.cpython) if args.cpython else None
+    interpreter = python310.interpreter_of(named) if packed and (named or not args.dry_run) else None
     if args.dry_run:
+        if packed:
+            print(
+                f"a CPython 3.10 with pandas, about 45 MB, would be packed for AIMO-1: {interpreter or 'uv finds it'}"
+            )
         found = house.look(wanted)
         print(*house.told(found, wanted.on()), sep="\n")
         print(
@@ -146,10 +154,11 @@ def wheels(args: argparse.Namespace, _: float) -> int:
         house.verify(folders, args.requirements, python)
     else:
         folders = house.make(wanted, args.output, owner=args.owner, update=args.update)
-    if args.cpython is not None and not args.check:
-        from sctir_kaggle.kaggle.python310 import pack
-
-        pack(args.output, cpython=Path(args.cpython) if args.cpython else None, owner=args.owner)
+    if interpreter is not None:
+        place = python310.pack(args.output, interpreter, owner=args.owner)
+        print(
+            f"{place}: a CPython 3.10 for AIMO-1, {sum(each.stat().st_size for each in place.iterdir()) / 1e6:,.1f} MB"
+        )
     for folder in folders:
         sizes = [wheel.stat().st_size for wheel in folder.glob("*.whl")]
         print(f"{folder}: {len(sizes)} wheels, {sum(sizes) / 1e6:,.1f} MB, whole")

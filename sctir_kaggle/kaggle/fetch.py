@@ -61,6 +61,7 @@ def fetch(repo: str, output: Path, *, revision: str | None = None, dry_run: bool
     print(f"{repo} at {commit[:12]}: {len(files)} files, {size_text(sum(file.size for file in files))}")
     if others:
         print(f"left out, inference does not read them: {', '.join(others[:8])}{', ...' if len(others) > 8 else ''}")
+    _check_others(output, files)
     lacking = _lacking(output, files)
     if dry_run:
         print(f"to fetch into {output}: {len(lacking)} files, {size_text(sum(file.size for file in lacking))}")
@@ -111,6 +112,16 @@ def _lacking(output: Path, files: Sequence[Remote]) -> list[Remote]:
             else:
                 print(f"{output / file.name} is not what the Hub has: it is fetched again")
     return [file for file in files if file.name not in right]
+
+
+def _check_others(output: Path, files: Sequence[Remote]) -> None:
+    """Weights of another checkpoint would be loaded, or uploaded, with these."""
+    names = {file.name for file in files}
+    there = sorted(path.name for path in output.glob("*.safetensors*") if path.name not in names)
+    if output.exists() and not output.is_dir():
+        raise UserError(f"{output} is a file: name a folder with --output")
+    if there:
+        raise UserError(f"{output} holds {', '.join(there[:3])} of another checkpoint: choose another --output")
 
 
 def _check_room(output: Path, files: Sequence[Remote]) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 
 from sctir_kaggle.display import clock_face
 from sctir_kaggle.kaggle import metadata
+from sctir_kaggle.kaggle.checks.weights import Damaged, read_weight_file
 from sctir_kaggle.kaggle.client import once, patiently
 from sctir_kaggle.kaggle.folders import INSTANCE_FILE, MANIFEST, MODEL_FILE, contents, manifest, sizes_of, stage
 from sctir_kaggle.kaggle.progress import size_text
@@ -180,6 +181,11 @@ def _check_whole(source: Path, files: Mapping[str, Path]) -> None:
         raise UserError(f"{index} has no weight_map: fetch the checkpoint again with `sctir fetch`") from None
     if lacking := sorted(wanted - files.keys()):
         raise UserError(f"{source} lacks {', '.join(lacking[:5])}: fetch it again with `sctir fetch`")
+    for path in (path for name, path in files.items() if name.endswith(".safetensors")):
+        try:
+            read_weight_file(path)
+        except Damaged as error:
+            raise UserError(f"{source}: {error}: fetch it again with `sctir fetch`") from None
 
 
 def _amount(model: Model) -> str:

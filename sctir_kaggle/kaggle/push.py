@@ -22,7 +22,7 @@ from sctir_kaggle.kaggle.datasets import version_of_dataset
 from sctir_kaggle.kaggle.folders import STAGED
 from sctir_kaggle.kaggle.models import versions_of
 from sctir_kaggle.kaggle.staging import stage
-from sctir_kaggle.kaggle.submit import MESSAGE, fetch_run, submit_command, submit_run
+from sctir_kaggle.kaggle.submit import MESSAGE, doubt_of, fetch_run, submit_command, submit_run
 from sctir_kaggle.kaggle.version import differences, newest_version
 from sctir_kaggle.types import UserError
 
@@ -106,6 +106,8 @@ def _run(plan: Push, api: Any, document: metadata.Document) -> None:
     seconds = follow.follow(api, kernel, poll=plan.poll)
     file = profile_of(document["competition_sources"][0]).submission_file
     fetch_run(api, kernel, plan.folder / "output", file, seconds)
+    if not plan.submit and (why := doubt_of(plan.folder / "output")):
+        raise follow.NotGreen(f"version {version} ran, and is not worth a submission: {why}")
     if plan.submit:
         submit_run(api, kernel, version, document["competition_sources"][0], plan)
     else:

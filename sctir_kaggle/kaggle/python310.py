@@ -50,12 +50,20 @@ _WITHOUT = shutil.ignore_patterns(
 """Of the standard library: what needs a screen, a terminal or other libraries, and what is for building and testing."""
 
 
-def pack(output: Path, *, cpython: Path | None = None, owner: str | None = None) -> Path:
-    """The data set's folder in `output`: one archive and its metadata. `cpython` is an installation; without one, uv's."""
-    python = _interpreter(cpython or _of_uv())
+def interpreter_of(cpython: Path | None) -> Path:
+    """The CPython 3.10 of an installation, else the one that uv finds or installs. Raises `UserError`."""
+    return _interpreter(cpython or _of_uv())
+
+
+def pack(output: Path, python: Path, *, owner: str | None = None) -> Path:
+    """The data set's folder in `output`, made from the interpreter `python`: one archive and its metadata.
+
+    One that is there stays: it was made whole.
+    """
     folder = output / PYTHON310
-    if folder.exists():
-        raise UserError(f"{folder} is there already: remove it, or choose another --output")
+    if (folder / ARCHIVE).is_file() and (folder / DATASET_FILE).is_file():
+        return folder
+    part = output / f".{PYTHON310}"
     with tempfile.TemporaryDirectory(prefix="sctir-pack-") as temporary:
         tree = Path(temporary, "python")
         _copy(python, tree)
@@ -64,11 +72,14 @@ def pack(output: Path, *, cpython: Path | None = None, owner: str | None = None)
         archive = Path(temporary, ARCHIVE)
         _archive(tree, archive)
         _try(archive)
-        folder.mkdir(parents=True)
-        shutil.copyfile(archive, folder / ARCHIVE)
+        shutil.rmtree(part, ignore_errors=True)
+        part.mkdir(parents=True)
+        shutil.copyfile(archive, part / ARCHIVE)
     title = PYTHON310.replace("-", " ")
     document = {"title": title, "id": f"{owner or OWNER}/{PYTHON310}", "licenses": [{"name": "other"}]}
-    (folder / DATASET_FILE).write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
+    (part / DATASET_FILE).write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
+    shutil.rmtree(folder, ignore_errors=True)  # of an older version, which could leave half of one
+    part.rename(folder)
     return folder
 
 

@@ -28,6 +28,8 @@ def for_the_notebook(path: Path, pins: Iterable[str] = ()) -> list[str]:
         raise UserError(f"{path} does not exist: name a file of requirements with --requirements")
     listed = [parsed(text, str(path)) for text in _lines(path.read_text(encoding="utf-8"))]
     pinned = {canonical(made.name): made for made in (parsed(pin, "--pin") for pin in pins)}
+    if loose := [str(made) for made in pinned.values() if not made.specifier]:
+        raise UserError(f"--pin {loose[0]} pins nothing: write --pin {loose[0]}==VERSION")
     if unknown := pinned.keys() - {canonical(made.name) for made in listed}:
         raise UserError(f"--pin {', '.join(sorted(unknown))}: {path} names none such for the notebook: add it there")
     return [str(pinned.get(canonical(made.name), made)) for made in listed]

@@ -70,6 +70,10 @@ def resolve(roots: Sequence[str], image: Image, *, ship: Sequence[str] = ()) -> 
 def without(image: Image, ship: Iterable[str]) -> Image:
     """The image without what is shipped in its stead; torch stands for all that is built with it."""
     named = {canonical(name) for name in ship}
+    if image.versions and (unknown := named - image.versions.keys() - {"torch"}):
+        raise UserError(
+            f"--ship {', '.join(sorted(unknown))}: {image.name} does not have it, and what it lacks is shipped anyhow"
+        )
 
     def stays(name: str) -> bool:
         return name not in named and not ("torch" in named and is_protected(name))
@@ -202,10 +206,11 @@ def _explained(error: uv.Unresolvable, roots: Sequence[str], image: Image, place
     if not other:
         return f"no wheels for {image.name} (Python {image.minor}): {error}"
     name, wanters = other[0], by.get(other[0], [])
-    wanter = next((each for each in map(_name, roots) if each in wanters), wanters[0] if wanters else name)
-    told = f"{wanter} {pins.get(wanter, '')} wants {name} {pins[name]}, and {image.name} has {image.versions[name]}"
-    fits = _fitting(wanter, roots, image, place)
-    remedy = f"take one that fits (--pin {fits})" if fits else f"pin another {wanter}"
+    wanter = next((each for each in map(_name, roots) if each in wanters), wanters[0] if wanters else "")
+    subject = f"{wanter} {pins.get(wanter, '')}" if wanter else "what is required"
+    told = f"{subject} wants {name} {pins[name]}, and {image.name} has {image.versions[name]}"
+    fits = _fitting(wanter, roots, image, place) if wanter else ""
+    remedy = f"take one that fits (--pin {fits})" if fits else f"pin another {wanter or 'version'}"
     return f"{told}: {remedy}, or ship torch (--ship torch, {_cost(roots, image)})"
 
 

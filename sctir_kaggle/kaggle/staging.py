@@ -42,6 +42,7 @@ def stage(checkout: Path, pushed: Path, owner: str | None, settings: Mapping[str
         raise UserError(_contradiction(path, profile, notebook, asked))
     check_python(document, profile, path)
     source = (checkout / document["code_file"]).with_suffix(".py")
+    _check_built(source, checkout / document["code_file"])
     if settings and not source.is_file():
         raise UserError(f"{source} does not exist: settings are written into the notebook's source")
     _write_notebook(checkout, pushed, checkout / document["code_file"], {**settings, "competition": profile.name})
@@ -95,6 +96,24 @@ def _notebook(checkout: Path, document: metadata.Document) -> Path | None:
         return None
     source = built.with_suffix(".py")
     return source if source.is_file() else built
+
+
+def _check_built(source: Path, notebook: Path) -> None:
+    """Raises `UserError` where the notebook was edited after its source, from which the pushed one is built."""
+    if not source.is_file() or notebook.stat().st_mtime_ns <= source.stat().st_mtime_ns:
+        return
+    built, edited = _sources(build(source)), _sources(notebook.read_text(encoding="utf-8"))
+    if built != edited:
+        alike = [a == b for a, b in zip(built, edited, strict=False)]
+        differing = alike.index(False) + 1 if False in alike else len(alike) + 1
+        raise UserError(
+            f"{notebook} was edited, from cell {differing} on, but what is pushed is built from {source.name}: make the "
+            f"change there, or give settings by --set NAME=VALUE; python -m sctir_kaggle.kaggle.notebook builds it again"
+        )
+
+
+def _sources(notebook: str) -> list[str]:
+    return ["".join(cell.get("source", [])) for cell in json.loads(notebook)["cells"]]
 
 
 def _asked(notebook: Path | None, settings: Mapping[str, Any]) -> Profile | None:

@@ -114,6 +114,7 @@ def submit_run(api: Any, kernel: str, version: int, competition: str, asked: Ask
     else:
         output = asked.folder / "output"
         _check_health(output, anyway=asked.anyway)
+        print(f"submitting version {version} of {kernel}: what was edited since it was pushed is not in it")
         ref = _send(api, kernel, version, competition, asked.message or MESSAGE)
     print(f"following its score; Ctrl-C ends only that: https://www.kaggle.com/competitions/{competition}/submissions")
     follow_score(api, competition, ref, poll=asked.poll)
@@ -125,8 +126,19 @@ def fetch_run(api: Any, kernel: str, output: Path, wanted: str, seconds: float, 
     (output / "log.txt").write_text(follow.read_log(api, kernel, version=version), encoding="utf-8")
     files = follow.fetch_outputs(api, kernel, output, version=version)
     print(f"complete after {clock_face(seconds)}: {len(files)} files and log.txt in {output}")
-    if not (output / wanted).is_file():
-        raise NotGreen(f"the run left no {wanted}: see {output / 'log.txt'}, mend the notebook and push again")
+    if fault := _fault_of_file(output / wanted):
+        raise NotGreen(f"the run left {fault}: see {output / 'log.txt'}, mend the notebook and push again")
+
+
+def _fault_of_file(path: Path) -> str:
+    """What is wrong with a submission's file, as far as its form says it; empty where nothing is."""
+    if not path.is_file():
+        return f"no {path.name}"
+    content = path.read_bytes()
+    if path.suffix == ".parquet":
+        whole = content[:4] == content[-4:] == b"PAR1"
+        return "" if whole else f"a {path.name} of {len(content)} bytes that is none"
+    return "" if len(content.splitlines()) > 1 else f"a {path.name} without an answer"
 
 
 def submit_command(competition: str, kernel: str, version: int, message: str) -> str:
@@ -169,14 +181,15 @@ def _number(kernel: str, asked: int | None, newest: int) -> int:
 
 def _check_health(output: Path, *, anyway: bool) -> None:
     """Raises `NotGreen` where the journal says why the run should not be submitted, or says nothing."""
-    if not (why := _doubt(output)):
+    if not (why := doubt_of(output)):
         return
     if not anyway:
         raise NotGreen(f"not submitted: {why}; --submit-anyway does it all the same")
     print(f"submitted all the same: {why}")
 
 
-def _doubt(output: Path) -> str:
+def doubt_of(output: Path) -> str:
+    """Why the run whose outputs these are should not be submitted, in a line; empty where nothing speaks against it."""
     journals = sorted(output.rglob(JOURNAL), key=lambda path: (len(path.parts), path))
     if not journals:
         return f"the run left no {JOURNAL} in {output}, so it is not known what it did"

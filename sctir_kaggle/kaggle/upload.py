@@ -15,15 +15,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from sctir_kaggle.kaggle import lock as locks
 from sctir_kaggle.kaggle import metadata
 from sctir_kaggle.kaggle.client import open_client, owner_of
-from sctir_kaggle.kaggle.datasets import Dataset, send_dataset, stage_datasets, status_of_dataset
-from sctir_kaggle.kaggle.folders import DATASET_FILE, STAGED
+from sctir_kaggle.kaggle.datasets import Dataset, send_dataset, stage_datasets
+from sctir_kaggle.kaggle.folders import STAGED
 from sctir_kaggle.kaggle.models import LICENCE, Model, send_model, stage_model
 from sctir_kaggle.kaggle.progress import size_text
+from sctir_kaggle.kaggle.wheels import check_whole
 from sctir_kaggle.types import UserError
-
-__all__ = ["DATASET_FILE", "Parcel", "Upload", "check", "send", "upload"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,6 +62,8 @@ def upload(plan: Upload, *, dry_run: bool = False) -> None:
 def who(owner: str | None, *, dry_run: bool) -> tuple[str | None, Any]:
     """The account's name, and the client where it had to be asked; with `dry_run` the name may stay unknown."""
     known = owner or os.environ.get("KAGGLE_USERNAME") or None
+    if known is not None and not re.fullmatch(r"[a-z0-9_-]+", known):
+        raise UserError(f"the owner {known} is no name at Kaggle: write it as in kaggle.com/NAME, in small letters")
     if known is not None or dry_run:
         return known, None
     api = open_client()
@@ -75,6 +77,7 @@ def check(plan: Upload, owner: str | None) -> Parcel:
         document = metadata.filled(document, owner)
     _check_names(plan, document, owner)
     datasets = stage_datasets(plan.wheels, plan.staged / "datasets", owner) if plan.wheels else []
+    _check_wheels([dataset.folder for dataset in datasets], document)
     model = stage_model(plan.model, plan.staged / "model", owner, document, plan.licence) if plan.model else None
     for dataset in datasets:
         print(f"checked: dataset {dataset.ref}: {len(dataset.sizes)} files, {size_text(dataset.size)}")
@@ -93,13 +96,26 @@ def send(plan: Upload, parcel: Parcel, api: Any, owner: str) -> None:
     new = dict(raw)
     if parcel.datasets:
         refs = [dataset.ref for dataset in parcel.datasets]
-        new["dataset_sources"] = _sources(api, metadata.filled(raw, owner).get("dataset_sources", []), refs, owner)
+        new["dataset_sources"] = _sources(metadata.filled(raw, owner).get("dataset_sources", []), refs)
     if parcel.model:
         new["model_sources"] = [f"{parcel.model.variation}/{send_model(api, parcel.model, poll=plan.poll)}"]
     if metadata.OWNER in str(raw.get("id")):  # a file that others use too keeps the place for their name
         keys = [key for key in ("dataset_sources", "model_sources") if key in new]
         new.update({key: [_anonymous(each, owner) for each in new[key]] for key in keys})
     _record(path, raw, new)
+
+
+def _check_wheels(folders: Sequence[Path], document: metadata.Document) -> None:
+    """Wheels with a lock must be whole, and for the image's Python. Raises `UserError`."""
+    if (lock := locks.find(folders)) is None:
+        return
+    check_whole(folders, lock)
+    image = metadata.image_python(document)
+    if image not in (None, lock.python):
+        raise UserError(
+            f"the wheels are for Python {lock.python}, the notebook's image has {image}: make them again with `sctir "
+            f"wheels --python {image}`, or name the image in {metadata.FILE} (docker_image, docker_image_python)"
+        )
 
 
 def _check_names(plan: Upload, document: metadata.Document, owner: str | None) -> None:
@@ -111,12 +127,9 @@ def _check_names(plan: Upload, document: metadata.Document, owner: str | None) -
         raise UserError("\n  ".join([f"{path}:", *found]))
 
 
-def _sources(api: Any, named: Sequence[str], uploaded: Sequence[str], owner: str) -> list[str]:
-    """What was uploaded, then what else is attached and is there; not what an earlier, larger upload was split into."""
-    others = [each for each in named if not {"/".join(each.split("/")[:2]), _family(each)} & set(uploaded)]
-    mine = [each for each in others if each.startswith(f"{owner}/")]
-    gone = {each for each in mine if status_of_dataset(api, "/".join(each.split("/")[:2])) is None}
-    return [*uploaded, *(each for each in others if each not in gone)]
+def _sources(named: Sequence[str], uploaded: Sequence[str]) -> list[str]:
+    """What was uploaded, then what else is attached; not what an earlier, larger upload was split into."""
+    return [*uploaded, *(each for each in named if not {"/".join(each.split("/")[:2]), _family(each)} & set(uploaded))]
 
 
 def _family(ref: str) -> str:

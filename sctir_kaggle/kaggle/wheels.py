@@ -133,9 +133,11 @@ def verify(folders: Sequence[Path], requirements: Path | None = None, python: st
     """
     lock = locks.find(folders)
     places = ", ".join(map(str, folders))
+    if not folders:
+        raise UserError("there are no wheels to check: name the folder that `sctir wheels` made")
     image, roots = image_of(NONE, python), []
     if lock is not None:
-        _whole(folders, lock)
+        check_whole(folders, lock)
         home = next(folder for folder in folders if (folder / LOCK).is_file())
         image = _listed_image(home, lock)
         requirements = requirements if requirements and requirements.is_file() else home / PINS
@@ -229,7 +231,8 @@ def _is_own(folder: Path) -> bool:
     return folder.name == NAME or folder.name.removeprefix(f"{NAME}-").isdecimal()
 
 
-def _whole(folders: Sequence[Path], lock: Lock) -> None:
+def check_whole(folders: Sequence[Path], lock: Lock) -> None:
+    """Raises `UserError` unless every wheel of the lock lies in one of the folders with its size and hash."""
     there = {path.name: path for folder in folders for path in folder.glob("*.whl")}
     broken = [wheel.file for wheel in lock.wheels if not is_whole(there.get(wheel.file, Path()), wheel)]
     if broken:
