@@ -470,3 +470,14 @@ def test_an_owner_in_capitals_is_told_in_one_line(checkout: Path) -> None:
         code, said = sctir_push(kaggle, checkout, "--owner", "Alice")
     assert (code, kaggle.asked) == (2, [])
     assert said == "sctir: the owner Alice is no name at Kaggle: write it as in kaggle.com/NAME, in small letters\n"
+
+
+def test_a_submission_that_kaggle_turns_down_is_told_as_such(checkout: Path) -> None:
+    refused = Reply({"message": "Submission not allowed: your team has used its daily allowance"})
+    with FakeKaggle(CreateCodeSubmission=[refused]) as kaggle:
+        code, said = sctir_push(kaggle, checkout, "--submit", "-m", "x")
+    assert code == 2, said
+    assert (
+        "Kaggle says: Submission not allowed: your team has used its daily allowance: look at" in said.splitlines()[-1]
+    )
+    assert "submitted:" not in said

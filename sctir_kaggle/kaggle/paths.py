@@ -71,7 +71,7 @@ def find_competition(slug: str, roots: Roots | None = None) -> Path:
         if place.is_dir():
             return place
     remedy = "add the competition to the notebook's inputs (competition_sources)"
-    raise _not_found(f"no files of the competition {slug}", searched, input_roots(roots), remedy)
+    raise _not_found(f"no folder of the competition {slug}", searched, input_roots(roots), remedy)
 
 
 def find_model(name: str | None = None, roots: Roots | None = None) -> Path:

@@ -16,7 +16,7 @@ from urllib.parse import unquote, urlsplit
 
 from sctir_kaggle.kaggle import standins, uv
 from sctir_kaggle.kaggle.download import bare, size_at
-from sctir_kaggle.kaggle.image import Image, canonical
+from sctir_kaggle.kaggle.image import NONE, Image, canonical
 from sctir_kaggle.kaggle.lock import Wheel
 from sctir_kaggle.kaggle.protected import is_protected
 from sctir_kaggle.kaggle.tags import tags_of
@@ -204,7 +204,8 @@ def _explained(error: uv.Unresolvable, roots: Sequence[str], image: Image, place
         by = wanted_by((free / FOUND).read_text(encoding="utf-8"))
     other = sorted((name for name in pins if _is_other(name, pins, image)), key=lambda name: (name != "torch", name))
     if not other:
-        return f"no wheels for {image.name} (Python {image.minor}): {error}"
+        where = f"Python {image.minor}" if image.name == NONE else f"{image.name} (Python {image.minor})"
+        return f"no wheels for {where}: {error}"
     name, wanters = other[0], by.get(other[0], [])
     wanter = next((each for each in map(_name, roots) if each in wanters), wanters[0] if wanters else "")
     subject = f"{wanter} {pins.get(wanter, '')}" if wanter else "what is required"

@@ -212,12 +212,13 @@ def _send(api: Any, kernel: str, version: int, competition: str, message: str) -
         f"submitting version {version} to {competition}",
         f"look at {page}, or type the command again: it looks first",
     )
-    print(f"submitted: {answer.message or 'Kaggle says nothing'}")
-    if answer.ref:
-        return int(answer.ref)
-    if (found := _find(api, competition, kernel, version)) is None:
-        raise UserError(f"version {version} is not among the submissions: look at {page}, or type the command again")
-    return int(found.ref)
+    said, ref = answer.message or "nothing", answer.ref
+    if not ref and (found := _find(api, competition, kernel, version)) is not None:
+        ref = found.ref
+    if not ref:
+        raise UserError(f"version {version} is not among the submissions, Kaggle says: {said}: look at {page}")
+    print(f"submitted: Kaggle says: {said}")
+    return int(ref)
 
 
 def _find(api: Any, competition: str, kernel: str, version: int) -> Any:
