@@ -107,9 +107,8 @@ def submission(home: Path) -> Submission:
 @pytest.mark.parametrize(
     "frame",
     [
-        pd.DataFrame(
-            {"id": ["007", "424e18"], "problem": ["What is $\\frac12$? ü\n\"'", "\ud800 \u2028"]}, index=[7, 8]
-        ),
+        pd.DataFrame({"id": ["007", "424e18"], "problem": ["What is $\\frac12$? ü\n\"'", "\u2028"]}, index=[7, 8]),
+        pd.DataFrame({"problem": pd.Series(["a lone surrogate: \ud800", "b"], dtype="object")}),
         pd.DataFrame({"id": ["a"], "answer": [2**62]}),
         pd.DataFrame({"x": [1.5, float("nan")], "y": [True, False], "z": ["a", None], "u": [1, "a"]}, index=["p", "q"]),
         pd.DataFrame({"i": pd.Series([1, None], dtype="Int64"), "j": pd.Series([1, 2], dtype="uint8")}),

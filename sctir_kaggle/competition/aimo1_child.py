@@ -83,7 +83,16 @@ def _dtype(said: Sent) -> Any:
         return name
     texts = [value for value in values if isinstance(value, str)]
     others = [value for value in values if not isinstance(value, str) and value is not None and value == value]
-    return None if texts and not others else "object"
+    return None if texts and not others and all(map(_is_utf8, texts)) else "object"
+
+
+def _is_utf8(text: str) -> bool:
+    """A lone surrogate is not: where pyarrow is installed, pandas cannot hold it in a column of texts."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _plain(value: Any, where: str) -> Any:
