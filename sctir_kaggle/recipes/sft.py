@@ -8,6 +8,8 @@ sctir_kaggle.recipes.sft --config ...`. Goes on from the last whole checkpoint i
 from __future__ import annotations
 
 import json
+import os
+import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -165,12 +167,22 @@ def save(trainer: SFTTrainer, tokenizer: PreTrainedTokenizerFast, settings: SFT)
 
 
 def leave() -> None:
-    """End the group of processes in step: one that exits while another still talks to it takes both down."""
+    """End the group of processes in step: one that exits while another still talks to it takes both down.
+
+    Where there are several, each ends here. All is written, and when the interpreter ends by itself a thread of the group
+    that is not joined aborts the process now and then ("terminate called without an active exception").
+    """
     from torch import distributed
 
-    if distributed.is_available() and distributed.is_initialized():
-        distributed.barrier()
-        distributed.destroy_process_group()
+    if not (distributed.is_available() and distributed.is_initialized()):
+        return
+    several = distributed.get_world_size() > 1
+    distributed.barrier()
+    distributed.destroy_process_group()
+    if several:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(0)
 
 
 def say(trainer: SFTTrainer, line: str) -> None:
