@@ -438,7 +438,7 @@ def test_a_run_that_is_not_green_is_a_red_line_in_a_terminal(
 
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
     assert _green(run) == 1
-    assert capsys.readouterr().err == "\x1b[31msctir: the run failed\x1b[0m\n"
+    assert capsys.readouterr().err == "\x1b[1;31msctir: the run failed\x1b[0m\n"
 
 
 @pytest.mark.parametrize(

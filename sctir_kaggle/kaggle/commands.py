@@ -101,13 +101,13 @@ def submit(args: argparse.Namespace, _: float) -> int:
 
 def _green(act: Callable[[], None]) -> int:
     """Exit code 1, and a red line in a terminal, where a run at Kaggle is not what it should be."""
+    from sctir_kaggle.display import print_failure
     from sctir_kaggle.kaggle.follow import NotGreen
 
     try:
         act()
     except NotGreen as error:
-        red, plain = ("\x1b[31m", "\x1b[0m") if sys.stderr.isatty() else ("", "")
-        print(f"{red}sctir: {error}{plain}", file=sys.stderr)
+        print_failure(f"sctir: {error}")
         return 1
     return 0
 

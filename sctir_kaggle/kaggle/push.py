@@ -109,7 +109,7 @@ def _run(plan: Push, api: Any, document: metadata.Document) -> None:
     if not plan.submit and (why := doubt_of(plan.folder / "output")):
         raise follow.NotGreen(f"version {version} ran, and is not worth a submission: {why}")
     if plan.submit:
-        submit_run(api, kernel, version, document["competition_sources"][0], plan)
+        submit_run(api, kernel, version, document["competition_sources"][0], plan.folder / "output", plan)
     else:
         print(f"to submit: sctir submit, or {command}")
 

@@ -39,8 +39,6 @@ class Asked(Protocol):
     """What a submission needs to know of what the user typed."""
 
     @property
-    def folder(self) -> Path: ...
-    @property
     def message(self) -> str | None: ...
     @property
     def anyway(self) -> bool: ...
@@ -67,17 +65,6 @@ class Submit:
     poll: float = 20.0
 
 
-@dataclass(frozen=True, slots=True)
-class _Known:
-    """`Asked`, with a folder."""
-
-    folder: Path
-    message: str | None
-    anyway: bool
-    again: bool
-    poll: float
-
-
 def submit(plan: Submit, *, dry_run: bool = False) -> None:
     """All of it; with `dry_run` up to the first request. Raises `UserError`, `NotGreen` where the run is not worth it."""
     path = plan.checkout / metadata.FILE
@@ -95,24 +82,22 @@ def submit(plan: Submit, *, dry_run: bool = False) -> None:
     newest = newest_version(api, kernel)
     version = _number(kernel, plan.version, newest.number if newest else 0)
     assert newest is not None
-    folder = plan.folder or Path("runs", f"{kernel.partition('/')[2]}-v{version}")
-    asked = _Known(folder, plan.message, plan.anyway, plan.again, plan.poll)
-    if asked.again or _find(api, newest.competition, kernel, version) is None:
+    output = (plan.folder or Path("runs", f"{kernel.partition('/')[2]}-v{version}")) / "output"
+    if plan.again or _find(api, newest.competition, kernel, version) is None:
         label = None if version == newest.number else version
         seconds = follow.follow(api, kernel, poll=plan.poll, version=label)
         file = profile_of(newest.competition).submission_file
-        fetch_run(api, kernel, folder / "output", file, seconds, version=label)
-    submit_run(api, kernel, version, newest.competition, asked)
+        fetch_run(api, kernel, output, file, seconds, version=label)
+    submit_run(api, kernel, version, newest.competition, output, plan)
 
 
-def submit_run(api: Any, kernel: str, version: int, competition: str, asked: Asked) -> None:
-    """Submits a run whose outputs lie below `asked.folder`, unless that was done, and follows the score."""
+def submit_run(api: Any, kernel: str, version: int, competition: str, output: Path, asked: Asked) -> None:
+    """Submits a run whose outputs lie in `output`, unless that was done, and follows the score."""
     there = None if asked.again else _find(api, competition, kernel, version)
     if there is not None:
         print(f"version {version} of {kernel} was submitted already: submission {there.ref}")
         ref = int(there.ref)
     else:
-        output = asked.folder / "output"
         _check_health(output, anyway=asked.anyway)
         print(f"submitting version {version} of {kernel}: what was edited since it was pushed is not in it")
         ref = _send(api, kernel, version, competition, asked.message or MESSAGE)
