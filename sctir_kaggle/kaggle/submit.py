@@ -67,6 +67,8 @@ class Submit:
 
 def submit(plan: Submit, *, dry_run: bool = False) -> None:
     """All of it; with `dry_run` up to the first request. Raises `UserError`, `NotGreen` where the run is not worth it."""
+    if plan.version is not None and plan.version < 1:
+        raise UserError(f"--kernel-version is {plan.version}: versions count from 1")
     path = plan.checkout / metadata.FILE
     document = metadata.read(path)
     owner, api = upload.who(plan.owner, dry_run=dry_run)
