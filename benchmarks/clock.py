@@ -27,10 +27,10 @@ import numpy as np
 
 from benchmarks.machine import machine
 from sctir_kaggle.config import SolverConfig
-from sctir_kaggle.opening import RESERVE
-from sctir_kaggle.whatif.clocks import Clock, Equal, Limits, Shares, Unlimited
-from sctir_kaggle.whatif.courses import Courses, Ends, Floats, Ints, courses_of
-from sctir_kaggle.whatif.orders import Outcome, simulate
+from sctir_kaggle.lab.whatif.clocks import Clock, Equal, Limits, Shares, Unlimited
+from sctir_kaggle.lab.whatif.orders import Outcome, simulate
+from sctir_kaggle.lab.whatif.trajectories import CompletionOrder, Floats, Ints, VoteTrajectories, trajectories_of
+from sctir_kaggle.runtime import RESERVE
 
 LIMIT = 9 * 3600.0
 START_UP = 300.0
@@ -97,19 +97,21 @@ def _seconds(right: Floats, rng: np.random.Generator) -> Floats:
     return (0.4 + 1.2 * (1 - right)) * rng.lognormal(0.0, 0.3, len(right))
 
 
-def draw(hardness: Hardness, draws: int, load: float, rng: np.random.Generator) -> Courses:
+def draw(hardness: Hardness, draws: int, load: float, rng: np.random.Generator) -> VoteTrajectories:
     """Answers and times of all candidates, the times scaled to `load`: a row a draw and problem."""
     times = np.sort(rng.lognormal(0.0, 0.5, (draws, PROBLEMS, CANDIDATES)) * hardness.seconds[:, None], axis=2)
     times *= load * LIMIT / times[:, :, -1].sum(axis=1).mean()
     edges = hardness.shares.cumsum(axis=1)[:, None, :-1]
     answers = (rng.random((draws, PROBLEMS, CANDIDATES, 1)) >= edges).sum(axis=3)
-    return courses_of(_ends(times.reshape(-1, CANDIDATES), answers.reshape(-1, CANDIDATES), edges.shape[2]), CONFIG)
+    return trajectories_of(
+        _ends(times.reshape(-1, CANDIDATES), answers.reshape(-1, CANDIDATES), edges.shape[2]), CONFIG
+    )
 
 
-def _ends(times: Floats, answers: Ints, answers_known: int) -> Ends:
+def _ends(times: Floats, answers: Ints, answers_known: int) -> CompletionOrder:
     """Answer 0 is right, and the last one is none. Candidates are numbered as they end, so that the first one wins a tie."""
     rows = len(times)
-    return Ends(
+    return CompletionOrder(
         seconds=times,
         choices=np.where(answers < answers_known, answers, -1),
         weights=np.ones_like(times),
@@ -120,7 +122,7 @@ def _ends(times: Floats, answers: Ints, answers_known: int) -> Ends:
     )
 
 
-def run(way: Way, courses: Courses, orders: Ints, rng: np.random.Generator) -> Outcome:
+def run(way: Way, courses: VoteTrajectories, orders: Ints, rng: np.random.Generator) -> Outcome:
     """Every draw in every one of its orders (draws x orders x places)."""
     if way.fixed:
         courses = replace(courses, last=np.full_like(courses.last, CANDIDATES))

@@ -20,9 +20,9 @@ from benchmarks.runs import changed_by_the_stop, score, single, solve_all
 from benchmarks.tables import publish
 from sctir_kaggle import Executor, Problem, SolverConfig, SolveResult
 from sctir_kaggle.engines.transformers import TransformersEngine
-from sctir_kaggle.opening import EMBEDDED_MODEL
 from sctir_kaggle.presets import PRESETS
 from sctir_kaggle.problems import ASSETS, HELD_OUT, read_problems
+from sctir_kaggle.runtime import EMBEDDED_MODEL
 from sctir_kaggle.sandbox import Sandbox
 
 STAGE_1 = ASSETS / "model-cot"

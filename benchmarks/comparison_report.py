@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from sctir_kaggle.replay.outcome import mean_sd
+from sctir_kaggle.lab.replay.results import mean_sd
 
 VOTE, SINGLE = "#2a7f62", "#e69f00"
 

@@ -1,4 +1,4 @@
-"""How many rows a second `recipes.decontaminate` takes, and how much memory: `python -m benchmarks.decontaminate`.
+"""How many rows a second `recipes.data.decontaminate` takes, and how much memory: `python -m benchmarks.decontaminate`.
 
 Rows are real problems, repeated with other ids up to the number that is asked for; sets are real ones: `--rows FILE` and
 `--validation FILE ...`. Each round is a process of its own that reads the file, looks and writes kept and dropped rows.

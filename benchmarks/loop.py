@@ -183,7 +183,7 @@ def load(slots: int) -> VLLMEngine:
     from vllm.platforms import current_platform  # type: ignore[import-not-found,unused-ignore]
 
     if current_platform.is_cpu():
-        from tests.vllm_cpu.gptq_kernel import register
+        from tests.support.vllm_cpu.gptq_kernel import register
 
         register()
     return VLLMEngine.load(CHECKPOINT, slots=slots)

@@ -13,16 +13,15 @@ import numpy as np
 
 from benchmarks import clock
 from benchmarks.machine import machine
-from sctir_kaggle.whatif.courses import Courses
-from sctir_kaggle.whatif.orders import Ints
-from sctir_kaggle.whatif.rules import Rules
-from sctir_kaggle.whatif.shuffles import CLOCKS, OrdersRow, row_of
+from sctir_kaggle.lab.whatif.orders import CLOCKS, Ints, OrdersRow, row_of
+from sctir_kaggle.lab.whatif.rules import Rules
+from sctir_kaggle.lab.whatif.trajectories import VoteTrajectories
 
 LOAD = 3.0
 """What all candidates of all problems would need, over the time that there is."""
 
 
-def measure(courses: Courses, orders: int) -> list[tuple[OrdersRow, float]]:
+def measure(courses: VoteTrajectories, orders: int) -> list[tuple[OrdersRow, float]]:
     """Each clock's row and its seconds."""
     rules, measured = Rules(config=clock.CONFIG, budget=clock.LIMIT * len(courses.last) / clock.PROBLEMS), []
     sets: list[Ints] = [np.arange(len(courses.last))]

@@ -25,8 +25,8 @@ from sctir_kaggle import Problem, SolverConfig, SolveResult
 from sctir_kaggle.engines.replicas import ReplicatedEngine, start_all
 from sctir_kaggle.engines.vllm import VLLMEngine
 from sctir_kaggle.engines.vllm_layout import environments
-from sctir_kaggle.opening import EMBEDDED_MODEL
 from sctir_kaggle.problems import HELD_OUT, read_problems
+from sctir_kaggle.runtime import EMBEDDED_MODEL
 from sctir_kaggle.sandbox import Sandbox
 
 ONE, TWO = "one engine", "two replicas"

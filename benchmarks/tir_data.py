@@ -21,10 +21,10 @@ from typing import Any
 
 from benchmarks.machine import machine
 from sctir_kaggle.journal import read_journal
+from sctir_kaggle.recipes.data.tir.attempts import Outcome, outcome_of
+from sctir_kaggle.recipes.data.tir.exercise import read_exercises
+from sctir_kaggle.recipes.data.tir_data import JOURNAL, ROWS, STATISTICS
 from sctir_kaggle.recipes.rows import read_rows
-from sctir_kaggle.recipes.tir.attempt import Outcome, outcome_of
-from sctir_kaggle.recipes.tir.exercise import read_exercises
-from sctir_kaggle.recipes.tir_data import JOURNAL, ROWS, STATISTICS
 
 ROUNDS = 3
 
@@ -54,7 +54,7 @@ def _arguments() -> argparse.Namespace:
 
 def _run(folder: Path, name: str, args: argparse.Namespace, *, unruly: float, kills: int) -> dict[str, Any]:
     """One run, with its server; -> its rows by id, and what to say of it."""
-    from tests.unruly_server import UnrulyServer, write_problems
+    from tests.support.unruly_server import UnrulyServer, write_problems
 
     problems, output = write_problems(folder / "problems.jsonl", args.problems), folder / name
     with UnrulyServer(unruly, delay=0.2) as server:
@@ -82,7 +82,7 @@ def _run(folder: Path, name: str, args: argparse.Namespace, *, unruly: float, ki
 
 def _start(config: Path, *, kill_at: int | None = None, journal: Path | None = None) -> None:
     """Run the recipe to its end, or until its journal has so many lines."""
-    command = [sys.executable, "-m", "sctir_kaggle.recipes.tir_data", "--config", str(config)]
+    command = [sys.executable, "-m", "sctir_kaggle.recipes.data.tir_data", "--config", str(config)]
     with tempfile.TemporaryFile("w+") as said:
         run = subprocess.Popen(command, stdout=said, stderr=said, text=True)
         while run.poll() is None and kill_at is not None and journal is not None:

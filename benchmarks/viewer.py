@@ -18,7 +18,7 @@ from benchmarks.machine import machine
 from benchmarks.spread import spread
 from benchmarks.tables import publish
 from benchmarks.written import run
-from sctir_kaggle.viewer.page import write_page
+from sctir_kaggle.lab.view.page import write_page
 
 SHAPE = (50, 48, 4)
 
@@ -84,7 +84,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=11)
     parser.add_argument("--publish", action="store_true", help="write the table into README.md")
     args = parser.parse_args()
-    from tests.pages import chromium
+    from tests.support.pages import chromium
 
     with chromium() as browser, tempfile.TemporaryDirectory() as folder:
         shown = table(measure(browser, Path(folder), args.rounds))

@@ -12,9 +12,9 @@ from typing import Any
 from sctir_kaggle.config import SolverConfig
 from sctir_kaggle.types import (
     Completion,
-    Cut,
     ExecutionResult,
     ExecutionStatus,
+    PartialTurn,
     Problem,
     SolveResult,
     StopReason,
@@ -89,7 +89,7 @@ def _trace(random: Random, candidate: int, turns: int, reference: int, skill: fl
     wrong = (reference * 7 + random.choice((1, 1, 1, 2, 2, random.randrange(900)))) % 1000
     answer = (reference if random.random() < skill else wrong) if status is TraceStatus.ANSWERED else None
     texts = tuple(_turn(random, answer if turn == turns - 1 else None, turn == turns - 1) for turn in range(turns))
-    cut = Cut(f"p/{candidate}/{turns}", "generating", None, 3.2) if status is TraceStatus.CANCELLED else None
+    cut = PartialTurn(f"p/{candidate}/{turns}", "generating", None, 3.2) if status is TraceStatus.CANCELLED else None
     boxed = None if answer is None else str(answer)
     return Trace(candidate, texts, status, answer, boxed, seconds=random.uniform(20, 200), cut=cut)
 

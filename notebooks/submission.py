@@ -103,7 +103,7 @@ from IPython.display import HTML, Image, display
 
 from sctir_kaggle.competition.submission import Submission, in_rerun
 from sctir_kaggle.kaggle.clone import settings_here
-from sctir_kaggle.opening import Setup
+from sctir_kaggle.runtime import Setup
 
 logging.basicConfig(stream=sys.stdout, format="%(message)s")
 logging.getLogger("sctir_kaggle").setLevel(logging.INFO)  # a line a problem
@@ -123,7 +123,7 @@ if not in_rerun():  # what is only to be looked at is left out where the answers
 
 # %%
 if not in_rerun():
-    from sctir_kaggle.kaggle.source import heart, tree
+    from sctir_kaggle.kaggle.html import heart, tree
 
     display(HTML(heart() + tree()))
 
@@ -135,8 +135,8 @@ if not in_rerun():
 # a line each, with the votes, why candidates ended, and the time that is left.
 
 # %%
-from sctir_kaggle.kaggle.attached import attach
 from sctir_kaggle.kaggle.doctor import examine, report, worst
+from sctir_kaggle.kaggle.install import attach
 
 attached = attach(engine, run.engine.model)
 print("installed from the attached wheels:", attached.installed or "nothing, all is there")
@@ -161,8 +161,9 @@ submission.run()  # where a competition calls us (AIMO 2 and 3), a submission en
 
 # %%
 if not submission.rerun:
-    from sctir_kaggle.kaggle.outcome import judge, votes_table, worked, write_view
-    from sctir_kaggle.plots import png, votes_and_times
+    from sctir_kaggle.kaggle.outcome import judge, votes_table, worked
+    from sctir_kaggle.lab.plots import png, votes_and_times
+    from sctir_kaggle.lab.view.page import write_view
 
     share = 3600 * profile.hours / profile.problems
     display(HTML(votes_table(submission.results)))
@@ -183,7 +184,9 @@ if not submission.rerun:
 # %%
 if not submission.rerun:
     print(f"written: {submission.submission_file}")
-    print(f"every candidate of every problem, to be opened in a browser: {write_view(submission)}")
+    print(
+        f"every candidate of every problem, to be opened in a browser: {write_view(submission.journal, submission.results)}"
+    )
     judge(submission)
 
 # %% [markdown]

@@ -21,8 +21,8 @@ from sctir_kaggle.budget import process_started
 from sctir_kaggle.config import SolverConfig
 from sctir_kaggle.engines.registry import ENGINES
 from sctir_kaggle.kaggle.commands import add_commands
-from sctir_kaggle.opening import opened
 from sctir_kaggle.options import Parser, add_run_options, add_settings, run_of, setup_of
+from sctir_kaggle.runtime import open_session
 from sctir_kaggle.settings import RunConfig
 from sctir_kaggle.types import EngineError, ExecutorError, Problem, SolveResult, UserError
 
@@ -93,7 +93,7 @@ def solve(args: argparse.Namespace, started: float) -> int:
 
 def settings(args: argparse.Namespace, _: float) -> int:
     """What would be used, and where each value comes from."""
-    from sctir_kaggle.listing import as_json, as_text
+    from sctir_kaggle.options import as_json, as_text
 
     run = run_of(args)
     print(as_json(run) if args.json else as_text(run))
@@ -115,7 +115,8 @@ def doctor(args: argparse.Namespace, started: float) -> int:
     if args.json:
         print(json.dumps([asdict(finding) for finding in findings], indent=2))
     elif sys.stdout.isatty():
-        from sctir_kaggle.display import console, findings_table
+        from sctir_kaggle.display import console
+        from sctir_kaggle.kaggle.doctor import findings_table
 
         console().print(findings_table(findings))
     else:
@@ -131,7 +132,7 @@ def _open(args: argparse.Namespace, asked: RunConfig, started: float) -> Iterato
     problems = problem_sets.read_problems(csv, limit=args.limit)
     with (
         _watch(len(problems), setup.config) as observer,
-        opened(setup, planned=len(problems), started=started, problems=problems, observer=observer) as session,
+        open_session(setup, planned=len(problems), started=started, problems=problems, observer=observer) as session,
     ):
         try:
             yield Run(session, problems, setup.folder, asked)
@@ -220,7 +221,7 @@ def _parser() -> argparse.ArgumentParser:
     plain.set_defaults(command=solve, name="solve")
     _add_doctor(commands.add_parser("doctor", help="say whether this machine can run it, and what to do if not"))
     add_commands(commands)
-    if find_spec("sctir_kaggle.replay"):
+    if find_spec("sctir_kaggle.lab.replay"):
         _add_studies(commands)
     for command in commands.choices.values():
         command.set_defaults(parser=command)
@@ -229,10 +230,10 @@ def _parser() -> argparse.ArgumentParser:
 
 def _add_studies(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """What is done with runs at home: a notebook's wheel leaves these commands out."""
-    from sctir_kaggle.replay.command import add_replay
-    from sctir_kaggle.report.command import add_score
-    from sctir_kaggle.viewer.command import add_view
-    from sctir_kaggle.whatif.command import add_what_if
+    from sctir_kaggle.lab.replay.command import add_replay
+    from sctir_kaggle.lab.score.command import add_score
+    from sctir_kaggle.lab.view.command import add_view
+    from sctir_kaggle.lab.whatif.command import add_what_if
 
     for add in (add_replay, add_score, add_what_if, add_view):
         add(commands)

@@ -14,8 +14,7 @@ from typing import Literal
 
 from sctir_kaggle.stopping import StopRule
 from sctir_kaggle.types import UserError
-from sctir_kaggle.votes import VoteRule
-from sctir_kaggle.voting import TieBreak
+from sctir_kaggle.voting import TieBreak, VoteRule
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,7 +7,7 @@ import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from sctir_kaggle.session import Silent
+from sctir_kaggle.session import NullObserver
 from sctir_kaggle.types import Problem, SolveResult, Trace, TraceStatus, Vote
 
 if TYPE_CHECKING:
@@ -15,10 +15,8 @@ if TYPE_CHECKING:
     from rich.table import Table
     from rich.text import Text
 
-    from sctir_kaggle.kaggle.checks.finding import Finding
 
-
-class LiveLine(Silent):
+class LiveLine(NullObserver):
     """Problem k of n, candidates done, leading answer, seconds, budget left, right so far: one line, drawn again 4 x a second.
 
     A context manager; each ended problem leaves nothing behind, the table comes at the end.
@@ -133,24 +131,6 @@ def print_failure(line: str) -> None:
     from rich.text import Text
 
     Console(stderr=True).print(Text(line, style="bold red"), soft_wrap=True)
-
-
-def findings_table(findings: Sequence[Finding]) -> Table:
-    """A row a finding: how bad, which check, what was found and below it what to do."""
-    from rich.table import Table
-    from rich.text import Text
-
-    table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0), show_header=False)
-    for column in ("level", "check"):
-        table.add_column(column, no_wrap=True)
-    table.add_column("detail", overflow="fold")
-    for finding in findings:
-        colour = {"ok": "green", "warning": "yellow", "fatal": "bold red"}[finding.level]
-        detail = Text(finding.detail)
-        if finding.remedy:
-            detail.append(f"\n-> {finding.remedy}", style=colour)
-        table.add_row(Text(finding.level, style=colour), finding.check, detail)
-    return table
 
 
 def clock_face(seconds: float) -> str:

@@ -20,9 +20,9 @@ from typing import IO, Any, TextIO, TypeVar
 from sctir_kaggle.types import (
     Completion,
     Control,
-    Cut,
     ExecutionResult,
     ExecutionStatus,
+    PartialTurn,
     Problem,
     SolveResult,
     Trace,
@@ -261,8 +261,8 @@ def _trace(line: Json) -> Trace:
     return Trace(**{**line, "turns": turns, "status": TraceStatus(line["status"]), "cut": cut})
 
 
-def _cut(line: Json) -> Cut:
-    return Cut(**{**line, "turn": line["turn"] and _turn(line["turn"])})
+def _cut(line: Json) -> PartialTurn:
+    return PartialTurn(**{**line, "turn": line["turn"] and _turn(line["turn"])})
 
 
 def _turn_cut_short(trace: Json) -> list[Json]:

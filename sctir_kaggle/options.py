@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import json
 import math
 import sys
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from datetime import datetime
 from pathlib import Path
 from typing import Any, NoReturn
@@ -13,10 +14,22 @@ from typing import Any, NoReturn
 from sctir_kaggle import kinds
 from sctir_kaggle.competition.profile import PROFILES
 from sctir_kaggle.engines.registry import ENGINES
-from sctir_kaggle.opening import Setup
-from sctir_kaggle.presets import PRESETS
-from sctir_kaggle.settings import ANSWERS, Layer, RunConfig, Setting, known, resolve
-from sctir_kaggle.sources import environment_file, environment_layer, set_layer, toml_layer
+from sctir_kaggle.kinds import shown
+from sctir_kaggle.presets import PRESETS, preset_of
+from sctir_kaggle.runtime import Setup, without_secrets
+from sctir_kaggle.settings import (
+    ANSWERS,
+    DEFAULT,
+    Layer,
+    RunConfig,
+    Setting,
+    environment_file,
+    environment_layer,
+    known,
+    resolve,
+    set_layer,
+    toml_layer,
+)
 from sctir_kaggle.types import UserError
 
 __all__ = ["ANSWERS", "Parser", "add_settings", "positive", "run_of", "seconds", "setup_of"]
@@ -147,3 +160,49 @@ def positive(text: str) -> int:
 def _text(value: Any) -> Any:
     """Several words are read as one text, as in a variable of the environment."""
     return " ".join(value) if isinstance(value, list) else str(value) if isinstance(value, Path) else value
+
+
+WIDTH = 120
+
+
+def as_text(run: RunConfig) -> str:
+    """A line a setting, below what the preset is."""
+    rows = [(name, shown(without_secrets(run.value(name))), run.sources.get(name, DEFAULT)) for name in known()]
+    first, second, third = (max(len(row[place]) for row in rows) for place in range(3))
+    second = min(second, 24)
+    lines = (
+        f"{name:{first}}  {value:{second}}  {source:{third}}  {known()[name].help}".rstrip()
+        for name, value, source in rows
+    )
+    return "\n".join([*_preset(run), *lines, *_dialect(run)])
+
+
+def as_json(run: RunConfig) -> str:
+    """The preset with its source, and of each setting `name`, `value`, `source`, `help`."""
+    rows = [
+        {
+            "name": name,
+            "value": without_secrets(run.value(name)),
+            "source": run.sources.get(name, DEFAULT),
+            "help": known()[name].help,
+        }
+        for name in known()
+    ]
+    preset = preset_of(run.preset) if run.preset else None
+    about = preset and {"name": preset.name, "source": preset.source, "note": preset.note}
+    return json.dumps({"preset": about, "settings": rows}, indent=2)
+
+
+def _preset(run: RunConfig) -> Iterator[str]:
+    if run.preset:
+        preset = preset_of(run.preset)
+        yield f"preset {preset.name}: {preset.source}"
+        if preset.note:
+            yield f"  {preset.note}"
+        yield ""
+
+
+def _dialect(run: RunConfig) -> Iterator[str]:
+    if run.dialect == "auto":
+        yield ""
+        yield "The dialect is recognised when the checkpoint is opened; its sampling then replaces these defaults."

@@ -14,13 +14,13 @@ from sctir_kaggle.dialects.reading import Written, read_turn
 from sctir_kaggle.dialects.rendering import bridge, opened_box, render
 from sctir_kaggle.dialects.rows import NUMINA
 from sctir_kaggle.types import (
-    Cut,
     Engine,
     EngineError,
     ExecutionResult,
     ExecutionStatus,
     Executor,
     ExecutorError,
+    PartialTurn,
     Problem,
     PromptTooLong,
     SamplingParams,
@@ -64,7 +64,7 @@ class Rollout:
         self._turns: list[Turn] = []
         self._reading = Reading()
         self._written = Written()
-        self._begun: Cut | None = None
+        self._begun: PartialTurn | None = None
         self._begun_at = self._started
 
     async def run(self) -> Trace:
@@ -85,11 +85,11 @@ class Rollout:
         seconds = self._clock() - self._started
         return Trace(self._candidate, tuple(self._turns), status, vote, self._reading.boxed, detail, seconds, cut)
 
-    def _begin(self, begun: Cut) -> None:
+    def _begin(self, begun: PartialTurn) -> None:
         """Remember what is being done, for the case that it is cut short."""
         self._begun, self._begun_at = begun, self._clock()
 
-    def _cut(self) -> Cut | None:
+    def _cut(self) -> PartialTurn | None:
         return self._begun and replace(self._begun, seconds=self._clock() - self._begun_at)
 
     async def _solve(self) -> TraceStatus:
@@ -111,7 +111,7 @@ class Rollout:
         request_id = f"{self.candidate_id}/{len(self._turns)}"
         started = self._clock()
         prompt = render(self._dialect, self._problem, self._turns, prefix=prefix)
-        self._begin(Cut(request_id, "generating"))
+        self._begin(PartialTurn(request_id, "generating"))
         params = self._params(request_id, forced=bool(prefix), runs_code=runs_code)
         completion = await self._engine.generate(prompt, params, request_id=request_id)
         turn = Turn(completion, prefix, generate_seconds=self._clock() - started)
@@ -126,7 +126,7 @@ class Rollout:
     async def _execute(self, turn: Turn, request_id: str) -> Turn:
         code, fault = self._written.code, self._written.fault
         turn = replace(turn, code=code or "")
-        self._begin(Cut(request_id, "executing", turn))
+        self._begin(PartialTurn(request_id, "executing", turn))
         if code is None:
             result = ExecutionResult(str(fault), ExecutionStatus.ERROR)
         else:

@@ -16,7 +16,7 @@ from sctir_kaggle.types import Problem, SolveResult, Trace, TraceStatus, Vote
 log = logging.getLogger("sctir_kaggle")
 
 
-class Keeper(Protocol):
+class ResultStore(Protocol):
     """Keeps results, by problem id, and where: a `Journal`, or what a competition has in its place."""
 
     path: Path
@@ -35,7 +35,7 @@ class Observer(Protocol):
     def problem_ended(self, result: SolveResult, seconds_left: float) -> None: ...
 
 
-class Silent:
+class NullObserver:
     """The observer that does nothing."""
 
     def problem_started(self, problem: Problem, seconds_left: float) -> None: ...
@@ -49,14 +49,19 @@ class Session:
     """Synchronous and thread-safe for one caller at a time, as both kinds of competition API want it."""
 
     def __init__(
-        self, solver: Solver, budget: Budget, journal: Keeper, loop: BackgroundLoop, observer: Observer | None = None
+        self,
+        solver: Solver,
+        budget: Budget,
+        journal: ResultStore,
+        loop: BackgroundLoop,
+        observer: Observer | None = None,
     ) -> None:
         self.journal = journal
         self.default_answer = solver.config.default_answer
         self._solver = solver
         self._budget = budget
         self._loop = loop
-        self._observer = observer or Silent()
+        self._observer = observer or NullObserver()
 
     def solve(self, problem: Problem, limits: Deadlines | None = None, *, again: bool = False) -> SolveResult:
         """The journalled result if an earlier run solved this problem, else a new one, journalled before it is returned.
@@ -111,7 +116,7 @@ def _beyond(result: SolveResult) -> int:
 
 def summary(result: SolveResult, seconds_left: float) -> str:
     """One line: id, answer, votes, why candidates ended, what stopped it and at which risk, seconds, budget left."""
-    ends = ", ".join(f"{count} {status.value}" for status, count in ends_of(result).items())
+    ends = ", ".join(f"{count} {status.value}" for status, count in status_counts(result).items())
     votes = " ".join(f"{answer}x{score:g}" for answer, score in result.vote.ranking[:4]) or "none"
     marks = {True: " right", False: f" wrong ({result.problem.answer})", None: ""}[result.correct]
     risk = "" if result.risk is None else f" at a risk of {100 * result.risk:.2g} %"
@@ -121,6 +126,6 @@ def summary(result: SolveResult, seconds_left: float) -> str:
     )
 
 
-def ends_of(result: SolveResult) -> dict[TraceStatus, int]:
+def status_counts(result: SolveResult) -> dict[TraceStatus, int]:
     """How many candidates ended for which reason, the most frequent first."""
     return dict(Counter(trace.status for trace in result.traces).most_common())

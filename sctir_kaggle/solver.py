@@ -26,8 +26,7 @@ from sctir_kaggle.types import (
     TraceStatus,
     Vote,
 )
-from sctir_kaggle.votes import Weigh
-from sctir_kaggle.voting import Ballot, tally
+from sctir_kaggle.voting import Ballot, Weigh, tally
 
 OnTrace = Callable[[Trace, Vote], None]
 """Called with every candidate that ends and the vote after it."""

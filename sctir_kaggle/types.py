@@ -154,7 +154,7 @@ class Turn:
 
 
 @dataclass(frozen=True, slots=True)
-class Cut:
+class PartialTurn:
     """What a candidate was doing when it was ended from outside, so that a journal says what was lost with it.
 
     `turn` is None while the model was `generating`: an engine gives whole completions only. While its code was
@@ -193,7 +193,7 @@ class Trace:
     boxed: str | None = None
     detail: str = ""
     seconds: float = field(default=0.0, compare=False)
-    cut: Cut | None = field(default=None, compare=False)
+    cut: PartialTurn | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True)

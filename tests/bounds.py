@@ -39,8 +39,8 @@ PYTEST = ("pytest", "pytest-timeout", "hypothesis")
 
 _MODEL = ("-m", "tests.bounds", "--problem")
 _STAND_IN = ("-m", "tests.bounds", "--stand-in")
-_PUSH = ("-m", "pytest", "tests/test_push.py", "-m", "kaggle_real", "-k", "push_follow_fetch or uploaded_before")
-_ATTENTION = ("-m", "pytest", "tests/test_vllm_attention.py", "-k", "takes_our_back_end")
+_PUSH = ("-m", "pytest", "tests/kaggle/test_push.py", "-m", "kaggle_real", "-k", "push_follow_fetch or uploaded_before")
+_ATTENTION = ("-m", "pytest", "tests/engines/test_vllm_attention.py", "-k", "takes_our_back_end")
 
 ROWS = (
     Row("engine-oldest", {"torch": "2.6.0", "transformers": "4.57.6"}, (*_MODEL, "transformers"), "cpu"),
@@ -149,7 +149,7 @@ def submit_two() -> None:
     from sctir_kaggle.cli import main
     from sctir_kaggle.engines import vllm_layout
     from sctir_kaggle.engines.scripted import Scripted
-    from tests.competitions import right
+    from tests.support.competitions import right
 
     load = vllm_layout.load_vllm
     vllm_layout.load_vllm = lambda model, **_: Scripted(right)  # type: ignore[assignment]

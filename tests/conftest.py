@@ -13,8 +13,8 @@ from sctir_kaggle.sandbox import Sandbox
 if TYPE_CHECKING:
     from selenium.webdriver import Chrome
 
-    from tests.pages import Show
-    from tests.vllm_support import Engines
+    from tests.support.pages import Show
+    from tests.support.vllm_support import Engines
 
 SHARED = Path(__file__).resolve().parents[1].parent / "shared" / "data"
 
@@ -37,7 +37,7 @@ def sandbox() -> Iterator[Sandbox]:
 @pytest.fixture(scope="session")
 def engines() -> Iterator[Engines]:
     """vLLM's engine in this process, one at a time for the whole test session."""
-    from tests.vllm_support import Engines
+    from tests.support.vllm_support import Engines
 
     engines = Engines()
     yield engines
@@ -47,7 +47,7 @@ def engines() -> Iterator[Engines]:
 @pytest.fixture(scope="session")
 def browser() -> Iterator[Chrome]:
     """One headless Chromium for the whole test session."""
-    from tests.pages import chromium
+    from tests.support.pages import chromium
 
     with chromium() as browser:
         yield browser
@@ -56,7 +56,7 @@ def browser() -> Iterator[Chrome]:
 @pytest.fixture
 def show(browser: Chrome, tmp_path: Path) -> Iterator[Show]:
     """Opens a page; after each test its console must be empty: no error, nothing that the policy had to stop."""
-    from tests.pages import shower
+    from tests.support.pages import shower
 
     yield shower(browser, tmp_path)
     browser.execute_script("localStorage.clear()")  # a chosen theme outlives its page

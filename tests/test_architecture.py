@@ -18,7 +18,7 @@ ORDER = [
     ["_version"],
     ["types", "kinds"],
     ["dialects"],
-    ["answers", "votes", "voting", "stopping", "budget", "background"],
+    ["answers", "voting", "stopping", "budget", "background"],
     ["config"],
     ["rollout"],
     ["solver"],
@@ -26,9 +26,12 @@ ORDER = [
     ["journal", "problems"],
     ["session"],
     ["presets"],
-    ["display", "plots", "competition", "opening", "settings", "sources", "kaggle", "report", "viewer"],
-    ["options", "listing"],
-    ["replay", "whatif"],
+    ["competition/profile", "competition/verdict"],
+    ["display", "runtime", "settings"],
+    ["options"],
+    ["competition"],
+    ["kaggle"],
+    ["lab"],
     ["cli"],
     ["recipes"],
 ]
@@ -37,7 +40,6 @@ ORDER = [
 SEES_ONLY_PROTOCOLS = {
     "rollout",
     "solver",
-    "votes",
     "voting",
     "stopping",
     "answers",
@@ -48,7 +50,7 @@ SEES_ONLY_PROTOCOLS = {
 }
 
 HEAVY = {
-    "torch": {"engines/transformers.py", "engines/slots.py", "engines/sampling.py", "recipes"},
+    "torch": {"engines/transformers.py", "engines/slots.py", "recipes"},
     "transformers": {
         "engines/transformers.py",
         "engines/slots.py",
@@ -56,42 +58,39 @@ HEAVY = {
         "dialects/tokenizer_check.py",
         "recipes",
     },
-    "tokenizers": {"dialects/renamed.py", "dialects/tokenizer_check.py", "recipes"},
-    "huggingface_hub": {"dialects/tokenizer_files.py", "kaggle/fetch.py", "replay", "recipes"},
-    "vllm": {"engines/vllm.py", "engines/vllm_options.py", "engines/vllm_asked.py"},
+    "tokenizers": {"dialects/control_tokens.py", "dialects/tokenizer_check.py", "recipes"},
+    "huggingface_hub": {"dialects/tokenizer_files.py", "kaggle/fetch.py", "recipes"},
+    "vllm": {"engines/vllm.py", "engines/vllm_options.py", "engines/vllm_probe.py"},
     "httpx": {"engines/openai_client.py", "recipes"},
     "kaggle": {"kaggle/client.py"},
     "kagglesdk": {
-        *("kaggle/datasets.py", "kaggle/follow.py", "kaggle/models.py", "kaggle/submit.py", "kaggle/version.py"),
+        *("kaggle/datasets.py", "kaggle/versions.py", "kaggle/models.py", "kaggle/submit.py", "kaggle/versions.py"),
     },
-    "requests": {"kaggle/client.py", "kaggle/follow.py"},
+    "requests": {"kaggle/client.py", "kaggle/versions.py"},
     "pandas": {"competition", "problems.py", "recipes"},
     "polars": {"competition"},
     "grpc": {"competition"},
     "tomli": {"kinds.py"},
-    "rich": {"display.py", "replay/outcome.py", "replay/progress.py", "recipes", "report", "whatif"},
-    "datasets": {"replay/hub.py", "recipes"},
+    "rich": {"display.py", "kaggle/doctor.py", "lab", "recipes"},
+    "datasets": {"lab/replay/sets.py", "recipes"},
     "trl": {"recipes"},
     "mergekit": {"recipes"},
-    "ray": {"replay/cluster.py"},
-    "matplotlib": {"plots.py", "report/curves.py", "recipes"},
+    "ray": {"lab/replay/cluster.py"},
+    "matplotlib": {"lab/plots.py", "lab/score/curves.py", "recipes"},
     "numpy": {
         "engines/transformers.py",
         "engines/slots.py",
-        "engines/sampling.py",
         "sandbox/zygote.py",
         "sandbox/cell.py",
         "recipes",
-        "report",
-        "whatif",
-        "viewer/curves.py",
+        "lab",
     },
     "yaml": {"recipes"},
-    "sentence_transformers": {"recipes/decontamination"},
-    "sklearn": {"recipes/decontamination"},
-    "pypdfium2": {"recipes/cot"},
-    "rapidocr": {"recipes/cot"},
-    "PIL": {"recipes/cot"},
+    "sentence_transformers": {"recipes/data"},
+    "sklearn": {"recipes/data"},
+    "pypdfium2": {"recipes/data/cot"},
+    "rapidocr": {"recipes/data/cot"},
+    "PIL": {"recipes/data/cot"},
     "sympy": {"sandbox/zygote.py", "sandbox/cell.py", "recipes"},
 }
 """Where a library may be named at all."""
@@ -110,19 +109,22 @@ def imports_of(path: Path) -> set[str]:
     return found
 
 
-def layer_of(noun: str) -> int:
-    return next(number for number, nouns in enumerate(ORDER) if noun in nouns)
+def layer_of(parts: tuple[str, ...]) -> int | None:
+    """Of a module or a name in one; the table's longest entry counts. None for a name of the package itself."""
+    layers = {noun: number for number, nouns in enumerate(ORDER) for noun in nouns}
+    return next((layers[noun] for size in (2, 1) if (noun := "/".join(parts[:size])) in layers), None)
 
 
-def noun_of(path: Path) -> str:
-    return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_every_module_has_a_layer(path: Path) -> None:
+    assert layer_of(path.relative_to(PACKAGE).with_suffix("").parts) is not None
 
 
 @pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))
 def test_a_module_imports_from_its_own_layer_or_below(path: Path) -> None:
-    nouns = {name.split(".")[1] for name in imports_of(path) if name.startswith("sctir_kaggle.")}
-    known = {noun for nouns_ in ORDER for noun in nouns_}
-    too_high = {noun for noun in nouns & known if layer_of(noun) > layer_of(noun_of(path))}
+    own = layer_of(path.relative_to(PACKAGE).with_suffix("").parts)
+    imported = {tuple(name.split(".")[1:]) for name in imports_of(path) if name.startswith("sctir_kaggle.")}
+    too_high = {name for name in imported if (layer := layer_of(name)) is not None and own is not None and layer > own}
     assert not too_high
 
 

@@ -21,10 +21,10 @@ from sctir_kaggle.cli import main, risk_line
 from sctir_kaggle.dialects.recognition import bind
 from sctir_kaggle.engines.transformers import TransformersEngine
 from sctir_kaggle.journal import Journal, read_journal
-from sctir_kaggle.opening import Setup, bound_to, journal_header
+from sctir_kaggle.runtime import Setup, bound_to, journal_header
 from sctir_kaggle.sandbox import Sandbox
 from sctir_kaggle.types import EngineError, ExecutorError
-from tests.fake_server import FakeServer, says
+from tests.support.fake_server import FakeServer, says
 
 pytest.importorskip("torch", reason="the embedded model needs the extra `cpu`: pip install 'sctir-kaggle[cpu]'")
 

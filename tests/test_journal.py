@@ -31,7 +31,7 @@ from sctir_kaggle.journal import (
     result_to_json,
     stream_results,
 )
-from sctir_kaggle.types import Control, Cut
+from sctir_kaggle.types import Control, PartialTurn
 
 HEADER = {"config": {"candidates": 2, "stop": "exact"}, "prompt": "ab", "problems": "cd", "engine": {"model": "m"}}
 
@@ -82,8 +82,10 @@ def test_token_ids_stay_out_but_their_number_is_kept() -> None:
 RUNNING = Turn(Completion("```python\n1\n```", (5, 6), tokens=2), code="1", generate_seconds=0.5)
 
 
-@pytest.mark.parametrize("cut", [Cut("p/0/0", "generating", None, 1.5), Cut("p/0/0", "executing", RUNNING, 2.5)])
-def test_what_a_cancelled_candidate_was_doing_comes_back(cut: Cut) -> None:
+@pytest.mark.parametrize(
+    "cut", [PartialTurn("p/0/0", "generating", None, 1.5), PartialTurn("p/0/0", "executing", RUNNING, 2.5)]
+)
+def test_what_a_cancelled_candidate_was_doing_comes_back(cut: PartialTurn) -> None:
     cancelled = Trace(0, (), TraceStatus.CANCELLED, cut=cut)
     line = json.dumps(result_to_json(replace(result("p"), traces=(cancelled,))))
     assert "token_ids" not in line

@@ -26,7 +26,7 @@ from sctir_kaggle.dialects.rows import FORCED_BOX
 from sctir_kaggle.engines.scripted import Scripted
 from sctir_kaggle.rollout import seed_for
 from sctir_kaggle.sandbox import Sandbox
-from sctir_kaggle.types import Cut, Engine, ExecutionResult
+from sctir_kaggle.types import Engine, ExecutionResult, PartialTurn
 
 PROBLEM = Problem("p", "Add.")
 
@@ -244,7 +244,7 @@ def cancelled(kind: str, *texts: str) -> Trace:
 def test_a_candidate_cancelled_while_it_writes_says_so() -> None:
     trace = cancelled("generate")
     assert (trace.turns, trace.seconds) == ((), 10)
-    assert trace.cut == Cut("p/3/0", "generating", None, 10)
+    assert trace.cut == PartialTurn("p/3/0", "generating", None, 10)
 
 
 def test_a_candidate_cancelled_while_its_code_runs_keeps_what_it_wrote() -> None:

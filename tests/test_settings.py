@@ -11,20 +11,28 @@ from typing import Any
 
 import pytest
 
-from sctir_kaggle import SolverConfig, UserError, cli, opening
+from sctir_kaggle import SolverConfig, UserError, cli, runtime
 from sctir_kaggle.budget import Budget
 from sctir_kaggle.competition.profile import PROFILES
 from sctir_kaggle.competition.submission import Submission
 from sctir_kaggle.engines import vllm_layout
-from sctir_kaggle.engines.config import EngineConfig
+from sctir_kaggle.engines.registry import EngineConfig
 from sctir_kaggle.engines.scripted import Scripted
 from sctir_kaggle.journal import read_journal
-from sctir_kaggle.kaggle.settings import notebook_settings
-from sctir_kaggle.opening import EMBEDDED_MODEL, Setup, journal_header
+from sctir_kaggle.kaggle.clone import notebook_settings
 from sctir_kaggle.presets import PRESETS
-from sctir_kaggle.settings import ClockConfig, Layer, known, resolve, with_dialect_defaults
-from sctir_kaggle.sources import environment_layer, set_layer, toml_layer
-from tests.competitions import right, scripted
+from sctir_kaggle.runtime import EMBEDDED_MODEL, Setup, journal_header
+from sctir_kaggle.settings import (
+    ClockConfig,
+    Layer,
+    environment_layer,
+    known,
+    resolve,
+    set_layer,
+    toml_layer,
+    with_dialect_defaults,
+)
+from tests.support.competitions import right, scripted
 
 VALUES: dict[str, Any] = {
     "candidates": 3,
@@ -95,7 +103,7 @@ class Clock(Budget):
 
 @pytest.fixture(autouse=True)
 def clock(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(opening, "Budget", Clock)
+    monkeypatch.setattr(runtime, "Budget", Clock)
 
 
 Resolved = Callable[[dict[str, Any], pytest.MonkeyPatch, Path], Setup]

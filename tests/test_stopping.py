@@ -12,11 +12,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sctir_kaggle import Completion, Problem, Prompt, SamplingParams, SolverConfig, TraceStatus, UserError
+from sctir_kaggle.lab.whatif.timed import SimulatedLoop, run_simulated
 from sctir_kaggle.sandbox import Sandbox
 from sctir_kaggle.solver import Solver
 from sctir_kaggle.stopping import StopRule, _overtaking, beta_decided, decided, leader_risk
 from sctir_kaggle.voting import Ballot, TieBreak, tally
-from sctir_kaggle.whatif.simulated import SimulatedLoop, run
 
 TIE_BREAKS = st.sampled_from(["first", "smallest", "largest"])
 
@@ -291,7 +291,7 @@ def test_on_1000_random_streams_the_solver_stops_where_the_definition_in_words_d
         number, loop = rng.randint(1, 5), SimulatedLoop()
         config = SolverConfig(candidates=len(answers), stop=f"{name}={number}", vote=vote, force_answer=False)
         solver = Solver(InTurn(answers), sandbox, config, clock=loop.time)
-        result = run(loop, solver.solve(Problem("p", "Add.")))
+        result = run_simulated(loop, solver.solve(Problem("p", "Add.")))
         done = sum(trace.status is not TraceStatus.CANCELLED for trace in result.traces)
         votes = [None if answer is None else (answer, small if answer < 6 else 4096) for answer in answers]
         ended, reason = in_words(votes, name, number)

@@ -22,8 +22,7 @@ from sctir_kaggle import (
     UserError,
 )
 from sctir_kaggle.stopping import StopRule
-from sctir_kaggle.votes import GRAIN, PLAIN, VoteRule
-from sctir_kaggle.voting import Ballot, tally
+from sctir_kaggle.voting import GRAIN, PLAIN, Ballot, VoteRule, tally
 
 
 def candidate(answer: int, *outputs: str, status: ExecutionStatus = ExecutionStatus.OK) -> Trace:

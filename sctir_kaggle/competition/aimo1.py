@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from sctir_kaggle.competition.aimo1_process import ChildEnvironment
-from sctir_kaggle.kaggle.interpreter import unpacked
-from sctir_kaggle.kaggle.paths import NotFound, Roots, find_python
+from sctir_kaggle.competition.aimo1_python import unpacked
+from sctir_kaggle.competition.inputs import NotFound, Roots, find_python
 from sctir_kaggle.types import UserError
 
 if TYPE_CHECKING:

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any
 
 from sctir_kaggle.competition import aimo1_child
 from sctir_kaggle.competition.aimo1_child import Sent, received, sent
-from sctir_kaggle.kaggle.interpreter import environment
+from sctir_kaggle.competition.aimo1_python import environment
 from sctir_kaggle.types import UserError
 
 if TYPE_CHECKING:

@@ -7,13 +7,18 @@ import tempfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from sctir_kaggle.competition import aimo1, mock
-from sctir_kaggle.competition.errors import GatewayError
+from sctir_kaggle.competition import aimo1, aimo1_mock
 from sctir_kaggle.competition.fields import id_text, inferred_ids, text_of
-from sctir_kaggle.competition.inference_server import predict_of
 from sctir_kaggle.competition.profile import Profile
+from sctir_kaggle.competition.push_server import predict_of
+from sctir_kaggle.competition.verdict import GatewayError
 from sctir_kaggle.types import Problem, SolveResult, UserError
+
+if TYPE_CHECKING:
+    import polars as pl
+
 
 Solve = Callable[[Problem], SolveResult]
 
@@ -40,7 +45,7 @@ def serve(profile: Profile, problems: Sequence[Problem], solve: Solve, *, submis
         return solve(replace(known, text=text))
 
     if profile.api == "pull":
-        env = mock.Aimo1(problems, submission=submission, seed=seed).make_env()
+        env = aimo1_mock.Aimo1(problems, submission=submission, seed=seed).make_env()
         aimo1.serve(env, lambda id_, text: answer(id_, text).answer)
     else:
         _push(profile, problems, answer, submission, seed)
@@ -97,3 +102,28 @@ def _version(profile: Profile) -> str:
             f"{profile.name} has no version of kaggle_evaluation: add it to its row in competition/profile.py"
         )
     return profile.evaluation
+
+
+def score(submissions: Sequence[Path], references: Mapping[str, int]) -> float:
+    """Points for the `submission.parquet` of each run: a problem gives 1, with two runs 1, 0.5 or 0.
+
+    A column of anything but integers is worth 0 in silence, as on Kaggle: one text among the answers is enough for that.
+    Whether Kaggle is kinder to floats is not known. The ids of `references` are as in the CSV, and are compared as polars
+    infers them. Raises `UserError` where those of a submission are others.
+    """
+    return sum(_right(path, references) for path in submissions) / len(submissions)
+
+
+def _right(path: Path, references: Mapping[str, int]) -> int:
+    import polars as pl
+
+    frame: pl.DataFrame = pl.read_parquet(path)
+    wanted = dict(zip(inferred_ids(list(references)), references.values(), strict=True))
+    answers = dict(zip(frame["id"], frame["answer"], strict=True))
+    if answers.keys() != wanted.keys() or frame.height != len(wanted):
+        raise UserError(
+            f"{path} has {frame.height} rows for {len(wanted)} different ids, or others: give the references of its run"
+        )
+    if not frame["answer"].dtype.is_integer():
+        return 0
+    return sum(answers[id_] == reference for id_, reference in wanted.items())

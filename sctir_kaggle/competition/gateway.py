@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sctir_kaggle.competition import errors
+from sctir_kaggle.competition import verdict
 from sctir_kaggle.competition.verdict import Version, checked, rules_of, table
 from sctir_kaggle.competition.wire import pack, unpack
 
@@ -102,7 +102,9 @@ def connected(session: Session) -> Iterator[Notebook]:
             grpc.channel_ready_future(channel).result(timeout=session.start_seconds)
         except grpc.FutureTimeoutError:
             limit = f"within {session.start_seconds:g} s"
-            raise errors.ServerNeverStarted(f"no server at port {session.port} {limit}; load the model later") from None
+            raise verdict.ServerNeverStarted(
+                f"no server at port {session.port} {limit}; load the model later"
+            ) from None
         yield Notebook(channel, session.answer_seconds or rules_of(session.version).answer_seconds)
 
 
@@ -125,9 +127,11 @@ def read_rows(path: Path) -> list[pl.DataFrame]:
     try:
         frame = pl.read_csv(path)
     except (OSError, pl.exceptions.PolarsError) as error:
-        raise errors.GatewayFailed(f"cannot read {path}: {error}") from None
+        raise verdict.GatewayFailed(f"cannot read {path}: {error}") from None
     if "id" not in frame.columns or frame.is_empty():
-        raise errors.GatewayFailed(f"{path} has {frame.height} rows and columns {frame.columns}; id is needed in a row")
+        raise verdict.GatewayFailed(
+            f"{path} has {frame.height} rows and columns {frame.columns}; id is needed in a row"
+        )
     return list(frame.iter_slices(1))
 
 
@@ -143,24 +147,24 @@ def _one_run(
     return table(ids, kept)
 
 
-def _error_of(error: grpc.RpcError, seconds: float | None) -> errors.GatewayError:
+def _error_of(error: grpc.RpcError, seconds: float | None) -> verdict.GatewayError:
     import grpc
 
     code, text = error.code(), str(error.details())
     if code is grpc.StatusCode.UNKNOWN:
-        return errors.PredictRaised(text)
+        return verdict.PredictRaised(text)
     if code is grpc.StatusCode.DEADLINE_EXCEEDED:
-        return errors.PredictTimedOut(f"predict() did not return within {seconds:g} s")
+        return verdict.PredictTimedOut(f"predict() did not return within {seconds:g} s")
     if code is grpc.StatusCode.RESOURCE_EXHAUSTED:
-        return errors.ErrorHidden(text)
-    return errors.ServerLost(f"{code.name}: {text}")
+        return verdict.ErrorHidden(text)
+    return verdict.ServerLost(f"{code.name}: {text}")
 
 
 def main(arguments: Sequence[str]) -> int:
     """Exit status 0, or 1 and one line of JSON that names the error."""
     try:
         run(Session(**json.loads(arguments[0])))
-    except errors.GatewayError as error:
+    except verdict.GatewayError as error:
         print(json.dumps({"error": type(error).__name__, "text": str(error)}), flush=True)
         return 1
     return 0

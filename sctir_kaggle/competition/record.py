@@ -18,7 +18,7 @@ Json = dict[str, Any]
 Start = Callable[[Path, Json], Journal]
 
 
-class Record:
+class RunRecord:
     """Thread-safe. It outlives the sessions that write to it: an engine may be loaded twice, the journal is one.
 
     `bare` is the header of a journal that is begun before there is an engine, for the faults; as soon as there is one it
@@ -39,7 +39,7 @@ class Record:
         self._ended = False
         self._lock = threading.RLock()
 
-    def open(self, path: Path, header: Json) -> Record:
+    def open(self, path: Path, header: Json) -> RunRecord:
         """Begin the journal, if there is none with the engine's header yet. `path` is where it goes if that is free."""
         with self._lock:
             if not self._ended and (self._journal is None or self._bare_now):

@@ -15,19 +15,19 @@ from typing import TYPE_CHECKING, Any
 from sctir_kaggle import problems as problem_sets
 from sctir_kaggle.budget import process_started
 from sctir_kaggle.competition import aimo1
-from sctir_kaggle.competition.edge import Edge, Limits
-from sctir_kaggle.competition.inference_server import predict_of, server_of
+from sctir_kaggle.competition.guard import FailsafePredictor, Limits
+from sctir_kaggle.competition.inputs import NotFound, find_competition
 from sctir_kaggle.competition.profile import Profile, profile_of
-from sctir_kaggle.competition.record import Record, free
+from sctir_kaggle.competition.push_server import predict_of, server_of
+from sctir_kaggle.competition.record import RunRecord, free
 from sctir_kaggle.config import SolverConfig
 from sctir_kaggle.engines.registry import entry_of, is_hub_name
 from sctir_kaggle.journal import Journal
-from sctir_kaggle.kaggle.paths import NotFound, find_competition
-from sctir_kaggle.opening import Load, Setup, budget_of, journal_header, opened, start_of
+from sctir_kaggle.runtime import Load, Setup, budget_of, journal_header, open_session, start_of
 from sctir_kaggle.types import Problem, SolveResult, UserError
 
 if TYPE_CHECKING:
-    from sctir_kaggle.competition.inference_server import Predict
+    from sctir_kaggle.competition.push_server import Predict
     from sctir_kaggle.session import Observer, Session
 
 RERUN = "KAGGLE_IS_COMPETITION_RERUN"
@@ -127,7 +127,7 @@ class Submission:
             self._record.close()
 
     def _pull(self) -> None:
-        from sctir_kaggle.competition.mock import Aimo1
+        from sctir_kaggle.competition.aimo1_mock import Aimo1
 
         mock = Aimo1(self._problems, submission=self.submission_file, seed=self._seed)
         try:
@@ -149,18 +149,18 @@ class Submission:
         own = self._competition and self._competition / "test.csv"
         return own if own and own.is_file() else None
 
-    def _new_record(self) -> Record:
+    def _new_record(self) -> RunRecord:
         header = journal_header(self.setup, self._problems, engine=None, executor=None)
         start = start_of(self.setup) if self.setup.resume else lambda path, header: Journal.create(free(path), header)
-        return Record(self.setup.folder / "journal.jsonl", header, start=start)
+        return RunRecord(self.setup.folder / "journal.jsonl", header, start=start)
 
-    def _new_edge(self, started: float, load: Load | None, observer: Observer | None) -> Edge:
+    def _new_edge(self, started: float, load: Load | None, observer: Observer | None) -> FailsafePredictor:
         setup, config, planned = self.setup, self.setup.config, len(self._problems) or self.profile.problems
         patience = 2 * config.grace_seconds  # the solver's own, and as much again for a solver that does not come back
         budget = budget_of(setup, planned=planned, started=started, grace=patience)
 
         def opener() -> AbstractContextManager[Session]:
-            return opened(
+            return open_session(
                 setup,
                 planned=planned,
                 started=started,
@@ -173,7 +173,9 @@ class Submission:
 
         canary = self.rerun and entry_of(setup.engine).load is not None  # a record has no such problem
         limits = Limits(default=config.default_answer, patience=patience, survive=self.rerun, canary=canary)
-        return Edge(self.profile, opener, budget, self._record, limits, references=_references(self._problems))
+        return FailsafePredictor(
+            self.profile, opener, budget, self._record, limits, references=_references(self._problems)
+        )
 
 
 def fitted(config: SolverConfig, profile: Profile, given: Collection[str] = ()) -> SolverConfig:

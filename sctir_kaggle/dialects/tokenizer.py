@@ -16,7 +16,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from sctir_kaggle.dialects.renamed import Renamed
+from sctir_kaggle.dialects.control_tokens import Renamed
 from sctir_kaggle.dialects.tokenizer_check import read_tokenizer
 from sctir_kaggle.dialects.tokenizer_files import TokenizerFiles, reason_of
 from sctir_kaggle.types import Control, EngineError, Prompt, TokenIds

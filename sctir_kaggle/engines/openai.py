@@ -17,19 +17,19 @@ import asyncio
 import json
 import logging
 import random
+import re
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sctir_kaggle.background import BackgroundLoop
 from sctir_kaggle.dialects.tokenizer import Tokenizer
-from sctir_kaggle.engines.balance import Balance
-from sctir_kaggle.engines.gate import Gate
-from sctir_kaggle.engines.openai_client import Client, Failed, Refused
+from sctir_kaggle.engines.openai_client import Client, Failed, Gate, Refused
 from sctir_kaggle.engines.openai_reply import FINISHES, Reply
 from sctir_kaggle.engines.openai_server import (
     Server,
@@ -41,11 +41,37 @@ from sctir_kaggle.engines.openai_server import (
     says_too_long,
     server_at,
 )
-from sctir_kaggle.engines.openai_text import plain_text
-from sctir_kaggle.types import Completion, EngineError, FinishReason, Prompt, PromptTooLong, SamplingParams, TokenIds
+from sctir_kaggle.engines.replicas import Balance
+from sctir_kaggle.types import (
+    Completion,
+    Control,
+    EngineError,
+    FinishReason,
+    Prompt,
+    PromptTooLong,
+    SamplingParams,
+    TokenIds,
+)
 
 if TYPE_CHECKING:
     from typing_extensions import Self
+
+
+_NAMES = ("s", "unk", "pad", "mask", "bos", "eos", "eot", "eop", "start_of_turn", "end_of_turn", "think")
+_TAG = re.compile(r"</?([A-Za-z_][\w.:-]*)")
+_BARS = r"\|[^|<>\n]*\|>|｜[^｜<>\n]*｜>"
+
+
+def plain_text(segments: Sequence[str]) -> str:
+    """`segments` joined, in which only those that are `Control` hold anything that looks like a special token."""
+    tags = {tag for segment in segments if isinstance(segment, Control) for tag in _TAG.findall(segment)}
+    names = "|".join(map(re.escape, sorted({*_NAMES, *tags}, key=len, reverse=True)))
+    forged = re.compile(rf"<(?={_BARS}|/?(?:{names})(?:[^\w<>\n][^<>\n]*)?>)")
+    parts = (
+        ("".join(group), control) for control, group in groupby(segments, lambda segment: isinstance(segment, Control))
+    )
+    return "".join(text if control else forged.sub("< ", text) for text, control in parts)
+
 
 Facts = dict[str, str | int]
 

@@ -25,10 +25,9 @@ from typing import Any
 
 from sctir_kaggle.dialects.tokenizer import Tokenizer
 from sctir_kaggle.dialects.tokenizer_files import TokenizerFiles
-from sctir_kaggle.engines.vllm_child import environment_of_child, tie
 from sctir_kaggle.engines.vllm_loop import EngineLoop, Request
-from sctir_kaggle.engines.vllm_options import argument_name, checkpoint_name, engine_arguments
-from sctir_kaggle.engines.vllm_tokenizer import write_corrected
+from sctir_kaggle.engines.vllm_options import argument_name, checkpoint_name, engine_arguments, write_corrected
+from sctir_kaggle.engines.vllm_process import environment_of_child, tie
 from sctir_kaggle.types import Completion, EngineError, Prompt, PromptTooLong, SamplingParams, TokenIds
 
 Facts = dict[str, str | int]

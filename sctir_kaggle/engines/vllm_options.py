@@ -10,10 +10,12 @@ import difflib
 import json
 import logging
 import os
+import shutil
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
+from sctir_kaggle.dialects.tokenizer_files import NAMES, TokenizerFiles
 from sctir_kaggle.engines.vllm_attention import Attention, attention_arguments, choose_attention
 from sctir_kaggle.types import EngineError
 
@@ -210,3 +212,12 @@ def dtype_for(platform: Any, *, quantized: bool) -> str:
         os.environ.setdefault("VLLM_USE_FLASHINFER_SAMPLER", "0")  # it has no kernels for these
         return "float16"
     return "auto"
+
+
+def write_corrected(files: TokenizerFiles, folder: Path) -> None:
+    """tokenizer.json as it is, and a config that names the class of the library `tokenizers` and the special tokens."""
+    assert files.vocabulary is not None, "only a tokenizer.json is read better than by transformers"
+    shutil.copyfile(files.vocabulary, folder / "tokenizer.json")
+    special = {name: text for name, text in files.special.items() if name in NAMES}
+    config = {"tokenizer_class": "PreTrainedTokenizerFast", "clean_up_tokenization_spaces": False, **special}
+    (folder / "tokenizer_config.json").write_text(json.dumps(config), encoding="utf-8")

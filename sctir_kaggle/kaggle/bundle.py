@@ -1,4 +1,4 @@
-"""The library's wheel, as a notebook carries it: the checkout without models, recipes and studies of runs, always the same.
+"""The library's wheel, as a notebook carries it: a list of folders of the checkout, always the same bytes.
 
 Of the viewer it has what its page needs, so that `view.html` is written where the run was.
 
@@ -13,7 +13,6 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -24,17 +23,17 @@ CHECKOUT = Path(__file__).parents[2]
 LIMIT = 680_000
 """Bytes of a wheel that a notebook can carry: in base64 a third more, and Kaggle takes less than a megabyte of notebook."""
 
-LEFT_OUT = ("model", "model-gptq", "model-cot", "recipes", "replay", "whatif", "__pycache__")
-"""The embedded models (a competition's model is attached), what made them, what is done with runs at home, and caches."""
+CARRIED = (
+    *("*.py", "py.typed", "answers/*.py", "dialects/*.py", "engines/*.py", "sandbox/*.py", "competition/*.py"),
+    *("kaggle/*.py", "kaggle/checks/*.py", "kaggle/wheels/*.py", "kaggle/wheels/images/*.txt"),
+    *("assets/problems.csv", "assets/README.md"),
+    *("lab/*.py", "lab/view/*", "lab/view/vendor/katex/*"),
+)
+"""What a notebook carries, from the package's folder: the library, and of the lab what writes `view.html` beside the
+submission. The models that ship, the recipes and the rest of the lab stay at home."""
 
 FONTS = ("Main-Regular", "Math-Italic", "AMS-Regular", *(f"Size{size}-Regular" for size in (1, 2, 3, 4)))
 """KaTeX's, for plain formulas; a browser draws bold and rare ones with its own."""
-
-KEPT: Mapping[str, tuple[str, ...]] = {
-    "report": ("__init__.py", "electorate.py", "records.py", "statistics.py"),
-    "fonts": tuple(f"KaTeX_{face}.woff2" for face in FONTS),
-}
-"""Of these folders so much as the viewer's page needs."""
 
 SETUPTOOLS = 77
 """The first major version that reads our pyproject.toml."""
@@ -63,16 +62,17 @@ def build_wheel(folder: Path, *, checkout: Path = CHECKOUT) -> Path:
 
 def _copy(checkout: Path, tree: Path) -> None:
     """What the build reads, with one mode for all: a checkout's modes depend on the umask of whoever made it."""
-    shutil.copytree(checkout / "sctir_kaggle", tree / "sctir_kaggle", ignore=_left_out)
+    package = checkout / "sctir_kaggle"
+    fonts = (f"lab/view/vendor/katex/fonts/KaTeX_{face}.woff2" for face in FONTS)
+    for path in (path for pattern in (*CARRIED, *fonts) for path in package.glob(pattern)):
+        if path.is_file():
+            place = tree / "sctir_kaggle" / path.relative_to(package)
+            place.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(path, place)
     for name in ("pyproject.toml", "README.md", "LICENSE"):
         shutil.copy(checkout / name, tree)
     for path in tree.rglob("*"):
         path.chmod(0o755 if path.is_dir() else 0o644)
-
-
-def _left_out(folder: str, names: Sequence[str]) -> set[str]:
-    kept = KEPT.get(Path(folder).name, names)
-    return {name for name in names if name in LEFT_OUT or name not in kept}
 
 
 def _build(tree: Path, folder: Path) -> None:

@@ -13,14 +13,32 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from sctir_kaggle.competition.inputs import ROOTS, ROOTS_VARIABLE
 from sctir_kaggle.competition.submission import RERUN
 from sctir_kaggle.engines.registry import entry_of
 from sctir_kaggle.kaggle.bundle import CHECKOUT
-from sctir_kaggle.kaggle.paths import ROOTS, ROOTS_VARIABLE
-from sctir_kaggle.kaggle.settings import WORKING, notebook_settings
-from sctir_kaggle.opening import EMBEDDED_MODEL
-from sctir_kaggle.settings import RunConfig
+from sctir_kaggle.runtime import EMBEDDED_MODEL
+from sctir_kaggle.settings import Layer, RunConfig, environment_file, environment_layer, resolve
 from sctir_kaggle.types import UserError
+
+WORKING = "SCTIR_KAGGLE_WORKING"
+"""The environment variable that names the working folder; default: the current one."""
+
+
+def notebook_settings(cell: Mapping[str, Any], environment: Mapping[str, str] = os.environ) -> RunConfig:
+    """The run that the cell asks for: stronger than a preset, weaker than SCTIR_CONFIG's file and SCTIR_ variables.
+
+    Raises `UserError` on an unknown name, a wrong type or a value outside its limits.
+    """
+    folder = Layer("the command", {"output": environment.get(WORKING, ".")})
+    layers = [
+        folder,
+        Layer("the notebook's cell", cell),
+        *environment_file(environment),
+        environment_layer(environment),
+    ]
+    return resolve(layers)
+
 
 CANDIDATES = 16
 """With the embedded model on CPU: enough for a vote, and a run of minutes."""

@@ -102,7 +102,7 @@ def submit(args: argparse.Namespace, _: float) -> int:
 def _green(act: Callable[[], None]) -> int:
     """Exit code 1, and a red line in a terminal, where a run at Kaggle is not what it should be."""
     from sctir_kaggle.display import print_failure
-    from sctir_kaggle.kaggle.follow import NotGreen
+    from sctir_kaggle.kaggle.versions import NotGreen
 
     try:
         act()
@@ -114,8 +114,7 @@ def _green(act: Callable[[], None]) -> int:
 
 def _settings(args: argparse.Namespace) -> dict[str, Any]:
     """What the notebook's cell is to say; checked as the notebook will check it. Raises `UserError`."""
-    from sctir_kaggle.settings import Layer, resolve
-    from sctir_kaggle.sources import set_layer, toml_layer
+    from sctir_kaggle.settings import Layer, resolve, set_layer, toml_layer
 
     typed = {name: value for name in ("competition", "preset") if (value := getattr(args, name))}
     layers = [*map(toml_layer, args.config), set_layer(args.pairs), Layer("command line", typed)]
@@ -127,8 +126,8 @@ def _settings(args: argparse.Namespace) -> dict[str, Any]:
 
 def wheels(args: argparse.Namespace, _: float) -> int:
     """The wheelhouse: made, looked at, or checked."""
-    from sctir_kaggle.kaggle import python310
-    from sctir_kaggle.kaggle import wheels as house
+    from sctir_kaggle.kaggle.wheels import build as house
+    from sctir_kaggle.kaggle.wheels import python310
 
     _tell()
     python = args.python or (None if args.image else _python_of_image(Path()))

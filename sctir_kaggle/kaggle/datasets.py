@@ -14,8 +14,7 @@ from sctir_kaggle.display import clock_face
 from sctir_kaggle.kaggle import metadata
 from sctir_kaggle.kaggle.client import once, patiently
 from sctir_kaggle.kaggle.folders import DATASET_FILE, contents, sizes_of, stage
-from sctir_kaggle.kaggle.progress import size_text
-from sctir_kaggle.kaggle.sending import READY_WITHIN, Sleep, or_none, sending
+from sctir_kaggle.kaggle.transfer import READY_WITHIN, Sleep, or_none, sending, size_text
 from sctir_kaggle.types import UserError
 
 SLUG = range(6, 51)

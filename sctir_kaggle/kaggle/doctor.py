@@ -14,18 +14,21 @@ from concurrent.futures import Future
 from concurrent.futures import TimeoutError as NotInTime
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from sctir_kaggle.budget import process_started
+from sctir_kaggle.competition.aimo1_python import PROBE_SECONDS
+from sctir_kaggle.competition.inputs import NotFound, Roots, find_model, input_roots, wheel_folders
 from sctir_kaggle.competition.profile import Profile, profile_of
 from sctir_kaggle.engines.gpus import GPU, visible_gpus
 from sctir_kaggle.engines.registry import entry_of, is_hub_name
 from sctir_kaggle.kaggle.checks import checkpoint, gpu, inputs, machine, vllm
 from sctir_kaggle.kaggle.checks.finding import Check, Finding, Machine, of_error
-from sctir_kaggle.kaggle.interpreter import PROBE_SECONDS
-from sctir_kaggle.kaggle.paths import NotFound, Roots, find_model, input_roots, wheel_folders
 from sctir_kaggle.problems import ASSETS
 from sctir_kaggle.types import UserError
+
+if TYPE_CHECKING:
+    from rich.table import Table
 
 __all__ = ["CHECKS", "Finding", "Machine", "examine", "report", "run", "worst"]
 
@@ -164,3 +167,21 @@ def _ended(check: Check, future: Future[list[Finding]], seconds: float) -> list[
 
 def _name(check: Callable[..., object]) -> str:
     return getattr(check, "__name__", "check").replace("_", " ")
+
+
+def findings_table(findings: Sequence[Finding]) -> Table:
+    """A row a finding: how bad, which check, what was found and below it what to do."""
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0), show_header=False)
+    for column in ("level", "check"):
+        table.add_column(column, no_wrap=True)
+    table.add_column("detail", overflow="fold")
+    for finding in findings:
+        colour = {"ok": "green", "warning": "yellow", "fatal": "bold red"}[finding.level]
+        detail = Text(finding.detail)
+        if finding.remedy:
+            detail.append(f"\n-> {finding.remedy}", style=colour)
+        table.add_row(Text(finding.level, style=colour), finding.check, detail)
+    return table

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from sctir_kaggle.journal import lock
-from sctir_kaggle.kaggle.progress import Progress, size_text
+from sctir_kaggle.kaggle.transfer import Progress, size_text
 from sctir_kaggle.types import UserError
 
 NO_HUB = "huggingface_hub is not installed: pip install 'sctir-kaggle[kaggle]'"

@@ -14,7 +14,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from sctir_kaggle.kaggle.progress import Progress
+from sctir_kaggle.kaggle.transfer import Progress
 from sctir_kaggle.types import UserError
 
 DATASET_FILE = "dataset-metadata.json"

@@ -7,22 +7,25 @@ built with its CUDA, and what this process has loaded. Not covered: what else in
 from __future__ import annotations
 
 import importlib
+import logging
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from importlib import metadata
 from importlib.util import find_spec
 from pathlib import Path
+from typing import TypeVar
 
-from sctir_kaggle.engines.registry import entry_of
-from sctir_kaggle.kaggle import lock as locks
-from sctir_kaggle.kaggle.image import FREEZE, Image, here
-from sctir_kaggle.kaggle.lock import Lock
-from sctir_kaggle.kaggle.paths import find_wheels, wheel_folders
-from sctir_kaggle.kaggle.protected import is_protected
-from sctir_kaggle.kaggle.requirements import PINS, for_the_notebook, parsed
-from sctir_kaggle.kaggle.wheelhouse import Plan, plan
+from sctir_kaggle.competition.inputs import Roots, find_model, find_wheels, wheel_folders
+from sctir_kaggle.competition.submission import in_rerun
+from sctir_kaggle.engines.registry import checkpoint_of, entry_of
+from sctir_kaggle.kaggle.wheels import lock as locks
+from sctir_kaggle.kaggle.wheels.image import FREEZE, Image, here
+from sctir_kaggle.kaggle.wheels.lock import Lock
+from sctir_kaggle.kaggle.wheels.requirements import PINS, for_the_notebook, is_protected, parsed
+from sctir_kaggle.kaggle.wheels.wheelhouse import Plan, plan
 from sctir_kaggle.types import UserError
 
 AGAIN = f"make them for this image, sctir wheels --image {FREEZE} (the notebook leaves that file in the editor)"
@@ -122,3 +125,48 @@ def _modules(name: str) -> set[str]:
 
 def _with_versions(names: Sequence[str], image: Image) -> str:
     return ", ".join(f"{name} {image.versions[name]}" for name in names)
+
+
+T = TypeVar("T")
+
+log = logging.getLogger("sctir_kaggle")
+
+
+@dataclass(frozen=True, slots=True)
+class Attached:
+    """`installed` names libraries; `faults` says in a line each what a rerun had to go on without."""
+
+    model: str | Path | None
+    installed: list[str]
+    faults: list[str]
+
+
+def attach(
+    engine: str, model: str | Path | None = None, *, rerun: bool | None = None, roots: Roots | None = None
+) -> Attached:
+    """Installs what `engine` lacks and finds the checkpoint, which is `model` where that is given.
+
+    Raises `UserError` where either is not there; not so in a rerun, where every problem must get its default answer
+    rather than none. Whether it is one the environment says, unless `rerun` does.
+    """
+    faults: list[str] = []
+
+    def survived(act: Callable[[], T], instead: T) -> T:
+        try:
+            return act()
+        except (UserError, OSError) as error:
+            if not (in_rerun() if rerun is None else rerun):
+                raise
+            faults.append(str(error))
+            return instead
+
+    nothing: list[str] = []
+    installed = survived(lambda: install_missing(engine, roots), nothing)
+    return Attached(survived(lambda: _model(engine, model, roots), None), installed, faults)
+
+
+def _model(engine: str, model: str | Path | None, roots: Roots | None) -> str | Path | None:
+    """Only an engine that loads weights needs them here."""
+    if entry_of(engine).model != "weights":
+        return model
+    return find_model(roots=roots) if model is None else checkpoint_of(model)

@@ -11,11 +11,10 @@ from typing import Any
 
 from sctir_kaggle.display import clock_face
 from sctir_kaggle.kaggle import metadata
-from sctir_kaggle.kaggle.checks.weights import Damaged, read_weight_file
+from sctir_kaggle.kaggle.checks.checkpoint import Damaged, read_weight_file
 from sctir_kaggle.kaggle.client import once, patiently
 from sctir_kaggle.kaggle.folders import INSTANCE_FILE, MANIFEST, MODEL_FILE, contents, manifest, sizes_of, stage
-from sctir_kaggle.kaggle.progress import size_text
-from sctir_kaggle.kaggle.sending import READY_WITHIN, Sleep, or_none, sending
+from sctir_kaggle.kaggle.transfer import READY_WITHIN, Sleep, or_none, sending, size_text
 from sctir_kaggle.types import UserError
 
 LICENCE = "Apache 2.0"

@@ -16,14 +16,14 @@ from pathlib import Path
 from typing import Any
 
 from sctir_kaggle.competition.profile import profile_of
-from sctir_kaggle.kaggle import follow, metadata, upload
+from sctir_kaggle.kaggle import metadata, upload, versions
 from sctir_kaggle.kaggle.client import once, open_client
 from sctir_kaggle.kaggle.datasets import version_of_dataset
 from sctir_kaggle.kaggle.folders import STAGED
 from sctir_kaggle.kaggle.models import versions_of
 from sctir_kaggle.kaggle.staging import stage
 from sctir_kaggle.kaggle.submit import MESSAGE, doubt_of, fetch_run, submit_command, submit_run
-from sctir_kaggle.kaggle.version import differences, newest_version
+from sctir_kaggle.kaggle.versions import differences, newest_version
 from sctir_kaggle.types import UserError
 
 log = logging.getLogger("sctir_kaggle")
@@ -103,11 +103,11 @@ def _run(plan: Push, api: Any, document: metadata.Document) -> None:
     if not plan.follow:
         print(f"when the run is complete: sctir submit, or {command}")
         return
-    seconds = follow.follow(api, kernel, poll=plan.poll)
+    seconds = versions.follow(api, kernel, poll=plan.poll)
     file = profile_of(document["competition_sources"][0]).submission_file
     fetch_run(api, kernel, plan.folder / "output", file, seconds)
     if not plan.submit and (why := doubt_of(plan.folder / "output")):
-        raise follow.NotGreen(f"version {version} ran, and is not worth a submission: {why}")
+        raise versions.NotGreen(f"version {version} ran, and is not worth a submission: {why}")
     if plan.submit:
         submit_run(api, kernel, version, document["competition_sources"][0], plan.folder / "output", plan)
     else:

@@ -16,9 +16,8 @@ from typing import Any
 from sctir_kaggle.competition.profile import Profile, profile_of
 from sctir_kaggle.kaggle import metadata
 from sctir_kaggle.kaggle.bundle import build_wheel
-from sctir_kaggle.kaggle.notebook import build
-from sctir_kaggle.kaggle.settings import notebook_settings
-from sctir_kaggle.kaggle.settings_cell import cell_settings
+from sctir_kaggle.kaggle.clone import notebook_settings
+from sctir_kaggle.kaggle.notebook import build, cell_settings
 from sctir_kaggle.types import UserError
 
 

@@ -19,11 +19,10 @@ from sctir_kaggle.competition.health import health_of
 from sctir_kaggle.competition.profile import profile_of
 from sctir_kaggle.display import clock_face
 from sctir_kaggle.journal import read_journal
-from sctir_kaggle.kaggle import follow, metadata, upload
+from sctir_kaggle.kaggle import metadata, upload, versions
 from sctir_kaggle.kaggle.client import once, open_client, patiently
-from sctir_kaggle.kaggle.follow import NotGreen, StateLine
-from sctir_kaggle.kaggle.sending import Sleep
-from sctir_kaggle.kaggle.version import newest_version
+from sctir_kaggle.kaggle.transfer import Sleep
+from sctir_kaggle.kaggle.versions import NotGreen, StateLine, newest_version
 from sctir_kaggle.types import UserError
 
 JOURNAL = "journal.jsonl"
@@ -87,7 +86,7 @@ def submit(plan: Submit, *, dry_run: bool = False) -> None:
     output = (plan.folder or Path("runs", f"{kernel.partition('/')[2]}-v{version}")) / "output"
     if plan.again or _find(api, newest.competition, kernel, version) is None:
         label = None if version == newest.number else version
-        seconds = follow.follow(api, kernel, poll=plan.poll, version=label)
+        seconds = versions.follow(api, kernel, poll=plan.poll, version=label)
         file = profile_of(newest.competition).submission_file
         fetch_run(api, kernel, output, file, seconds, version=label)
     submit_run(api, kernel, version, newest.competition, output, plan)
@@ -110,8 +109,8 @@ def submit_run(api: Any, kernel: str, version: int, competition: str, output: Pa
 def fetch_run(api: Any, kernel: str, output: Path, wanted: str, seconds: float, *, version: int | None = None) -> None:
     """Log and outputs; a run without the submission file is of no use."""
     output.mkdir(parents=True, exist_ok=True)
-    (output / "log.txt").write_text(follow.read_log(api, kernel, version=version), encoding="utf-8")
-    files = follow.fetch_outputs(api, kernel, output, version=version)
+    (output / "log.txt").write_text(versions.read_log(api, kernel, version=version), encoding="utf-8")
+    files = versions.fetch_outputs(api, kernel, output, version=version)
     print(f"complete after {clock_face(seconds)}: {len(files)} files and log.txt in {output}")
     if fault := _fault_of_file(output / wanted):
         raise NotGreen(f"the run left {fault}: see {output / 'log.txt'}, mend the notebook and push again")

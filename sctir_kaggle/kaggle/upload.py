@@ -15,14 +15,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sctir_kaggle.kaggle import lock as locks
 from sctir_kaggle.kaggle import metadata
 from sctir_kaggle.kaggle.client import open_client, owner_of
 from sctir_kaggle.kaggle.datasets import Dataset, send_dataset, stage_datasets
 from sctir_kaggle.kaggle.folders import STAGED
 from sctir_kaggle.kaggle.models import LICENCE, Model, send_model, stage_model
-from sctir_kaggle.kaggle.progress import size_text
-from sctir_kaggle.kaggle.wheels import check_whole
+from sctir_kaggle.kaggle.transfer import size_text
+from sctir_kaggle.kaggle.wheels import lock as locks
+from sctir_kaggle.kaggle.wheels.build import check_whole
 from sctir_kaggle.types import UserError
 
 

@@ -3,6 +3,6 @@
 from __future__ import annotations
 
 from sctir_kaggle.sandbox.executor import Sandbox, layers
-from sctir_kaggle.sandbox.layer import Layer
+from sctir_kaggle.sandbox.protocol import Layer
 
 __all__ = ["Layer", "Sandbox", "layers"]

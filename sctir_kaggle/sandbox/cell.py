@@ -8,9 +8,13 @@ from __future__ import annotations
 
 import ast
 import builtins
+import contextlib
+import hashlib
+import io
 import json
 import linecache
 import os
+import random
 import signal
 import struct
 import sys
@@ -19,9 +23,57 @@ import types
 from typing import Any
 
 from sctir_kaggle.sandbox import limits
-from sctir_kaggle.sandbox.randomness import seed_all
-from sctir_kaggle.sandbox.streams import Streams
 from sctir_kaggle.sandbox.tracebacks import format_frames, install_hooks, message
+
+
+class _CountingFile(io.FileIO):
+    """A descriptor that knows whether anything was written to it."""
+
+    written = 0
+
+    def write(self, data: Any) -> int:
+        self.written += len(data)
+        return super().write(data)
+
+
+class Streams:
+    """The pair of a block. Lines survive a kill: each is written at once."""
+
+    def __init__(self) -> None:
+        self._out, self._error = _CountingFile(1, "w", closefd=False), _CountingFile(2, "w", closefd=False)
+        self._own = [_text(self._out), _text(self._error)]
+        sys.stdout, sys.stderr = self._own
+
+    def any_output(self) -> bool:
+        """Whether the block has printed anything; its standard error does not count."""
+        with contextlib.suppress(ValueError):  # closed
+            self._own[0].flush()
+        return self._out.written > 0
+
+    def finish(self) -> None:
+        """Write out what is left, in the block's own streams or in those that it put in their place."""
+        for descriptor in (1, 2):
+            with contextlib.suppress(OSError):
+                os.set_blocking(descriptor, True)
+        for stream in (sys.stdout, sys.stderr, *self._own):
+            with contextlib.suppress(BaseException):
+                stream.flush()
+
+
+def _text(file: _CountingFile) -> io.TextIOWrapper:
+    return io.TextIOWrapper(io.BufferedWriter(file), encoding="utf-8", errors="backslashreplace", line_buffering=True)
+
+
+def seed_all(request_id: str) -> None:
+    """Seed what a fork would otherwise share; `os.urandom` and `secrets` stay random."""
+    seed = int.from_bytes(hashlib.blake2b(request_id.encode("utf-8", "replace"), digest_size=4).digest(), "big")
+    random.seed(seed)
+    if "numpy.random.bit_generator" in sys.modules:
+        sys.modules["numpy"].random.seed(seed)
+        vars(sys.modules["numpy.random.bit_generator"])["randbits"] = random.Random(seed).getrandbits  # of default_rng
+    if "sympy.core.random" in sys.modules:
+        sys.modules["sympy.core.random"].seed(seed)
+
 
 _read, _write, _exit, _loads = os.read, os.write, os._exit, json.loads  # bound now: a block may replace the originals
 _pack, _unpack = struct.Struct("!I").pack, struct.Struct("!I").unpack

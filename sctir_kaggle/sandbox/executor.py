@@ -21,11 +21,10 @@ from functools import cache
 from types import TracebackType
 from typing import Any
 
-from sctir_kaggle.sandbox.capture import Capture
-from sctir_kaggle.sandbox.child import Child, Reply
+from sctir_kaggle.sandbox.child import Capture, Child, Reply
 from sctir_kaggle.sandbox.folder import FILES, TOTAL_MB
 from sctir_kaggle.sandbox.launcher import Zygote
-from sctir_kaggle.sandbox.layer import LAYERS, Layer
+from sctir_kaggle.sandbox.protocol import LAYERS, Layer
 from sctir_kaggle.types import ExecutionResult, ExecutionStatus, ExecutorError, UserError
 
 log = logging.getLogger(__name__)

@@ -18,8 +18,7 @@ from typing import Any
 
 from sctir_kaggle.sandbox.child import CHUNK, KILL_SECONDS, Child, readable
 from sctir_kaggle.sandbox.folder import remove
-from sctir_kaggle.sandbox.layer import Layer
-from sctir_kaggle.sandbox.wire import CHILD_PLEASE
+from sctir_kaggle.sandbox.protocol import CHILD_PLEASE, Layer
 from sctir_kaggle.types import ExecutorError
 
 START_SECONDS = 120.0

@@ -15,7 +15,7 @@ import tempfile
 import time
 
 from sctir_kaggle.sandbox import kernel
-from sctir_kaggle.sandbox.wire import CHANNEL
+from sctir_kaggle.sandbox.protocol import CHANNEL
 
 MIB = 1 << 20
 SPARE_MEMORY = 64 * MIB

@@ -22,12 +22,11 @@ from collections import deque
 from collections.abc import Callable
 from typing import NamedTuple
 
-from sctir_kaggle.sandbox import cell, kernel, namespaces, selftest
+from sctir_kaggle.sandbox import cell, confinement, kernel, selftest
 from sctir_kaggle.sandbox.confinement import Confinement
 from sctir_kaggle.sandbox.folder import remove
-from sctir_kaggle.sandbox.layer import SWITCHED_OFF, Layer
+from sctir_kaggle.sandbox.protocol import CHANNEL, NO_CHILD, SWITCHED_OFF, Layer
 from sctir_kaggle.sandbox.warmup import warm_up
-from sctir_kaggle.sandbox.wire import CHANNEL, NO_CHILD
 
 SELF_TEST_SECONDS = 20.0
 
@@ -46,7 +45,7 @@ def main() -> None:
     confinement = Confinement(
         options["folder"], memory_mb=options["memory_mb"], namespaces=layer, without=options["without"]
     )
-    nursery = Nursery(control, host, confinement, folder=options["folder"], spares=options["spares"])
+    nursery = ChildPool(control, host, confinement, folder=options["folder"], spares=options["spares"])
     try:
         report = {"layers": confinement.layers, "failures": nursery.self_test()}
         control.sendall(json.dumps(report).encode() + b"\n")
@@ -62,7 +61,7 @@ def _enter_namespaces(without: list[str]) -> Layer:
     if "namespaces" in without:
         return Layer("namespaces", False, SWITCHED_OFF)
     try:
-        return Layer("namespaces", True, namespaces.enter())
+        return Layer("namespaces", True, confinement.enter())
     except OSError as error:
         return Layer("namespaces", False, str(error))
 
@@ -74,7 +73,7 @@ class Child(NamedTuple):
     lifeline: int
 
 
-class Newborn(NamedTuple):
+class SpareChild(NamedTuple):
     """A child that the host does not have yet: the host's ends of its lifeline, channel and output, and its pidfd."""
 
     number: int
@@ -82,7 +81,7 @@ class Newborn(NamedTuple):
     ends: tuple[int, ...]
 
 
-class Nursery:
+class ChildPool:
     """The living children by pid, and those that wait for the host."""
 
     def __init__(
@@ -91,7 +90,7 @@ class Nursery:
         self._control, self._host, self._confinement, self._folder = control, host, confinement, folder
         self._numbers = itertools.count()
         self._children: dict[int, Child] = {}
-        self._spares: deque[Newborn] = deque()
+        self._spares: deque[SpareChild] = deque()
         self._wanted = spares
         self._poll = select.poll()
         self._wakeup, wakeup = os.pipe()
@@ -171,7 +170,7 @@ class Nursery:
         except OSError:  # no memory, no descriptors: from now on only when asked
             self._wanted = 0
 
-    def _fork(self) -> Newborn:
+    def _fork(self) -> SpareChild:
         number = next(self._numbers)
         pairs: list[tuple[int, int]] = []
         try:
@@ -189,7 +188,7 @@ class Nursery:
         os.close(output)
         self._children[pid] = Child(number, lifeline)
         self._poll.register(lifeline, select.POLLIN)
-        return Newborn(number, pid, (their_lifeline, their_channel, their_output, *_pidfd(pid)))
+        return SpareChild(number, pid, (their_lifeline, their_channel, their_output, *_pidfd(pid)))
 
     def _become_child(self, number: int, channel: int, output: int, live: Callable[[], None]) -> None:
         leave = os._exit

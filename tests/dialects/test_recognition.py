@@ -18,8 +18,8 @@ from sctir_kaggle.dialects.rendering import render
 from sctir_kaggle.dialects.rows import CHAT, DIALECTS, GPT_OSS, NUMINA, QWEN3, QWEN3_CODER, QWEN_MATH, R1
 from sctir_kaggle.dialects.tokenizer import Tokenizer
 from sctir_kaggle.problems import ASSETS
-from tests.made_tokenizers import byte_level, save
 from tests.real_tokenizers import real
+from tests.support.made_tokenizers import byte_level, save
 
 CHATML = (
     "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}"

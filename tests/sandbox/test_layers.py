@@ -12,7 +12,7 @@ import pytest
 from sctir_kaggle import sandbox as package
 from sctir_kaggle.sandbox import Sandbox
 from sctir_kaggle.sandbox.launcher import _BOOT as BOOT
-from sctir_kaggle.sandbox.layer import LAYERS
+from sctir_kaggle.sandbox.protocol import LAYERS
 from sctir_kaggle.sandbox.selftest import _FORBIDDEN as FORBIDDEN
 from sctir_kaggle.types import ExecutionStatus, ExecutorError, UserError
 from tests.sandbox.talk import Talk

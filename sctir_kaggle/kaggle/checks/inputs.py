@@ -12,16 +12,16 @@ from importlib.machinery import EXTENSION_SUFFIXES
 from pathlib import Path
 
 from sctir_kaggle.competition.aimo1 import foreign
+from sctir_kaggle.competition.aimo1_python import probe, unpacked
+from sctir_kaggle.competition.inputs import NotFound, find_competition, find_python
 from sctir_kaggle.competition.profile import Profile
 from sctir_kaggle.engines.registry import entry_of
-from sctir_kaggle.kaggle import lock as locks
 from sctir_kaggle.kaggle.checks.finding import Finding, Machine, importable, installed, of_error
-from sctir_kaggle.kaggle.image import here
 from sctir_kaggle.kaggle.install import fault_of, loaded_of, python_fault, roots_of
-from sctir_kaggle.kaggle.interpreter import probe, unpacked
-from sctir_kaggle.kaggle.lock import Lock
-from sctir_kaggle.kaggle.paths import NotFound, find_competition, find_python
-from sctir_kaggle.kaggle.wheelhouse import plan
+from sctir_kaggle.kaggle.wheels import lock as locks
+from sctir_kaggle.kaggle.wheels.image import here
+from sctir_kaggle.kaggle.wheels.lock import Lock
+from sctir_kaggle.kaggle.wheels.wheelhouse import plan
 from sctir_kaggle.types import UserError
 
 REPACKED = "pack one that is: sctir wheels --cpython DIR"

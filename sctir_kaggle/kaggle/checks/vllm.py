@@ -9,9 +9,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from sctir_kaggle.engines.plan import choose, read_checkpoint
-from sctir_kaggle.engines.vllm_asked import Answers, ask
 from sctir_kaggle.engines.vllm_attention import FLASH_ATTENTION_FROM, c_compiler, needs_c_compiler, needs_nvcc, nvcc
 from sctir_kaggle.engines.vllm_options import INSTALL
+from sctir_kaggle.engines.vllm_probe import VLLMProbe, probe
 from sctir_kaggle.kaggle.checks.finding import Finding, Machine, importable, of_error
 from sctir_kaggle.kaggle.checks.gpu import SHARE, SLOTS
 from sctir_kaggle.types import EngineError, UserError
@@ -37,12 +37,12 @@ def vllm(machine: Machine) -> Iterator[Finding]:
         raise LookupError("no checkpoint to ask vLLM about")
     try:
         parts = _parts(machine, machine.model)
-        yield from said(ask(machine.model, parts, options=machine.options, seconds=SECONDS), machine)
+        yield from said(probe(machine.model, parts, options=machine.options, seconds=SECONDS), machine)
     except EngineError as error:
         yield of_error("vllm", error, "warning")
 
 
-def said(answers: Answers, machine: Machine) -> Iterator[Finding]:
+def said(answers: VLLMProbe, machine: Machine) -> Iterator[Finding]:
     """vLLM's answers as findings about this machine."""
     if answers.version is None:
         yield Finding("vllm", "fatal", f"cannot be imported ({_cut(answers.refused['import'])})", INSTALL)
@@ -56,7 +56,7 @@ def said(answers: Answers, machine: Machine) -> Iterator[Finding]:
     yield _kernel(answers)
 
 
-def _attention(answers: Answers, machine: Machine) -> Finding:
+def _attention(answers: VLLMProbe, machine: Machine) -> Finding:
     """The back end, who chose it, and whether the compiler that it starts is there."""
     if not answers.attention:
         reason = _cut(answers.refused.get("attention", "no answer"))
@@ -69,7 +69,7 @@ def _attention(answers: Answers, machine: Machine) -> Finding:
     return Finding("attention", "ok", detail)
 
 
-def _chosen_by(answers: Answers) -> str:
+def _chosen_by(answers: VLLMProbe) -> str:
     """In brackets; empty where vLLM chose."""
     if answers.attention_from == "compute capability":
         oldest = ".".join(map(str, FLASH_ATTENTION_FROM))
@@ -79,7 +79,7 @@ def _chosen_by(answers: Answers) -> str:
     return f" (chosen by you: {answers.attention_from})" if answers.attention_from else ""
 
 
-def _with_nvcc(detail: str, answers: Answers, machine: Machine) -> Finding:
+def _with_nvcc(detail: str, answers: VLLMProbe, machine: Machine) -> Finding:
     """FlashInfer's back ends: without nvcc they do not load, with it they compile whenever they load."""
     found, remedy = (
         nvcc(machine.environment),
@@ -105,7 +105,7 @@ def _with_c_compiler(detail: str, machine: Machine) -> Finding:
     return Finding("attention", "ok", detail)
 
 
-def _kernel(answers: Answers) -> Finding:
+def _kernel(answers: VLLMProbe) -> Finding:
     reason = answers.refused.get("kernel", "")
     if reason.startswith("ValueError"):  # so vLLM itself says that it has none
         remedy = "quantize with 8 or 4 bits, symmetric, in groups of 128, or take another vLLM"

@@ -9,19 +9,83 @@ Needs the extra `recipes` and requirements-gptqmodel.txt. Less than an hour on t
 
 from __future__ import annotations
 
+import platform
+import statistics
+from collections import defaultdict
+from collections.abc import Mapping
 from functools import partial
 from importlib.util import find_spec
+from pathlib import Path
 
+from sctir_kaggle._version import __version__
+from sctir_kaggle.journal import stream_results
+from sctir_kaggle.lab.records import journal_of
+from sctir_kaggle.lab.score.report import report_of
+from sctir_kaggle.lab.score.summary import Summary
+from sctir_kaggle.recipes.quantize.card import version_of
 from sctir_kaggle.recipes.settings import run_recipe, settings_of_command
 from sctir_kaggle.recipes.tiny import commands
-from sctir_kaggle.recipes.tiny.base import halve
-from sctir_kaggle.recipes.tiny.choice import helps, shares
-from sctir_kaggle.recipes.tiny.data import make_data
+from sctir_kaggle.recipes.tiny.data import halve, make_data
 from sctir_kaggle.recipes.tiny.problems import PROBLEMS
 from sctir_kaggle.recipes.tiny.settings import Tiny, keep
 from sctir_kaggle.recipes.tiny.steps import Steps
-from sctir_kaggle.recipes.tiny.table import families, table
+from sctir_kaggle.recipes.train.validation import by_family, score
 from sctir_kaggle.types import UserError
+
+
+def shares(run: Path) -> dict[str, float]:
+    """By problem, the share of the candidates that are right, all seeds together."""
+    right: dict[str, list[bool]] = defaultdict(list)
+    for result in stream_results(journal_of(run))[1]:
+        right[result.problem.id] += [trace.answer == result.problem.answer for trace in result.traces]
+    return {problem: statistics.fmean(votes) for problem, votes in right.items()}
+
+
+def gain(before: dict[str, float], after: dict[str, float]) -> tuple[float, float]:
+    """The mean of the paired differences, and its standard error."""
+    differences = [after[problem] - share for problem, share in before.items()]
+    return statistics.fmean(differences), statistics.stdev(differences) / len(differences) ** 0.5
+
+
+def helps(before: dict[str, float], after: dict[str, float]) -> tuple[bool, str]:
+    """Whether the mean gain is more than two standard errors; and a line that says so."""
+    mean, error = gain(before, after)
+    line = (
+        f"single candidates right {100 * mean:+.1f} ± {100 * error:.1f} points (standard error, {len(before)} problems)"
+    )
+    return mean > 2 * error, line
+
+
+def table(runs: Mapping[str, Path], *, title: str, seeds: int) -> str:
+    """Markdown, a row a run: `runs` are their folders by the names of the rows."""
+    rows = [_row(name, summary) for name, run in runs.items() for summary in report_of([run]).summaries]
+    head = f"| {title} | right (%), mean ± sd of {seeds} seeds | single candidates right (%) | seconds a problem |"
+    return "\n".join([head, "|---|---|---|---|", *rows, "", made_with()])
+
+
+def _row(name: str, summary: Summary) -> str:
+    accuracy = summary.accuracy
+    if accuracy is None or accuracy.one is None:
+        return f"| {name} | | | |"
+    spread = f" ± {100 * accuracy.sd:.1f}" if accuracy.sd is not None else ""
+    single, seconds = 100 * accuracy.one, summary.cost.seconds
+    return f"| {name} | {100 * accuracy.mean:.1f}{spread} | {single:.1f} | {seconds:.2f} |"
+
+
+def families(run: Path) -> str:
+    """Markdown, a row a family of the problems in `run`, the hardest first."""
+    results = list(stream_results(journal_of(run))[1])
+    each = len(results[0].traces)
+    rows = {**by_family(results), "all": score(results)}.items()
+    head = f"| family | single candidates right | majority of {each} |\n|---|---|---|\n"
+    return head + "\n".join(f"| {name} | {found.single:.2f} | {found.majority:.2f} |" for name, found in rows)
+
+
+def made_with() -> str:
+    """The versions that the figures hang on."""
+    libraries = ", ".join(f"{name} {version_of(name)}" for name in ("torch", "transformers", "trl", "gptqmodel"))
+    return f"sctir_kaggle {__version__}, {libraries}, Python {platform.python_version()}."
+
 
 NEEDED = ("trl", "gptqmodel", "optimum")
 

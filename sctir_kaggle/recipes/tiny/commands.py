@@ -13,18 +13,18 @@ def stage(tiny: Tiny, number: int, start: Path, rows: str) -> Command:
     """Fine-tuning, stage 1 or 2."""
     name = f"stage{number}"
     settings = (f"model={start}", f"data=[{tiny.at(rows)}]", f"output={tiny.at(name)}")
-    return recipe("sft", f"tiny_{name}.yaml", *settings, *few(tiny))
+    return recipe("train.sft", f"tiny_{name}.yaml", *settings, *few(tiny))
 
 
 def problem_list(tiny: Tiny) -> Command:
     """The training problems as a CSV."""
-    return ("sctir_kaggle.recipes.problem_list", str(tiny.at("tir.jsonl.gz")), str(tiny.at("kto.csv")))
+    return ("sctir_kaggle.recipes.data.problem_list", str(tiny.at("tir.jsonl.gz")), str(tiny.at("kto.csv")))
 
 
 def kto(tiny: Tiny) -> Command:
     """KTO on stage 2's own candidates."""
     settings = (f"model={tiny.at('stage2/model')}", f"runs=[{tiny.at('on-policy')}]", f"output={tiny.at('kto')}")
-    return recipe("kto", "tiny_kto.yaml", *settings, *few(tiny))
+    return recipe("train.kto", "tiny_kto.yaml", *settings, *few(tiny))
 
 
 def quantize(tiny: Tiny) -> Command:
@@ -41,7 +41,7 @@ def check_quantized(tiny: Tiny) -> Command:
         *("engine=transformers", "stop=none", f"candidates={tiny.candidates}", f"seeds={tiny.seeds}"),
         *(() if tiny.limit is None else (f"limit={tiny.limit}",)),
     )
-    return recipe("check_quantized", "check_quantized.yaml", *settings)
+    return recipe("quantize.check", "check_quantized.yaml", *settings)
 
 
 def recipe(module: str, config: str, *settings: str) -> Command:

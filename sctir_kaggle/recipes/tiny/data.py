@@ -3,15 +3,123 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from random import Random
+from typing import TYPE_CHECKING, Any
 
-from sctir_kaggle.recipes.corpus import Example
-from sctir_kaggle.recipes.problem_list import write_problems
+from sctir_kaggle.dialects.rows import HEADER
+from sctir_kaggle.recipes.data.problem_list import write_problems
 from sctir_kaggle.recipes.rows import Row, write_rows
-from sctir_kaggle.recipes.tiny.base import make_base
+from sctir_kaggle.recipes.synthetic.chains import CHAINS
+from sctir_kaggle.recipes.synthetic.corpus import ENDINGS, Draft, Example, Segment, draft, run
+from sctir_kaggle.recipes.synthetic.families import FAMILIES, phrase
 from sctir_kaggle.recipes.tiny.problems import Posed, held_out, training_drafts, validation
 from sctir_kaggle.recipes.tiny.settings import Tiny
-from sctir_kaggle.recipes.tiny.traces import chains_of, rows_of, run_drafts, unseen_drafts
+from sctir_kaggle.recipes.tokenizer import save_tokenizer, train_tokenizer
+from sctir_kaggle.sandbox import Sandbox
+
+if TYPE_CHECKING:
+    from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
+
+
+def chains_of(drafts: Sequence[Draft], seed: int) -> list[Example]:
+    """A chain of thought for the problem of each draft; its program is not looked at."""
+    rng = Random(f"chains/{seed}")
+    return [think(draft, rng) for draft in drafts]
+
+
+def think(draft: Draft, rng: Random) -> Example:
+    """The problem of `draft` with a solution without code."""
+    params = dict(draft.params)
+    chain = CHAINS.get(draft.family) or rng.choice(FAMILIES[draft.family].direct)
+    text = chain(**params) + rng.choice(ENDINGS).replace("<answer>", str(draft.answer))
+    segments = (Segment(HEADER.format(problem=draft.problem), False), Segment(phrase(text, {}, rng), True))
+    return Example(draft.family, draft.problem, draft.answer, segments)
+
+
+async def run_drafts(drafts: Sequence[Draft]) -> list[Example]:
+    """The drafts whose code ran as drafted, in the project's own sandbox."""
+    async with Sandbox(workers=2) as sandbox:
+        return await run(drafts, sandbox, at_once=4)
+
+
+def unseen_drafts(seed: int) -> list[Draft]:
+    """A solution of each validation problem, whose parameters are not in training."""
+    rng = Random(f"unseen/{seed}")
+    return [draft(FAMILIES[posed.family], posed.params, rng) for posed in validation(seed)]
+
+
+def rows_of(examples: Iterable[Example]) -> Iterator[Row]:
+    """Traces as training rows."""
+    for number, example in enumerate(examples):
+        text = "".join(segment.text for segment in example.segments[1:])
+        messages = [{"role": "user", "content": example.problem}, {"role": "assistant", "content": text}]
+        yield {
+            "id": f"{example.family}-{number}",
+            "problem": example.problem,
+            "answer": example.answer,
+            "messages": messages,
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shape:
+    """The model. Every width is a multiple of 128, so that it quantizes in groups of 128."""
+
+    vocabulary: int = 1024
+    layers: int = 4
+    width: int = 128
+    heads: int = 4
+    inner: int = 512
+    context: int = 2048
+
+
+def make_base(texts: Iterable[str], folder: Path, *, seed: int) -> None:
+    """Write weights and tokenizer to `folder`."""
+    import torch
+
+    shape = Shape()
+    tokenizer = train_tokenizer(texts, size=shape.vocabulary, context=shape.context)
+    torch.manual_seed(seed)
+    new_model(shape, tokenizer).save_pretrained(folder)
+    save_tokenizer(tokenizer, folder)
+
+
+def new_model(shape: Shape, tokenizer: PreTrainedTokenizerFast) -> LlamaForCausalLM:
+    """A Llama with random weights, embeddings untied."""
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    config = LlamaConfig(
+        vocab_size=shape.vocabulary,
+        hidden_size=shape.width,
+        intermediate_size=shape.inner,
+        num_hidden_layers=shape.layers,
+        num_attention_heads=shape.heads,
+        num_key_value_heads=shape.heads,
+        max_position_embeddings=shape.context,
+        tie_word_embeddings=False,
+        bos_token_id=tokenizer.bos_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
+    )
+    llama: Any = LlamaForCausalLM
+    model: LlamaForCausalLM = llama(config)
+    return model
+
+
+def halve(model: Path, output: Path) -> None:
+    """The checkpoint in `model` with weights in float16, in `output`."""
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    from sctir_kaggle.recipes.quantize.likeness import load_tokenizer
+
+    auto: Any = AutoModelForCausalLM
+    auto.from_pretrained(model, dtype=torch.float16).save_pretrained(output)
+    (output / "model.safetensors").chmod(0o644)
+    save_tokenizer(load_tokenizer(model), output)
 
 
 def make_data(tiny: Tiny) -> str:

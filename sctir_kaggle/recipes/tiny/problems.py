@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from random import Random
 
-from sctir_kaggle.recipes.corpus import Draft, draft
-from sctir_kaggle.recipes.families import FAMILIES, Family, Params
+from sctir_kaggle.recipes.synthetic.corpus import Draft, draft
+from sctir_kaggle.recipes.synthetic.families import FAMILIES, Family, Params
 from sctir_kaggle.types import Problem
 
 PROBLEMS = 50

@@ -1,0 +1,266 @@
+"""What must be shipped beside an image: everything that is required and not there, resolved with what is there held fast.
+
+uv resolves, with stand-ins for the image's distributions. Protected ones are never replaced unless they are shipped on
+purpose; of the others the image's version is taken wherever it meets what is required, and else another one replaces it.
+"""
+
+from __future__ import annotations
+
+import re
+import tempfile
+import zipfile
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote, urlsplit
+
+from sctir_kaggle.kaggle.wheels import uv
+from sctir_kaggle.kaggle.wheels.download import bare, size_at
+from sctir_kaggle.kaggle.wheels.image import NONE, Image, canonical
+from sctir_kaggle.kaggle.wheels.lock import Wheel
+from sctir_kaggle.kaggle.wheels.requirements import is_protected
+from sctir_kaggle.kaggle.wheels.wheelhouse import tags_of
+from sctir_kaggle.kinds import read_toml
+from sctir_kaggle.types import UserError
+
+if TYPE_CHECKING:
+    from packaging.requirements import Requirement
+
+
+_PIN = re.compile(r"^(?P<name>[\w.-]+)(?:\[[^\]]*\])?==(?P<version>[^\s;\\]+)", re.MULTILINE)
+
+FOUND = "found.txt"
+"""What uv writes, beside the stand-ins."""
+
+
+@dataclass(frozen=True, slots=True)
+class Resolution:
+    """`roots` are the requirements as they were met, `kept` and `replaced` are of the image (replaced: its version)."""
+
+    roots: Sequence[str]
+    wheels: Sequence[Wheel]
+    kept: Mapping[str, str]
+    replaced: Mapping[str, str]
+
+    @property
+    def bytes(self) -> int:
+        """Of all wheels, as far as the index says it."""
+        return sum(wheel.size or 0 for wheel in self.wheels)
+
+
+def resolve(roots: Sequence[str], image: Image, *, ship: Sequence[str] = ()) -> Resolution:
+    """Raises `UserError`, with both versions and what to do, where the requirements cannot live with the image."""
+    whole, image = image, without(image, ship)
+    with tempfile.TemporaryDirectory() as folder:
+        place = Path(folder)
+        write(place, valid(image.versions))
+        try:
+            met, pins = _met(roots, image, place)
+        except uv.Unresolvable as error:
+            raise UserError(_explained(error, roots, image, place)) from None
+        wheels = wheels_of([f"{name}=={version}" for name, version in _shipped(pins, image).items()], image, place)
+    there = {name: whole.versions[name] for name in pins if name in whole.versions}
+    return Resolution(
+        roots=met,
+        wheels=wheels,
+        kept={name: version for name, version in there.items() if pins[name] == version},
+        replaced={name: version for name, version in there.items() if pins[name] != version},
+    )
+
+
+def without(image: Image, ship: Iterable[str]) -> Image:
+    """The image without what is shipped in its stead; torch stands for all that is built with it."""
+    named = {canonical(name) for name in ship}
+    if image.versions and (unknown := named - image.versions.keys() - {"torch"}):
+        raise UserError(
+            f"--ship {', '.join(sorted(unknown))}: {image.name} does not have it, and what it lacks is shipped anyhow"
+        )
+
+    def stays(name: str) -> bool:
+        return name not in named and not ("torch" in named and is_protected(name))
+
+    return replace(image, versions={name: version for name, version in image.versions.items() if stays(name)})
+
+
+def valid(versions: Mapping[str, str]) -> dict[str, str]:
+    """Those whose version is one by the rules: a resolver knows no other."""
+    from packaging.version import InvalidVersion, Version
+
+    def is_one(version: str) -> bool:
+        try:
+            return bool(Version(version))
+        except InvalidVersion:
+            return False
+
+    return {name: version for name, version in versions.items() if is_one(version)}
+
+
+def wheels_of(pins: Sequence[str], image: Image, place: Path) -> list[Wheel]:
+    """Where each of these lies, with its hash: of a distribution's wheels the one that fits the image best."""
+    if not pins:
+        return []
+    wanted, lock = place / "pins.in", place / "pylock.toml"
+    wanted.write_text("\n".join(pins), encoding="utf-8")
+    arguments = [str(wanted), "--no-deps", "--format", "pylock.toml", "-o", str(lock), *uv.index()]
+    uv.compile_(arguments, python=image.python)
+    return [_wheel(package, image.minor, lock) for package in read_toml(lock).get("packages", [])]
+
+
+def _met(roots: Sequence[str], image: Image, place: Path) -> tuple[list[str], dict[str, str]]:
+    """First with the image's version of whatever is pinned; a pin holds where that one will not do."""
+    loose = [_loosened(root, image) for root in roots]
+    pins = _compile(loose, image, place)
+    tight = [
+        root if loosened != root and pins.get(name := _name(root)) != image.versions.get(name) else loosened
+        for root, loosened in zip(roots, loose, strict=True)
+    ]
+    return tight, _fewest_replaced(tight, pins if tight == loose else _compile(tight, image, place), image, place)
+
+
+def _fewest_replaced(roots: Sequence[str], pins: dict[str, str], image: Image, place: Path) -> dict[str, str]:
+    """Holds the image's versions one by one: what others of the image need of them, no stand-in says."""
+    held: list[str] = []
+    for name in sorted(name for name in pins if name in image.versions and image.versions[name] != pins[name]):
+        try:
+            pins = _compile(roots, image, place, [*held, name])
+        except uv.Unresolvable:
+            continue
+        held.append(name)
+    return pins
+
+
+def _compile(roots: Sequence[str], image: Image, place: Path, held: Sequence[str] = ()) -> dict[str, str]:
+    """Every distribution's version. What the output holds before is what uv prefers: the image."""
+    versions = valid(image.versions)
+    wanted, fixed, found = (place / name for name in ("roots.in", "fixed.in", FOUND))
+    wanted.write_text("\n".join(roots), encoding="utf-8")
+    fast = {name: version for name, version in versions.items() if is_protected(name) or name in held}
+    fixed.write_text("".join(f"{name}=={version}\n" for name, version in fast.items()), encoding="utf-8")
+    found.write_text("".join(f"{name}=={version}\n" for name, version in versions.items()), encoding="utf-8")
+    arguments = [str(wanted), "-c", str(fixed), "-o", str(found), "--find-links", str(place), *uv.index()]
+    uv.compile_(arguments, python=image.python)
+    pins = _PIN.finditer(found.read_text(encoding="utf-8"))
+    return {canonical(pin["name"]): pin["version"] for pin in pins}
+
+
+def _shipped(pins: Mapping[str, str], image: Image) -> dict[str, str]:
+    return {name: version for name, version in pins.items() if image.versions.get(name) != version}
+
+
+def _loosened(root: str, image: Image) -> str:
+    """Without its versions, where the image's is not one of them."""
+    requirement = _requirement(root)
+    there = image.versions.get(canonical(requirement.name))
+    if there is None or requirement.specifier.contains(there, prereleases=True):
+        return root
+    extras = f"[{','.join(sorted(requirement.extras))}]" if requirement.extras else ""
+    marker = f"; {requirement.marker}" if requirement.marker else ""
+    return f"{requirement.name}{extras}{marker}"
+
+
+def _name(root: str) -> str:
+    return canonical(_requirement(root).name)
+
+
+def _requirement(root: str) -> Requirement:
+    from packaging.requirements import Requirement
+
+    return Requirement(root)
+
+
+def _wheel(package: Mapping[str, Any], python: str, lock: Path) -> Wheel:
+    """uv lists all that may fit; pip would take the one whose tags come first."""
+    from packaging.utils import parse_wheel_filename
+
+    order = {tag: number for number, tag in enumerate(tags_of(python))}
+
+    def rank(listed: Mapping[str, Any]) -> int:
+        return min((order[tag] for tag in parse_wheel_filename(_file(listed))[3] if tag in order), default=len(order))
+
+    listed = min(package.get("wheels", []), key=rank, default=None)
+    if listed is None or rank(listed) == len(order):
+        raise UserError(f"{package['name']} {package.get('version')} has no wheel for Python {python}: pin another one")
+    place = listed.get("url") or (lock.parent / listed["path"]).resolve().as_uri()
+    sha256 = listed.get("hashes", {}).get("sha256")
+    if not sha256:
+        raise UserError(f"{_file(listed)} has no sha256 in its index: take another index, or a newer uv")
+    size = listed.get("size") or size_at(place)
+    return Wheel(package["name"], package["version"], _file(listed), sha256, bare(place), size)
+
+
+def _file(listed: Mapping[str, Any]) -> str:
+    return str(listed.get("name") or unquote(urlsplit(listed.get("url") or listed["path"]).path).rpartition("/")[2])
+
+
+def _explained(error: uv.Unresolvable, roots: Sequence[str], image: Image, place: Path) -> str:
+    """Who wants what in place of the image's, what it costs to ship that, and what fits without; else uv's own words."""
+    shipped = without(image, ["torch"])
+    with tempfile.TemporaryDirectory() as folder:
+        free = Path(folder)
+        write(free, valid(shipped.versions))
+        try:
+            _, pins = _met(roots, shipped, free)
+        except uv.Unresolvable:
+            pins = {}
+        by = wanted_by((free / FOUND).read_text(encoding="utf-8"))
+    other = sorted((name for name in pins if _is_other(name, pins, image)), key=lambda name: (name != "torch", name))
+    if not other:
+        where = f"Python {image.minor}" if image.name == NONE else f"{image.name} (Python {image.minor})"
+        return f"no wheels for {where}: {error}"
+    name, wanters = other[0], by.get(other[0], [])
+    wanter = next((each for each in map(_name, roots) if each in wanters), wanters[0] if wanters else "")
+    subject = f"{wanter} {pins.get(wanter, '')}" if wanter else "what is required"
+    told = f"{subject} wants {name} {pins[name]}, and {image.name} has {image.versions[name]}"
+    fits = _fitting(wanter, roots, image, place) if wanter else ""
+    remedy = f"take one that fits (--pin {fits})" if fits else f"pin another {wanter or 'version'}"
+    return f"{told}: {remedy}, or ship torch (--ship torch, {_cost(roots, image)})"
+
+
+def wanted_by(compiled: str) -> dict[str, list[str]]:
+    """By name, the distributions that a line's comment (`# via`) gives."""
+    found: dict[str, list[str]] = {}
+    name = ""
+    for line in compiled.splitlines():
+        if pin := _PIN.match(line):
+            name = canonical(pin["name"])
+        elif name and (via := line.strip().removeprefix("#").strip().removeprefix("via").strip()) and via[0] != "-":
+            found.setdefault(name, []).append(canonical(via))
+    return found
+
+
+def _is_other(name: str, pins: Mapping[str, str], image: Image) -> bool:
+    """Whether a protected distribution of the image is wanted in another version, leaving local builds aside."""
+    there = image.versions.get(name, "")
+    return is_protected(name) and there != "" and there.partition("+")[0] != pins[name].partition("+")[0]
+
+
+def _fitting(name: str, roots: Sequence[str], image: Image, place: Path) -> str:
+    """The newest version of `name` that lives with the image."""
+    try:
+        _, pins = _met([name if _name(root) == name else root for root in roots], image, place)
+    except uv.Unresolvable:
+        return ""
+    return f"{name}=={pins[name]}" if name in pins else ""
+
+
+def _cost(roots: Sequence[str], image: Image) -> str:
+    try:
+        found = resolve(roots, image, ship=["torch"])
+    except UserError:
+        return "which does not resolve either"
+    return f"{found.bytes / 1e9:.1f} GB in all"
+
+
+def write(folder: Path, versions: Mapping[str, str]) -> None:
+    """A wheel for each, into `folder`."""
+    for name, version in versions.items():
+        _stand_in_wheel(folder, name.replace("-", "_"), version)
+
+
+def _stand_in_wheel(folder: Path, name: str, version: str) -> None:
+    info = f"{name}-{version}.dist-info"
+    with zipfile.ZipFile(folder / f"{name}-{version}-py3-none-any.whl", "w") as archive:
+        archive.writestr(f"{info}/METADATA", f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n")
+        archive.writestr(f"{info}/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
+        archive.writestr(f"{info}/RECORD", "")

@@ -1,0 +1,223 @@
+"""What of a wheelhouse is to be installed beside an image, by the wheels' own metadata: pip is asked when that is settled.
+
+pip cannot say it at home, where it reads conditions as those of the Python that it runs on, and would replace what an image
+holds without a word. Not covered: what an image's own distributions require, and their extras: it is taken as whole.
+"""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from email.message import Message
+from email.parser import Parser
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from sctir_kaggle.kaggle.wheels.image import Image, canonical
+from sctir_kaggle.kaggle.wheels.lock import Lock
+from sctir_kaggle.kaggle.wheels.requirements import parsed
+from sctir_kaggle.types import UserError
+
+if TYPE_CHECKING:
+    from packaging.requirements import Requirement
+    from packaging.tags import Tag
+    from packaging.version import Version
+
+
+GLIBC = 35
+"""Minor version of the newest glibc that a wheel may want: the image is built on Ubuntu 22.04."""
+
+_OLD = {17: "manylinux2014_x86_64", 12: "manylinux2010_x86_64", 5: "manylinux1_x86_64"}
+
+
+@cache
+def tags_of(python: str) -> tuple[Tag, ...]:
+    """What a wheel may be tagged with on CPython `python` (X.Y or X.Y.Z), the best first."""
+    from packaging.tags import compatible_tags, cpython_tags
+
+    major, minor = map(int, python.split(".")[:2])
+    platforms = list(_platforms())
+    own = cpython_tags((major, minor), platforms=platforms)
+    return (*own, *compatible_tags((major, minor), f"cp{major}{minor}", platforms))
+
+
+def fits(wheel: str, python: str) -> bool:
+    """Whether the file of this name is for that Python."""
+    from packaging.utils import parse_wheel_filename
+
+    return not parse_wheel_filename(wheel)[3].isdisjoint(tags_of(python))
+
+
+def _platforms() -> list[str]:
+    found = []
+    for minor in range(GLIBC, 4, -1):
+        found += [f"manylinux_2_{minor}_x86_64", *([_OLD[minor]] if minor in _OLD else [])]
+    return [*found, "linux_x86_64"]
+
+
+House = Mapping[str, Mapping["Version", Path]]
+
+
+@dataclass(frozen=True, slots=True)
+class Lack:
+    """A requirement that neither the image nor a wheel meets, and what requires it; `there` is the image's version."""
+
+    requirement: str
+    by: str
+    there: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.requirement} (for {self.by}{f'; the image has {self.there}' if self.there else ''})"
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """`install` is by canonical name; `replaced` says the image's version of those that it has otherwise."""
+
+    install: Mapping[str, Path]
+    replaced: Mapping[str, str]
+    lacking: Sequence[Lack]
+
+    def replacements(self) -> str:
+        """`numba 0.60.0 by 0.61.2`, ..."""
+        new = {name: self.install[name].name.split("-")[1] for name in self.replaced}
+        return ", ".join(f"{name} {there} by {new[name]}" for name, there in sorted(self.replaced.items()))
+
+
+def plan(folders: Sequence[Path], roots: Iterable[str], image: Image, lock: Lock | None = None) -> Plan:
+    """From `roots` on: the image's version where it meets all that is required of it, else the newest wheel that does.
+
+    With a lock its wheels alone count: other wheels that are attached are no concern of it.
+    """
+    house = house_of(folders, image.python, lock)
+    search = _Search(house, image, _environment(image.python))
+    for root in roots:
+        search.require(parsed(root, "the requirements"), "the notebook")
+    search.run()
+    install = {name: path for name, path in search.chosen.items() if path is not None}
+    replaced = {name: image.versions[name] for name in install if name in image.versions}
+    return Plan(dict(sorted(install.items())), replaced, sorted(search.lacking.values(), key=str))
+
+
+def house_of(folders: Sequence[Path], python: str, lock: Lock | None = None) -> House:
+    """The wheels that are for this Python, by name and version."""
+    from packaging.utils import InvalidWheelFilename, parse_wheel_filename
+
+    listed = None if lock is None else {wheel.file for wheel in lock.wheels}
+    house: dict[str, dict[Version, Path]] = {}
+    for path in sorted(path for folder in folders for path in folder.glob("*.whl")):
+        if listed is not None and path.name not in listed:
+            continue
+        try:
+            name, version, _, _ = parse_wheel_filename(path.name)
+        except InvalidWheelFilename as error:
+            raise UserError(f"{path} is no wheel ({error}): remove it") from None
+        if fits(path.name, python):
+            house.setdefault(name, {})[version] = path
+    return house
+
+
+@dataclass(slots=True)
+class _Search:
+    """Requirements are gathered by name, and what is chosen meets all of them."""
+
+    house: House
+    image: Image
+    environment: dict[str, str]
+    required: dict[str, list[tuple[Requirement, str]]] = field(default_factory=dict)
+    chosen: dict[str, Path | None] = field(default_factory=dict)  # None: the image's own
+    lacking: dict[str, Lack] = field(default_factory=dict)
+    _waiting: list[str] = field(default_factory=list)
+    _read: set[tuple[Path, str]] = field(default_factory=set)
+
+    def require(self, requirement: Requirement, by: str) -> None:
+        if requirement.marker is None or requirement.marker.evaluate({**self.environment, "extra": ""}):
+            name = canonical(requirement.name)
+            self.required.setdefault(name, []).append((requirement, by))
+            self._waiting.append(name)
+
+    def run(self) -> None:
+        while self._waiting:
+            name = self._waiting.pop()
+            if not self._choose(name):
+                continue
+            wheel = self.chosen[name]
+            extras = {extra for requirement, _ in self.required[name] for extra in requirement.extras}
+            for extra in ("", *sorted(extras)):
+                if wheel is not None and (wheel, extra) not in self._read:
+                    self._read.add((wheel, extra))
+                    self._needs(wheel, extra)
+
+    def _choose(self, name: str) -> bool:
+        wanted = self.required[name]
+        there = self.image.versions.get(name)
+        if there is not None and all(
+            requirement.specifier.contains(there, prereleases=True) for requirement, _ in wanted
+        ):
+            self.chosen[name] = None
+            return True
+        for version, path in sorted(self.house.get(name, {}).items(), reverse=True):
+            if all(requirement.specifier.contains(version, prereleases=True) for requirement, _ in wanted):
+                if not _takes(path, self.image.python):
+                    continue
+                self.chosen[name] = path
+                return True
+        requirement, by = next(((each, by) for each, by in wanted if not self._met(name, each, there)), wanted[-1])
+        bare = f"{requirement.name}{requirement.specifier}"
+        self.lacking.setdefault(bare, Lack(bare, by, there or ""))
+        return False
+
+    def _met(self, name: str, requirement: Requirement, there: str | None) -> bool:
+        versions = [*map(str, self.house.get(name, {})), *([there] if there else [])]
+        return any(requirement.specifier.contains(version, prereleases=True) for version in versions)
+
+    def _needs(self, wheel: Path, extra: str) -> None:
+        """What the wheel requires there, with this extra; conditions are settled."""
+        for text in metadata_of(wheel).get_all("Requires-Dist", []):
+            requirement = parsed(text, wheel.name)
+            if requirement.marker is None:
+                applies = not extra
+            else:
+                applies = requirement.marker.evaluate({**self.environment, "extra": extra})
+            if applies:
+                requirement.marker = None
+                self.require(requirement, wheel.name)
+
+
+def _takes(wheel: Path, python: str) -> bool:
+    """Whether its Requires-Python lets that Python in: its tags may say less."""
+    from packaging.specifiers import SpecifierSet
+
+    full = python if python.count(".") > 1 else f"{python}.0"
+    return SpecifierSet(metadata_of(wheel).get("Requires-Python", "")).contains(full, prereleases=True)
+
+
+def metadata_of(wheel: Path) -> Message:
+    """Raises `UserError` where the file is not whole."""
+    try:
+        with zipfile.ZipFile(wheel) as archive:
+            [name] = [
+                name for name in archive.namelist() if name.count("/") == 1 and name.endswith(".dist-info/METADATA")
+            ]
+            return Parser().parsestr(archive.read(name).decode(), headersonly=True)
+    except (OSError, ValueError, zipfile.BadZipFile) as error:
+        raise UserError(f"{wheel} cannot be read ({error}): download it again") from None
+
+
+def _environment(python: str) -> dict[str, str]:
+    full = python if python.count(".") > 1 else f"{python}.0"
+    return {
+        "implementation_name": "cpython",
+        "implementation_version": full,
+        "os_name": "posix",
+        "platform_machine": "x86_64",
+        "platform_python_implementation": "CPython",
+        "platform_release": "",
+        "platform_system": "Linux",
+        "platform_version": "",
+        "python_full_version": full,
+        "python_version": ".".join(full.split(".")[:2]),
+        "sys_platform": "linux",
+    }

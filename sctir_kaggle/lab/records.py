@@ -1,0 +1,229 @@
+"""Journals as numpy columns: a row a (run, problem, seed), a column a candidate. A line at a time; no text is kept.
+
+10,000 problems with 48 candidates each are about a gigabyte of journal and some ten megabytes of columns.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from sctir_kaggle.journal import MUST_MATCH, stream_journal
+from sctir_kaggle.types import TraceStatus, UserError
+
+STATUSES = ("", *(status.value for status in TraceStatus))
+"""What `Records.status` counts by; "" is padding: the row has no such candidate."""
+
+_NUMBERS = {status: number for number, status in enumerate(STATUSES)}
+
+Json = dict[str, Any]
+Array = npt.NDArray[Any]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Records:
+    """Runs, side by side: R rows, N columns, the largest number of candidates of a row. Rows with fewer are padded.
+
+    A column is a candidate's number. `votes` are indices into the row's `choices`, its distinct answers in the order of
+    the candidates' numbers; -1 is no vote. `order` lists candidate numbers as they ended, the cancelled ones last, then
+    -1. `tokens` and `executions` count whole turns. `right` is False where there is no reference. Seconds are wall clock.
+    """
+
+    runs: list[str]
+    headers: list[Json]
+    run: npt.NDArray[np.intp]
+    problem_ids: list[str]
+    levels: list[str | None]
+    subjects: list[str | None]
+    seed: npt.NDArray[np.int64]
+    reference: Array
+    answer: Array
+    fallback: npt.NDArray[np.bool_]
+    stopped: list[str]
+    seconds: npt.NDArray[np.float64]
+    choices: list[list[int]]
+    votes: npt.NDArray[np.int32]
+    status: npt.NDArray[np.uint8]
+    tokens: npt.NDArray[np.int64]
+    executions: npt.NDArray[np.int16]
+    candidate_seconds: npt.NDArray[np.float64]
+    order: npt.NDArray[np.int16]
+    right: npt.NDArray[np.bool_]
+
+
+class _Row(NamedTuple):
+    run: int
+    problem: Json
+    seed: int
+    answer: int
+    fallback: bool
+    stopped: str
+    seconds: float
+    choices: list[int]
+    columns: dict[str, Array]
+
+
+COLUMNS: dict[str, tuple[type[np.generic], float]] = {
+    "votes": (np.int32, -1),
+    "status": (np.uint8, 0),
+    "tokens": (np.int64, 0),
+    "executions": (np.int16, 0),
+    "candidate_seconds": (np.float64, 0),
+    "order": (np.int16, -1),
+    "right": (np.bool_, False),
+}
+"""What is known of a candidate: its type, and what stands where there is none."""
+
+
+def read_records(paths: Sequence[Path]) -> Records:
+    """The runs in `paths`, each a folder or its journal. Raises `UserError` on what `journal.read_journal` refuses."""
+    headers: list[Json] = []
+    rows: list[_Row] = []
+    for run, path in enumerate(paths):
+        header, found = _read_run(run, journal_of(path))
+        headers.append(header)
+        rows += found
+    return _stacked(_names(paths), headers, rows)
+
+
+def journal_of(run: Path) -> Path:
+    """The journal of a run that is given as a folder or as a file."""
+    return run / "journal.jsonl" if run.is_dir() else run
+
+
+def _read_run(run: int, path: Path) -> tuple[Json, list[_Row]]:
+    header, lines = stream_journal(path)
+    seed = header.get("config", {}).get("seed", 0)
+    rows = []
+    for number, line in lines:
+        try:
+            rows.append(_row(run, line, seed))
+        except (KeyError, TypeError, ValueError, IndexError):
+            raise UserError(f"{path}, line {number}, is not a result; restore the file or start a new run") from None
+    if len({(row.problem["id"], row.seed) for row in rows}) != len(rows):
+        raise UserError(f"{path} holds a problem twice: two runs wrote to it; start a new one")
+    return header, rows
+
+
+def _row(run: int, line: Json, seed: int) -> _Row:
+    problem, traces = line["problem"], line["traces"]
+    answers = {trace["candidate"]: trace["answer"] for trace in traces if trace["answer"] is not None}
+    choices = list(dict.fromkeys(answers[candidate] for candidate in sorted(answers)))
+    return _Row(
+        run,
+        {name: problem.get(name) for name in ("id", "answer", "level", "subject")},
+        line.get("seed", seed),
+        line["answer"],
+        line["fallback"],
+        line["stopped"],
+        line["seconds"],
+        choices,
+        _columns(traces, choices, problem["answer"]),
+    )
+
+
+def _columns(traces: list[Json], choices: list[int], reference: int | None) -> dict[str, Array]:
+    """Each column of one row, by candidate number; `order` by place."""
+    places = {answer: place for place, answer in enumerate(choices)}
+    numbers = [trace["candidate"] for trace in traces]
+    columns = {name: np.full(max(numbers, default=-1) + 1, empty, kind) for name, (kind, empty) in COLUMNS.items()}
+    columns["order"][: len(numbers)] = numbers
+    columns["votes"][numbers] = [places.get(trace["answer"], -1) for trace in traces]
+    columns["status"][numbers] = [_NUMBERS[trace["status"]] for trace in traces]
+    columns["tokens"][numbers] = [sum(turn["completion"]["tokens"] for turn in trace["turns"]) for trace in traces]
+    columns["executions"][numbers] = [_executions(trace) for trace in traces]
+    columns["candidate_seconds"][numbers] = [trace["seconds"] for trace in traces]
+    columns["right"][numbers] = [reference is not None and trace["answer"] == reference for trace in traces]
+    return columns
+
+
+def _executions(trace: Json) -> int:
+    return sum(turn["execution"] is not None for turn in trace["turns"])
+
+
+def _stacked(runs: list[str], headers: list[Json], rows: list[_Row]) -> Records:
+    width = max((len(row.columns["votes"]) for row in rows), default=0)
+    return Records(
+        runs=runs,
+        headers=headers,
+        run=np.array([row.run for row in rows], np.intp),
+        problem_ids=[row.problem["id"] for row in rows],
+        levels=[row.problem["level"] for row in rows],
+        subjects=[row.problem["subject"] for row in rows],
+        seed=np.array([row.seed for row in rows], np.int64),
+        reference=_objects([row.problem["answer"] for row in rows]),
+        answer=_objects([row.answer for row in rows]),
+        fallback=np.array([row.fallback for row in rows], np.bool_),
+        stopped=[row.stopped for row in rows],
+        seconds=np.array([row.seconds for row in rows], np.float64),
+        choices=[row.choices for row in rows],
+        **{name: _padded([row.columns[name] for row in rows], name, width) for name in COLUMNS},
+    )
+
+
+def _objects(values: Sequence[int | None]) -> Array:
+    """Integers of any size keep all their digits as Python's only."""
+    array = np.empty(len(values), object)
+    array[:] = values
+    return array
+
+
+def _padded(columns: list[Array], name: str, width: int) -> Array:
+    kind, empty = COLUMNS[name]
+    array = np.full((len(columns), width), empty, kind)
+    for row, column in zip(array, columns, strict=True):
+        row[: len(column)] = column
+    return array
+
+
+def _names(paths: Sequence[Path]) -> list[str]:
+    """What a run is called: its folder, or its file; with as much of the path as tells it from the others."""
+    folders = [path.parent if path.name == "journal.jsonl" else path for path in map(Path.absolute, paths)]
+    short = Counter(folder.name for folder in folders)
+    return [folder.name if short[folder.name] == 1 else str(path) for folder, path in zip(folders, paths, strict=True)]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Group:
+    """Rows of `Records` that are counted together, and the runs that they come from."""
+
+    name: str
+    runs: tuple[str, ...]
+    rows: Array
+
+
+def groups_of(records: Records) -> list[Group]:
+    """The runs in their order. Runs of one configuration join the first of them, where they bring other seeds."""
+    seeds = [set(records.seed[records.run == run].tolist()) for run in range(len(records.runs))]
+    joined: list[list[int]] = []
+    for run, header in enumerate(records.headers):
+        for group in joined:
+            same = _configuration(records.headers[group[0]]) == _configuration(header)
+            if same and not seeds[run] & set().union(*(seeds[other] for other in group)):
+                group.append(run)
+                break
+        else:
+            joined.append([run])
+    return [_group(records, runs) for runs in joined]
+
+
+def _group(records: Records, runs: list[int]) -> Group:
+    names = tuple(records.runs[run] for run in runs)
+    name = names[0] if len(names) == 1 else f"{names[0]} +{len(names) - 1}"
+    return Group(name, names, np.flatnonzero(np.isin(records.run, runs)))
+
+
+def _configuration(header: Mapping[str, Any]) -> str:
+    """What two seeds of one configuration have in common, as text; whatever the engine had to do again is not part."""
+    parts = {name: header.get(name) for name in MUST_MATCH}
+    for name, left_out in (("config", "seed"), ("engine", "restarts")):
+        if isinstance(part := parts[name], dict):
+            parts[name] = {key: value for key, value in part.items() if key != left_out}
+    return json.dumps(parts, sort_keys=True)

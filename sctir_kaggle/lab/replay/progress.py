@@ -1,0 +1,113 @@
+"""How far a replay is, and how long it will still take: one live line in a terminal, a log line a task elsewhere."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from sctir_kaggle.display import clock_face
+from sctir_kaggle.lab.replay.results import Outcome
+from sctir_kaggle.lab.replay.scheduler import Task
+from sctir_kaggle.session import summary
+from sctir_kaggle.types import SolveResult
+
+if TYPE_CHECKING:
+    from rich.text import Text
+
+log = logging.getLogger("sctir_kaggle")
+
+
+class Progress:
+    """Counts. `begin` says what there is to do once it is known; until then it is loading."""
+
+    def __init__(self, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._started = clock()
+        self._total: int | None = None
+        self._before = self._ended = self._running = self._right = self._graded = 0
+
+    def begin(self, total: int, earlier: Sequence[Outcome]) -> None:
+        """The run has `total` tasks, of which those of `earlier` are done already."""
+        self._started, self._total, self._before = self._clock(), total, len(earlier)
+        for outcome in earlier:
+            self._grade(outcome.correct)
+
+    def begun(self, task: Task) -> None:
+        """See `Watcher`."""
+        self._running += 1
+
+    def ended(self, result: SolveResult) -> None:
+        """See `Watcher`; says it in a log line."""
+        self._end(result.correct)
+        left = self.seconds_left or 0.0
+        log.info("%d/%d, seed %d: %s", self.done, self._total or 0, result.seed, summary(result, left))
+
+    def failed(self, task: Task, why: str) -> None:
+        """See `Watcher`."""
+        self._end(None)
+        log.warning("%s, seed %d: not solved: %s", task.problem.id, task.seed, why)
+
+    def lost(self, task: Task) -> None:
+        """See `Watcher`."""
+        self._running -= 1
+
+    @property
+    def done(self) -> int:
+        """Tasks that have ended, in this run or an earlier one."""
+        return self._before + self._ended
+
+    @property
+    def seconds_left(self) -> float | None:
+        """For the tasks to come, at the pace of this run so far; None while nothing has ended."""
+        if self._total is None or not self._ended:
+            return None
+        return (self._clock() - self._started) * (self._total - self.done) / self._ended
+
+    def line(self) -> str:
+        """`12/415 | right 7/12 | 3 running | 4:31 | left 1:02:10`."""
+        gone = clock_face(self._clock() - self._started)
+        if self._total is None:
+            return f"loading | {gone}"
+        parts = [f"{self.done}/{self._total}"]
+        if self._graded:
+            parts.append(f"right {self._right}/{self._graded}")
+        left = self.seconds_left
+        return " | ".join(
+            [*parts, f"{self._running} running", gone, f"left {'?' if left is None else clock_face(left)}"]
+        )
+
+    def __rich__(self) -> Text:
+        from rich.text import Text
+
+        return Text(self.line(), no_wrap=True, overflow="ellipsis")
+
+    def _end(self, correct: bool | None) -> None:
+        self._running, self._ended = max(0, self._running - 1), self._ended + 1
+        self._grade(correct)
+
+    def _grade(self, correct: bool | None) -> None:
+        if correct is not None:
+            self._graded, self._right = self._graded + 1, self._right + correct
+
+
+@contextmanager
+def watched() -> Iterator[Progress]:
+    """A `Progress` that is drawn 4 x a second in a terminal; warnings stay above the line there."""
+    from rich.live import Live
+
+    from sctir_kaggle.display import console
+
+    terminal, progress = console(), Progress()
+    logging.raiseExceptions = False  # a closed pipe is no reason for a traceback per line
+    logging.basicConfig(stream=sys.stdout, format="%(message)s")
+    logging.getLogger("sctir_kaggle.start").setLevel(logging.INFO)
+    if not terminal.is_terminal:
+        log.setLevel(logging.INFO)
+        yield progress
+        return
+    with Live(progress, console=terminal, refresh_per_second=4, transient=True):
+        yield progress

@@ -1,0 +1,158 @@
+"""What a replay remembers of a result once it is journalled, and its table: a row a seed, the mean and its spread."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import statistics
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TextIO
+
+from sctir_kaggle.journal import Journal, lock, stream_journal
+from sctir_kaggle.types import SolveResult, TraceStatus
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """One (problem, seed): the answer, whether it is right (None where nobody knows), and what it took.
+
+    `failed` counts the candidates that the engine or the sandbox failed, `tokens` are sampled ones.
+    """
+
+    problem_id: str
+    seed: int
+    answer: int
+    correct: bool | None
+    fallback: bool
+    late: bool
+    failed: int
+    tokens: int
+    executions: int
+
+    @classmethod
+    def of(cls, result: SolveResult) -> Outcome:
+        """What is worth remembering of `result`."""
+        turns = [turn for trace in result.traces for turn in trace.turns]
+        return cls(
+            problem_id=result.problem.id,
+            seed=result.seed,
+            answer=result.answer,
+            correct=result.correct,
+            fallback=result.fallback,
+            late=result.stopped == "deadline",
+            failed=sum(trace.status is TraceStatus.FAILED for trace in result.traces),
+            tokens=sum(turn.completion.tokens for turn in turns),
+            executions=sum(turn.execution is not None for turn in turns),
+        )
+
+
+def accuracies(outcomes: Iterable[Outcome]) -> dict[int, float]:
+    """By seed, the share in percent of the problems with a known answer that are right."""
+    right: Counter[int] = Counter()
+    graded: Counter[int] = Counter()
+    for outcome in outcomes:
+        if outcome.correct is not None:
+            graded[outcome.seed] += 1
+            right[outcome.seed] += outcome.correct
+    return {seed: 100 * right[seed] / graded[seed] for seed in sorted(graded)}
+
+
+def seeds_table(outcomes: Sequence[Outcome]) -> Table:
+    """A row a seed: problems, right, percent, without a vote, tokens, executions."""
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    for name in ("seed", "problems", "right", "%", "no vote", "tokens", "executions"):
+        table.add_column(name, justify="right")
+    for seed in sorted({outcome.seed for outcome in outcomes}):
+        table.add_row(*_row(seed, [outcome for outcome in outcomes if outcome.seed == seed]))
+    return table
+
+
+def mean_line(outcomes: Sequence[Outcome]) -> str:
+    """`62.7 ± 1.3 % right (mean ± sd of 5 seeds)`; the sample's standard deviation, none for one seed."""
+    shares = list(accuracies(outcomes).values())
+    if not shares:
+        return f"{len(outcomes)} answered; no reference answers"
+    if len(shares) == 1:
+        return f"{shares[0]:.1f} % right (one seed: no spread)"
+    return f"{mean_sd(shares)} % right (mean ± sd of {len(shares)} seeds)"
+
+
+def mean_sd(values: Sequence[float]) -> str:
+    """`94.0 ± 2.0`, the sample's standard deviation; one value has none."""
+    mean = f"{statistics.fmean(values):.1f}"
+    return f"{mean} ± {statistics.stdev(values):.1f}" if len(values) > 1 else mean
+
+
+def warnings_of(outcomes: Sequence[Outcome]) -> list[str]:
+    """What makes a score worth less than it looks: no votes, deadlines, candidates that were failed."""
+    found = []
+    if fallbacks := [outcome for outcome in outcomes if outcome.fallback]:
+        late = sum(outcome.late for outcome in fallbacks)
+        why = f", {late} of them ran out of time: give more --problem-seconds" if late else ""
+        found.append(f"{len(fallbacks)} of {len(outcomes)} had no vote and got the default answer{why}")
+    if failed := sum(outcome.failed for outcome in outcomes):
+        found.append(f"{failed} candidates were failed by the engine or the sandbox: their votes are missing")
+    return found
+
+
+def _row(seed: int, outcomes: Sequence[Outcome]) -> tuple[str, ...]:
+    graded = [outcome for outcome in outcomes if outcome.correct is not None]
+    right = sum(outcome.correct is True for outcome in graded)
+    share = f"{100 * right / len(graded):.1f}" if graded else "-"
+    tokens, executions = (sum(getattr(outcome, name) for outcome in outcomes) for name in ("tokens", "executions"))
+    silent = sum(outcome.fallback for outcome in outcomes)
+    return str(seed), str(len(outcomes)), str(right), share, str(silent), f"{tokens:,}", f"{executions:,}"
+
+
+class ReplayJournal(Journal):
+    """A `Journal` of several seeds, whose header says which. `outcomes` are those of both this run and earlier ones."""
+
+    def __init__(self, path: Path, file: TextIO, results: Iterable[SolveResult] = ()) -> None:
+        self.outcomes: dict[tuple[str, int], Outcome] = {}
+        super().__init__(path, file, results)
+
+    @classmethod
+    def resume(cls, path: Path, header: dict[str, Any]) -> ReplayJournal:
+        """As `Journal.resume`; seeds that `header` has and the run had not are added to its header."""
+        journal = super().resume(path, header)
+        try:
+            journal._extend(header["seeds"])
+        except BaseException:
+            journal.close()
+            raise
+        return journal
+
+    def _remember(self, result: SolveResult) -> None:
+        self.outcomes[result.problem.id, result.seed] = Outcome.of(result)
+
+    def _extend(self, seeds: Iterable[int]) -> None:
+        """Only lines can be added to a file, so with another header it is written anew and takes the old one's place.
+
+        A kill before that leaves the old file as it is. Both are locked while there are two.
+        """
+        old, _ = stream_journal(self.path)
+        known = old.get("seeds", [old.get("config", {}).get("seed", 0)])
+        wanted = sorted({*known, *seeds})
+        if wanted == old.get("seeds"):
+            return
+        anew = self.path.with_suffix(".new")
+        file = anew.open("w", encoding="utf-8")
+        lock(anew, file)
+        file.write(json.dumps({**old, "seeds": wanted}, ensure_ascii=False, separators=(",", ":")) + "\n")
+        with self.path.open(encoding="utf-8", newline="") as lines:
+            lines.readline()
+            shutil.copyfileobj(lines, file)
+        file.flush()
+        os.fsync(file.fileno())
+        os.replace(anew, self.path)
+        self._file.close()
+        self._file = file

@@ -1,0 +1,44 @@
+"""The command `sctir view`, as it is typed."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    Commands = argparse._SubParsersAction[argparse.ArgumentParser]
+
+
+def add_view(commands: Commands) -> None:
+    """Gives the command its arguments, and the function that runs it."""
+    parser = commands.add_parser("view", help="show a run: one HTML page with every candidate, without network")
+    add = parser.add_argument
+    add("run", type=Path, metavar="RUN", help="a run's folder, or its journal")
+    add("--output", type=Path, metavar="FILE", help="the page; default: view.html beside the journal")
+    add("--open", action="store_true", help="open it in the browser")
+    parser.set_defaults(command=view, name="view")
+
+
+def view(args: argparse.Namespace, _: float) -> int:
+    """The page of a run, on the disk; its path is printed."""
+    from sctir_kaggle.journal import read_faults, read_journal, refuse_journal
+    from sctir_kaggle.lab.view.page import write_page
+
+    journal = args.run / "journal.jsonl" if args.run.is_dir() else args.run
+    output = args.output or journal.parent / "view.html"
+    refuse_journal(output, "--output")
+    header, results = read_journal(journal)
+    write_page(results, [header], output, title=journal.resolve().parent.name, faults=read_faults(journal))
+    print(f"{output}: {len(results)} results, {output.stat().st_size / 1e6:.1f} MB")
+    if args.open:
+        _show(output)
+    return 0
+
+
+def _show(page: Path) -> None:
+    """In the browser, where there is one."""
+    import webbrowser
+
+    if not webbrowser.open(page.resolve().as_uri()):
+        print(f"no browser can be opened from here: open {page} yourself")

@@ -1,0 +1,105 @@
+"""The tiles at the page's top: how many right, tokens, executions, time, as text that is ready to be shown."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from statistics import mean, median, stdev
+
+from sctir_kaggle.display import clock_face
+from sctir_kaggle.lab.view.problems import executions_of, runs, tokens_of
+from sctir_kaggle.types import SolveResult
+
+Tile = dict[str, str]
+"""A `name`, a `value`, and below it a `note`."""
+
+
+def tiles(results: Sequence[SolveResult]) -> list[Tile]:
+    """What is said of a run in a glance; of a run without results, that it has none."""
+    if not results:
+        return [_tile("Results", "none yet", "the journal has a header and no solved problem")]
+    return [*_scores(results), *_defaults(results), _tokens(results), _executions(results), _time(results)]
+
+
+def ends(results: Iterable[SolveResult]) -> list[tuple[str, int]]:
+    """Why candidates ended, the most frequent reason first."""
+    return Counter(trace.status.value for result in results for trace in result.traces).most_common()
+
+
+def stops(results: Iterable[SolveResult]) -> list[tuple[str, int]]:
+    """What ended the work on a problem, the most frequent first."""
+    return Counter(str(result.stopped) for result in results).most_common()
+
+
+def _scores(results: Sequence[SolveResult]) -> list[Tile]:
+    """A tile for each run."""
+    numbers = runs(results)
+    if max(numbers) == 1:
+        return [_right(results, "Right")]
+    groups = [
+        [result for result, run in zip(results, numbers, strict=True) if run == one] for one in sorted(set(numbers))
+    ]
+    return [_right(group, f"Right, run {number}") for number, group in enumerate(groups, 1)]
+
+
+def _right(results: Sequence[SolveResult], name: str) -> Tile:
+    """Mean and sample standard deviation over seeds of the part that is right, of the problems that have a reference."""
+    seeds: dict[int, list[bool]] = {}
+    for result in results:
+        if result.correct is not None:
+            seeds.setdefault(result.seed, []).append(result.correct)
+    if not seeds:
+        return _tile("Answered", f"{len(results):,}", "no reference answers: right or wrong is not known")
+    parts = [100 * mean(marks) for marks in seeds.values()]
+    if len(parts) == 1:
+        [marks] = seeds.values()
+        return _tile(name, f"{sum(marks)} of {len(marks)}", f"{parts[0]:.1f} %{_ungraded(results)}")
+    spread = f"{mean(parts):.1f} ± {stdev(parts):.1f}"
+    return _tile(name, spread, f"%, mean ± sd of {len(parts)} seeds, {_sizes(seeds.values())}{_ungraded(results)}")
+
+
+def _sizes(seeds: Iterable[list[bool]]) -> str:
+    """How many problems a seed; an unfinished run has seeds of several sizes."""
+    sizes = sorted({len(marks) for marks in seeds})
+    return f"{sizes[0]} problems" if len(sizes) == 1 else f"{sizes[0]} to {sizes[-1]} problems: not all are complete"
+
+
+def _ungraded(results: Sequence[SolveResult]) -> str:
+    count = sum(result.correct is None for result in results)
+    return f"; {count} without a reference" if count else ""
+
+
+def _defaults(results: Sequence[SolveResult]) -> list[Tile]:
+    defaults = [result for result in results if result.fallback]
+    late = sum(result.stopped == "deadline" for result in defaults)
+    why = f"nobody voted; {late} out of time" if late else "nobody voted"
+    return [_tile("Defaults", str(len(defaults)), why)] if defaults else []
+
+
+def _tokens(results: Sequence[SolveResult]) -> Tile:
+    total = sum(tokens_of(trace) for result in results for trace in result.traces)
+    return _tile("Tokens", _short(total), f"{_short(total / len(results))} a problem")
+
+
+def _executions(results: Sequence[SolveResult]) -> Tile:
+    total = sum(executions_of(trace) for result in results for trace in result.traces)
+    candidates = sum(len(result.traces) for result in results)
+    return _tile("Executions", _short(total), f"{total / max(1, candidates):.1f} a candidate")
+
+
+def _time(results: Sequence[SolveResult]) -> Tile:
+    seconds = [result.seconds for result in results]
+    note = f"sum over {len(seconds):,} results; median {median(seconds):.1f} s, longest {max(seconds):.1f} s"
+    return _tile("Time", clock_face(sum(seconds)), note)
+
+
+def _tile(name: str, value: str, note: str) -> Tile:
+    return {"name": name, "value": value, "note": note}
+
+
+def _short(number: float) -> str:
+    """`812`, `45.2k`, `3.1M`: three digits are enough in a glance."""
+    for limit, unit in ((1e6, "M"), (1e3, "k")):
+        if number >= limit:
+            return f"{number / limit:.{1 if number < 100 * limit else 0}f}{unit}"
+    return f"{number:.0f}"

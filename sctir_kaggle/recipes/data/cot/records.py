@@ -1,0 +1,137 @@
+"""What a step of the CoT data reads and writes: a JSON object a line, written as it is done, so that a kill loses one.
+
+Covered: a step that is started again skips the ids that its output has; half a line at the end is cut away. Not covered:
+two processes that write one file.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Literal
+
+from sctir_kaggle.answers import boxed, parse
+from sctir_kaggle.types import UserError
+
+Record = dict[str, Any]
+
+
+class Rejected(Exception):
+    """A record that its step cannot make anything of; the message is the reason on one line. It is data, not a crash."""
+
+
+def read_records(path: Path, needs: Sequence[str]) -> Iterator[Record]:
+    """The records of a file, each with an id and the texts that it `needs`; else `UserError` with the line."""
+    try:
+        with path.open(encoding="utf-8") as file:
+            for number, line in enumerate(file, 1):
+                if line.strip():
+                    yield _checked(line, needs, f"{path}, line {number}")
+    except OSError as error:
+        raise UserError(f"cannot read {path}: {error.strerror}; run the step before, or --set input=FILE") from None
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path} is not UTF-8 ({error.reason}); convert it") from None
+
+
+def _checked(line: str, needs: Sequence[str], place: str) -> Record:
+    try:
+        record = json.loads(line)
+    except ValueError as error:
+        raise UserError(f"{place}: not JSON ({error}); one object a line is needed") from None
+    missing = [name for name in ("id", *needs) if not isinstance(record, dict) or not isinstance(record.get(name), str)]
+    if missing:
+        raise UserError(f"{place}: no text in `{'`, `'.join(missing)}`; is it the output of the step before?")
+    return dict(record)
+
+
+class Output:
+    """A step's output. A context manager; `done` are the ids that it holds, `written` and `failed` count this run.
+
+    What was rejected goes to "NAME.failed.jsonl" beside it, anew in each run: it is tried again by the next.
+    """
+
+    def __init__(self, path: Path) -> None:
+        if not path.name.endswith(".jsonl"):
+            raise UserError(f"cannot write records to {path}; its name must end with .jsonl")
+        self.path, self.failures = path, path.with_name(path.name.removesuffix(".jsonl") + ".failed.jsonl")
+        self.written = self.failed = 0
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self.done = _heal(path)
+        self.before = len(self.done)
+
+    def __enter__(self) -> Output:
+        self._file = self.path.open("a", encoding="utf-8")
+        self._failures = self.failures.open("w", encoding="utf-8")
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self._file.close()
+        self._failures.close()
+        if not self.failed:
+            self.failures.unlink(missing_ok=True)
+
+    def add(self, *records: Record) -> None:
+        """Through to the system in one piece: a killed process loses nothing that was added, and never a part of it."""
+        self._file.write("".join(json.dumps(record) + "\n" for record in records))
+        self._file.flush()
+        self.done |= {record["id"] for record in records}
+        self.written += len(records)
+
+    def reject(self, record: Record, reason: str) -> None:
+        """Note why this one is not in the output."""
+        self._failures.write(json.dumps({"id": record["id"], "reason": reason}) + "\n")
+        self._failures.flush()
+        self.failed += 1
+
+    def summary(self) -> str:
+        """What there is, on one line."""
+        failed = f", {self.failed} failed (reasons: {self.failures})" if self.failed else ""
+        return f"{self.path}: {self.before} were there, {self.written} written{failed}"
+
+
+def _heal(path: Path) -> set[str]:
+    """The ids in the file, whose last line is cut away where it lacks its end."""
+    if not path.exists():
+        return set()
+    with path.open("rb+") as file:
+        whole, done = 0, set()
+        for line in file:
+            if line.endswith(b"\n"):
+                whole += len(line)
+                done.add(_checked(line.decode("utf-8", "replace"), (), str(path))["id"])
+        file.truncate(whole)
+    return done
+
+
+Answers = Literal["any", "number", "integer"]
+
+
+def uniform(records: Iterable[Record], output: Output, *, answers: Answers = "any") -> None:
+    """A row a record; one without a box, or with an answer that is not of `answers`, is rejected."""
+    for record in records:
+        if record["id"] not in output.done:
+            try:
+                output.add(row_of(record, answers))
+            except Rejected as error:
+                output.reject(record, str(error))
+
+
+def row_of(record: Record, answers: Answers) -> Record:
+    """`answer` is an integer where the box is one, else its text. Raises `Rejected`."""
+    written = boxed(record["solution"])
+    if written is None:
+        raise Rejected("no boxed answer in the solution; the step realign puts one there")
+    value = parse(written)
+    whole = value is not None and value.denominator == 1
+    if answers != "any" and (value is None or (answers == "integer" and not whole)):
+        raise Rejected(f"the boxed answer {written!r} is no {answers}")
+    problem, solution = record["problem"].strip(), record["solution"].strip()
+    return {
+        "id": record["id"],
+        "problem": problem,
+        "answer": value.numerator if value is not None and whole else written,
+        "messages": [{"role": "user", "content": problem}, {"role": "assistant", "content": solution}],
+        **{name: record[name] for name in ("document", "number") if record.get(name)},
+    }

@@ -1,0 +1,225 @@
+"""Finds and drops training rows that hold a validation problem: `python -m sctir_kaggle.recipes.data.decontaminate --config ...`.
+
+Two rules, NuminaMath's: ten words in a row shared with a validation item, or an embedding nearer than 0.15 to one. Covered:
+the problems of rows and sets. Not covered: what a solution quotes; a problem in another language, unless the embedding
+model sees it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass, field
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, get_args
+
+from sctir_kaggle.recipes.data.near import Embeddings, Nearness, TfIdf, sentence_transformer, served
+from sctir_kaggle.recipes.data.overlap import Item, Match, Overlap, Reason
+from sctir_kaggle.recipes.rows import Row, read_rows, write_rows
+from sctir_kaggle.recipes.settings import run_recipe, settings_of_command
+from sctir_kaggle.types import UserError
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+
+REASONS: tuple[str, ...] = get_args(Reason)
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """One row that is dropped, and why; `row` is its id."""
+
+    row: str
+    match: Match
+
+
+@dataclass(slots=True)
+class Report:
+    """All that was found in `rows` rows; `sets` are the numbers of items of the validation sets.
+
+    `nearness` says what measured the distance: an embedding model, shared words (tfidf), or none. A row is counted once,
+    under the first reason in the order equal, overlap, near.
+    """
+
+    rows: int
+    sets: dict[str, int]
+    n: int
+    limit: float
+    nearness: str
+    found: list[Found] = field(default_factory=list)
+
+    def counts(self) -> dict[str, dict[str, int]]:
+        """Dropped rows by set and reason."""
+        seen = Counter((found.match.item.split("/")[0], found.match.reason) for found in self.found)
+        return {name: {reason: seen[name, reason] for reason in REASONS} for name in self.sets}  # type: ignore[index]
+
+    def as_json(self) -> dict[str, Any]:
+        """Everything, with a line a match."""
+        facts = asdict(self)
+        matches = [{"row": found.row, **found.match._asdict()} for found in self.found]
+        return {**facts, "dropped": len(self.found), "counts": self.counts(), "found": matches}
+
+    def table(self) -> Table:
+        """A row a validation set."""
+        from rich.table import Table
+
+        table = Table(title=f"{self.rows:,} rows, {len(self.found):,} to drop")
+        for number, name in enumerate(("set", "items", *REASONS)):
+            table.add_column(name, justify="right" if number else "left")
+        for name, counts in self.counts().items():
+            table.add_row(name, f"{self.sets[name]:,}", *(f"{counts[reason]:,}" for reason in REASONS))
+        return table
+
+    def rules(self) -> str:
+        """What counts as a match, on one line."""
+        near = "no distance" if self.nearness == "none" else f"distance < {self.limit:g} ({self.nearness})"
+        return f"dropped for: equal text, {self.n} words in a row, {near}"
+
+
+def sizes(items: Iterable[str]) -> dict[str, int]:
+    """How many items each set has, of their ids."""
+    return dict(Counter(item.split("/")[0] for item in items))
+
+
+AT_ONCE = 1024
+"""Rows whose distances are computed together."""
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What `decontaminate.yaml` holds; of the three files each may be null."""
+
+    rows: Path
+    """The training rows, .jsonl(.gz) or .csv."""
+    validation: tuple[Path, ...]
+    """The sets that they are held against; each is called by its file's name."""
+    kept: Path | None = None
+    """Gets the rows that match nothing."""
+    dropped: Path | None = None
+    """Gets the others, each with `contamination`: the reason, the item, the shared words or the distance."""
+    report: Path | None = None
+    """Gets the counts and all matches as JSON."""
+    ngram: int = 10
+    """Words in a row that no row may share with an item."""
+    distance: float = 0.15
+    """Cosine distance below which a row is dropped."""
+    embedder: Literal["sentence-transformers", "endpoint", "tfidf", "none"] = "sentence-transformers"
+    """Who measures it. tfidf counts shared words, which is not the same thing; none leaves the rule out."""
+    model: str = "sentence-transformers/all-MiniLM-L6-v2"
+    """The embedding model: a folder or a name at the Hub; for an endpoint the name that it serves."""
+    base_url: str | None = None
+    """Of the endpoint."""
+    batch: int = 64
+    """Texts a step of the model, or a request."""
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """The command."""
+    from rich.console import Console
+
+    settings = settings_of_command(Settings, __doc__, arguments)
+    report = decontaminate(settings)
+    Console().print(report.table(), report.rules())
+    if settings.report:
+        settings.report.parent.mkdir(parents=True, exist_ok=True)
+        settings.report.write_text(json.dumps(report.as_json(), indent=1) + "\n", encoding="utf-8")
+
+
+def decontaminate(settings: Settings) -> Report:
+    """Hold every row against every item and write the files that are asked for.
+
+    The rows are read again for each file, so that memory holds the matches only. Raises `UserError` for a file that cannot
+    be read or would be overwritten, `EngineError` for an endpoint that does not serve.
+    """
+    _refuse(settings)
+    items = read_items(settings.validation)
+    overlap, nearness = Overlap(items, settings.ngram), nearness_of(settings, items)
+    rows, found = find(read_rows(settings.rows), overlap, nearness, settings.distance)
+    if settings.kept:
+        write_rows(settings.kept, (row for n, row in enumerate(read_rows(settings.rows)) if n not in found))
+    if settings.dropped:
+        write_rows(settings.dropped, _dropped(read_rows(settings.rows), found))
+    named = settings.embedder if settings.embedder in ("none", "tfidf") else f"{settings.embedder}, {settings.model}"
+    matches = [found[n] for n in sorted(found)]
+    return Report(rows, sizes(item.id for item in items), settings.ngram, settings.distance, named, matches)
+
+
+def read_items(paths: Iterable[Path]) -> list[Item]:
+    """The problems of validation sets, each called "name of the file/id". Raises `UserError` where there are none."""
+    items = [
+        Item(f"{path.name.split('.')[0]}/{row['id']}", row["problem"]) for path in paths for row in read_rows(path)
+    ]
+    if not items:
+        raise UserError("no validation problems: --set validation='[A.csv, B.csv]'; rows are held against these")
+    return items
+
+
+def nearness_of(settings: Settings, items: Sequence[Item]) -> Nearness | None:
+    """What `embedder` names; None for none."""
+    if settings.embedder == "none":
+        return None
+    if settings.embedder == "tfidf":
+        return TfIdf(items)
+    if settings.embedder == "sentence-transformers":
+        return Embeddings(sentence_transformer(settings.model, batch=settings.batch), items)
+    if settings.base_url is None:
+        raise UserError("embedder endpoint needs a server: --set base_url=http://HOST:PORT")
+    return Embeddings(served(settings.base_url, settings.model, batch=settings.batch), items)
+
+
+def find(
+    rows: Iterable[Row], overlap: Overlap, nearness: Nearness | None, limit: float
+) -> tuple[int, dict[int, Found]]:
+    """How many rows there are, and what is found, by the row's place from 0."""
+    found: dict[int, Found] = {}
+    count = 0
+    for count, batch in _batches(rows):
+        matches = [overlap.match(row["problem"]) for row in batch]
+        if nearness:
+            matches = _near(matches, [row["problem"] for row in batch], nearness, limit)
+        start = count - len(batch)
+        found |= {start + n: Found(batch[n]["id"], match) for n, match in enumerate(matches) if match}
+    return count, found
+
+
+def _near(
+    matches: Sequence[Match | None], texts: Sequence[str], nearness: Nearness, limit: float
+) -> list[Match | None]:
+    """`matches`, with those added that only the distance finds."""
+    left = [n for n, match in enumerate(matches) if match is None]
+    filled = list(matches)
+    for n, (item, distance) in zip(left, nearness.nearest([texts[n] for n in left]) if left else (), strict=True):
+        if distance < limit:
+            filled[n] = Match("near", item, distance=round(distance, 4))
+    return filled
+
+
+def _batches(rows: Iterable[Row]) -> Iterator[tuple[int, list[Row]]]:
+    """Rows in batches, each with how many rows there are up to its end."""
+    iterator, count = iter(rows), 0
+    while batch := list(islice(iterator, AT_ONCE)):
+        count += len(batch)
+        yield count, batch
+
+
+def _dropped(rows: Iterable[Row], found: dict[int, Found]) -> Iterator[Row]:
+    for n, row in enumerate(rows):
+        if n in found:
+            yield {**row, "contamination": found[n].match._asdict()}
+
+
+def _refuse(settings: Settings) -> None:
+    """What would be read in vain, or overwritten."""
+    inputs = {path.resolve() for path in (settings.rows, *settings.validation)}
+    for path in (settings.kept, settings.dropped, settings.report):
+        if path and path.resolve() in inputs:
+            raise UserError(f"{path} is read and cannot be written too; name another file")
+    if settings.ngram < 1:
+        raise UserError(f"ngram is {settings.ngram}; at least 1, and 10 is usual")
+
+
+if __name__ == "__main__":
+    run_recipe(main)

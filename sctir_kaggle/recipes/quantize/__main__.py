@@ -1,0 +1,57 @@
+"""The 8-bit GPTQ checkpoint that vLLM serves: `python -m sctir_kaggle.recipes.quantize --config quantize.yaml --set ...`.
+
+Calibrated on rows of the stage-2 training data, rendered as in training and inference. Needs
+`requirements-gptqmodel.txt`; a GPU is used where there is one. -> weights, tokenizer, model card.
+"""
+
+from __future__ import annotations
+
+import shutil
+import time
+from dataclasses import replace
+
+from sctir_kaggle.recipes.quantize.backends import check_backend, quantize_with
+from sctir_kaggle.recipes.quantize.calibration import Calibration, calibration
+from sctir_kaggle.recipes.quantize.card import megabytes, write_card
+from sctir_kaggle.recipes.quantize.checkpoint import even_out, size_of
+from sctir_kaggle.recipes.quantize.likeness import load_tokenizer
+from sctir_kaggle.recipes.quantize.settings import QuantizeSettings, check_folders
+from sctir_kaggle.recipes.settings import run_recipe, settings_of_command
+
+
+def main() -> None:
+    """The command."""
+    settings = settings_of_command(QuantizeSettings, __doc__)
+    started = time.monotonic()
+    made = quantize(settings)
+    print(
+        f"{settings.output}: {megabytes(size_of(settings.output))}, {settings.label}, group {settings.group_size}, "
+        f"{len(made.samples)} samples of {made.tokens:,} tokens, {time.monotonic() - started:.0f} s"
+    )
+    print(
+        "now: python -m sctir_kaggle.recipes.quantize.check --config check_quantized.yaml compares it with the original"
+    )
+
+
+def quantize(settings: QuantizeSettings) -> Calibration:
+    """Write the quantized checkpoint and its card to `settings.output`, whole or not; -> what it was calibrated on.
+
+    Raises `UserError` for what cannot work before anything is computed.
+    """
+    check_folders(settings)
+    check_backend(settings)
+    made = calibration(settings, load_tokenizer(settings.model))
+    part = settings.output.with_name(f".{settings.output.name}.part")
+    shutil.rmtree(part, ignore_errors=True)
+    try:
+        quantize_with(replace(settings, output=part), made)
+        even_out(settings.model, part)
+        write_card(part, settings, made)
+        part.rename(settings.output)
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+    return made
+
+
+if __name__ == "__main__":
+    run_recipe(main)

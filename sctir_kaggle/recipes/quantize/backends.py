@@ -1,0 +1,104 @@
+"""The libraries that quantize: GPTQModel by default, AutoGPTQ where someone has CUDA and its old environment.
+
+Method: GPTQ, https://arxiv.org/abs/2210.17323. Each library writes a folder in its own way; `checkpoint.py` evens it out.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, NoReturn
+
+from sctir_kaggle.recipes.quantize.calibration import Calibration
+from sctir_kaggle.recipes.quantize.checkpoint import LOGS
+from sctir_kaggle.recipes.quantize.settings import QuantizeSettings
+from sctir_kaggle.types import UserError
+
+REQUIREMENTS = Path(__file__).resolve().parents[1]
+
+Quantize = Callable[[QuantizeSettings, Calibration], None]
+
+
+def check_backend(settings: QuantizeSettings) -> None:
+    """Raises `UserError` where the library cannot work here, before anything is read."""
+    if settings.backend == "auto-gptq" and not _cuda():
+        raise UserError(
+            "backend auto-gptq quantizes on CUDA only, and torch sees no CUDA device here: set backend=gptqmodel, which "
+            "writes the same format and works on a CPU"
+        )
+    if find_spec(settings.backend.replace("-", "_")) is None:
+        _missing(settings.backend)
+
+
+def quantize_with(settings: QuantizeSettings, calibration: Calibration) -> None:
+    """Write the quantized weights to `settings.output`, in the library's own way."""
+    try:
+        BACKENDS[settings.backend](settings, calibration)
+    except ImportError as error:
+        _missing(f"{settings.backend} ({error})")
+
+
+def _gptqmodel(settings: QuantizeSettings, calibration: Calibration) -> None:
+    os.environ.setdefault("GPTQMODEL_CPU_WORKERS", "2")  # by default it takes one on two cores, and crashes
+    import torch
+    from gptqmodel import GPTQModel, QuantizeConfig  # type: ignore[import-not-found,import-untyped,unused-ignore]
+    from gptqmodel.looper import (  # type: ignore[import-not-found,import-untyped,unused-ignore]
+        loop_processor,
+    )
+
+    loop_processor._PROJECT_LOG_DIR = settings.output / LOGS  # by default a folder wherever the command is typed
+    config = QuantizeConfig(
+        bits=settings.bits,
+        group_size=settings.group_size,
+        sym=settings.sym,
+        desc_act=settings.desc_act,
+        act_group_aware=settings.group_aware and not settings.desc_act,
+        damp_percent=settings.damp,
+    )
+    config.pack_impl = "original"  # the other one compiles for longer than a small model takes to quantize
+    device = settings.device or ("cuda" if _cuda() else "cpu")
+    model = GPTQModel.load(str(settings.model), config, device=device, dtype=torch.float16)  # a T4 has no bfloat16
+    samples = [{"input_ids": list(ids), "attention_mask": [1] * len(ids)} for ids in calibration.samples]
+    model.quantize(samples, batch_size=settings.batch, calibration_data_min_length=1)
+    model.save(str(settings.output))
+
+
+def _auto_gptq(settings: QuantizeSettings, calibration: Calibration) -> None:
+    import torch
+    from auto_gptq import (  # type: ignore[import-not-found,import-untyped,unused-ignore]
+        AutoGPTQForCausalLM,
+        BaseQuantizeConfig,
+    )
+
+    config = BaseQuantizeConfig(
+        bits=settings.bits,
+        group_size=settings.group_size,
+        sym=settings.sym,
+        desc_act=settings.desc_act,
+        damp_percent=settings.damp,
+    )
+    model = AutoGPTQForCausalLM.from_pretrained(str(settings.model), config, torch_dtype=torch.float16)
+    samples: list[dict[str, Any]] = [
+        {"input_ids": torch.tensor([ids]), "attention_mask": torch.ones(1, len(ids), dtype=torch.long)}
+        for ids in calibration.samples
+    ]
+    model.quantize(samples, batch_size=settings.batch)
+    model.save_quantized(str(settings.output), use_safetensors=True)
+
+
+BACKENDS: Mapping[str, Quantize] = {"gptqmodel": _gptqmodel, "auto-gptq": _auto_gptq}
+
+
+def _cuda() -> bool:
+    try:
+        import torch
+    except ImportError:
+        return False
+    return torch.cuda.is_available()
+
+
+def _missing(what: str) -> NoReturn:
+    name = what.split()[0]
+    raise UserError(f"{what} is not installed: pip install -r sctir_kaggle/recipes/requirements-{name}.txt")

@@ -1,0 +1,190 @@
+"""The model card of a quantized checkpoint, README.md beside its weights: how it was made, the comparison, the terms.
+
+It names no folder of the machine. The comparison stands between two markers, and `check_quantized` puts it there.
+"""
+
+from __future__ import annotations
+
+import platform
+import statistics
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+
+from sctir_kaggle._version import __version__
+from sctir_kaggle.lab.replay.results import mean_sd
+from sctir_kaggle.recipes.quantize.calibration import Calibration
+from sctir_kaggle.recipes.quantize.checkpoint import size_of
+from sctir_kaggle.recipes.quantize.likeness import Reading
+from sctir_kaggle.recipes.quantize.settings import LAST_WITH_DESC_ACT, QuantizeSettings
+from sctir_kaggle.types import UserError
+
+CARD = "README.md"
+
+START, END = "<!-- check_quantized -->\n", "\n<!-- end -->"
+
+UNCHECKED = "Not compared yet: `python -m sctir_kaggle.recipes.quantize.check`."
+
+TEMPLATE = """\
+---
+license: {license}
+{base}pipeline_tag: text-generation
+library_name: transformers
+tags:
+- gptq
+- {bits}-bit
+- tool-integrated-reasoning
+---
+
+# {name}
+
+{original} in {bits}-bit GPTQ: {size} of weights, for vLLM and transformers.
+
+## Against the original
+
+{start}{unchecked}{end}
+
+## How it was made
+
+| | |
+|---|---|
+| method | GPTQ (<https://arxiv.org/abs/2210.17323>) by {library} |
+| bits, group size | {bits}, {group_size} |
+| symmetric | yes |
+| activation order (`desc_act`) | {desc_act} |
+| damping | {damp} |
+| calibration | {samples} of {rows} training rows, shuffled with seed {seed}; {tokens} tokens |
+| a sample | a problem and its whole solution as in training, at most {max_tokens} tokens; {cut} were cut |
+| the samples' fingerprint | {fingerprint} |
+| file format | `quantization_config` in config.json, safetensors; tokenizer and chat template are the original's |
+
+Made with sctir_kaggle {version}, {libraries}, Python {python}:
+`python -m sctir_kaggle.recipes.quantize`.
+
+## How to load it
+
+vLLM reads the format by itself (`dtype="half"` on a T4). transformers needs gptqmodel and optimum beside it.
+{order_note}
+## Terms
+
+Quantizing changes no terms: those of {original} and of the data that it was trained on hold for this checkpoint too.
+"""
+
+NO_ORDER = f"""\
+`desc_act` is off because current vLLM refuses activation order with a group size; {LAST_WITH_DESC_ACT} is the last that
+takes it.
+"""
+
+WITH_ORDER = f"""\
+`desc_act` is on: vLLM {LAST_WITH_DESC_ACT} is the last that takes it with a group size.
+"""
+
+
+def write_card(folder: Path, settings: QuantizeSettings, calibration: Calibration) -> None:
+    """README.md in `folder`, the output or what becomes it, as yet without the comparison."""
+    original = settings.base_model or settings.model.resolve().name
+    text = TEMPLATE.format(
+        license=settings.license,
+        base=f"base_model: {original}\nbase_model_relation: quantized\n" if settings.base_model else "",
+        name=settings.output.resolve().name,
+        original=original,
+        bits=settings.bits,
+        size=megabytes(size_of(folder)),
+        start=START,
+        unchecked=UNCHECKED,
+        end=END,
+        library=f"{settings.backend} {version_of(settings.backend)}",
+        group_size=settings.group_size if settings.group_size != -1 else "one group (-1)",
+        desc_act="on" if settings.desc_act else "off",
+        damp=settings.damp,
+        samples=len(calibration.samples),
+        rows=f"{calibration.rows:,}",
+        seed=settings.seed,
+        tokens=f"{calibration.tokens:,}",
+        max_tokens=f"{settings.max_tokens:,}",
+        cut=calibration.cut,
+        fingerprint=calibration.fingerprint,
+        version=__version__,
+        libraries=f"torch {version_of('torch')}, transformers {version_of('transformers')}",
+        python=platform.python_version(),
+        order_note=(WITH_ORDER if settings.desc_act else NO_ORDER) if settings.group_size != -1 else "",
+    )
+    (folder / CARD).write_text(text, encoding="utf-8")
+
+
+def publish(folder: Path, table: str) -> None:
+    """Put the comparison between the card's markers, in place of what stands there; `UserError` where they are not."""
+    before, after = parts_of(folder)
+    (folder / CARD).write_text(f"{before}{START}{table}{END}{after}", encoding="utf-8")
+
+
+def parts_of(folder: Path) -> tuple[str, str]:
+    """The card's text before and behind the comparison. Raises `UserError` where it has no place for one."""
+    card = folder / CARD
+    text = card.read_text(encoding="utf-8") if card.is_file() else ""
+    before, found, rest = text.partition(START)
+    _, ended, after = rest.partition(END)
+    if not (found and ended):
+        marks = f"{START.strip()} and {END.strip()}"
+        raise UserError(f"{card} has no place for the comparison: write {marks}, each on a line, where it belongs")
+    return before, after
+
+
+def megabytes(size: int) -> str:
+    """Bytes in MB of 10^6."""
+    return f"{size / 1e6:,.1f} MB"
+
+
+def version_of(library: str) -> str:
+    """The installed version of a library, as the card names it."""
+    try:
+        return metadata.version(library)
+    except metadata.PackageNotFoundError:
+        return "(version unknown)"
+
+
+HEAD = "| | original | quantized | difference |\n|---|---|---|---|\n"
+
+
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """One checkpoint's figures: bytes of weights, the reading of the traces, percent right under each seed."""
+
+    size: int
+    reading: Reading
+    right: tuple[float, ...]
+
+
+def table(original: Checked, quantized: Checked, *, traces: int, solved: str) -> str:
+    """The comparison as Markdown. `solved` says what the accuracy is of."""
+    rows = (
+        _sizes(original, quantized),
+        *_likeness(original, quantized, traces),
+        _accuracy(original, quantized, solved),
+    )
+    seeds = len(original.right)
+    note = (
+        f"Accuracy is that of the solver's vote, {f'mean ± sd of {seeds} seeds' if seeds > 1 else 'one seed'}. Perplexity and "
+        f"top tokens are on what a model is to write, in the same contexts; problems and tool outputs are only read. torch "
+        f"{version_of('torch')}, transformers {version_of('transformers')}."
+    )
+    return HEAD + "\n".join(rows) + "\n\n" + note
+
+
+def _sizes(original: Checked, quantized: Checked) -> str:
+    change = 100 * (quantized.size / original.size - 1)
+    return f"| weights | {megabytes(original.size)} | {megabytes(quantized.size)} | {change:+.0f} % |"
+
+
+def _likeness(original: Checked, quantized: Checked, traces: int) -> tuple[str, str]:
+    before, after = original.reading.perplexity, quantized.reading.perplexity
+    places, agreement = len(original.reading.top), 100 * quantized.reading.agreement(original.reading)
+    return (
+        f"| perplexity, {traces:,} held-out traces | {before:.4f} | {after:.4f} | {100 * (after / before - 1):+.3f} % |",
+        f"| same top token at {places:,} places | | {agreement:.2f} % | |",
+    )
+
+
+def _accuracy(original: Checked, quantized: Checked, solved: str) -> str:
+    change = statistics.fmean(quantized.right) - statistics.fmean(original.right)
+    return f"| right (%): {solved} | {mean_sd(original.right)} | {mean_sd(quantized.right)} | {change:+.1f} |"

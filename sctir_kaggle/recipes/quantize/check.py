@@ -1,0 +1,171 @@
+"""A quantized checkpoint against its original: `python -m sctir_kaggle.recipes.quantize.check --config FILE --set ...`.
+
+Perplexity and top-1 agreement on held-out traces, accuracy by the real solver on a validation set; the table goes into
+the model card. The rows must not be those of the calibration, which nobody checks here.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+from sctir_kaggle.lab.replay.progress import watched
+from sctir_kaggle.lab.replay.results import accuracies
+from sctir_kaggle.lab.replay.run import Plan, replay
+from sctir_kaggle.lab.replay.sets import read_set
+from sctir_kaggle.options import ANSWERS
+from sctir_kaggle.recipes.quantize.calibration import context_of, shuffled_traces
+from sctir_kaggle.recipes.quantize.card import Checked, parts_of, publish, table
+from sctir_kaggle.recipes.quantize.checkpoint import size_of
+from sctir_kaggle.recipes.quantize.likeness import load_tokenizer, read
+from sctir_kaggle.recipes.rendering import Row
+from sctir_kaggle.recipes.settings import run_recipe, settings_of_command
+from sctir_kaggle.recipes.train.packing import read_data
+from sctir_kaggle.runtime import Setup
+from sctir_kaggle.types import UserError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CheckSettings:
+    """Two checkpoints, and what they are compared on. Raises `UserError` on a value outside its limits."""
+
+    model: Path
+    """The original."""
+
+    quantized: Path
+    """Its quantized twin; its card gets the table."""
+
+    data: tuple[str, ...]
+    """Held-out traces: files of training rows (`rows.py`), or owner/name on the Hub."""
+
+    problems: str
+    """A validation set: `amc`, `aime`, `math4`, `math5`, or a CSV."""
+
+    runs: Path
+    """Where the journals of the solver's runs are kept; `sctir score` and `sctir view` read them."""
+
+    samples: int = 256
+    """Traces at most, after a shuffle with `seed`."""
+
+    max_tokens: int = 1024
+    """A trace's tokens; what is longer is cut there."""
+
+    seed: int = 42
+    """Of the traces' order."""
+
+    sets: Path | None = None
+    """Where the named validation sets are; None: $SCTIR_DATA, else the Hub."""
+
+    answers: Literal["aimo1", "aimo3", "any"] = "any"
+    """0..999 mod 1000, 0..99999, or any integer."""
+
+    limit: int | None = None
+    """The first so many problems only."""
+
+    candidates: int = 48
+    turns: int = 4
+    temperature: float = 0.8
+    stop: Literal["exact", "none"] = "exact"
+    """`none` lets every candidate end, so that single ones can be counted; the vote is the same."""
+    seeds: int = 5
+    """Runs of the solver; the table has their mean and sample standard deviation."""
+
+    engine: Literal["transformers", "vllm"] = "transformers"
+    """What the solver runs on."""
+
+    device: str | None = None
+    """Where the traces are read: `cuda` or `cpu`; None is CUDA where there is one."""
+
+    def __post_init__(self) -> None:
+        for name, least in (("samples", 1), ("max_tokens", 16), ("seeds", 1)):
+            if getattr(self, name) < least:
+                raise UserError(f"{name} is {getattr(self, name)}; it must be at least {least}")
+
+
+def main() -> None:
+    """The command."""
+    settings = settings_of_command(CheckSettings, __doc__)
+    compared = check(settings)
+    print(compared)
+    publish(settings.quantized, compared)
+
+
+def check(settings: CheckSettings) -> str:
+    """Measure both checkpoints; -> the table as Markdown. Raises `UserError` where the card has no place for it."""
+    parts_of(settings.quantized)
+    rows = held_out_rows(settings)
+    checked: list[Checked] = []
+    for name, folder in (("original", settings.model), ("quantized", settings.quantized)):
+        reading = read(folder, rows, device=settings.device)
+        checked.append(Checked(size_of(folder), reading, percent_right(settings, folder, name)))
+    return table(*checked, traces=len(rows), solved=described(settings))
+
+
+def held_out_rows(settings: CheckSettings) -> list[Row]:
+    """The traces' tokens, and which are learned. Raises `UserError` where the two tokenizers differ."""
+    rows = list(read_data(settings.data))
+    encoded, twin = (
+        shuffled_traces(rows, load_tokenizer(folder), settings.seed, settings.samples)
+        for folder in (settings.model, settings.quantized)
+    )
+    if encoded != twin:
+        raise UserError(
+            f"{settings.quantized} has another tokenizer than {settings.model}: is it made from that model?"
+        )
+    length = min(settings.max_tokens, context_of(settings.model))
+    return [(ids[:length], learned[:length]) for ids, learned in encoded]
+
+
+def percent_right(settings: CheckSettings, folder: Path, name: str) -> tuple[float, ...]:
+    """Accuracy of the vote in percent, a figure a seed; an earlier run's tasks are not done again."""
+    plan = plan_of(settings, folder, name)
+    with watched() as progress:
+        outcomes = replay(plan, progress)
+    shares = accuracies(outcomes)
+    if not shares:
+        raise UserError(f"{settings.problems} has no reference answers: give a set with the column `answer`")
+    return tuple(shares.values())
+
+
+def plan_of(settings: CheckSettings, folder: Path, name: str) -> Plan:
+    """The validation set under all seeds, with the checkpoint in `folder`, kept under `name`."""
+    config = replace(
+        ANSWERS[settings.answers],
+        candidates=settings.candidates,
+        turns=settings.turns,
+        temperature=settings.temperature,
+        stop=settings.stop,
+    )
+    kept = settings.runs / name
+    setup = Setup(
+        config=config,
+        folder=kept,
+        budget=math.inf,
+        engine=settings.engine,
+        model=folder,
+        resume=_goes_on(kept / "journal.jsonl", folder),
+    )
+    problems = read_set(settings.problems, data=settings.sets, limit=settings.limit)
+    return Plan(setup=setup, problems=problems, seeds=range(config.seed, config.seed + settings.seeds))
+
+
+def _goes_on(journal: Path, folder: Path) -> bool:
+    """Whether there is a run to go on with. Raises `UserError` where it was of weights that are no longer there."""
+    if not journal.exists():
+        return False
+    if journal.stat().st_mtime < max((file.stat().st_mtime for file in folder.glob("*.safetensors")), default=0):
+        raise UserError(f"{journal} is older than the weights in {folder}: give other runs, or remove it")
+    return True
+
+
+def described(settings: CheckSettings) -> str:
+    """What the accuracy is of, as a row of the table names it."""
+    return (
+        f"{Path(settings.problems).stem}, {settings.candidates} candidates, {settings.turns} turns, {settings.engine}"
+    )
+
+
+if __name__ == "__main__":
+    run_recipe(main)

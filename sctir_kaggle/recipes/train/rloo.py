@@ -1,0 +1,203 @@
+"""EXPERIMENTAL. RLOO with the execution of code as reward: `python -m sctir_kaggle.recipes.train.rloo --config rloo.yaml`.
+
+The winners tried reinforcement learning with code execution and did not submit it; none of their values is published. TRL's
+RLOOTrainer samples one program for each problem and candidate, the sandbox runs it, and the reward is 1 where it prints the
+reference (`execution_reward`). A completion ends where the model hands over to the sandbox; what it would write behind that
+is not sampled from a real output, so it is cut off and never learned. Not covered: several turns, resuming.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import time
+from bisect import bisect_left
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from sctir_kaggle.answers import parse, read_answer, to_vote
+from sctir_kaggle.background import BackgroundLoop
+from sctir_kaggle.dialects.fences import python_code
+from sctir_kaggle.dialects.rows import HEADER, OUTPUT_FENCE
+from sctir_kaggle.recipes.rows import read_rows
+from sctir_kaggle.recipes.settings import run_recipe, settings_of_command
+from sctir_kaggle.recipes.tokenizer import encoder_of
+from sctir_kaggle.recipes.train.sft import leave, save_model
+from sctir_kaggle.recipes.train.trainer import arguments_of, base_tokenizer
+from sctir_kaggle.sandbox import Sandbox
+from sctir_kaggle.types import ExecutionStatus, Executor, UserError
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerFast
+
+
+class ExecutionReward:
+    """A reward function as TRL calls it. `seconds` is the longest time from asking for a program's run to its end."""
+
+    __name__ = "execution"
+
+    def __init__(self, executor: Executor, loop: BackgroundLoop, *, seconds: float = 60.0) -> None:
+        self._executor, self._loop, self._seconds = executor, loop, seconds
+        self._numbers = itertools.count()
+
+    def __call__(self, *, completions: Sequence[str], answer: Sequence[int], **_: Any) -> list[float]:
+        """A reward for each completion; `answer` holds their references."""
+        return self._loop.run(self._all(completions, answer))
+
+    async def _all(self, completions: Sequence[str], answers: Sequence[int]) -> list[float]:
+        found = await asyncio.gather(*map(self._answer, completions))
+        return [float(one == answer) for one, answer in zip(found, answers, strict=True)]
+
+    async def _answer(self, completion: str) -> int | None:
+        text = completion.partition(OUTPUT_FENCE)[0]
+        code = python_code(text, last=True)
+        if code is None:
+            return read_answer(text, modulus=None, lowest=None, highest=None).answer
+        candidate_id = f"reward/{next(self._numbers)}"
+        try:
+            deadline = time.monotonic() + self._seconds
+            result = await self._executor.execute(code, request_id=f"{candidate_id}/0", deadline=deadline)
+        finally:
+            self._executor.release(candidate_id)
+        if result.status is not ExecutionStatus.OK:
+            return None
+        last_line = result.output.rstrip().rpartition("\n")[2]
+        return to_vote(parse(last_line), modulus=None, lowest=None, highest=None)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RLOO:
+    """What to train on, and how. The defaults are TRL's but for `generations`."""
+
+    model: str
+    """The checkpoint to start from: a folder, or a name at the Hub."""
+
+    problems: Path
+    """Rows with integer answers: `.jsonl`, `.jsonl.gz` or `.csv`; others are left out."""
+
+    output: Path
+    """The folder that gets checkpoints, logs and `model/`."""
+
+    generations: int = 4
+    """Completions a problem, at least 2; each one's baseline is the mean reward of the others. TRL: 2."""
+
+    completion_tokens: int = 512
+
+    temperature: float = 1.0
+    """Of the samples; the log-probabilities are taken at the same."""
+
+    beta: float = 0.05
+    """The weight of the KL term."""
+
+    learning_rate: float = 1e-6
+    epochs: float = 3.0
+    steps: int | None = None
+    """Ends after this many steps instead of `epochs`."""
+    batch: int = 8
+    """Completions a device, a multiple of `generations`."""
+    seed: int = 42
+
+    precision: Literal["auto", "bf16", "fp32"] = "auto"
+    """`auto` is bfloat16 where the device has it: float32 on a CPU."""
+    checkpointing: bool = True
+    """Activations are computed again in the backward pass, which saves most of their memory."""
+
+    log_every: int = 10
+    log: Literal["tensorboard", "wandb", "none"] = "tensorboard"
+
+    def __post_init__(self) -> None:
+        if self.generations < 2 or self.batch % self.generations:
+            raise UserError(
+                f"batch is {self.batch} and generations {self.generations}; batch must be a multiple of generations, "
+                "and they at least 2"
+            )
+
+
+def main() -> None:
+    """The command."""
+    rloo(settings_of_command(RLOO, __doc__))
+    leave()
+
+
+def rloo(settings: RLOO) -> list[dict[str, float]]:
+    """Train, write the model to `output/model`; -> the log."""
+    with ExitStack() as stack:
+        reward = ExecutionReward(stack.enter_context(Sandbox()), stack.enter_context(BackgroundLoop()))
+        trainer = trainer_of(settings, reward)
+        trainer.train()
+        save_model(trainer, trainer.processing_class, settings.output / "model")
+        log: list[dict[str, float]] = trainer.state.log_history
+    return log
+
+
+def trainer_of(settings: RLOO, reward: ExecutionReward) -> Any:
+    """TRL's RLOOTrainer over the problems, each with its prompt as the solver sends it."""
+    from datasets import Dataset
+
+    tokenizer = base_tokenizer(settings.model)
+    tokenizer.pad_token = tokenizer.pad_token or tokenizer.eos_token
+    return _trainer_class()(
+        model=settings.model,
+        reward_funcs=reward,
+        args=_arguments(settings),
+        train_dataset=Dataset.from_list(prompts(read_rows(settings.problems))),
+        processing_class=tokenizer,
+    )
+
+
+def prompts(rows: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Columns `prompt` and `answer` of the rows whose answer is an integer."""
+    kept = [
+        {"prompt": HEADER.format(problem=row["problem"].strip()), "answer": row["answer"]}
+        for row in rows
+        if isinstance(row.get("answer"), int)
+    ]
+    if not kept:
+        raise UserError("no problem has an integer answer; RLOO's reward needs them")
+    return kept
+
+
+def handed_over(ids: list[int], tokenizer: PreTrainedTokenizerFast) -> list[int]:
+    """`ids` up to the token that completes the fence at which the model hands over; all of them where there is none."""
+
+    def has_fence(count: int) -> bool:
+        return OUTPUT_FENCE in tokenizer.decode(ids[:count])
+
+    return ids[: bisect_left(range(len(ids)), True, key=has_fence)]
+
+
+def _trainer_class() -> Any:
+    from trl import RLOOTrainer
+
+    class HandingOver(RLOOTrainer):  # type: ignore[misc,unused-ignore]
+        """Generation in TRL knows no stop string, and its prompts are encoded otherwise than the solver's."""
+
+        def _tokenize_prompts(self, prompts: list[str]) -> tuple[list[list[int]], None, dict[str, Any]]:
+            """As the solver does: TRL would take an added token's name in a problem for the token."""
+            encoder = encoder_of(self.processing_class)
+            return [list(encoder.encode((prompt,))) for prompt in prompts], None, {}
+
+        def _generate_single_turn(self, *arguments: Any) -> list[list[int]]:
+            sampled = super()._generate_single_turn(*arguments)
+            return [handed_over(ids, self.processing_class) for ids in sampled]
+
+    return HandingOver
+
+
+def _arguments(settings: RLOO) -> Any:
+    from trl import RLOOConfig
+
+    return RLOOConfig(
+        **arguments_of(settings),
+        num_generations=settings.generations,
+        max_completion_length=settings.completion_tokens,
+        temperature=settings.temperature,
+        beta=settings.beta,
+    )
+
+
+if __name__ == "__main__":
+    run_recipe(main)

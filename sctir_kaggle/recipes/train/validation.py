@@ -1,0 +1,159 @@
+"""Validation by generation while a model is trained: its last checkpoint solves problems with the real loop.
+
+What is validated is what was saved, so that a score belongs to a folder. The first process does it, with the engine of
+transformers, while the others wait; on a GPU its weights must fit beside the training's.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+from sctir_kaggle.config import MATH, SolverConfig
+from sctir_kaggle.engines.transformers import TransformersEngine
+from sctir_kaggle.problems import read_problems
+from sctir_kaggle.sandbox import Sandbox
+from sctir_kaggle.solver import Solver
+from sctir_kaggle.types import Problem, SolveResult
+
+if TYPE_CHECKING:
+    from transformers import TrainerCallback
+    from trl import SFTTrainer
+
+
+@dataclass(frozen=True, slots=True)
+class Score:
+    """Shares of right answers: of all candidates, and of the problems' votes."""
+
+    problems: int
+    single: float
+    majority: float
+
+
+async def solve_all(
+    model: Path, problems: Sequence[Problem], config: SolverConfig, *, workers: int = 2
+) -> list[SolveResult]:
+    """Solve the problems, a few at a time, and let every candidate finish if `config` says so."""
+    engine, gate = TransformersEngine.load(model, slots=96), asyncio.Semaphore(max(1, 96 // config.candidates))
+    try:
+        async with Sandbox(workers=workers) as sandbox:
+            solver = Solver(engine, sandbox, config)
+
+            async def solve(problem: Problem) -> SolveResult:
+                async with gate:
+                    return await solver.solve(problem)
+
+            return list(await asyncio.gather(*map(solve, problems)))
+    finally:
+        engine.close()
+
+
+def score(results: Sequence[SolveResult]) -> Score:
+    """The share of candidates and of votes that equal the reference."""
+    votes = [trace.answer == result.problem.answer for result in results for trace in result.traces]
+    return Score(len(results), sum(votes) / len(votes), sum(bool(result.correct) for result in results) / len(results))
+
+
+def by_family(results: Iterable[SolveResult]) -> dict[str, Score]:
+    """Scores of problems whose ids are "family-number", the hardest family first."""
+    groups: dict[str, list[SolveResult]] = {}
+    for result in results:
+        groups.setdefault(result.problem.id.rpartition("-")[0], []).append(result)
+    scores = {name: score(group) for name, group in groups.items()}
+    return dict(sorted(scores.items(), key=lambda item: item[1].single))
+
+
+class Validates(Protocol):
+    """The settings that say how to validate."""
+
+    @property
+    def validate(self) -> Path | None: ...
+    @property
+    def validate_every(self) -> int: ...
+    @property
+    def validate_problems(self) -> int: ...
+    @property
+    def validate_candidates(self) -> int: ...
+    @property
+    def validate_turns(self) -> int: ...
+    @property
+    def seed(self) -> int: ...
+    @property
+    def output(self) -> Path: ...
+
+
+def validations(settings: Validates, trainer: SFTTrainer) -> list[TrainerCallback]:
+    """The callback that validates every `validate_every` steps, if there is something to validate with."""
+    if settings.validate is None:
+        return []
+    problems = read_problems(settings.validate, limit=settings.validate_problems)
+    return [_callback(settings, trainer, problems)]
+
+
+def _callback(settings: Validates, trainer: SFTTrainer, problems: list[Problem]) -> TrainerCallback:
+    from transformers import TrainerCallback
+
+    class Validation(TrainerCallback):
+        """Asks for a checkpoint at its steps, and validates it once it is there."""
+
+        def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+            control.should_save |= state.global_step % settings.validate_every == 0
+
+        def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+            if state.global_step % settings.validate_every == 0:
+                if state.is_world_process_zero:
+                    _validate(settings, trainer, problems, state.global_step)
+                trainer.accelerator.wait_for_everyone()
+
+    return Validation()
+
+
+def _validate(settings: Validates, trainer: SFTTrainer, problems: list[Problem], step: int) -> None:
+    started = time.monotonic()
+    scores = score_of(settings.output / f"checkpoint-{step}", problems, settings)
+    figures = {"single": scores.single, "majority": scores.majority, "seconds": time.monotonic() - started}
+    trainer.log({f"validation/{name}": value for name, value in figures.items()})
+    with (settings.output / "validation.jsonl").open("a", encoding="utf-8") as file:
+        file.write(json.dumps({"step": step, "problems": scores.problems, **figures}) + "\n")
+
+
+@contextmanager
+def _one_process() -> Iterator[None]:
+    """Under ZeRO-3 transformers shares out every model that it loads, for which all processes would have to load it."""
+    from transformers.integrations import deepspeed
+
+    modules: Any = deepspeed
+    kept = modules._hf_deepspeed_config_weak_ref
+    modules.unset_hf_deepspeed_config()
+    try:
+        yield
+    finally:
+        modules._hf_deepspeed_config_weak_ref = kept
+
+
+def score_of(checkpoint: Path, problems: list[Problem], settings: Validates) -> Score:
+    """The share of right candidates and votes; answers may be any integer. Leaves torch's threads and draws as they were."""
+    import torch
+
+    threads, draws = torch.get_num_threads(), torch.get_rng_state()
+    config = SolverConfig(
+        candidates=settings.validate_candidates,
+        turns=settings.validate_turns,
+        modulus=MATH.modulus,
+        lowest=MATH.lowest,
+        highest=MATH.highest,
+        stop="none",
+        seed=settings.seed,
+    )
+    try:
+        with _one_process():
+            return score(asyncio.run(solve_all(checkpoint, problems, config)))
+    finally:
+        torch.set_num_threads(threads)
+        torch.set_rng_state(draws)

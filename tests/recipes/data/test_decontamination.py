@@ -1,0 +1,199 @@
+"""Training rows that hold a validation problem are found and dropped, and the others are kept."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from benchmarks.decontaminate import measure, repeated
+from sctir_kaggle.problems import ASSETS
+from sctir_kaggle.recipes.data.decontaminate import Settings, decontaminate, main
+from sctir_kaggle.recipes.data.near import Embeddings, TfIdf, sentence_transformer
+from sctir_kaggle.recipes.data.overlap import Item, Overlap, words_of
+from sctir_kaggle.recipes.rows import Row, read_rows, write_rows
+from sctir_kaggle.types import EngineError, UserError
+from tests.support.json_server import JsonServer
+
+LONG = "Find the number of ordered pairs of positive integers whose product is less than $2024$ and whose sum is odd."
+SHORT = "What is $3 + 4$?"
+OTHER = "A train leaves the station at noon and travels at sixty miles an hour towards a town that is far away."
+
+
+def sets_of(folder: Path, **sets: Sequence[str]) -> tuple[Path, ...]:
+    """A CSV a set."""
+    paths = []
+    for name, texts in sets.items():
+        quoted = ('"' + text.replace('"', '""') + '"' for text in texts)
+        lines = [f"{number},{text},1" for number, text in enumerate(quoted)]
+        paths.append(folder / f"{name}.csv")
+        paths[-1].write_text("\n".join(["id,problem,answer", *lines]) + "\n")
+    return tuple(paths)
+
+
+def settings_for(folder: Path, texts: Sequence[str], validation: Sequence[str], **fields: Any) -> Settings:
+    rows = folder / "rows.jsonl"
+    write_rows(rows, [{"id": f"r{number}", "problem": text, "note": "kept"} for number, text in enumerate(texts)])
+    named = {"kept": folder / "kept.jsonl", "dropped": folder / "dropped.jsonl", "embedder": "none", **fields}
+    return Settings(rows=rows, validation=sets_of(folder, held=validation), **named)
+
+
+def rows_of(path: Path | None) -> list[Row]:
+    assert path is not None
+    return list(read_rows(path))
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        (r"Find $\left( x + \dfrac{1}{y} \right)\,.$", r"find \( (x+\frac1y) \)"),
+        (r"Let $x_{1}\ne\text{ odd}$", "let X1 ne odd!"),
+        (r"$2x \quad 3$", "2 x, 3"),
+    ],
+)
+def test_case_spacing_and_punctuation_make_no_difference(one: str, other: str) -> None:
+    assert words_of(one) == words_of(other) != []
+
+
+def test_a_command_that_begins_like_spacing_is_a_word() -> None:
+    assert words_of(r"\leftarrow \quadratic") == ["leftarrow", "quadratic"]
+
+
+def test_ten_words_in_a_row_are_an_overlap_and_nine_are_not() -> None:
+    words = words_of(LONG)
+    overlap = Overlap([Item("held/0", LONG)])
+    ten = overlap.match("Prove that " + " ".join(words[3:13]) + " for once")
+    assert ten is not None
+    assert (ten.reason, ten.item, ten.shared) == ("overlap", "held/0", " ".join(words[3:13]))
+    assert overlap.match("Prove that " + " ".join(words[3:12]) + " for once") is None
+
+
+def test_a_text_too_short_for_a_10_gram_matches_as_a_whole_only() -> None:
+    overlap = Overlap([Item("held/0", SHORT)])
+    assert overlap.match("what is 3+4") is not None
+    assert overlap.match("Let us see. What is $3 + 4$?") is None
+
+
+def test_a_text_without_words_matches_nothing() -> None:
+    assert Overlap([Item("held/0", "?")]).match("!") is None
+
+
+def test_the_code_of_a_drawing_is_no_overlap() -> None:
+    drawing = "[asy] draw((0,0)--(1,0)--(1,1)--(0,1)--cycle); label(P, (2,2), NE); [/asy]"
+    overlap = Overlap([Item("held/0", f"What is the area? {drawing}")])
+    assert overlap.match(f"How long is the diagonal? {drawing}") is None
+    assert overlap.match(f"What is the area? {drawing}") is not None
+
+
+def test_kept_and_dropped_are_the_rows_with_all_their_fields_and_the_reason(tmp_path: Path) -> None:
+    settings = settings_for(tmp_path, [OTHER, LONG.upper(), SHORT], [SHORT, LONG])
+    report = decontaminate(settings)
+    assert rows_of(settings.kept) == [{"id": "r0", "problem": OTHER, "note": "kept"}]
+    dropped = {row["id"]: row for row in rows_of(settings.dropped)}
+    assert {name: row["contamination"]["item"] for name, row in dropped.items()} == {"r1": "held/1", "r2": "held/0"}
+    assert dropped["r1"]["note"] == "kept"
+    assert report.counts() == {"held": {"equal": 2, "overlap": 0, "near": 0}}
+
+
+def test_the_command_prints_a_table_and_writes_the_report(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    settings = settings_for(tmp_path, [OTHER, LONG], [LONG])
+    report = tmp_path / "new" / "report.json"
+    changes = [f"rows={settings.rows}", f"validation=[{settings.validation[0]}]", f"report={report}", "embedder=none"]
+    main(["--config", "decontaminate.yaml", "--set", *changes])
+    shown = capsys.readouterr().out
+    assert "2 rows, 1 to drop" in shown
+    assert "no distance" in shown
+    read = json.loads(report.read_text())
+    assert (read["rows"], read["dropped"], read["found"][0]["row"]) == (2, 1, "r1")
+
+
+def test_a_file_that_is_read_is_never_written(tmp_path: Path) -> None:
+    settings = settings_for(tmp_path, [LONG], [LONG], kept=tmp_path / "rows.jsonl")
+    with pytest.raises(UserError, match="cannot be written too"):
+        decontaminate(settings)
+    assert len(rows_of(settings.rows)) == 1
+
+
+def test_no_validation_problems_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="no validation problems"):
+        decontaminate(settings_for(tmp_path, [LONG], []))
+
+
+def counted(texts: Sequence[str]) -> list[list[float]]:
+    """Embeddings for a test: how often each letter stands in a text."""
+    return [[float(text.lower().count(chr(97 + letter))) for letter in range(26)] for text in texts]
+
+
+def embeddings_server(body: Any) -> Any:
+    vectors = counted(body["input"])
+    return {"data": [{"index": n, "embedding": vector} for n, vector in reversed(list(enumerate(vectors)))]}
+
+
+def test_a_served_embedding_finds_a_text_in_another_order_of_words(tmp_path: Path) -> None:
+    reworded = (
+        "The sum is odd, and less than 2024 the product: find the number of ordered pairs of whose positive integers."
+    )
+    with JsonServer(embeddings_server) as server:
+        fields = {"embedder": "endpoint", "base_url": server.url, "model": "m", "batch": 2}
+        settings = settings_for(tmp_path, [reworded, "Why? Quizzical!", LONG], [LONG, SHORT, OTHER], **fields)
+        report = decontaminate(settings)
+    assert [(found.row, found.match.reason) for found in report.found] == [("r0", "near"), ("r2", "equal")]
+    assert 0 <= (report.found[0].match.distance or 0) < 0.15
+    sent = sorted(len(body["input"]) for body in server.bodies)  # several at once, so in any order
+    assert sent == [1, 2, 2]  # three of validation and two rows: what is dropped already is not embedded
+
+
+def test_an_endpoint_that_refuses_says_why_on_one_line(tmp_path: Path) -> None:
+    with JsonServer(lambda _: (404, {"error": "no such model"})) as server:
+        settings = settings_for(tmp_path, [LONG], [LONG], embedder="endpoint", base_url=server.url)
+        with pytest.raises(EngineError, match=r"status 404.*no such model") as raised:
+            decontaminate(settings)
+    assert "\n" not in str(raised.value)
+
+
+def test_a_sentence_transformers_model_in_a_folder_measures_the_distance() -> None:
+    pytest.importorskip("sentence_transformers", reason="pip install sentence-transformers")
+    nearness = Embeddings(sentence_transformer(str(ASSETS / "model")), [Item("a/0", LONG), Item("a/1", OTHER)])
+    [(first, zero), (second, _)] = nearness.nearest([LONG, OTHER])
+    assert (first, second) == ("a/0", "a/1")
+    assert zero == pytest.approx(0, abs=1e-5)
+
+
+def test_an_embedding_model_that_is_not_there_is_one_line() -> None:
+    pytest.importorskip("sentence_transformers", reason="pip install sentence-transformers")
+    with pytest.raises(UserError, match=r"no embedding model at '/nowhere'.*FOLDER"):
+        sentence_transformer("/nowhere")
+
+
+def test_shared_words_are_nearer_the_rarer_they_are() -> None:
+    pytest.importorskip("sklearn", reason="needs the extra `data`: pip install 'sctir-kaggle[data]'")
+    nearness = TfIdf([Item("a/0", "find the number of penguins"), Item("a/1", "find the number of walnuts")])
+    [(item, distance), (_, far)] = nearness.nearest(["count all penguins", "a wholly different matter"])
+    assert item == "a/0"
+    assert 0 < distance < far == pytest.approx(1.0)
+
+
+def test_the_benchmark_runs_the_command_on_as_many_rows_as_it_is_told(tmp_path: Path) -> None:
+    settings = settings_for(tmp_path, [OTHER, LONG], [LONG])
+    rows = tmp_path / "many.jsonl"
+    assert write_rows(rows, repeated(settings.rows, 7)) == 7
+    cost = measure(tmp_path, rows, settings.validation, "none")
+    assert cost.seconds > 0 < cost.mebibytes
+    assert [len(rows_of(tmp_path / f"{name}.jsonl")) for name in ("kept", "dropped")] == [4, 3]
+    assert len({row["id"] for row in read_rows(rows)}) == 7
+
+
+@pytest.mark.shared
+def test_the_three_problems_of_math_train_that_equal_test_rows_are_found(shared_data: Path) -> None:
+    sets = tuple(shared_data / "validation" / f"math_level{level}.csv" for level in (4, 5))
+    report = decontaminate(
+        Settings(rows=shared_data / "train" / "math_train.jsonl.gz", validation=sets, embedder="none")
+    )
+    assert {found.row: found.match.item for found in report.found if found.match.reason == "equal"} == {
+        "math-train-algebra-517": "math_level4/math-test-algebra-636",
+        "math-train-intermediate_algebra-1720": "math_level5/math-test-intermediate_algebra-1436",  # but for a sign
+        "math-train-intermediate_algebra-1894": "math_level5/math-test-intermediate_algebra-1607",  # but for a sign
+    }
