@@ -1,7 +1,7 @@
 """What a push gateway does, scenario by scenario: the same ones for the competition's own gateway and for the stand-in.
 
 A process holds one version of `kaggle_evaluation`, so the real one is played in a process of its own:
-`python -m tests.support.gateway_scenarios all VERSION FILE`, with the folder in the environment variable of `official.VARIABLE`.
+`python -m tests.support.gateway_scenarios all VERSION FILE`, with the folder in the variable `push_server.VARIABLE`.
 """
 
 from __future__ import annotations
@@ -34,10 +34,7 @@ pl = pytest.importorskip("polars", reason='needs polars: pip install "sctir-kagg
 pytest.importorskip("grpc", reason='needs gRPC: pip install "sctir-kaggle[competition]"')
 
 from sctir_kaggle.competition.gateway import Session  # noqa: E402
-from sctir_kaggle.competition.stand_in import (
-    GatewayProcess,
-    InferenceServer,
-)
+from sctir_kaggle.competition.stand_in import GatewayProcess, InferenceServer  # noqa: E402
 
 PROFILE = {"0.3.0": PROFILES["aimo2"], "0.9.0": PROFILES["aimo3"]}
 GATEWAY = {"0.3.0": ("aimo_2_gateway", "AIMO2Gateway"), "0.9.0": ("aimo_3_gateway", "AIMO3Gateway")}

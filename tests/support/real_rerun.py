@@ -1,7 +1,7 @@
 """A rerun under the competition's own gateway: the notebook in one process, the gateway in another, as at Kaggle.
 
-`python -m tests.support.real_rerun notebook NAME FOLDER ENGINE` serves, with a scripted engine; `gateway NAME FOLDER PASSES` asks
-for the problems in FOLDER/problems.csv. Each holds one competition's `kaggle_evaluation`.
+`python -m tests.support.real_rerun notebook NAME FOLDER ENGINE` serves, with a scripted engine;
+`gateway NAME FOLDER PASSES` asks for the problems in FOLDER/problems.csv. Each holds one competition's `kaggle_evaluation`.
 """
 
 from __future__ import annotations

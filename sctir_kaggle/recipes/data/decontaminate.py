@@ -1,4 +1,4 @@
-"""Finds and drops training rows that hold a validation problem: `python -m sctir_kaggle.recipes.data.decontaminate --config ...`.
+"""Finds and drops training rows that hold a validation problem: `python -m sctir_kaggle.recipes.data.decontaminate`.
 
 Two rules, NuminaMath's: ten words in a row shared with a validation item, or an embedding nearer than 0.15 to one. Covered:
 the problems of rows and sets. Not covered: what a solution quotes; a problem in another language, unless the embedding

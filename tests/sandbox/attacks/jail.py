@@ -1,7 +1,7 @@
 """Runs families of the corpus where a failing layer harms nobody: in a pid namespace and a pids cgroup of its own.
 
-`python -m tests.sandbox.attacks.jail FAMILY...` prints a report, one JSON object a line. Four processes stand in a row: the warden
-makes the cgroup and removes it whatever happens; the gate enters it and the new namespaces; the init is their first
+`python -m tests.sandbox.attacks.jail FAMILY...` prints a report, one JSON object a line. Four processes stand in a row: the
+warden makes the cgroup and removes it whatever happens; the gate enters it and the new namespaces; the init is their first
 process, whose end kills all others; the host runs the sandbox. Python's installation lies there under layers that take
 all writes: a sandbox with a hole once let this corpus delete the interpreter. Without a jail only harmless families run.
 """
