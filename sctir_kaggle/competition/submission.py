@@ -91,7 +91,7 @@ class Submission:
         self._record = self._new_record()
         for fault in faults:
             self._record.fault(fault)
-        self._edge = self._new_edge(process_started() if started is None else started, load, observer)
+        self._predictor = self._new_predictor(process_started() if started is None else started, load, observer)
 
     @property
     def results(self) -> list[SolveResult]:
@@ -111,11 +111,11 @@ class Submission:
     @property
     def predict(self) -> Predict:
         """The function that a push API calls."""
-        return predict_of(self._edge.solve)
+        return predict_of(self._predictor.solve)
 
     def start(self) -> None:
         """Begin to load engine and sandbox in a thread, so that an API's server is up at once."""
-        self._edge.start()
+        self._predictor.start()
 
     def run(self) -> None:
         """Serve the competition: until all problems are answered, or, where a push API ends the process, until it does."""
@@ -123,7 +123,7 @@ class Submission:
         try:
             (self._pull if self.profile.api == "pull" else self._push)()
         finally:
-            self._edge.close(CLOSE_SECONDS)
+            self._predictor.close(CLOSE_SECONDS)
             self._record.close()
 
     def _pull(self) -> None:
@@ -132,7 +132,7 @@ class Submission:
         mock = Aimo1(self._problems, submission=self.submission_file, seed=self._seed)
         try:
             with aimo1.real_environment(self._competition) if self.rerun else nullcontext(mock.make_env()) as env:
-                aimo1.serve(env, lambda id_, text: self._edge.solve(id_, text).answer)
+                aimo1.serve(env, lambda id_, text: self._predictor.solve(id_, text).answer)
         except UserError as error:  # without its module nothing can be answered, and the journal says why
             self._record.fault(str(error))
             raise
@@ -154,7 +154,7 @@ class Submission:
         start = start_of(self.setup) if self.setup.resume else lambda path, header: Journal.create(free(path), header)
         return RunRecord(self.setup.folder / "journal.jsonl", header, start=start)
 
-    def _new_edge(self, started: float, load: Load | None, observer: Observer | None) -> FailsafePredictor:
+    def _new_predictor(self, started: float, load: Load | None, observer: Observer | None) -> FailsafePredictor:
         setup, config, planned = self.setup, self.setup.config, len(self._problems) or self.profile.problems
         patience = 2 * config.grace_seconds  # the solver's own, and as much again for a solver that does not come back
         budget = budget_of(setup, planned=planned, started=started, grace=patience)

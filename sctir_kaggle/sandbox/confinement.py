@@ -177,7 +177,7 @@ class Confinement:
 _NEW = kernel.CLONE_NEWNET | kernel.CLONE_NEWIPC | kernel.CLONE_NEWPID
 
 
-def enter() -> str:
+def enter_namespaces() -> str:
     """Enter what this user may; returns their names. OSError where none is allowed, as in most containers.
 
     With a namespace for pids the caller goes on in a fork, as pid 1 of it: when that ends, all of its children do.
