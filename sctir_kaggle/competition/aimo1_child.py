@@ -2,7 +2,7 @@
 
     python3.10 -I aimo1_child.py FD FOLDER
 
-FD is an inherited stream socket: one line of JSON is a request, the next one its reply, until the other side closes it.
+FD is an inherited stream socket. A request is a line of JSON, and so is its reply, until the other side closes the socket.
 Standard output is the module's own. FOLDER holds `aimo`. Frames are sent as columns, dtypes, values and index, since the two
 sides may have different versions of pandas. This file must run with nothing but pandas and Python 3.10.
 """
