@@ -1,6 +1,6 @@
 """AIMO Progress Prize 1's pull API (module `aimo`): take a problem, answer it, take the next, until there are none.
 
-The module is an extension for CPython 3.10: elsewhere it runs in a child process, see `aimo1_process`.
+The module is compiled for CPython 3.10. Under any other version it runs in a child process, see `aimo1_process`.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ if TYPE_CHECKING:
     from pandas import DataFrame
 
 REPEATS = 10
-"""How often an answer that the API did not take is given again."""
+"""How many times in a row an answer that the API did not accept is given again."""
 
 
 class Environment(Protocol):
-    """What `aimo.make_env()` returns, as far as it is known."""
+    """What `aimo.make_env()` returns, as far as it is documented."""
 
     def iter_test(self) -> Iterator[tuple[DataFrame, DataFrame] | None]: ...
 
@@ -34,10 +34,11 @@ class Environment(Protocol):
 
 
 def serve(env: Environment, answer: Callable[[object, object], int]) -> int:
-    """Answer every problem that `env` yields; returns how many.
+    """Answer every problem that `env` yields; returns their number.
 
-    The loop always runs to its end: the submission is written only then. `answer` gets the frame twice and reads id and
-    problem in it, whatever its index; a column `answer`, if there is one, is not read.
+    The loop has to run to its end, since the submission is written only then. `answer` gets the one-row frame twice, as id
+    and as problem, and finds the columns whatever the index is. Raises RuntimeError where the API refuses an answer
+    `REPEATS` times.
     """
     served = refused = 0
     answered: DataFrame | None = None
@@ -56,10 +57,10 @@ def serve(env: Environment, answer: Callable[[object, object], int]) -> int:
 
 @contextmanager
 def real_environment(folder: Path | None, roots: Roots | None = None) -> Iterator[Environment]:
-    """`aimo.make_env()` from the competition's `folder`; in a rerun only, since it works once.
+    """`aimo.make_env()` from the competition's `folder`; in a rerun only, since it works once per session.
 
-    Where the module is compiled for another CPython it runs in a child process, under the one that is attached below
-    `roots`. Raises `UserError` where it runs nowhere: then there is nothing to answer.
+    Where the module is compiled for another CPython, it runs in a child process under an attached interpreter, searched
+    for below `roots` (default: Kaggle's). Raises `UserError` where neither works: then there is nothing to answer.
     """
     compiled = foreign(folder) if folder is not None and "aimo" not in sys.modules else None
     fault = f"{compiled} is not for Python {sys.version_info.major}.{sys.version_info.minor}"
@@ -82,7 +83,7 @@ def real_environment(folder: Path | None, roots: Roots | None = None) -> Iterato
 
 
 def foreign(folder: Path, module: str = "aimo") -> str | None:
-    """The extension of the competition's `module` that is compiled for other CPythons than this one alone, if it is so."""
+    """The file name of the competition's extension module, if it is compiled for other CPythons only; else None."""
     found = sorted(path.name for path in [*folder.glob(f"{module}.*.so"), *(folder / module).glob("*.so")])
     tagged = [name for name in found if ".cpython-" in name]
     return tagged[0] if tagged and not any(name.endswith(EXTENSION_SUFFIXES[0]) for name in tagged) else None

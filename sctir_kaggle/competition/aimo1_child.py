@@ -1,10 +1,10 @@
-"""Serves the competition's module `aimo` from a Python of its own: run by path under CPython 3.10, asked over a socket.
+"""Serve the competition's module `aimo` from another interpreter: run by path under CPython 3.10.
 
     python3.10 -I aimo1_child.py FD FOLDER
 
-FD is an inherited stream socket: a request in JSON a line comes in, a reply in JSON a line goes out, in turn, until the other
-side closes it. Standard output is the module's own. FOLDER holds `aimo`. Frames cross as columns, dtypes, values and index,
-so that both sides may have different versions of pandas. This file needs nothing but pandas and Python 3.10.
+FD is an inherited stream socket. A request is a line of JSON, and so is its reply, until the other side closes the socket.
+Standard output is the module's own. FOLDER holds `aimo`. Frames are sent as columns, dtypes, values and index, since the two
+sides may have different versions of pandas. This file must run with nothing but pandas and Python 3.10.
 """
 
 from __future__ import annotations
@@ -21,34 +21,34 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from pandas import DataFrame
 
-Sent = dict[str, Any]
+Json = dict[str, Any]
 
 END = {"end": True}
 """The reply to `next` once there are no more problems."""
 
 
-def sent(value: Any) -> Sent:
-    """`value` as JSON can hold it: a frame, a sequence of such values, or a plain value. Raises `TypeError`."""
+def encode(value: Any) -> Json:
+    """Convert a DataFrame, a plain value or a sequence of such to JSON. Raises `TypeError` for anything else."""
     import pandas as pd
 
     if isinstance(value, pd.DataFrame):
-        return {"frame": sent_frame(value)}
+        return {"frame": encode_frame(value)}
     if isinstance(value, (list, tuple)):
-        return {"items": [sent(item) for item in value]}
+        return {"items": [encode(item) for item in value]}
     return {"value": _plain(value, "a value")}
 
 
-def received(said: Sent) -> Any:
-    """The value that `sent` was given; a sequence comes back as a tuple."""
-    if "frame" in said:
-        return received_frame(said["frame"])
-    if "items" in said:
-        return tuple(received(item) for item in said["items"])
-    return said["value"]
+def decode(message: Json) -> Any:
+    """The inverse of `encode`; a sequence comes back as a tuple."""
+    if "frame" in message:
+        return decode_frame(message["frame"])
+    if "items" in message:
+        return tuple(decode(item) for item in message["items"])
+    return message["value"]
 
 
-def sent_frame(frame: DataFrame) -> Sent:
-    """Columns with their dtypes and values, and the index. Raises `TypeError` where a value is no text, number or null."""
+def encode_frame(frame: DataFrame) -> Json:
+    """Columns with their dtypes and values, and the index. Raises `TypeError` for a value that is no text, number or null."""
     columns = [
         {
             "name": _plain(name, "a column's name"),
@@ -65,20 +65,20 @@ def sent_frame(frame: DataFrame) -> Sent:
     return {"columns": columns, "index": index}
 
 
-def received_frame(said: Sent) -> DataFrame:
-    """The frame that `sent_frame` was given, in this side's pandas."""
+def decode_frame(message: Json) -> DataFrame:
+    """The inverse of `encode_frame`, with this side's pandas."""
     import pandas as pd
 
-    index = pd.Index(said["index"]["values"], dtype=_dtype(said["index"]), name=said["index"]["name"])
-    series = [pd.Series(column["values"], index=index, dtype=_dtype(column)) for column in said["columns"]]
+    index = pd.Index(message["index"]["values"], dtype=_dtype(message["index"]), name=message["index"]["name"])
+    series = [pd.Series(column["values"], index=index, dtype=_dtype(column)) for column in message["columns"]]
     frame: DataFrame = pd.DataFrame(dict(enumerate(series)), index=index)
-    frame.columns = pd.Index([column["name"] for column in said["columns"]])
+    frame.columns = pd.Index([column["name"] for column in message["columns"]])
     return frame
 
 
-def _dtype(said: Sent) -> Any:
-    """Texts get this pandas' own dtype for them (None: inferred), which has changed between its versions."""
-    name, values = said["dtype"], said["values"]
+def _dtype(message: Json) -> Any:
+    """The dtype for a column. For text, None: this pandas infers its own, which differs between versions."""
+    name, values = message["dtype"], message["values"]
     if name != "object" and not name.startswith("str"):
         return name
     texts = [value for value in values if isinstance(value, str)]
@@ -87,7 +87,7 @@ def _dtype(said: Sent) -> Any:
 
 
 def _is_utf8(text: str) -> bool:
-    """A lone surrogate is not: where pyarrow is installed, pandas cannot hold it in a column of texts."""
+    """False for a lone surrogate, which pandas with pyarrow cannot hold in a column of texts."""
     try:
         text.encode()
     except UnicodeEncodeError:
@@ -96,7 +96,7 @@ def _is_utf8(text: str) -> bool:
 
 
 def _plain(value: Any, where: str) -> Any:
-    """A text, number, truth value or None; numpy's scalars become Python's."""
+    """A str, number, bool or None; numpy scalars become Python's. `where` names the place in an error message."""
     import pandas as pd
 
     if hasattr(value, "item") and callable(value.item):
@@ -108,53 +108,53 @@ def _plain(value: Any, where: str) -> Any:
     raise TypeError(f"{where} holds a {type(value).__name__}, which cannot be sent: only texts, numbers and nulls can")
 
 
-class Served:
-    """The module, and what has been made of it so far."""
+class ModuleServer:
+    """The module, its environment and the iterator over the problems, driven by requests."""
 
     def __init__(self) -> None:
         self._env: Any = None
         self._pairs: Iterator[Any] = iter(())
 
-    def answer(self, request: Sent) -> Sent:
-        """The reply to one request; what the module raises is a reply too."""
+    def answer(self, request: Json) -> Json:
+        """The reply to one request. An exception of the module becomes a reply as well."""
         try:
-            reply: Sent = getattr(self, f"do_{request['do']}")(request)
+            reply: Json = getattr(self, f"do_{request['do']}")(request)
             return reply
         except BaseException as error:
             args = [arg if isinstance(arg, (str, int, float, type(None))) else repr(arg) for arg in error.args]
-            told = {"class": type(error).__name__, "args": args, "text": str(error)}
-            return {"error": {**told, "traceback": traceback.format_exc()}}
+            fields = {"class": type(error).__name__, "args": args, "text": str(error)}
+            return {"error": {**fields, "traceback": traceback.format_exc()}}
 
-    def do_open(self, _: Sent) -> Sent:
+    def do_open(self, _: Json) -> Json:
         module = importlib.import_module("aimo")
         self._env = module.make_env()
         return {"python": platform.python_version(), "file": getattr(module, "__file__", None)}
 
-    def do_iter_test(self, _: Sent) -> Sent:
+    def do_iter_test(self, _: Json) -> Json:
         self._pairs = iter(self._env.iter_test())
         return {}
 
-    def do_next(self, _: Sent) -> Sent:
+    def do_next(self, _: Json) -> Json:
         try:
             pair = next(self._pairs)
         except StopIteration:
             return END
-        return {"pair": sent(pair)}
+        return {"pair": encode(pair)}
 
-    def do_predict(self, request: Sent) -> Sent:
-        self._env.predict(received(request["given"]))
+    def do_predict(self, request: Json) -> Json:
+        self._env.predict(decode(request["given"]))
         return {}
 
 
 def main(fd: str, folder: str) -> None:
-    """Answers until the other side closes the socket."""
+    """Answer requests until the other side closes the socket."""
     wire = socket.socket(fileno=int(fd))
     wire.set_inheritable(False)
     sys.path.insert(0, folder)
-    served = Served()
+    server = ModuleServer()
     with wire, wire.makefile("r", encoding="utf-8", newline="\n") as requests:
         for line in requests:
-            wire.sendall(json.dumps(served.answer(json.loads(line))).encode() + b"\n")
+            wire.sendall(json.dumps(server.answer(json.loads(line))).encode() + b"\n")
 
 
 if __name__ == "__main__":

@@ -20,7 +20,10 @@ if TYPE_CHECKING:
 
 
 class Aimo1:
-    """Stands in for the module: `make_env` works once. `seed` shuffles the problems; None keeps their order."""
+    """A stand-in for the module. `make_env` works once. `seed` shuffles the problems; None keeps their order.
+
+    `submission` is the CSV that is written when all problems are answered.
+    """
 
     def __init__(self, problems: Sequence[Problem], *, submission: Path, seed: int | None = 0) -> None:
         self._problems = list(problems)
@@ -30,7 +33,7 @@ class Aimo1:
             random.Random(seed).shuffle(self._problems)
 
     def make_env(self) -> Environment:
-        """The environment; a second call raises, as on Kaggle."""
+        """The environment. A second call raises RuntimeError, as on Kaggle."""
         if self._made:
             raise RuntimeError("make_env() works once in a session")
         self._made = True
@@ -38,7 +41,7 @@ class Aimo1:
 
 
 class Environment:
-    """Yields problems and takes answers."""
+    """Yield problems and take answers, as the real environment does."""
 
     def __init__(self, problems: Sequence[Problem], submission: Path) -> None:
         self.answers: dict[str, int] = {}
@@ -48,14 +51,14 @@ class Environment:
         self._open: Problem | None = None
 
     def iter_test(self) -> Iterator[tuple[DataFrame, DataFrame] | None]:
-        """Pairs (test, sample_submission), one row each. None as long as the open problem has no prediction."""
+        """Pairs (test, sample_submission) of one row each; None as long as the open problem has no prediction."""
         if self._iterated:
             raise RuntimeError("iter_test() works once in a session")
         self._iterated = True
         return self._pairs()
 
     def predict(self, sample_submission: DataFrame) -> None:
-        """Takes the answer of the open problem, once."""
+        """Take the answer to the open problem, once. Raises as the module does on anything else."""
         import pandas as pd
 
         if self._open is None:
@@ -83,7 +86,10 @@ def _frames(number: int, problem: Problem) -> tuple[DataFrame, DataFrame]:
 
 
 def _only_answer(frame: DataFrame, problem: Problem) -> int:
-    """The integer in the one row that was asked for: the real scorer finds anything else only after 9 hours."""
+    """The answer in a frame (id, answer) of the open problem. Stricter than Kaggle, where a wrong frame fails at scoring.
+
+    Raises ValueError.
+    """
     if list(frame.columns) != ["id", "answer"] or list(frame["id"]) != [problem.id]:
         raise ValueError(f"predict() takes one row (id, answer) for problem {problem.id}, not {frame.to_dict('list')}")
     answer = frame["answer"].iloc[0]

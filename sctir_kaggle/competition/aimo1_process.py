@@ -1,7 +1,7 @@
-"""AIMO-1's environment where `aimo` runs in a child process under another CPython: the calls cross a socket, in turn.
+"""AIMO-1's environment with `aimo` in a child process, under another CPython: each call is a request over a socket.
 
 Covered: None in place of a pair, exceptions with their class and text, the module's output (to the log), a child that dies,
-and one that does not get ready in time. Not covered: a child that hangs later; the module's own calls have no limit either.
+and one that is not ready in time. Not covered: a child that hangs later; direct calls of the module have no limit either.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from sctir_kaggle.competition import aimo1_child
-from sctir_kaggle.competition.aimo1_child import Sent, received, sent
+from sctir_kaggle.competition.aimo1_child import Json, decode, encode
 from sctir_kaggle.competition.aimo1_python import environment
 from sctir_kaggle.types import UserError
 
@@ -33,21 +33,25 @@ if TYPE_CHECKING:
 log = logging.getLogger("sctir_kaggle")
 
 START_SECONDS = 300.0
-"""How long the interpreter may take to start, to import `aimo` and to make its environment, from a network drive."""
+"""How long the interpreter may take to start from a network drive, import `aimo` and make its environment."""
 
 END_SECONDS = 60.0
-"""How long it may take to end by itself: what the module writes at its exit must be whole."""
+"""How long it may take to exit by itself: the module may still be writing the submission."""
 
 LINES = 1000
-"""Of the module's output that go to the log; the rest is counted."""
+"""Lines of the module's output that are logged; the rest is counted."""
 
 
 class ModuleError(RuntimeError):
-    """An exception of the module whose class this Python does not have; its text begins with the class."""
+    """An exception of the module whose class is not built in. Its text begins with the name of the class."""
 
 
 class ChildEnvironment:
-    """What `aimo.make_env()` returns, made in a child: `python` runs it, with the module from `folder`."""
+    """What `aimo.make_env()` returns, from a child process: `python` runs it, with the module from `folder`.
+
+    `start` is the limit in seconds until it is ready. Raises `UserError` where the module cannot be imported or is not
+    ready in time; its own exceptions are raised again where they occurred.
+    """
 
     def __init__(self, python: Path, folder: Path, *, start: float = START_SECONDS) -> None:
         self._wire, theirs = socket.socketpair()
@@ -61,7 +65,7 @@ class ChildEnvironment:
                 stderr=subprocess.STDOUT,
                 pass_fds=[theirs.fileno()],
                 env=environment(python),
-                start_new_session=True,  # an interrupt of the notebook is ours to handle
+                start_new_session=True,  # Ctrl-C in the notebook must not reach the child: the parent ends it
             )
         self._output = _Output(self._process)
         try:
@@ -75,8 +79,8 @@ class ChildEnvironment:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
-        """The child sees the end of the socket, and ends by itself."""
-        with suppress(OSError):  # closing is not enough while a forked process still holds a copy
+        """Close the socket, which the child takes as its end; kill it after `END_SECONDS`."""
+        with suppress(OSError):  # close alone does not reach the child while a forked process holds a copy
             self._wire.shutdown(socket.SHUT_RDWR)
         try:
             self._process.wait(END_SECONDS)
@@ -86,17 +90,17 @@ class ChildEnvironment:
         self._ended()
 
     def iter_test(self) -> Iterator[tuple[DataFrame, DataFrame] | None]:
-        """As the module's."""
+        """As in the module: pairs (test, sample_submission), or None where a prediction is missing."""
         self._ask("iter_test")
         return self._pairs()
 
     def predict(self, sample_submission: DataFrame) -> None:
-        """As the module's."""
-        self._ask("predict", given=sent(sample_submission))
+        """As in the module: give the answer to the problem that was yielded last."""
+        self._ask("predict", given=encode(sample_submission))
 
     def _pairs(self) -> Iterator[tuple[DataFrame, DataFrame] | None]:
         while (reply := self._ask("next")) != aimo1_child.END:
-            yield received(reply["pair"])
+            yield decode(reply["pair"])
 
     def _open(self, python: Path, folder: Path, seconds: float) -> None:
         try:
@@ -110,10 +114,10 @@ class ChildEnvironment:
             raise UserError(f"cannot import aimo from {folder} in {python}: {error}; pack a CPython that can") from None
         log.info("aimo runs in CPython %s (%s): %s", ready["python"], python, ready["file"])
 
-    def _ask(self, what: str, *, deadline: float | None = None, **more: Any) -> Sent:
+    def _ask(self, what: str, *, deadline: float | None = None, **more: Any) -> Json:
         try:
             self._wire.sendall(json.dumps({"do": what, **more}).encode() + b"\n")
-            reply: Sent = json.loads(self._line(deadline))
+            reply: Json = json.loads(self._line(deadline))
         except (ConnectionError, EOFError):
             raise RuntimeError(self._how_it_ended(what)) from None
         if "error" in reply:
@@ -122,7 +126,7 @@ class ChildEnvironment:
         return reply
 
     def _line(self, deadline: float | None) -> bytes:
-        """One reply. Raises `EOFError` where the child has closed the socket, `TimeoutError` at the deadline."""
+        """One reply, until `deadline` (monotonic). Raises `EOFError` where the child has closed the socket, `TimeoutError`."""
         while b"\n" not in self._unread:
             left = None if deadline is None else deadline - time.monotonic()
             if left is not None and left <= 0:
@@ -144,7 +148,7 @@ class ChildEnvironment:
         return f"the Python that runs aimo ended {how} in {what}(){self._output.tail()}"
 
     def _kill(self) -> None:
-        """The child and what it started: its session is its own."""
+        """Kill the child and whatever it started in its session."""
         if self._process.poll() is None:
             os.killpg(self._process.pid, signal.SIGKILL)
             self._process.wait()
@@ -155,7 +159,7 @@ class ChildEnvironment:
 
 
 class _Output:
-    """What the module prints, read in a thread so that the module never waits on a full pipe; logged a line at a time."""
+    """The module's output: logged line by line, in a thread, so that the module never waits for a full pipe."""
 
     def __init__(self, process: subprocess.Popen[bytes]) -> None:
         assert process.stdout is not None
@@ -166,12 +170,12 @@ class _Output:
         self._thread.start()
 
     def tail(self) -> str:
-        """The last lines, for a message; empty where nothing was printed."""
-        self._thread.join(1.0)  # a dead child's last words are on their way
+        """The last lines, as the end of an error message; empty where nothing was printed."""
+        self._thread.join(1.0)  # the last lines of a dead child may still be in the pipe
         return f"; its last output: {' | '.join(self._last)}" if self._last else ""
 
     def close(self) -> None:
-        """After the child has ended."""
+        """Close the pipe and log how much was left out. After the child has ended."""
         self._thread.join(5.0)
         if not self._thread.is_alive():
             self._stream.close()
@@ -187,8 +191,8 @@ class _Output:
                 log.info("aimo: %s", text)
 
 
-def _raised(error: Sent) -> Exception:
-    """The exception again, of its own class where that is built in and says the same when it is made of the same."""
+def _raised(error: Json) -> Exception:
+    """The child's exception: of its own class where that is built in and gives the same text from the same arguments."""
     known = getattr(builtins, error["class"], None)
     if isinstance(known, type) and issubclass(known, Exception):
         with suppress(TypeError):

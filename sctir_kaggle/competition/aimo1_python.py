@@ -1,6 +1,6 @@
-"""An attached CPython, made ready to run: Kaggle mounts a data set read-only and without its executable bits.
+"""Make an attached CPython executable: Kaggle mounts a dataset read-only and without its executable bits.
 
-Not covered: finding it (`paths.find_python`) and packing it (`python310`).
+Not covered: finding it (`inputs.find_python`) and packing it (`sctir wheels --cpython`).
 """
 
 from __future__ import annotations
@@ -27,7 +27,10 @@ print(platform.python_version(), pandas.__version__, importlib.machinery.EXTENSI
 
 
 class Probed(NamedTuple):
-    """What an interpreter said of itself: versions, the ending of the extensions that it imports, where it lives."""
+    """An interpreter's report about itself.
+
+    Its version, that of its pandas, the suffix of the extension modules that it imports, and its prefix.
+    """
 
     version: str
     pandas: str
@@ -37,7 +40,10 @@ class Probed(NamedTuple):
 
 @contextmanager
 def unpacked(found: Path) -> Iterator[Path]:
-    """The interpreter of what `find_python` found, executable: in place where it is so, else in a temporary folder."""
+    """An executable interpreter from `found`, a folder or an archive as `find_python` returns it.
+
+    It is used in place where it is executable there, else copied to a temporary folder. Raises `UserError`.
+    """
     if found.is_dir() and os.access(interpreter_in(found), os.X_OK):
         yield interpreter_in(found)
         return
@@ -50,7 +56,7 @@ def unpacked(found: Path) -> Iterator[Path]:
 
 
 def interpreter_in(folder: Path) -> Path:
-    """bin/pythonX.Y in `folder`, or in the only folder that is in it. Raises `UserError`."""
+    """bin/python3.X in `folder` or one level below. Raises `UserError`."""
     found = sorted([*folder.glob("bin/python3.*"), *folder.glob("*/bin/python3.*")], key=lambda path: len(path.parts))
     named = [path for path in found if path.name.removeprefix("python3.").isdecimal()]
     if not named:
@@ -59,7 +65,7 @@ def interpreter_in(folder: Path) -> Path:
 
 
 def probe(python: Path) -> Probed:
-    """Runs it, with its pandas. Raises `UserError`."""
+    """Run the interpreter and import its pandas. Raises `UserError` where that fails or takes over `PROBE_SECONDS`."""
     command = [str(python), "-I", "-X", "utf8", "-c", _PROBE]
     try:
         ran = subprocess.run(
@@ -74,7 +80,10 @@ def probe(python: Path) -> Probed:
 
 
 def environment(python: Path) -> dict[str, str]:
-    """This process's, with the interpreter's own shared libraries found first. Run it with -I: PYTHON... is for this one."""
+    """This process's environment with the interpreter's own shared libraries first.
+
+    Run it with -I: PYTHONPATH and the like are meant for this process's Python.
+    """
     places = [str(python.parents[1] / "lib"), *filter(None, [os.environ.get("LD_LIBRARY_PATH")])]
     return {**os.environ, "LD_LIBRARY_PATH": os.pathsep.join(places)}
 

@@ -1,7 +1,7 @@
-"""A problem with a known answer, solved before the first real one: a dead engine is noticed while nothing is lost yet.
+"""Solve a problem with a known answer before the first real one, so that a dead engine costs no problem.
 
-Covered: an engine or a sandbox that fails, and a solver that does not come back. Not covered: an engine that is merely slow
-or wrong, which costs the canary alone; the journal says so.
+Covered: an engine or a sandbox that fails, and a solver that does not return. Not covered: an engine that is merely slow or
+wrong; the journal records that, and nothing else happens.
 """
 
 from __future__ import annotations
@@ -19,18 +19,21 @@ from sctir_kaggle.types import Problem, SolveResult, TraceStatus
 PROBLEM = Problem("canary", "What is 17 + 25?", 42)
 
 PART = 0.01
-"""The share of the time left that it may take."""
+"""The share of the remaining budget that the canary may take."""
 
 LONGEST = 60.0
-"""Seconds that it may take at most, a first compilation of kernels included."""
+"""Seconds that it may take at most; the first compilation of kernels falls into them."""
 
 SHORTEST = 5.0
-"""Where its share is less than so many seconds there is none: it would say more of the clock than of the engine."""
+"""Where its share is fewer seconds than this, there is no canary: a failure would say more about the clock."""
 
 
 @dataclass(frozen=True, slots=True)
 class Canary:
-    """What came of it. `fault` is what kept it from an answer, in words; `dead` whether that was engine or sandbox."""
+    """The result. `fault` says what prevented an answer; `dead` is whether engine or sandbox were to blame.
+
+    `answer` is the vote's winner, `seconds` the time that it took.
+    """
 
     outcome: Literal["right", "wrong", "no vote", "failed"]
     answer: int | None
@@ -39,18 +42,22 @@ class Canary:
     dead: bool
 
     def line(self) -> dict[str, Any]:
-        """For the journal."""
+        """The canary as the journal's line has it."""
         return {"problem": PROBLEM.text, "reference": PROBLEM.answer, **asdict(self)}
 
 
 def seconds_for(left: float) -> float | None:
-    """How long the canary may take of the time that is left; None where there is too little of it."""
+    """Seconds for the canary out of a budget of `left` seconds; None where that is too little.
+
+    >>> seconds_for(3600.0), seconds_for(100_000.0), seconds_for(60.0)
+    (36.0, 60.0, None)
+    """
     seconds = min(LONGEST, PART * left)
     return seconds if seconds >= SHORTEST else None
 
 
 def try_canary(session: Session, seconds: float, patience: float) -> Canary:
-    """Solve it, and come back after `seconds` and `patience` at the latest. Nothing is raised."""
+    """Solve the canary. Returns within `seconds` plus `patience`, whatever the session does; raises nothing."""
     began = time.monotonic()
     work = in_thread(lambda: session.try_out(PROBLEM, began + seconds), "sctir-canary")
     done = bool(wait({work}, timeout=seconds + patience).done)

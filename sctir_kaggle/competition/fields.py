@@ -1,8 +1,7 @@
-"""What a competition hands over (a polars or pandas Series, a frame, a plain value): its text, and its id as it came.
+"""Read id and problem from what a competition passes: a polars or pandas Series, a frame, or a plain value.
 
-A gateway reads its CSV with polars, which infers types: an id arrives as text, as an integer, as a float or as null. It
-goes back with the value and the type it had; results are kept under its text. Not covered: the digits that a number was
-written with before it was inferred.
+A gateway reads its CSV with polars, which infers types: an id arrives as text, integer, float or null. It is returned with
+the value and type that it had; results are kept under its text. Not covered: how a number was written in the CSV (001).
 """
 
 from __future__ import annotations
@@ -20,11 +19,11 @@ if TYPE_CHECKING:
 
 
 class Unreadable(ValueError):
-    """There is no text where one is needed."""
+    """There is no text where one is needed, or no cell at all."""
 
 
 def text_of(value: object, column: str) -> str:
-    """The first cell of `value`, as text; of a frame, that of `column`. Raises `Unreadable` where there is none."""
+    """The first cell of `value` as text; in a frame, of its column `column`. Raises `Unreadable` where there is no text."""
     cell = _cell(value, column)
     if _is_missing(cell):
         raise Unreadable(f"the {column} is missing ({cell})")
@@ -35,15 +34,15 @@ def text_of(value: object, column: str) -> str:
 
 
 def id_text(value: object) -> str | None:
-    """The id in `value` as text, None where the cell is null or empty. Raises `Unreadable` where there is no cell."""
+    """The id in `value` as text; None where it is null or empty. Raises `Unreadable` where there is no cell."""
     cell = _cell(value, "id")
     return None if _is_missing(cell) else _text(cell).strip() or None
 
 
 def name_of(id_: str | None, text: str, known: Mapping[str, SolveResult]) -> str:
-    """What a problem is kept as: its id; a digest of its text, after `null-`, where it has none.
+    """The name under which a problem's result is kept: its id, or `null-` and a digest of its text where it has none.
 
-    Where the id is known with another text (001 and 1 arrive as the same number) the digest tells the two apart.
+    Where the id is already in `known` with another text (001 and 1 arrive as the same number), the digest is appended.
     """
     digest = hashlib.blake2b(text.encode("utf-8", "replace"), digest_size=4).hexdigest()
     if id_ is None:
@@ -53,7 +52,7 @@ def name_of(id_: str | None, text: str, known: Mapping[str, SolveResult]) -> str
 
 
 def id_column(value: object) -> Series:
-    """The id in `value` as a polars column `id` of one row, with the value and the type that it came with."""
+    """The id in `value` as a polars column `id` of one row, with its original value and type."""
     import polars as pl
 
     cells = _column(value, "id")
@@ -63,7 +62,7 @@ def id_column(value: object) -> Series:
 
 
 def inferred_ids(ids: Sequence[str]) -> Series:
-    """Ids as they stand in a CSV -> the column that a gateway makes of them."""
+    """The column that a gateway makes of ids as they are written in a CSV."""
     import polars as pl
 
     file = io.StringIO()

@@ -1,10 +1,10 @@
-"""The process that asks: `python -m sctir_kaggle.competition.gateway SESSION` stands in for Kaggle's AIMO-2/3 gateway.
+"""A stand-in for Kaggle's AIMO-2/3 gateway, in a process of its own: `python -m sctir_kaggle.competition.gateway SESSION`.
 
-It shuffles the problems, waits until the notebook's server is up, calls `predict` there for one row at a time over gRPC,
-and writes the submission when all have an answer. Covered: types of ids and of all other columns, as polars infers them;
-what evaluation APIs 0.3.0 and 0.9.0 do with what `predict` returns, its deadlines, a lost server, gRPC's limit on error
+It shuffles the problems, waits until the notebook's server is up, calls `predict` there over gRPC for one row at a time,
+and writes the submission when all rows have an answer. Covered: types of ids and of all other columns, as polars infers
+them; how versions 0.3.0 and 0.9.0 of the API treat what `predict` returns; deadlines, a lost server, gRPC's limit on error
 texts, several passes. Not covered: Kaggle's bytes on the wire, its limits on the size of a message, and whether it starts
-the notebook a second time between AIMO-3's two private runs. docs/gateways.md has it beside the real ones, row by row.
+the notebook a second time between AIMO-3's two private runs. docs/gateways.md compares it with the real ones, row by row.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 SERVICE = "sctir.Notebook"
 
 METADATA_BYTES = 8192
-"""What gRPC takes of a server's trailing metadata, where the text of an error is."""
+"""Bytes of trailing metadata that gRPC accepts; an error's text travels there."""
 
 ANY_LENGTH = [("grpc.max_send_message_length", -1), ("grpc.max_receive_message_length", -1)]
 """gRPC's own limit is 4 MB; Kaggle's is not known."""
@@ -39,7 +39,7 @@ ANY_LENGTH = [("grpc.max_send_message_length", -1), ("grpc.max_receive_message_l
 OPTIONS = [
     *ANY_LENGTH,
     ("grpc.max_metadata_size", METADATA_BYTES),
-    ("grpc.absolute_max_metadata_size", METADATA_BYTES),  # without it sizes up to the double are refused by chance
+    ("grpc.absolute_max_metadata_size", METADATA_BYTES),  # without it, sizes up to twice as much are refused at random
     ("grpc.enable_http_proxy", 0),
     ("grpc.initial_reconnect_backoff_ms", 100),
     ("grpc.max_reconnect_backoff_ms", 1000),
@@ -48,10 +48,13 @@ OPTIONS = [
 
 @dataclass(frozen=True)
 class Session:
-    """One run of a competition.
+    """The options of a gateway.
 
-    `problems` is a CSV (id, problem, perhaps answer), `submission` the file that is written, with a number before its
-    suffix from the second of `runs` on. `seed` None keeps the CSV's order. `answer_seconds` None is the version's own.
+    - `problems`: a CSV (id, problem, perhaps answer).
+    - `submission`: the file that is written; from the second of `runs` on with a number before its suffix.
+    - `seed`: shuffles the problems; None keeps the CSV's order.
+    - `start_seconds`: how long the notebook's server may take to come up.
+    - `answer_seconds`: limit of one answer; None is the version's own.
     """
 
     version: Version
@@ -65,7 +68,7 @@ class Session:
 
     @property
     def submissions(self) -> tuple[Path, ...]:
-        """The file of each run."""
+        """The file that each run writes."""
         first = Path(self.submission)
         return (first, *(first.with_suffix(f".{run}{first.suffix}") for run in range(2, self.runs + 1)))
 
@@ -76,12 +79,13 @@ class Notebook:
     def __init__(self, channel: grpc.Channel, answer_seconds: float) -> None:
         self._predict: Method = channel.unary_unary(f"/{SERVICE}/predict")
         attend: Method = channel.unary_unary(f"/{SERVICE}/attend")
-        self._attended = attend.future(b"")  # open as long as this process lives, so that the server sees its end
+        # A call that stays open as long as this process lives, so that the server notices when it ends.
+        self._attended = attend.future(b"")
         self._answer_seconds = answer_seconds
         self._deadline: float | None = None  # the first call has none
 
     def predict(self, *row: object) -> Any:
-        """What the notebook's `predict` returns for this row. Raises a `GatewayError`."""
+        """Call the notebook's `predict` with the cells of a row. Raises a `GatewayError`."""
         import grpc
 
         try:
@@ -94,7 +98,7 @@ class Notebook:
 
 @contextmanager
 def connected(session: Session) -> Iterator[Notebook]:
-    """Waits for the notebook's server, `start_seconds` at most."""
+    """Wait for the notebook's server. Raises `ServerNeverStarted` after `start_seconds`."""
     import grpc
 
     with grpc.insecure_channel(f"127.0.0.1:{session.port}", options=OPTIONS) as channel:
@@ -109,7 +113,7 @@ def connected(session: Session) -> Iterator[Notebook]:
 
 
 def run(session: Session) -> None:
-    """All runs, then all files: a run that fails leaves none, and none of an earlier session either."""
+    """Do all runs, then write all files: a run that fails leaves no file, not even an old one. Raises a `GatewayError`."""
     for path in session.submissions:
         path.unlink(missing_ok=True)
     problems = read_rows(Path(session.problems))
@@ -121,7 +125,7 @@ def run(session: Session) -> None:
 
 
 def read_rows(path: Path) -> list[pl.DataFrame]:
-    """The rows of a CSV, a frame each, with the types that polars infers from the first hundred of them."""
+    """The rows of a CSV as one frame each, with the types that polars infers from the first hundred. Raises `GatewayFailed`."""
     import polars as pl
 
     try:
@@ -138,7 +142,7 @@ def read_rows(path: Path) -> list[pl.DataFrame]:
 def _one_run(
     session: Session, notebook: Notebook, problems: Sequence[pl.DataFrame], order: random.Random
 ) -> pl.DataFrame:
-    """Every column goes to `predict`, answers too where the CSV has them: it is the notebook's part not to look."""
+    """Ask all problems once. Every column goes to `predict`, a column of answers too: the notebook must not look at it."""
     rows = list(problems)
     if session.seed is not None:
         order.shuffle(rows)
@@ -161,7 +165,7 @@ def _error_of(error: grpc.RpcError, seconds: float | None) -> verdict.GatewayErr
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Exit status 0, or 1 and one line of JSON that names the error."""
+    """Run the session given as JSON. Returns exit status 0, or 1 after printing one line of JSON that names the error."""
     try:
         run(Session(**json.loads(arguments[0])))
     except verdict.GatewayError as error:

@@ -1,8 +1,8 @@
-"""Whether a run is worth submitting: faults of engine and sandbox, problems without a vote, answers that are all the same.
+"""Decide whether a run is worth submitting: faults of engine and sandbox, problems without a vote, identical answers.
 
-A weak model on hard problems is no fault: it leaves problems without a vote, which are counted and told; nor is a clock that
-is too short for some of them. Candidates that the engine or the sandbox failed on more than a tenth of the problems are one,
-whatever the answers look like, and so is an engine that finished no turn in all of the run.
+A run has failed where engine or sandbox failed candidates on more than a tenth of the problems, whatever the answers look
+like, or where the engine finished no turn at all. A weak model on hard problems is no fault, and neither is a clock that is
+too short for some of them: problems without a vote are counted and reported.
 """
 
 from __future__ import annotations
@@ -13,34 +13,36 @@ from dataclasses import dataclass
 from sctir_kaggle.types import SolveResult, TraceStatus
 
 TOLERATED = 0.1
-"""The share of problems on which candidates may fail by a fault before a run counts as failed."""
+"""The share of problems that may be hit by a fault before the run counts as failed."""
 
 
 @dataclass(frozen=True, slots=True)
 class Health:
-    """Counts over a run's problems. `first` is the first fault in words, empty where there was none."""
+    """Counts over a run's problems."""
 
     problems: int
     failed: int
-    """On which the engine or the sandbox failed at least one candidate, or all of the problem."""
+    """Problems on which engine or sandbox failed at least one candidate, or the whole problem."""
 
     first: str
+    """The first fault in words; empty where there was none."""
+
     unvoted: int
-    """Without a vote: their answer is the default."""
+    """Problems without a vote, whose answer is the default."""
 
     distinct: int
-    """How many different answers there are."""
+    """The number of different answers."""
 
     @property
     def fault(self) -> str:
-        """Why the run counts as failed, in a line; empty where it does not."""
+        """One line on why the run counts as failed; empty where it does not."""
         if self.failed <= TOLERATED * self.problems:
             return ""
         return f"candidates failed on {self.failed} of {self.problems} problems, the first fault: {self.first}"
 
     @property
     def doubt(self) -> str:
-        """Why the run should not be submitted although nothing failed, in a line; empty where there is no reason."""
+        """One line on why the run should not be submitted although nothing failed; empty where it may be."""
         if self.problems and self.unvoted == self.problems:
             return f"not one of {self.problems} problems has a vote: every answer is the default"
         if self.problems > 1 and self.distinct == 1:
@@ -49,7 +51,7 @@ class Health:
 
 
 def health_of(results: Sequence[SolveResult]) -> Health:
-    """What the results of a run say of it."""
+    """Judge a run by its results."""
     mute = not any(trace.turns for result in results for trace in result.traces)
     faults = [fault for result in results if (fault := fault_of(result) or (hang_of(result) if mute else ""))]
     return Health(
@@ -62,7 +64,7 @@ def health_of(results: Sequence[SolveResult]) -> Health:
 
 
 def fault_of(result: SolveResult) -> str:
-    """The first fault of engine or sandbox in a result, with the problem's id; empty where the model alone is to blame."""
+    """The first fault of engine or sandbox in a result, after the problem's id; empty where there was none."""
     failed = [trace for trace in result.traces if trace.status is TraceStatus.FAILED]
     if failed:
         return f"{result.problem.id}: {len(failed)} of {len(result.traces)} candidates failed: {failed[0].detail}"
@@ -70,13 +72,16 @@ def fault_of(result: SolveResult) -> str:
 
 
 def hang_of(result: SolveResult) -> str:
-    """With the problem's id, where the deadline came before any candidate had finished a turn; else empty."""
+    """A fault, after the problem's id, where no candidate finished a turn before the deadline; else empty."""
     reason, lasting = trouble(result)
     return f"{result.problem.id}: {reason}" if lasting else ""
 
 
 def trouble(result: SolveResult) -> tuple[str, bool]:
-    """What kept a result from having a vote, empty where the candidates merely found nothing; and whether it may last."""
+    """Why a result has no vote, and whether engine or sandbox may be dead.
+
+    The reason is empty where there is a vote, and where the candidates merely found no answer.
+    """
     if not result.fallback or result.stopped == "error":
         return "", False
     of = {status: [trace for trace in result.traces if trace.status is status] for status in TraceStatus}

@@ -1,9 +1,9 @@
-"""Where Kaggle put what is attached to a notebook: competition files, wheels, checkpoints, an interpreter.
+"""Find what is attached to a Kaggle notebook: competition files, wheels, checkpoints, an interpreter.
 
-Kaggle mounts in two layouts, and both are searched: `/kaggle/input/<slug>/` and
-`/kaggle/input/{competitions,datasets,models,notebooks}/...`. A search is bounded in depth and number, so that a data set
-of a million files costs no more than a small one. Not covered: files inside archives, a checkpoint more than `DEPTH`
-folders below the source that holds it, or below its `BREADTH`-th subfolder.
+Kaggle mounts inputs in two layouts, and both are searched: `/kaggle/input/<slug>/` and
+`/kaggle/input/{competitions,datasets,models,notebooks}/...`. A search is bounded in depth and number, so that a dataset of
+a million files costs no more than a small one. Not covered: files inside archives, a checkpoint more than `DEPTH` folders
+below the source that holds it, or below its `BREADTH`-th subfolder.
 """
 
 from __future__ import annotations
@@ -19,25 +19,25 @@ from pathlib import Path
 from sctir_kaggle.types import UserError
 
 ROOTS = ("/kaggle/input",)
-"""Where Kaggle mounts what is attached."""
+"""Where Kaggle mounts inputs."""
 
 ROOTS_VARIABLE = "SCTIR_KAGGLE_INPUT"
-"""The environment variable that names other roots, separated as in PATH, for a run on another machine."""
+"""The environment variable that names other roots, separated as in PATH, for runs on other machines."""
 
 OWNED = {"competitions": 1, "datasets": 2, "models": 2, "notebooks": 2}
-"""The folders of the newer layout: how many levels below each an attached source lies (slug, or owner/slug)."""
+"""The folders of the newer layout, and how many levels below each an attached source lies (slug, or owner/slug)."""
 
 DEPTH = 5
-"""A model's files lie framework/variation/version below it; a data set may add folders of its own."""
+"""Levels of folders searched in a source: a model's files lie below framework/variation/version, a dataset may add more."""
 
 BREADTH = 64
-"""Subfolders that are looked into."""
+"""Subfolders of one folder that are searched."""
 
 FOLDERS = 300
-"""That are read in one source."""
+"""Folders of one source that are read."""
 
 ENTRIES = 1000
-"""That are read in one folder."""
+"""Entries of one folder that are read."""
 
 _SHOWN = 8  # names in a message
 
@@ -45,11 +45,13 @@ Roots = Sequence[str | Path]
 
 
 class NotFound(UserError):
-    """Nothing of the kind is attached; the message lists every place searched and what was seen there."""
+    """Nothing of the kind is attached. The message lists the places searched and what is in them."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Folder:
+    """A folder as it was read: its files by name, and its subfolders."""
+
     path: Path
     files: frozenset[str]
     folders: tuple[Path, ...]
@@ -59,7 +61,7 @@ class _Folder:
 
 
 def input_roots(roots: Roots | None = None) -> tuple[Path, ...]:
-    """`roots`, or those of the environment variable `SCTIR_KAGGLE_INPUT`, or Kaggle's."""
+    """`roots` if given, else those of the environment variable `SCTIR_KAGGLE_INPUT`, else Kaggle's."""
     named = [root for root in os.environ.get(ROOTS_VARIABLE, "").split(os.pathsep) if root]
     return tuple(map(Path, roots if roots is not None else named or ROOTS))
 
@@ -75,9 +77,9 @@ def find_competition(slug: str, roots: Roots | None = None) -> Path:
 
 
 def find_model(name: str | None = None, roots: Roots | None = None) -> Path:
-    """The folder of the one checkpoint that is attached: config.json and *.safetensors. Of its versions, the newest.
+    """The folder of the only attached checkpoint (config.json and *.safetensors), in its newest version.
 
-    `name` chooses among several: a part of the path. Raises `NotFound`, and `UserError` where several are left.
+    `name`, a part of the path, chooses among several. Raises `NotFound`, and `UserError` where several are left.
     """
     read = list(_read(input_roots(roots)))
     found = _named(name, [folder.path for folder in read if _is_checkpoint(folder)])
@@ -91,7 +93,7 @@ def find_model(name: str | None = None, roots: Roots | None = None) -> Path:
 
 
 def find_wheels(roots: Roots | None = None, *, name: str | None = None) -> Path:
-    """The one folder of wheels that is attached, of its versions the newest; errors as in `find_model`."""
+    """The only attached folder of wheels, in its newest version. `name` and errors are as in `find_model`."""
     found = _named(name, wheel_folders(roots))
     if not found:
         what = f"no wheels (*.whl){f' with {name} in their path' if name else ''}"
@@ -100,15 +102,12 @@ def find_wheels(roots: Roots | None = None, *, name: str | None = None) -> Path:
 
 
 def wheel_folders(roots: Roots | None = None) -> list[Path]:
-    """Every attached folder that holds wheels directly: a wheelhouse that was split has several."""
+    """Every attached folder that holds wheels directly; a wheelhouse that was split over datasets has several."""
     return [folder.path for folder in _read(input_roots(roots)) if folder.holds(".whl")]
 
 
 def find_python(version: str = "3.10", roots: Roots | None = None) -> Path:
-    """The attached CPython of this version: the folder with bin/pythonX.Y, or the archive that holds it; the newest.
-
-    Raises `NotFound`.
-    """
+    """The newest attached CPython of this version: a folder with bin/pythonX.Y, or an archive. Raises `NotFound`."""
     archive = re.compile(rf"c?python-?{re.escape(version).replace('.', '.?')}[^/]*\.(tar|tar\.gz|tgz|tar\.xz|txz)")
     folders: list[Path] = []
     archives: list[Path] = []
@@ -125,7 +124,11 @@ def find_python(version: str = "3.10", roots: Roots | None = None) -> Path:
 
 
 def newest(found: Iterable[Path]) -> list[Path]:
-    """Without the older versions: folders side by side whose names are numbers count as versions of one thing."""
+    """`found` without older versions: sibling folders whose names are numbers are versions of one thing.
+
+    >>> [str(path) for path in newest([Path("/m/1"), Path("/m/10"), Path("/m/2"), Path("/n/a")])]
+    ['/m/10', '/n/a']
+    """
     kept: dict[tuple[Path, str], Path] = {}
     for path in found:
         key = (path.parent, "" if path.name.isdecimal() else path.name)
@@ -135,7 +138,7 @@ def newest(found: Iterable[Path]) -> list[Path]:
 
 
 def attached(root: Path) -> list[Path]:
-    """The sources below one root, in both layouts, by name. A folder without subfolders is one, wherever it lies."""
+    """The attached sources below one root, in both layouts, by name. A folder without subfolders counts as a source."""
     found: list[Path] = []
     for child in _folder(root).folders:
         level = [child]
@@ -146,7 +149,7 @@ def attached(root: Path) -> list[Path]:
 
 
 def _read(roots: Iterable[Path]) -> Iterator[_Folder]:
-    """Every folder that is looked into: the roots, then each source, nearest first."""
+    """Read every folder within the bounds: each root, then its sources, nearest folders first."""
     for root in roots:
         yield _folder(root)
         for source in attached(root):
@@ -154,7 +157,7 @@ def _read(roots: Iterable[Path]) -> Iterator[_Folder]:
 
 
 def _below(source: Path) -> Iterator[_Folder]:
-    """Breadth first. Below a checkpoint or wheels there is nothing more to find."""
+    """Read a source breadth first. Folders inside a checkpoint or a folder of wheels are skipped."""
     waiting = deque([(source, 0)])
     while waiting:
         path, depth = waiting.popleft()
@@ -165,7 +168,7 @@ def _below(source: Path) -> Iterator[_Folder]:
 
 
 def _folder(path: Path) -> _Folder:
-    """Its files, and its subfolders by name, a later version first; empty where it cannot be read."""
+    """Read a folder. Subfolders are sorted by name, versions newest first; an unreadable folder is empty."""
     files: list[str] = []
     folders: list[Path] = []
     try:
@@ -197,7 +200,7 @@ def _is_checkpoint(folder: _Folder) -> bool:
 
 
 def _named(name: str | None, found: Sequence[Path]) -> list[Path]:
-    """Those with `name` as whole parts of the path, else those with it anywhere in it, upper and lower case alike."""
+    """The paths with `name` as whole components, else those that contain it anywhere; case does not matter."""
     if name is None:
         return list(found)
     wanted = str(name).strip("/").lower()
@@ -215,7 +218,7 @@ def _only(kinds: str, found: Sequence[Path], function: str) -> Path:
 
 
 def _part(found: Sequence[Path]) -> str:
-    """The first path without what all have in common."""
+    """The part of the first path that tells it from the others."""
     common = os.path.commonpath(found)
     return re.sub(r"^/", "", str(found[0]).removeprefix(common)) or found[0].name
 
@@ -227,7 +230,7 @@ def _not_found(what: str, searched: Sequence[Path], roots: Sequence[Path], remed
 
 
 def _seen(root: Path) -> str:
-    """A few names of what is attached below it."""
+    """A few names of what is attached below `root`, for a message."""
     if not root.is_dir():
         return "nothing, there is no such folder"
     sources = [str(source.relative_to(root)) for source in attached(root)]

@@ -1,7 +1,7 @@
-"""The competitions, one row each: how a competition differs from the others is here and nowhere else.
+"""The competitions, one row each: everything in which one differs from the others is here.
 
-Covered: what its interface promises. Not covered: its prizes, its dates and the names of its CSV's columns, which are the
-same in all of them.
+Covered: what the interface of a competition promises. Not covered: prizes, dates, and the names of the CSV's columns, which
+are the same in all of them.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from sctir_kaggle.types import UserError
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Profile:
-    """One competition, as its notebook sees it."""
+    """A competition as a notebook sees it."""
 
     name: str
     """The short name, for commands and the notebook's config."""
 
     slug: str
-    """The last part of its address at Kaggle, and the name of its input folder."""
+    """The last part of its address on Kaggle, which is also the name of its input folder."""
 
     api: Literal["pull", "push"]
     """Whether the notebook takes the problems (`aimo.make_env`) or is called with them (`kaggle_evaluation`)."""
@@ -35,22 +35,22 @@ class Profile:
     """The largest answer that can be right."""
 
     modulus: int | None
-    """Answers are to be reported modulo this; None is as they are."""
+    """Answers are reported modulo this; None reports them as they are."""
 
     hours: float
-    """Wall clock for the whole run, from the start of the kernel."""
+    """Hours of wall clock for the whole run, from the start of the kernel."""
 
     problems: int
-    """How many a rerun asks for."""
+    """How many problems a rerun asks."""
 
     submission_file: str
-    """The file that the competition's own interface writes in the working folder."""
+    """The file that the competition's own interface writes to the working folder."""
 
     machine: str
-    """Kaggle's identifier of the strongest machine that it lends for this competition (`machine_shape`)."""
+    """Kaggle's identifier (`machine_shape`) of the strongest machine that this competition allows."""
 
     python: tuple[int, int] | None
-    """The only CPython that the competition's own module is compiled for; None where any will do."""
+    """The only CPython for which the competition's own module is compiled; None where any works."""
 
     server: str | None
     """`module:Class` of the competition's inference server; None where it has none."""
@@ -63,11 +63,11 @@ class Profile:
 
     @property
     def prediction_seconds(self) -> float | None:
-        """How long the gateway waits for an answer after the first one; None is without a limit."""
+        """Seconds that the gateway waits for an answer, the first one excepted; None is no limit."""
         return rules_of(self.evaluation).answer_seconds if self.evaluation else None
 
     def in_range(self, answer: int) -> bool:
-        """Whether the competition can accept `answer`."""
+        """Whether the competition accepts `answer`."""
         return self.lowest <= answer <= self.highest
 
 
@@ -127,7 +127,7 @@ PROFILES: Mapping[str, Profile] = {profile.name: profile for profile in _ROWS}
 
 
 def profile_of(name: str) -> Profile:
-    """The competition with this short name or slug. Raises `UserError`, which lists the names."""
+    """The competition with this short name or slug. Raises `UserError` with a list of the names."""
     for profile in _ROWS:
         if name in (profile.name, profile.slug):
             return profile

@@ -1,4 +1,4 @@
-"""What is kept of a competition's run: results and faults, in memory always and in the journal as long as the disk takes it."""
+"""The record of a competition run: results and faults, always in memory, and in the journal as long as the disk allows."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ Start = Callable[[Path, Json], Journal]
 
 
 class RunRecord:
-    """Thread-safe. It outlives the sessions that write to it: an engine may be loaded twice, the journal is one.
+    """Results and faults of a run. Thread-safe. An engine may be loaded twice; both sessions write to this one record.
 
-    `bare` is the header of a journal that is begun before there is an engine, for the faults; as soon as there is one it
-    is begun again.
+    `path` is the journal's place and `start` opens it. `bare` is a header without an engine: where a fault comes before
+    any engine is loaded, a journal is begun with it, and begun again with the full header once there is an engine.
     """
 
     def __init__(self, path: Path, bare: Json, *, start: Start) -> None:
@@ -40,7 +40,7 @@ class RunRecord:
         self._lock = threading.RLock()
 
     def open(self, path: Path, header: Json) -> RunRecord:
-        """Begin the journal, if there is none with the engine's header yet. `path` is where it goes if that is free."""
+        """Begin the journal with the engine's header, unless there is one; `path` is its place if that is free."""
         with self._lock:
             if not self._ended and (self._journal is None or self._bare_now):
                 self._drop_bare()
@@ -48,7 +48,7 @@ class RunRecord:
             return self
 
     def append(self, result: SolveResult) -> None:
-        """Keep what a session found out; too late is no longer kept, since the competition has its answer."""
+        """Keep a session's result, unless the problem has been answered in the meantime."""
         id_ = result.problem.id
         with self._lock:
             if id_ in self.results and id_ not in self._open:
@@ -58,24 +58,24 @@ class RunRecord:
             self._write(lambda journal: (journal.replace if id_ in journal.results else journal.append)(result))
 
     def reopen(self, id_: str) -> None:
-        """A problem without a vote is asked again: what a session finds out now takes the place of its result."""
+        """Let the next result of a problem replace the one that it has, which has no vote."""
         with self._lock:
             self._open.add(id_)
 
     def settle(self, result: SolveResult) -> SolveResult:
-        """What the competition is told: `result`, unless there is one for the problem, if only from the last moment."""
+        """The result to return to the competition: the problem's own, even if it has only just arrived, else `result`."""
         with self._lock:
             self._open.discard(result.problem.id)
             return self.results.setdefault(result.problem.id, result)
 
     def tried(self, canary: Json) -> None:
-        """Note what came of the problem that is tried before the first one."""
+        """Log the result of the canary and write it to the journal."""
         log.info("canary: %s", ", ".join(f"{name} {value}" for name, value in canary.items() if value is not None))
         with self._lock:
             self._write(lambda journal: journal.tried(canary))
 
     def fault(self, text: str, problem: str | None = None) -> None:
-        """One line of what went wrong and was survived, with the id of the problem concerned."""
+        """Record a fault that the run survives: one line, and the id of the problem that it hit, if any."""
         with self._lock:
             self._remember(text, problem)
             self._notes.append((text, problem))
@@ -85,7 +85,7 @@ class RunRecord:
                 self._write(lambda journal: journal.note(text, problem))
 
     def close(self) -> None:
-        """Close the journal: an engine that is loaded only after this begins no other."""
+        """Close the journal for good: an engine that finishes loading after this begins no other."""
         with self._lock:
             self._ended = True
             self._close()
@@ -96,7 +96,7 @@ class RunRecord:
                 self._journal.close()
 
     def _begin(self, path: Path, header: Json) -> bool:
-        """Whether a journal could be begun; with it go the faults so far."""
+        """Begin a journal and write the faults so far to it; returns whether that worked."""
         try:
             self._journal = self._start(path, header)
         except UserError as error:

@@ -1,8 +1,8 @@
-"""The notebook's side of the push API: `InferenceServer(predict, ...)` in place of `AIMO2InferenceServer(predict)`.
+"""A stand-in for the notebook's side of the push API: `InferenceServer(predict, ...)` for `AIMO2InferenceServer(predict)`.
 
 Real gRPC over loopback; the gateway that asks is another process (`gateway.py`). `predict` runs in a gRPC worker thread.
-Not covered: a thread that holds the interpreter lock for over about a minute can cost the connection on Kaggle. Here it
-does not: the gRPC of today answers keep-alive pings from threads that need no lock (tried with pings each second).
+Not covered: on Kaggle, a thread that holds the interpreter lock for over about a minute can lose the connection. Here it
+does not: current gRPC answers keep-alive pings from threads that need no lock (tried with one ping per second).
 """
 
 from __future__ import annotations
@@ -30,56 +30,17 @@ from sctir_kaggle.types import UserError
 if TYPE_CHECKING:
     import grpc
 
-
-class GatewayProcess:
-    """A context manager; at its end the process is gone, whatever it was doing."""
-
-    def __init__(self, session: gateway.Session) -> None:
-        self.session = session
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", gateway.__name__, json.dumps(asdict(session))],
-            env={**os.environ, "PYTHONPATH": os.pathsep.join(path or os.getcwd() for path in sys.path)},
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-
-    def wait(self) -> None:
-        """Returns when the submission is written. Raises the gateway's `GatewayError` otherwise."""
-        out, err = self._process.communicate()
-        if self._process.returncode == 0:
-            return
-        if out.startswith("{"):
-            report = json.loads(out)
-            raise ERRORS[report["error"]](report["text"])
-        last = (err.strip().splitlines() or ["no output"])[-1]
-        raise GatewayFailed(f"the gateway ended with status {self._process.returncode}: {last}")
-
-    def close(self) -> None:
-        """Kill it if it still runs."""
-        self._process.kill()
-        self._process.communicate()
-
-    def __enter__(self) -> GatewayProcess:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        self.close()
-
-
 PORT = 50051
-"""Where a gateway looks for `serve()`, unless the environment variable SCTIR_GATEWAY_PORT names another port."""
+"""The port where a gateway looks for `serve()`, unless the environment variable SCTIR_GATEWAY_PORT names another."""
 
 Predict = Callable[..., Any]
 
 
 class InferenceServer:
-    """One use: `serve()` in a rerun, `run_local_gateway((csv,))` in the editor.
+    """Serve `predict`, once: by `serve()` in a rerun, or by `run_local_gateway((csv,))` in the editor.
 
-    The options are the local gateway's: `submission` is the file it writes, `seed` None keeps the CSV's order,
-    `answer_seconds` None is the version's own limit, `runs` 2 asks everything twice, as with AIMO-3's private set. Raises
-    TypeError for a `predict` that the version does not take, `UserError` where polars or gRPC is not installed.
+    The options are the local gateway's, see `gateway.Session`; `runs` 2 asks everything twice, as AIMO-3's private set
+    does. Raises TypeError for a `predict` that the version does not accept, `UserError` where polars or gRPC is missing.
     """
 
     def __init__(
@@ -100,18 +61,18 @@ class InferenceServer:
         self._session = Session(version, "", str(submission), 0, seed, start_seconds, answer_seconds, runs or 1)
 
     def serve(self) -> NoReturn:
-        """Answers the gateway that is started elsewhere, until it is gone. Nothing after this runs: it exits (status 0).
+        """Answer a gateway that is started elsewhere, and exit (status 0) when it is gone: nothing after this call runs.
 
-        Kaggle is harsher and kills the notebook. Raises `UserError` where the port is taken.
+        Kaggle goes further and kills the notebook. Raises `UserError` where the port is taken.
         """
         with Listener(self._predict, gateway_port()) as listener:
             listener.gateway_gone.wait()
         raise SystemExit(0)
 
     def run_local_gateway(self, data_paths: tuple[str | Path, ...]) -> None:
-        """Asks `predict` for every problem of the CSV; returns when the submission is written.
+        """Ask `predict` for every problem of the CSV; returns when the submission is written.
 
-        Raises what the gateway raised (a `GatewayError`); then there is no submission.
+        Raises the gateway's `GatewayError`; then there is no submission.
         """
         with Listener(self._predict, 0) as listener:
             session = replace(self._session, problems=str(data_paths[0]), port=listener.port)
@@ -120,7 +81,7 @@ class InferenceServer:
 
 
 class Listener:
-    """A gRPC server on loopback. One worker calls `predict`; the other is held by the gateway as long as it lives."""
+    """A gRPC server on loopback with two workers: one calls `predict`, the gateway's open call holds the other."""
 
     def __init__(self, predict: Predict, port: int) -> None:
         import grpc
@@ -134,7 +95,7 @@ class Listener:
         self._server.start()
 
     def close(self) -> None:
-        """Ends the server. A `predict` that still runs is not waited for; the interpreter does so when it exits."""
+        """Stop the server. A `predict` that is still running is not waited for, except by the interpreter's exit."""
         self._server.stop(None).wait()
         self._workers.shutdown(wait=False)
 
@@ -148,11 +109,11 @@ class Listener:
         return grpc.method_handlers_generic_handler(SERVICE, methods)
 
     def _answer(self, request: bytes, _: grpc.ServicerContext) -> bytes:
-        """An exception goes to gRPC, which sends its text."""
+        """Call `predict`. gRPC sends the text of an exception to the gateway."""
         return pack([self._predict(*unpack(request))])
 
     def _attend(self, _: bytes, context: grpc.ServicerContext) -> bytes:
-        """Open while the gateway lives, however it ends."""
+        """A call that stays open while the gateway lives; its end, of whatever kind, sets `gateway_gone`."""
         if context.add_callback(self.gateway_gone.set):
             self.gateway_gone.wait()
         self.gateway_gone.set()
@@ -165,8 +126,45 @@ class Listener:
         self.close()
 
 
+class GatewayProcess:
+    """The gateway in a process of its own. As a context manager, it kills the process at its end."""
+
+    def __init__(self, session: gateway.Session) -> None:
+        self.session = session
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", gateway.__name__, json.dumps(asdict(session))],
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(path or os.getcwd() for path in sys.path)},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    def wait(self) -> None:
+        """Wait until the submission is written. Raises the gateway's `GatewayError` if it is not."""
+        out, err = self._process.communicate()
+        if self._process.returncode == 0:
+            return
+        if out.startswith("{"):
+            report = json.loads(out)
+            raise ERRORS[report["error"]](report["text"])
+        last = (err.strip().splitlines() or ["no output"])[-1]
+        raise GatewayFailed(f"the gateway ended with status {self._process.returncode}: {last}")
+
+    def close(self) -> None:
+        """Kill the process if it is still running."""
+        self._process.kill()
+        self._process.communicate()
+
+    def __enter__(self) -> GatewayProcess:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.close()
+
+
 def gateway_port() -> int:
-    """The port at which `serve()` listens and a gateway asks."""
+    """The port where `serve()` listens: SCTIR_GATEWAY_PORT, or `PORT`."""
     return int(os.environ.get("SCTIR_GATEWAY_PORT", PORT))
 
 
@@ -178,14 +176,14 @@ def _bound(server: grpc.Server, port: int) -> int:
 
 
 def check_installed() -> None:
-    """Raises `UserError` where a library of the push API is missing."""
+    """Raise `UserError` where a library of the push API is not installed."""
     missing = [library for library in ("polars", "grpc") if importlib.util.find_spec(library) is None]
     if missing:
         raise UserError(f"not installed: {', '.join(missing)}; pip install 'sctir-kaggle[competition]'")
 
 
 def _check_plain(version: Version, predict: Predict) -> None:
-    """From 0.9.0 on it goes by the name of a plain function."""
+    """Raise TypeError unless `predict` is a plain function of that name: from 0.9.0 on the server checks that."""
     if not inspect.isfunction(predict) or predict.__name__ != "predict":
         name = getattr(predict, "__name__", type(predict).__name__)
         raise TypeError(

@@ -1,6 +1,6 @@
-"""A competition's run from the notebook: loaded in a thread, served to the API that is there, ended with a complete file.
+"""A competition run from the notebook: load in the background, serve the API, end with a complete submission file.
 
-In a rerun the competition's own API asks; in the editor its local gateway, or a stand-in that behaves as it does.
+In a rerun the competition's own API asks; in the editor its local gateway does, or a stand-in that behaves alike.
 """
 
 from __future__ import annotations
@@ -31,25 +31,32 @@ if TYPE_CHECKING:
     from sctir_kaggle.session import Observer, Session
 
 RERUN = "KAGGLE_IS_COMPETITION_RERUN"
-"""Kaggle sets this environment variable where the hidden problems are asked."""
+"""The environment variable that Kaggle sets where the hidden problems are asked."""
 
 CLOSE_SECONDS = 8.0
-"""How long engine and sandbox may take to end, once every problem has its answer."""
+"""Seconds that engine and sandbox may take to close once every problem has its answer."""
 
 
 def in_rerun() -> bool:
-    """Whether the environment says that this run is the one that counts."""
+    """Whether this is the run that counts, according to the environment."""
     return bool(os.environ.get(RERUN))
 
 
 class Submission:
-    """`start()` loads, `run()` serves. One use.
+    """A run of one competition: `start()` loads, `run()` serves. For one use.
 
-    `setup` says everything about the run; without it `engine`, `model`, `config` and `folder` (the working folder, where
-    the competition wants its file) do, and the budget is the competition's. `problems` is a CSV for the editor. `rerun`
-    and `started` (monotonic seconds) are found out: from the environment, and from the age of this process, since the
-    clock runs from the start of the kernel. `load` puts another engine in the place of the one named. `faults` are what
-    went wrong before, for the journal.
+    - `setup`: everything about the run. Without it `engine`, `model`, `config` and `folder` describe it, and the budget is
+      the competition's.
+    - `folder`: where the submission file goes (default: the working folder).
+    - `problems`: a CSV for the editor (default: the competition's test.csv, else the held-out problems of the package).
+    - `rerun`: default from the environment.
+    - `started`: when the clock began, in monotonic seconds; default from the age of this process, since Kaggle counts from
+      the start of the kernel.
+    - `load`: makes another engine in place of the named one.
+    - `seed`: shuffles the stand-in's problems; None keeps their order.
+    - `faults`: what went wrong before, for the journal.
+
+    Raises `UserError` where the competition is unknown or its settings contradict it.
     """
 
     def __init__(
@@ -91,39 +98,39 @@ class Submission:
         self._record = self._new_record()
         for fault in faults:
             self._record.fault(fault)
-        self._edge = self._new_edge(process_started() if started is None else started, load, observer)
+        self._predictor = self._new_predictor(process_started() if started is None else started, load, observer)
 
     @property
     def results(self) -> list[SolveResult]:
-        """One for every problem that was asked, in that order."""
+        """One result for each problem that was asked, in that order."""
         return list(self._record.results.values())
 
     @property
     def faults(self) -> list[str]:
-        """What went wrong and was survived, a line each."""
+        """Faults that the run survived, a line each."""
         return list(self._record.faults)
 
     @property
     def journal(self) -> Path:
-        """The file in which results and faults are kept."""
+        """The file with results and faults."""
         return self._record.path
 
     @property
     def predict(self) -> Predict:
-        """The function that a push API calls."""
-        return predict_of(self._edge.solve)
+        """The function for a push API to call."""
+        return predict_of(self._predictor.solve)
 
     def start(self) -> None:
-        """Begin to load engine and sandbox in a thread, so that an API's server is up at once."""
-        self._edge.start()
+        """Begin to load engine and sandbox in a thread, so that the server of a push API is up at once."""
+        self._predictor.start()
 
     def run(self) -> None:
-        """Serve the competition: until all problems are answered, or, where a push API ends the process, until it does."""
+        """Serve the competition until all problems are answered; in a rerun, a push API ends the process then."""
         self.start()
         try:
             (self._pull if self.profile.api == "pull" else self._push)()
         finally:
-            self._edge.close(CLOSE_SECONDS)
+            self._predictor.close(CLOSE_SECONDS)
             self._record.close()
 
     def _pull(self) -> None:
@@ -132,8 +139,8 @@ class Submission:
         mock = Aimo1(self._problems, submission=self.submission_file, seed=self._seed)
         try:
             with aimo1.real_environment(self._competition) if self.rerun else nullcontext(mock.make_env()) as env:
-                aimo1.serve(env, lambda id_, text: self._edge.solve(id_, text).answer)
-        except UserError as error:  # without its module nothing can be answered, and the journal says why
+                aimo1.serve(env, lambda id_, text: self._predictor.solve(id_, text).answer)
+        except UserError as error:  # nothing can be answered without the module; let the journal say why
             self._record.fault(str(error))
             raise
 
@@ -145,7 +152,7 @@ class Submission:
             server.run_local_gateway((str(self._csv),))
 
     def _own_csv(self) -> Path | None:
-        """The problems that the competition shows in the editor."""
+        """The competition's own test.csv, which is attached in the editor too."""
         own = self._competition and self._competition / "test.csv"
         return own if own and own.is_file() else None
 
@@ -154,9 +161,10 @@ class Submission:
         start = start_of(self.setup) if self.setup.resume else lambda path, header: Journal.create(free(path), header)
         return RunRecord(self.setup.folder / "journal.jsonl", header, start=start)
 
-    def _new_edge(self, started: float, load: Load | None, observer: Observer | None) -> FailsafePredictor:
+    def _new_predictor(self, started: float, load: Load | None, observer: Observer | None) -> FailsafePredictor:
         setup, config, planned = self.setup, self.setup.config, len(self._problems) or self.profile.problems
-        patience = 2 * config.grace_seconds  # the solver's own, and as much again for a solver that does not come back
+        # The solver's own grace, and as much again before a solver that does not return is left behind.
+        patience = 2 * config.grace_seconds
         budget = budget_of(setup, planned=planned, started=started, grace=patience)
 
         def opener() -> AbstractContextManager[Session]:
@@ -171,7 +179,7 @@ class Submission:
                 budget=budget,
             )
 
-        canary = self.rerun and entry_of(setup.engine).load is not None  # a record has no such problem
+        canary = self.rerun and entry_of(setup.engine).load is not None  # a recorded run has no such problem
         limits = Limits(default=config.default_answer, patience=patience, survive=self.rerun, canary=canary)
         return FailsafePredictor(
             self.profile, opener, budget, self._record, limits, references=_references(self._problems)
@@ -179,9 +187,10 @@ class Submission:
 
 
 def fitted(config: SolverConfig, profile: Profile, given: Collection[str] = ()) -> SolverConfig:
-    """`config` with the competition's range: no vote is for an answer that cannot be right.
+    """`config` with the competition's range and modulus, so that no vote counts for an answer that cannot be right.
 
-    Limits in `given` were chosen: they hold inside that range.
+    Settings named in `given` were chosen by the user and hold within that range. Raises `UserError` where they leave no
+    answer.
     """
     bounds: dict[str, Any] = {"lowest": profile.lowest, "highest": profile.highest}
     for name, choose in (("lowest", max), ("highest", min)):
@@ -196,7 +205,7 @@ def fitted(config: SolverConfig, profile: Profile, given: Collection[str] = ()) 
 
 
 def _references(problems: Sequence[Problem]) -> dict[str, int]:
-    """By text: a gateway does not ask with the id that stands in the CSV."""
+    """Known answers by problem text: a gateway may ask with another id than the CSV's."""
     return {problem.text: problem.answer for problem in problems if problem.answer is not None}
 
 

@@ -1,8 +1,8 @@
-"""What the versions of the push API make of what `predict` returns: `checked` after each call, `table` at the end.
+"""How each version of the push API treats what `predict` returns: `checked` after each call, `table` at the end.
 
-0.3.0 is AIMO-2's, 0.9.0 AIMO-3's. A frame without `answer` or with a third column passes their gateways; what Kaggle's
-scoring makes of it is not known, so this refuses it: what passes here passes there. A later version is taken to be as the
-newest known one, and that is said.
+0.3.0 is AIMO-2's version, 0.9.0 AIMO-3's. A frame without `answer` or with a third column passes their gateways, but how
+Kaggle scores it is not known, so it is refused here: what passes here passes there. A later version is treated as the
+newest known one, with a warning.
 """
 
 from __future__ import annotations
@@ -18,85 +18,84 @@ from sctir_kaggle.types import UserError
 if TYPE_CHECKING:
     import polars as pl
 
+log = logging.getLogger("sctir_kaggle")
+
 
 class GatewayError(RuntimeError):
-    """The gateway ended the run without a submission. `kaggle` is what `kaggle_evaluation` calls it."""
+    """The gateway ended the run without a submission. `kaggle` is the name of the error in `kaggle_evaluation`."""
 
     kaggle = "UNSPECIFIED"
 
 
 class ServerNeverStarted(GatewayError):
-    """The notebook's server was not up in time: something slow stands before `serve()`."""
+    """The notebook's server was not up in time: something slow runs before `serve()`."""
 
     kaggle = "SERVER_NEVER_STARTED"
 
 
 class ServerLost(GatewayError):
-    """The connection broke: the notebook's process ended, or did not answer the keep-alive."""
+    """The connection broke: the notebook's process ended, or did not answer keep-alive pings."""
 
     kaggle = "SERVER_CONNECTION_FAILED"
 
 
 class PredictRaised(GatewayError):
-    """`predict` raised, or returned what cannot be sent (an integer beyond 64 bits, say). The text is its own."""
+    """`predict` raised, or returned what cannot be sent (an integer beyond 64 bits, say). The text is the exception's."""
 
     kaggle = "SERVER_RAISED_EXCEPTION"
 
 
 class PredictTimedOut(GatewayError):
-    """`predict` did not return within the time that one answer has. Until 0.9.0 it is SERVER_CONNECTION_FAILED."""
+    """`predict` did not return within the limit of one answer. Before 0.9.0 this was SERVER_CONNECTION_FAILED."""
 
     kaggle = "GRPC_DEADLINE_EXCEEDED"
 
 
 class ErrorHidden(GatewayError):
-    """`predict` raised with a text that gRPC refuses as metadata, over 8192 bytes: the author never reads it.
+    """`predict` raised with a text of over 8192 bytes, which gRPC refuses as metadata: the author never sees it.
 
-    The bytes are those on the wire, where each byte of UTF-8 that is not plain ASCII takes three.
+    The limit is on bytes on the wire, where each byte of UTF-8 that is not ASCII takes three.
     """
 
     kaggle = "SERVER_CONNECTION_FAILED"
 
 
 class InvalidSubmission(GatewayError):
-    """`predict` returned something that is not the answer of this one problem."""
+    """`predict` returned something that is not an answer to this problem."""
 
     kaggle = "INVALID_SUBMISSION"
 
 
 class GatewayFailed(GatewayError):
-    """The gateway itself failed: the problems cannot be read, or a column cannot be made of the answers."""
+    """The gateway itself failed: it could not read the problems, or not make a column of the answers."""
 
     kaggle = "GATEWAY_RAISED_EXCEPTION"
 
 
 ERRORS: dict[str, type[GatewayError]] = {error.__name__: error for error in GatewayError.__subclasses__()}
-"""By name, as the gateway's process reports them."""
-
-
-log = logging.getLogger("sctir_kaggle")
+"""The errors by name, as the gateway's process reports them."""
 
 Version = str
-"""As `kaggle_evaluation` calls itself: numbers with dots."""
+"""A version of `kaggle_evaluation`: numbers with dots."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Rules:
-    """What a version does, known from its published code."""
+    """The behaviour of one version, from its published code."""
 
     version: Version
 
     answer_seconds: float
-    """How long a call of `predict` may take, the first one excepted."""
+    """Seconds that a call of `predict` may take, the first one excepted."""
 
     columns: tuple[frozenset[str], ...]
-    """Which a returned frame may have."""
+    """The sets of columns that a returned frame may have."""
 
     own_id: bool
-    """Whether the frame's id must be the one that was asked; else it is overwritten."""
+    """Whether the frame's id must be the one that was asked; otherwise it is overwritten."""
 
     bare_fails_late: bool
-    """Whether a bare value ends the run only when all problems are answered; else at once."""
+    """Whether a bare value ends the run only after all problems are answered; otherwise it does so at once."""
 
     plain_function: bool
     """Whether `predict` must be a plain function of that name."""
@@ -120,12 +119,15 @@ _ROWS = (
         plain_function=True,
     ),
 )
-"""Oldest first. A further version is one more row."""
+"""Oldest first. A new version is one more row."""
 
 
 @cache
 def rules_of(version: Version) -> Rules:
-    """Those of `version`; of a later one than all that are known, the newest, with a warning. Raises `UserError`."""
+    """The rules of `version`; for one later than all known, those of the newest, with a warning.
+
+    Raises `UserError` for an unknown version that is older than the newest.
+    """
     known = {rules.version: rules for rules in _ROWS}
     if version in known:
         return known[version]
@@ -140,15 +142,16 @@ def rules_of(version: Version) -> Rules:
 
 
 def _number(version: Version) -> tuple[int, ...]:
-    """Its numbers; none where it is written otherwise."""
+    """The numbers of a version; empty where it is written in another way."""
     parts = version.split(".")
     return tuple(map(int, parts)) if all(part.isdecimal() for part in parts) else ()
 
 
 def checked(version: Version, id_: pl.Series, returned: Any) -> Any:
-    """What is kept of one call: a frame (id, answer) of one row or, in 0.9.0, a bare value that fails in the end only.
+    """What the gateway keeps of one call: a frame (id, answer) of one row.
 
-    `id_` is the column of one row that was sent. Raises `InvalidSubmission` or `GatewayFailed` where the run ends here.
+    In 0.9.0 also a bare value, which fails only in `table`. `id_` is the column of one row that was sent. Raises
+    `InvalidSubmission` or `GatewayFailed` where the run ends here.
     """
     import polars as pl
 
@@ -161,7 +164,10 @@ def checked(version: Version, id_: pl.Series, returned: Any) -> Any:
 
 
 def table(ids: Sequence[pl.Series], kept: Sequence[Any]) -> pl.DataFrame:
-    """The submission, in the order of the calls. One text among the answers makes the whole column text, in silence."""
+    """The submission, in the order of the calls. Raises `GatewayFailed` on a bare value.
+
+    As on Kaggle, one text among the answers makes the whole column text, without an error.
+    """
     import polars as pl
 
     for id_, value in zip(ids, kept, strict=True):
@@ -190,7 +196,10 @@ def _typed(id_: pl.Series) -> str:
 
 
 def _bare_error(id_: object, value: object) -> GatewayError:
-    """0.3.0 takes the length of what comes: only where that is not 1 is it the submission's fault and not its own."""
+    """The error for a bare value in 0.3.0, which calls len() on it.
+
+    None, or a text of another length than 1, is an invalid submission; anything else makes the gateway itself fail.
+    """
     text = f"problem {id_}: {_bare(value)}"
     own = value is not None and (not isinstance(value, str) or len(value) == 1)
     return GatewayFailed(text) if own else InvalidSubmission(text)

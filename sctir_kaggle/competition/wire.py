@@ -1,7 +1,7 @@
-"""What goes between the gateway and the notebook's server: polars frames and series, text and numbers, as bytes.
+"""Values on the wire between gateway and notebook: polars frames and series, texts and numbers, as bytes.
 
-A list of values is JSON; a frame inside is Arrow IPC. The bytes are not those of Kaggle's protocol, only what comes out
-at `predict` is. A pandas frame arrives as the polars frame of the same columns, its index left behind.
+A list of values is JSON; a frame in it is Arrow IPC. The bytes are not those of Kaggle's protocol; the values that reach
+`predict` are. A pandas frame arrives as a polars frame of the same columns, without its index.
 """
 
 from __future__ import annotations
@@ -20,15 +20,16 @@ if TYPE_CHECKING:
 Packed = tuple[str, Any]
 
 WIDE = ("Int128", "UInt128", "Object")
-"""What polars makes of integers beyond 64 bits."""
+"""The types that polars gives to integers beyond 64 bits."""
 
 
 def pack(values: Sequence[object]) -> bytes:
-    """Raises TypeError for what has no form here, OverflowError for an integer beyond 64 bits."""
+    """Encode values. Raises TypeError for one of another type, OverflowError for an integer beyond 64 bits."""
     return json.dumps([_pack(value) for value in values]).encode()
 
 
 def unpack(data: bytes) -> list[Any]:
+    """The inverse of `pack`."""
     return [_unpack(kind, content) for kind, content in json.loads(data)]
 
 
@@ -45,7 +46,7 @@ def _pack(value: object) -> Packed:
 
 
 def _plain(value: object) -> object:
-    """numpy's scalars count as the Python numbers that they are registered as."""
+    """A value that JSON can hold. numpy's scalars are registered as Python's numbers."""
     if value is None or isinstance(value, (str, bool)):
         return value
     if isinstance(value, numbers.Integral):
@@ -76,7 +77,7 @@ def _ipc(frame: pl.DataFrame) -> str:
 
 
 def _is_pandas(value: object) -> bool:
-    pandas = sys.modules.get("pandas")  # whoever returns a frame of pandas has imported it
+    pandas = sys.modules.get("pandas")  # a frame of pandas exists only where pandas was imported
     return pandas is not None and isinstance(value, pandas.DataFrame)
 
 

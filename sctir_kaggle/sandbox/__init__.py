@@ -1,4 +1,4 @@
-"""Runs code that nobody has read: a zygote forks one confined Python per candidate, and limits end it."""
+"""Run untrusted, model-generated Python: a warm process forks one confined interpreter per candidate."""
 
 from __future__ import annotations
 

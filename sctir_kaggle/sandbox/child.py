@@ -1,7 +1,8 @@
-"""The host's handle on a child: feed, read, stop, end. Blocking; used from worker threads.
+"""The host's handle on a child: send a block, collect output and reply, stop it, kill it. Blocking; for worker threads.
 
-How a block ended comes as a bounded frame on a channel of its own, how a process ended comes from the zygote. Whatever
-a child does to its descriptors, the host waits no longer than it was told to.
+How a block ended arrives as a bounded frame on a channel of its own; how a process ended comes from the zygote, over the
+lifeline. The child is not trusted with either: whatever it does to its descriptors, the host waits until its deadline and
+no longer, and reads a bounded number of bytes.
 """
 
 from __future__ import annotations
@@ -24,53 +25,32 @@ from sctir_kaggle.sandbox.protocol import TOKEN_BYTES
 if TYPE_CHECKING:
     from sctir_kaggle.sandbox.launcher import Zygote
 
-
-_ANSI = r"\x1b\[[0-9;?]*[ -/]*[@-~]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)"
-_DIRECTIONS = "\u200e\u200f\u202a-\u202e\u2066-\u2069"
-_UNPRINTABLE = re.compile(_ANSI + rf"|[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f{_DIRECTIONS}]")
-
-
-def clean(data: bytes) -> str:
-    """Text that is valid and harmless: no NUL, no ANSI escapes, no other control characters, no lone surrogates."""
-    return _UNPRINTABLE.sub("", data.decode("utf-8", "replace"))
-
-
-class Capture:
-    """The head and the tail of what is printed, `limit` bytes each, and the count of all of it."""
-
-    def __init__(self, limit: int) -> None:
-        self.limit, self.total = limit, 0
-        self._head, self._tail = bytearray(), bytearray()
-
-    def add(self, data: bytes) -> None:
-        self.total += len(data)
-        room = self.limit - len(self._head)
-        self._head += data[:room]
-        self._tail += data[room:]
-        del self._tail[: -self.limit]
-
-    def text(self) -> str:
-        left_out = self.total - len(self._head) - len(self._tail)
-        mark = f"\n... {left_out} bytes left out ...\n".encode() if left_out else b""
-        return clean(bytes(self._head + mark + self._tail))
-
-
 KILL_SECONDS = 5.0
+"""How long the zygote may take to kill a child before it counts as dead itself."""
+
 FOLDER_SECONDS = 0.1
-"""Between two looks at what a running block has written; what it can write meanwhile goes beyond the quota."""
+"""Seconds between two checks of what a running block has written; it can exceed its quota by what it writes in between."""
+
 SMALL, MANY = 512, 32
+"""After `MANY` reads of less than `SMALL` bytes in one block, output is left to gather for a millisecond."""
+
 REPLY_LIMIT = 1 << 16
+"""The largest frame, in bytes, that is taken for a reply."""
+
 TEXT_LIMIT = 1 << 13
-"""Of a traceback, which has half of that at most; the rest of a frame is not read."""
-CHUNK = 1 << 16  # a pipe holds as much
+"""Bytes of a reply's text that are kept: twice the longest traceback that `cell` sends."""
+
+CHUNK = 1 << 16
+"""Bytes of one read: as many as a pipe holds."""
+
 _STATUSES = (b"ok", b"error", b"timeout", b"memory")
 
 
 class Reply(NamedTuple):
-    """How a block ended: the child's own word (`ok`, `error`, `timeout`, `memory`), or what became of the child.
+    """How a block ended: as the child said (`ok`, `error`, `timeout`, `memory`), or what became of the child.
 
-    `killed` by the clock, `flood` of output, `files` beyond the folder's quota, `broken` where it sent what is no
-    reply, `died` with an exit code (negative: the signal; None: not known).
+    `killed` at the deadline; `flood`: too much output; `files`: over the folder's quota; `broken`: it sent something that
+    is not a reply; `died`: with an exit code (negative: the signal; None: not known).
     """
 
     status: str
@@ -94,10 +74,11 @@ class Child:
 
     @property
     def alive(self) -> bool:
+        """Whether it has not ended yet: at its end, the lifeline becomes readable."""
         return not readable(self._lifeline, 0)
 
     def ready(self, seconds: float) -> bool:
-        """Wait for the child's first, empty frame."""
+        """Whether the child's first, empty frame arrives within `seconds`."""
         self._channel.settimeout(max(seconds, 0.001))
         try:
             return self._channel.recv(4) == bytes(4)
@@ -105,17 +86,20 @@ class Child:
             return False
 
     def run(self, request: dict[str, object], *, until: float, capture: Capture, flood: int) -> Reply:
-        """Run one block, until `until` (monotonic) at most. It is dead afterwards unless the reply is its own."""
+        """Run one block, until `until` (monotonic seconds) at most; output goes to `capture`, at most `flood` bytes.
+
+        Unless the child itself replied, it is dead afterwards.
+        """
         self._signal(signal.SIGCONT)
         self._token, self._free = secrets.token_bytes(TOKEN_BYTES), free_mb(self._folder)
-        with contextlib.suppress(OSError):  # it does not read, or is gone: the loop will tell
+        with contextlib.suppress(OSError):  # it does not read, or is gone: the loop below finds out
             self._send(json.dumps(request).encode(), self._token, until=until)
         look, small = time.monotonic() + FOLDER_SECONDS, 0
         while True:
             ready = {fd for fd, _ in self._poll.poll(max(0.0, min(until, look) - time.monotonic()) * 1000)}
             if self._output in ready and self._pump(capture) < SMALL:
                 small += 1
-                if small > MANY:  # it prints in a slow drip: let some gather, a look at each would keep a core busy
+                if small > MANY:  # unbuffered prints in a loop: a wake-up for each would keep a core busy
                     time.sleep(0.001)
             if self._channel.fileno() in ready and (reply := self._reply()):
                 return self._checked(reply, capture)
@@ -131,6 +115,7 @@ class Child:
                 look = time.monotonic() + FOLDER_SECONDS
 
     def _checked(self, reply: Reply, capture: Capture) -> Reply:
+        """The reply, unless it is broken or the folder is over its quota: then the child is killed."""
         if reply.status == "broken" or self._over_quota():
             return self._finish("broken" if reply.status == "broken" else "files", capture)
         self._drain(capture)
@@ -140,22 +125,27 @@ class Child:
         return over_quota(self._folder, free_before=self._free)
 
     def stop(self) -> None:
-        """Until the next block none of its threads runs, whatever the last block left behind or claimed."""
+        """Stop the child until its next block (SIGSTOP, which it cannot catch).
+
+        A thread that a block left running, or a block that only claimed to have ended, could otherwise go on computing
+        while the model writes the next turn: outside of every time limit, on the cores that the other candidates need. The
+        filter lets no child send SIGCONT. Where the kernel has no pidfds, nothing is stopped.
+        """
         self._signal(signal.SIGSTOP)
 
     def _signal(self, number: int) -> None:
-        """At once, and not by way of the zygote; where the kernel has no pidfd children are not stopped."""
+        """Signal the process directly, without a detour by the zygote: a pidfd never names another process."""
         if self._pidfd is not None:
             with contextlib.suppress(OSError):
                 signal.pidfd_send_signal(self._pidfd, number)
 
     def end(self) -> None:
-        """Have the zygote kill it. Returns at once, and may be called from any thread."""
+        """Have the zygote kill the child and its group. Returns at once; any thread may call it."""
         with contextlib.suppress(OSError):
             self._lifeline.shutdown(socket.SHUT_WR)
 
     def close(self) -> None:
-        """End it and free the descriptors; for the thread that owns the child."""
+        """Kill the child and close the descriptors. Only the thread that owns the child may call this."""
         self.end()
         self._lifeline.close()
         self._channel.close()
@@ -168,7 +158,7 @@ class Child:
         self._channel.sendall(b"".join(struct.pack("!I", len(payload)) + payload for payload in payloads))
 
     def _pump(self, capture: Capture) -> int:
-        """Take what the pipe holds now; the number of bytes."""
+        """Move what the pipe holds now, up to `CHUNK` bytes, to `capture`; returns the number of bytes."""
         try:
             chunk = os.read(self._output, CHUNK)
         except BlockingIOError:
@@ -179,13 +169,16 @@ class Child:
         return len(chunk)
 
     def _drain(self, capture: Capture) -> None:
-        """Take what was printed before the reply: never more than a pipe holds, whatever is printed meanwhile."""
+        """Take what was printed before the reply: at most a pipe's content, even if a thread goes on printing."""
         taken = capture.total
         while capture.total - taken < CHUNK and self._pump(capture):
             pass
 
     def _reply(self) -> Reply | None:
-        """The frame on the channel, once it is complete; `broken` where it is not a reply to this request."""
+        """The frame on the channel, None until it is complete; `broken` where it is not a reply to this request.
+
+        A frame is four bytes of length, then the request's token, the status, a line feed and a text.
+        """
         try:
             chunk = self._channel.recv(CHUNK)
         except ConnectionError:
@@ -207,12 +200,12 @@ class Child:
         return Reply(status.decode(), clean(text[:TEXT_LIMIT]))
 
     def _ignore(self, fd: int) -> None:
-        """The child has closed its end. That it lives on is its own affair, until its time is up."""
+        """Stop polling a descriptor whose other end the child has closed. It may go on without it until the deadline."""
         with contextlib.suppress(KeyError):
             self._poll.unregister(fd)
 
     def _finish(self, status: str, capture: Capture) -> Reply:
-        """Make sure that it is dead, and take its last words. A zygote that does not obey is killed as well."""
+        """Kill the child, and return how it ended with the last of its output. A zygote that does not kill it is killed."""
         self.end()
         if not readable(self._lifeline, KILL_SECONDS):
             self._zygote.kill()
@@ -221,8 +214,43 @@ class Child:
         return Reply(status, exit_code=struct.unpack("!i", code)[0] if len(code) == 4 else None)
 
 
+class Capture:
+    """Output as it is kept: the first and the last `limit` bytes. `total` counts all bytes."""
+
+    def __init__(self, limit: int) -> None:
+        self.limit, self.total = limit, 0
+        self._head, self._tail = bytearray(), bytearray()
+
+    def add(self, data: bytes) -> None:
+        self.total += len(data)
+        room = self.limit - len(self._head)
+        self._head += data[:room]
+        self._tail += data[room:]
+        del self._tail[: -self.limit]
+
+    def text(self) -> str:
+        """Head and tail as clean text, with a line between them that says how many bytes were left out."""
+        left_out = self.total - len(self._head) - len(self._tail)
+        mark = f"\n... {left_out} bytes left out ...\n".encode() if left_out else b""
+        return clean(bytes(self._head + mark + self._tail))
+
+
 def readable(sock: socket.socket, seconds: float) -> bool:
-    """Whether something, or the end, can be read from the socket within the time."""
+    """Whether data or the end of the stream can be read from the socket within `seconds`."""
     poll = select.poll()
     poll.register(sock, select.POLLIN)
     return bool(poll.poll(seconds * 1000))
+
+
+_ANSI = r"\x1b\[[0-9;?]*[ -/]*[@-~]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)"
+_DIRECTIONS = "\u200e\u200f\u202a-\u202e\u2066-\u2069"
+_UNPRINTABLE = re.compile(_ANSI + rf"|[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f{_DIRECTIONS}]")
+
+
+def clean(data: bytes) -> str:
+    r"""Decode as UTF-8, without ANSI escapes, control characters (NUL too) and marks of writing direction.
+
+    >>> clean(b"\x1b[31mred\x1b[0m\tok\x00")
+    'red\tok'
+    """
+    return _UNPRINTABLE.sub("", data.decode("utf-8", "replace"))

@@ -1,8 +1,8 @@
-"""The `Executor` that runs code that nobody has read: a bounded number of blocks at a time, each with a deadline.
+"""The `Executor` that runs untrusted, model-generated Python: a bounded number of blocks at a time, each with a deadline.
 
-Covered: code that never ends, exhausts memory, floods its output, crashes, exits, prints anything; state kept for a
-candidate and shared with no other; randomness that differs between turns and repeats between runs. See `confinement`
-for what a block is kept from, and for what it is NOT.
+Covered: code that never ends, exhausts memory, floods its output, crashes, exits or prints anything; state that is kept
+for one candidate and shared with no other; random numbers that differ between turns and repeat between runs. See
+`confinement` for what code is kept from doing, and for what it is NOT.
 """
 
 from __future__ import annotations
@@ -30,9 +30,14 @@ from sctir_kaggle.types import ExecutionResult, ExecutionStatus, ExecutorError, 
 log = logging.getLogger(__name__)
 
 FLOOD_BYTES = 8 << 20
+"""Bytes of output after which a block is killed. Only `output_bytes` are kept; this bounds the work of reading them."""
+
 SOFT_SECONDS = 0.25
-"""Between the TimeoutError that a block is given, with a traceback that shows where it was, and the kill."""
+"""Between the TimeoutError raised inside a block, for a traceback that shows where it was, and the kill."""
+
 READY_SECONDS = 5.0
+"""How long a fresh child may take to confine itself before its zygote counts as hung."""
+
 VARIABLES_GONE = "Note: Python was restarted, earlier variables are gone.\n"
 NO_TIME_LEFT = "TimeoutError: no time was left and the code was stopped"
 OUTPUT_FLOOD = f"Error: the code printed more than {FLOOD_BYTES >> 20} MB and was stopped"
@@ -44,7 +49,11 @@ _SURVIVED = ("ok", "error", "timeout")
 
 @dataclass
 class _Candidate:
-    """What is kept between a candidate's turns. `child` is touched by the holder of `lock` alone."""
+    """What is kept between a candidate's turns.
+
+    Only the holder of `lock` may use or replace `child`, except to end it. `lost` is set where variables of earlier turns
+    are gone, which the next output tells the model.
+    """
 
     released: bool = False
     child: Child | None = None
@@ -52,26 +61,30 @@ class _Candidate:
     lock: threading.Lock = field(default_factory=threading.Lock)
 
     def drop(self) -> None:
+        """Kill the child, if any, and note that its variables are lost."""
         if self.child:
             self.child.close()
             self.child, self.lost = None, True
 
     def died(self) -> bool:
-        """Whether there was a child that ended between two blocks; if so it is dropped."""
+        """Whether the child ended since the last block (out of memory, say); if so it is dropped."""
         if self.child and not self.child.alive:
             self.drop()
             return True
         return False
 
     def release(self) -> None:
-        """Kill the code that runs, if any, and free the child now or as soon as the block that uses it ends."""
+        """Kill the code that is running, if any; free the child now, or when the block that uses it ends."""
         self.released = True
         if child := self.child:
             child.end()
         self.settle()
 
     def settle(self) -> None:
-        """Drop the child of a released candidate; called after either side let go, so that the last one does it."""
+        """Drop the child of a released candidate, unless a block still uses it.
+
+        Both `release` and the end of a block call this, so that the later of the two frees the child.
+        """
         if self.released and self.lock.acquire(blocking=False):
             try:
                 self.drop()
@@ -81,6 +94,8 @@ class _Candidate:
 
 @dataclass
 class _Block:
+    """One call of `execute`, on its way from the event loop to a worker thread."""
+
     code: str
     request_id: str
     deadline: float
@@ -95,12 +110,18 @@ class _Block:
 
 
 class Sandbox:
-    """Runs blocks of Python in children of a zygote, `workers` at a time. For any number of event loops and threads.
+    """Run blocks of Python, one confined interpreter per candidate. Thread-safe, and usable from several event loops.
 
-    `code_seconds` counts from when a block starts to run; `output_bytes` are kept of the head of what it prints and as
-    many of its tail. `stateful` keeps one interpreter for each candidate until `release`; else each block has its own.
-    A layer of the confinement that this machine does not have is warned of, and with `strict` refused; `without` names
-    layers to do without, for comparisons.
+    - `workers`: blocks that run at the same time (default: the number of CPUs); others wait.
+    - `code_seconds`: limit of one block, from when it starts to run.
+    - `memory_mb`: MiB that an interpreter may use beyond the warm imports.
+    - `output_bytes`: bytes kept of the beginning of a block's output, and as many of its end.
+    - `stateful`: keep a candidate's interpreter until `release`; otherwise each block has a fresh one.
+    - `strict`: raise `ExecutorError` where this machine lacks a layer of the confinement; otherwise warn.
+    - `without`: names of layers to switch off, for comparisons.
+    - `python`: the interpreter that runs the code.
+
+    Raises `UserError` where `without` names an unknown layer.
     """
 
     def __init__(
@@ -121,31 +142,35 @@ class Sandbox:
         self.stateful, self.strict, self.without, self.python = stateful, strict, tuple(without), python
         self.workers = workers or os.cpu_count() or 1
         self._pool = ThreadPoolExecutor(self.workers, thread_name_prefix="sandbox")
-        self._zygote_lock = threading.Lock()  # held while one starts, so never taken on an event loop
+        self._zygote_lock = threading.Lock()  # held for seconds while a zygote starts: never take it on an event loop
         self._zygote: Zygote | None = None
         self._candidates_lock = threading.Lock()
         self._candidates: dict[str, _Candidate] = {}
         self._closed = False
 
     def start(self) -> None:
-        """Start the zygote, about two seconds, as `with` does; else the first block has to wait for it.
+        """Start the zygote, which takes about two seconds. `with` calls this; otherwise the first block waits for it.
 
-        Best before a GPU is initialised. Raises `ExecutorError` where Python cannot be started, where a layer of the
-        confinement lets pass what it should refuse, and, if `strict`, where one is missing.
+        Best called before a GPU is initialised. Raises `ExecutorError` where Python cannot be started, where a layer
+        fails its self-test, and, if `strict`, where one is missing.
         """
         self._living_zygote()
 
     def layers(self) -> tuple[Layer, ...]:
-        """What confines the code on this machine; starts the zygote if need be."""
+        """The layers of confinement on this machine. Starts the zygote if necessary; raises as `start` does."""
         return self._living_zygote().layers
 
     def describe(self) -> dict[str, Any]:
-        """For the header of a journal: the limits, and what confines the code; starts the zygote if need be."""
+        """Limits and layers, for the header of a journal. Starts the zygote if necessary; raises as `start` does."""
         limits = {name: getattr(self, name) for name in ("workers", "code_seconds", "memory_mb", "output_bytes")}
         return {**limits, "stateful": self.stateful, "layers": [layer._asdict() for layer in self.layers()]}
 
     async def execute(self, code: str, *, request_id: str, deadline: float) -> ExecutionResult:
-        """Run a block in its candidate's interpreter. Whatever the code does is a result; cancelling kills it."""
+        """Run a block in its candidate's interpreter, until `deadline` (monotonic seconds) at most.
+
+        `request_id` is "candidate/turn", where the candidate's part may hold slashes. Whatever the code does is a result;
+        cancelling the call kills the code. Raises `ExecutorError` where the sandbox is closed or cannot start.
+        """
         if self._closed:
             raise ExecutorError("the sandbox is closed")
         left = deadline - time.monotonic()
@@ -167,14 +192,14 @@ class Sandbox:
         return job.result()
 
     def release(self, candidate_id: str) -> None:
-        """Forget a candidate: kill its code, free its state."""
+        """Kill a candidate's code and free its interpreter. Nothing happens for an id that is not known."""
         with self._candidates_lock:
             candidate = self._candidates.pop(candidate_id, None)
         if candidate:
             candidate.release()
 
     def close(self) -> None:
-        """End everything: no process, descriptor or folder is left."""
+        """End everything: no process, descriptor or folder is left behind."""
         self._closed = True
         with self._candidates_lock:
             ids = list(self._candidates)
@@ -203,7 +228,7 @@ class Sandbox:
         await asyncio.get_running_loop().run_in_executor(None, self.close)
 
     def _run(self, block: _Block) -> ExecutionResult:
-        """One block, in a worker thread, from the queue to its result."""
+        """Take a block from the queue to its result, in a worker thread."""
         if block.cancelled:
             return _TOO_LATE
         candidate = block.candidate
@@ -213,7 +238,8 @@ class Sandbox:
         try:
             lost = candidate.lost or candidate.died()
             block.child = candidate.child = self._living_child(candidate, block.deadline)
-            if block.cancelled or block.child is None:  # cancelled before there was a child to end
+            # `cancel` may have come before there was a child to end, so look once more now that there is one.
+            if block.cancelled or block.child is None:
                 candidate.drop()
                 return _TOO_LATE
             return self._run_in(candidate, block, note=VARIABLES_GONE if lost else "")
@@ -222,6 +248,7 @@ class Sandbox:
             candidate.settle()
 
     def _run_in(self, candidate: _Candidate, block: _Block, *, note: str) -> ExecutionResult:
+        """Run a block in the candidate's child, and then stop, keep or drop the child."""
         assert candidate.child
         started = time.monotonic()
         until = min(block.deadline, started + self.code_seconds + SOFT_SECONDS)
@@ -234,12 +261,12 @@ class Sandbox:
         if reply.status not in _SURVIVED:
             candidate.drop()
         elif self.stateful:
-            candidate.child.stop()
+            candidate.child.stop()  # until the next turn
         status, line = self._verdict(reply, cut_short=block.deadline < started + self.code_seconds)
         return ExecutionResult(_join(note + capture.text(), reply.text, line), status, taken)
 
     def _verdict(self, reply: Reply, *, cut_short: bool) -> tuple[ExecutionStatus, str]:
-        """The status, and the one line that tells the model of a limit."""
+        """The status, and the line that tells the model which limit it met ("" where there was none)."""
         if reply.status in ("ok", "error"):
             return ExecutionStatus(reply.status), ""
         if reply.status == "memory":
@@ -261,14 +288,21 @@ class Sandbox:
         return ExecutionStatus.TIMEOUT, line
 
     def _candidate(self, request_id: str) -> _Candidate:
-        """Looked up when a block is asked for and not when it runs: by then its candidate may have been released."""
+        """The candidate of a request, a new one if need be.
+
+        Looked up when `execute` is called, not when the block runs: by then the candidate may have been released, and a
+        new entry would never be freed.
+        """
         if not self.stateful:
             return _Candidate(released=True)
         with self._candidates_lock:
             return self._candidates.setdefault(request_id.rpartition("/")[0], _Candidate())
 
     def _living_child(self, candidate: _Candidate, deadline: float) -> Child | None:
-        """The candidate's child, or a new one; None where there is none before the deadline."""
+        """The candidate's child, or a new one; None where none is ready before the deadline.
+
+        Raises `ExecutorError` after three failures of the zygote or of a fresh child.
+        """
         if candidate.child:
             return candidate.child
         failures = 0
@@ -279,22 +313,23 @@ class Sandbox:
                 return None
             try:
                 child = zygote.spawn()
-            except BlockingIOError:  # no memory or descriptors for one: another may end meanwhile
+            except BlockingIOError:  # out of memory, processes or descriptors: another child may end meanwhile
                 time.sleep(min(0.1, patience))
                 continue
-            except OSError:  # it died since
+            except OSError:  # the zygote has died
                 zygote.kill()
                 failures += 1
                 continue
             if child.ready(patience):
                 return child
-            if child.alive and patience == READY_SECONDS:  # neither a child nor a death: it hangs
+            if child.alive and patience == READY_SECONDS:  # neither ready nor dead after the full time: it hangs
                 zygote.kill()
             child.close()
             failures += 1
         raise ExecutorError("the sandbox cannot start a child: see the error output of its Python")
 
     def _living_zygote(self) -> Zygote:
+        """The zygote, started again if it has died. Raises `ExecutorError`."""
         with self._zygote_lock:
             if self._closed:
                 raise ExecutorError("the sandbox is closed")
@@ -303,12 +338,12 @@ class Sandbox:
                 dead.close()
             if self._zygote is None:
                 zygote = Zygote(self.python, memory_mb=self.memory_mb, without=self.without, spares=self.workers)
-                self._complain(zygote)
+                self._check_layers(zygote)
                 self._zygote = zygote
             return self._zygote
 
-    def _complain(self, zygote: Zygote) -> None:
-        """Of layers that are missing and were not done without: once, or with an error."""
+    def _check_layers(self, zygote: Zygote) -> None:
+        """Warn once of layers that are missing and were not switched off; if `strict`, raise `ExecutorError`."""
         missing = [layer for layer in zygote.layers if layer.active is False]
         if self.strict and missing:
             zygote.close()
@@ -318,9 +353,9 @@ class Sandbox:
 
 
 def layers(*, python: str = sys.executable) -> tuple[Layer, ...]:
-    """What confines model-written code on this machine, tried out in a fraction of a second.
+    """The layers of confinement on this machine, each tried out, in a fraction of a second.
 
-    `ExecutorError` where Python does not start, or where a layer lets pass what it should refuse.
+    Raises `ExecutorError` where Python does not start, or where a layer fails its self-test.
     """
     zygote = Zygote(python, memory_mb=1024, without=(), spares=0, warm=False)
     zygote.close()
@@ -333,7 +368,7 @@ def _warn_once(text: str) -> None:
 
 
 def _join(*parts: str) -> str:
-    """The parts, each beginning on a line of its own."""
+    """The parts that are not empty, each beginning on a line of its own."""
     text = ""
     for part in filter(None, parts):
         text += part if not text or text.endswith("\n") else "\n" + part
@@ -345,6 +380,7 @@ def _names(layers: Iterable[Layer]) -> str:
 
 
 def _cause(exit_code: int | None) -> str:
+    """An exit code in words; a negative one is a signal's number."""
     if exit_code is None:
         return "killed"
     if exit_code >= 0:

@@ -1,6 +1,7 @@
-"""A child's private folder, seen from outside: how much is in it, and its removal whatever was done to it.
+"""A child's private folder, from outside: check its quota, and remove it whatever was done to it.
 
-A file that was removed while it is open takes room that no folder shows: hence the look at the disk, which all share.
+A file that was deleted while it is open takes space that no folder shows; so the free space of the disk is checked as
+well, although all children share it.
 """
 
 from __future__ import annotations
@@ -12,15 +13,23 @@ import os
 import secrets
 
 FILES = 1000
+"""Files and folders that a child may have at a time."""
+
 TOTAL_MB = 256
+"""MiB on disk that they may take together."""
+
 DISK_MB = 1024
-"""By as much the disk may grow fuller while a block runs; and so much has to stay free, unless it was not before."""
+"""MiB by which the disk may fill up while a block runs. As much has to stay free, unless it was not free before."""
+
 _SLACK_MB = 16
+"""On a disk that is nearly full, a block is stopped only where the disk has filled up by more than this meanwhile."""
+
+# A folder that the host cannot look into: its permissions were taken away, or it is nested too deeply.
 _HIDDEN = (errno.EACCES, errno.ENAMETOOLONG, errno.ELOOP)
 
 
 def free_mb(folder: str) -> int:
-    """The room on the disk of a child's folder; asked of the folder above, which outlives the child's."""
+    """MiB that are free on the disk of a child's folder. Asks the parent folder, which outlives the child's own."""
     try:
         disk = os.statvfs(os.path.dirname(folder))
     except OSError:  # the zygote has removed it, and its children with it
@@ -29,8 +38,8 @@ def free_mb(folder: str) -> int:
 
 
 def over_quota(folder: str, *, free_before: int) -> bool:
-    """Whether a block has to be stopped: more than FILES files and folders, more than TOTAL_MB of them, some that
-    cannot be looked at, or a disk that has grown too full since there were `free_before` MB."""
+    """Whether a block has to be stopped: its folder is over FILES or TOTAL_MB or cannot be inspected, or the disk has
+    filled up too much since `free_before` MiB were free."""
     free = free_mb(folder)
     taken = free_before - free
     return _is_full(folder) or taken > DISK_MB or (free < DISK_MB and taken > _SLACK_MB)
@@ -55,6 +64,7 @@ def _is_full(folder: str) -> bool:
 
 
 def _size(entry: os.DirEntry[str]) -> int:
+    """Bytes on disk, so that a sparse file counts for what it takes."""
     try:
         return entry.stat(follow_symlinks=False).st_blocks * 512
     except FileNotFoundError:  # renamed or removed meanwhile
@@ -62,12 +72,13 @@ def _size(entry: os.DirEntry[str]) -> int:
 
 
 def remove(folder: str) -> None:
-    """Remove a folder with all that is in it: nested deeper than a path can say, unreadable, or both."""
+    """Remove a folder with its contents, even where they are unreadable or nested deeper than a path can be long."""
     with contextlib.suppress(OSError):
         names = (f"{secrets.token_hex(8)}-{number}" for number in itertools.count())
         while inner := [entry.path for entry in os.scandir(folder) if not _unlinked(entry)]:
             for path in inner:
-                for name in os.listdir(path):  # lift what it holds, so that no path grows long
+                # shutil.rmtree fails beyond PATH_MAX: move what is nested up to the top, level by level.
+                for name in os.listdir(path):
                     _open_up(f"{path}/{name}")
                     os.rename(f"{path}/{name}", f"{folder}/{next(names)}")
                 os.rmdir(path)
@@ -75,7 +86,7 @@ def remove(folder: str) -> None:
 
 
 def _unlinked(entry: os.DirEntry[str]) -> bool:
-    """Whether it was a file, and is gone; a folder is opened up instead."""
+    """Delete a file and return True; make a folder accessible and return False."""
     if entry.is_dir(follow_symlinks=False):
         _open_up(entry.path)
         return False

@@ -1,4 +1,4 @@
-"""The Linux calls that Python has no function for, by ctypes; absent elsewhere, where every one raises OSError(ENOSYS).
+"""Linux system calls that Python has no function for, by ctypes. Elsewhere each of them raises OSError(ENOSYS).
 
 Numbers and structures: include/uapi/linux/{prctl,landlock,capability,sched}.h of the kernel, Documentation/userspace-api/
 landlock.rst, capabilities(7), namespaces(7). The numbers of the Landlock calls are the same on every architecture.
@@ -16,7 +16,7 @@ import sys
 PR_SET_PDEATHSIG = 1
 PR_SET_KEEPCAPS = 8
 PR_SET_SECCOMP = 22
-_SECCOMP_MODE_FILTER = 2
+SECCOMP_MODE_FILTER = 2
 PR_SET_CHILD_SUBREAPER = 36
 PR_SET_NO_NEW_PRIVS = 38
 
@@ -37,6 +37,7 @@ _ON_LINUX = sys.platform == "linux"
 
 
 def _checked(name: str, *arguments: object) -> int:
+    """Call a function of the C library. OSError with its errno where it returns a negative number."""
     function = getattr(_LIBC, name, None) if _ON_LINUX else None
     if function is None:
         raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
@@ -48,36 +49,36 @@ def _checked(name: str, *arguments: object) -> int:
 
 
 def prctl(option: int, value: int) -> int:
-    """prctl(2) with one argument."""
+    """prctl(2) with one argument. All five are passed as longs: the kernel wants zeros in those that are not used."""
     return _checked("prctl", option, *(ctypes.c_ulong(argument) for argument in (value, 0, 0, 0)))
 
 
 def check_filters() -> None:
-    """OSError where the kernel takes no system-call filters: one that lies at no address fails for another reason."""
+    """OSError where the kernel has no system-call filters. One that has them gets as far as the null pointer: EFAULT."""
     try:
-        prctl(PR_SET_SECCOMP, _SECCOMP_MODE_FILTER)
+        prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER)
     except OSError as error:
         if error.errno != errno.EFAULT:
             raise
 
 
 def unshare(flags: int) -> None:
-    """unshare(2): leave the namespaces of `flags` for new ones; all of them or none."""
+    """unshare(2): move this process into new namespaces of the kinds in `flags`; OSError leaves it in the old ones."""
     _checked("unshare", flags)
 
 
 def landlock(number: int, *arguments: int | bytes | None) -> int:
-    """One of the three Landlock calls; integers are passed as 64 bits, bytes as a pointer to them."""
+    """One of the three Landlock calls, by number. Integers are passed as 64 bits, bytes as a pointer to them."""
     words = [ctypes.c_uint64(word) if isinstance(word, int) else word for word in arguments]
     return _checked("syscall", ctypes.c_long(number), *words)
 
 
 def ignore_stops_of_children() -> None:
-    """SA_NOCLDSTOP for the SIGCHLD handler that is installed: children that stop or go on are no news."""
+    """Set SA_NOCLDSTOP on the installed SIGCHLD handler: each turn stops and continues a child, which needs no wake-up."""
     action = ctypes.create_string_buffer(_SIGACTION_BYTES)
     _checked("sigaction", int(signal.SIGCHLD), None, action)
     (flags,) = struct.unpack_from("=i", action, _SIGACTION_FLAGS)
-    struct.pack_into("=i", action, _SIGACTION_FLAGS, flags | 1)
+    struct.pack_into("=i", action, _SIGACTION_FLAGS, flags | 1)  # SA_NOCLDSTOP is 1
     _checked("sigaction", int(signal.SIGCHLD), action, None)
 
 
@@ -88,7 +89,7 @@ def capabilities() -> int:
 
 
 def keep_capabilities(kept: int) -> None:
-    """capset(2): have the capabilities of the bit mask `kept` and no others."""
+    """capset(2): keep the capabilities in the bit mask `kept`, effective and permitted, and drop all others."""
     low, high = kept & 0xFFFFFFFF, kept >> 32
     header = struct.pack("=Ii", _CAPABILITY_VERSION_3, 0)
     _checked("capset", header, struct.pack("=6I", low, low, 0, high, high, 0))

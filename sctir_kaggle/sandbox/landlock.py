@@ -1,7 +1,7 @@
-"""The file view: which files a process may read, and the one folder that it may write.
+"""Landlock rules: which files a child may read, and the one folder that it may write.
 
-Source: Documentation/userspace-api/landlock.rst and include/uapi/linux/landlock.h of the kernel. Not covered by
-Landlock: whether a path exists, its metadata and changes of it (chmod, utime, ...: the system-call filter refuses
+Sources: Documentation/userspace-api/landlock.rst and include/uapi/linux/landlock.h of the kernel. Not covered by
+Landlock: whether a path exists, its metadata and changes of them (chmod, utime, ...; the system-call filter refuses
 those), UDP and UNIX sockets.
 """
 
@@ -21,11 +21,12 @@ from sctir_kaggle.sandbox import kernel
 EXECUTE, WRITE_FILE, READ_FILE, READ_DIR = 1 << 0, 1 << 1, 1 << 2, 1 << 3
 REFER, TRUNCATE, IOCTL_DEV = 1 << 13, 1 << 14, 1 << 15
 _EVERYTHING = {1: (1 << 13) - 1, 2: (1 << 14) - 1, 3: (1 << 15) - 1, 5: (1 << 16) - 1}
-"""The rights over files that each version of the interface knows."""
+"""By version of the interface, the rights over files that it knows. Asking for others is an error (EINVAL)."""
 
 _READ = READ_FILE | READ_DIR
 _WRITE_IN_FOLDER = (1 << 15) - 1 - EXECUTE - (1 << 6) - (1 << 9) - (1 << 10) - (1 << 11)
-"""No running, and no devices or sockets (MAKE_CHAR, MAKE_SOCK, MAKE_FIFO, MAKE_BLOCK)."""
+"""All rights up to version 3 but to execute files, and to make devices, sockets and pipes: MAKE_CHAR (1 << 6), MAKE_SOCK
+(1 << 9), MAKE_FIFO (1 << 10), MAKE_BLOCK (1 << 11)."""
 _CONNECT_AND_BIND = 3
 _SIGNALS_AND_ABSTRACT_SOCKETS = 3
 _VERSION = 1
@@ -37,12 +38,12 @@ _DEVICES = ("/dev/null", "/dev/zero", "/dev/random", "/dev/urandom")
 
 
 def version() -> int:
-    """The version of the kernel's interface; OSError where there is none or it is switched off."""
+    """The version of the kernel's interface. OSError where there is none or it is switched off."""
     return kernel.landlock(kernel.LANDLOCK_CREATE_RULESET, None, 0, _VERSION)
 
 
 class View:
-    """What a child may read; made once in the zygote, which keeps the folders open for its children."""
+    """The files that a child may read. Made once, in the zygote, which keeps the paths open for all of its children."""
 
     def __init__(self) -> None:
         self.version = version()
@@ -50,12 +51,16 @@ class View:
         self._handled = _EVERYTHING[known]
         network = _CONNECT_AND_BIND if self.version >= 4 else 0
         scoped = _SIGNALS_AND_ABSTRACT_SOCKETS if self.version >= 6 else 0
-        self._attributes = struct.pack("=3Q", self._handled, network, scoped)  # older kernels take trailing zeros
+        # What is handled is refused unless a rule allows it. Older kernels accept a longer struct with trailing zeros.
+        self._attributes = struct.pack("=3Q", self._handled, network, scoped)
         self._rules = [*self._open(readable_paths(), _READ), *self._open(_DEVICES, READ_FILE)]
         self._rules += self._open(["/dev/null"], READ_FILE | WRITE_FILE | TRUNCATE)
 
     def enter(self, folder: str) -> None:
-        """For this process and its threads, for ever: read the view, write beneath `folder`, nothing else."""
+        """Restrict this process, irrevocably: it may read these files, write below `folder`, and open nothing else.
+
+        OSError where the kernel refuses.
+        """
         ruleset = kernel.landlock(kernel.LANDLOCK_CREATE_RULESET, self._attributes, len(self._attributes), 0)
         for rule in [*self._rules, *self._open([folder], _WRITE_IN_FOLDER)]:
             kernel.landlock(kernel.LANDLOCK_ADD_RULE, ruleset, _PATH_BENEATH, rule, 0)
@@ -78,7 +83,10 @@ class View:
 
 
 def readable_paths() -> list[str]:
-    """Python, its packages, the shared libraries and the time zones; not `sys.path`, which may name a project."""
+    """Absolute paths of Python, its packages, shared libraries and time zones.
+
+    Not the rest of `sys.path`, which may name a project folder with its data and keys.
+    """
     named = [sysconfig.get_paths()[kind] for kind in ("stdlib", "platstdlib", "purelib", "platlib")]
     prefixes = {f"{prefix}/{lib}" for prefix in (sys.prefix, sys.base_prefix) for lib in ("lib", "lib64")}
     linked = os.environ.get("LD_LIBRARY_PATH", "").split(":")

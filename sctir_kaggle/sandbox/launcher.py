@@ -1,4 +1,8 @@
-"""The host's handle on the zygote: start it clean, ask it for children, end it."""
+"""The host's handle on the zygote: start it in a clean environment, request children, end it.
+
+The zygote is started by exec, not by a fork of the host: a process with threads and an initialised GPU must not be forked,
+and its memory holds what code must not read.
+"""
 
 from __future__ import annotations
 
@@ -22,24 +26,38 @@ from sctir_kaggle.sandbox.protocol import CHILD_PLEASE, Layer
 from sctir_kaggle.types import ExecutorError
 
 START_SECONDS = 120.0
+"""How long the zygote may take to warm up: about two seconds, and far more from a cold disk on a busy machine."""
+
 MOST_SPARES = 8
-_FLAGS = ("-B", "-W", "ignore", "-X", "int_max_str_digits=0")  # huge integers print: output has a limit of its own
+"""Children kept ready in advance, at most: each takes memory whether it is used or not."""
+
+# Integers of any length print: the limit that Python has since 3.11 would fail correct programs, and output has its own.
+_FLAGS = ("-B", "-W", "ignore", "-X", "int_max_str_digits=0")
 _BOOT = """
 import sys, types
-sys.path[:] = filter(None, sys.path)  # nothing is imported from where it stands
+sys.path[:] = filter(None, sys.path)  # import nothing from the working directory
 for name, folder in (("sctir_kaggle", ""), ("sctir_kaggle.sandbox", "/sandbox")):
-    sys.modules[name] = types.ModuleType(name)  # the modules of this folder without the rest of the package
+    sys.modules[name] = types.ModuleType(name)  # bare packages: import this folder's modules without the rest
     sys.modules[name].__path__ = [sys.argv[1] + folder]
 from sctir_kaggle.sandbox.zygote import main
 main()
 """
 _PACKAGE = str(Path(__file__).parents[1])
+# BLAS libraries start threads when they are imported, and a process with threads cannot be forked safely.
 _THREADS = ("OMP", "OPENBLAS", "MKL", "NUMEXPR", "VECLIB_MAXIMUM")
 _HARMLESS = ("PATH", "LD_LIBRARY_PATH")
 
 
 class Zygote:
-    """The warm interpreter's process, started by exec in an environment of its own, and the socket to it."""
+    """The zygote's process and the socket to it. `layers` are the layers of confinement that it found active or missing.
+
+    - `memory_mb`: MiB that each child may use beyond the warm imports.
+    - `without`: names of layers to switch off.
+    - `spares`: children to keep ready, `MOST_SPARES` at most.
+    - `warm`: whether to import what blocks use; not needed for a look at the layers.
+
+    Raises `ExecutorError` where Python does not start or a layer fails its self-test.
+    """
 
     def __init__(
         self, python: str, *, memory_mb: int, without: Collection[str], spares: int, warm: bool = True
@@ -80,7 +98,7 @@ class Zygote:
         return process, ours
 
     def _report(self, python: str) -> dict[str, Any]:
-        """The line that it sends once it is warm."""
+        """The line of JSON that the zygote sends once it is warm: `layers`, and `failures` of the self-test."""
         line, until = b"", time.monotonic() + START_SECONDS
         while not line.endswith(b"\n"):
             if (left := until - time.monotonic()) <= 0 or not readable(self._control, left):
@@ -93,14 +111,16 @@ class Zygote:
 
     @property
     def alive(self) -> bool:
+        """Whether the process runs."""
         return self.process.poll() is None
 
     def spawn(self) -> Child:
-        """Ask for a child; OSError where the zygote is gone, BlockingIOError where it has none now."""
+        """Request a child. OSError where the zygote is gone, BlockingIOError where it cannot fork one now."""
         with self._lock:
             self._control.sendall(CHILD_PLEASE)
             data, ends, *_ = socket.recv_fds(self._control, 8, 4, getattr(socket, "MSG_CMSG_CLOEXEC", 0))
-        if len(data) < 8 or len(ends) < 3:  # the zygote is gone, or has none, or this process has no descriptors left
+        # No data: the zygote is gone. Data without descriptors: it has no child, or this process is out of descriptors.
+        if len(data) < 8 or len(ends) < 3:
             for end in ends:
                 os.close(end)
             raise BlockingIOError("no child can be forked") if data else ConnectionResetError("the zygote is gone")
@@ -108,14 +128,14 @@ class Zygote:
         return Child(self, f"{self._folder}/{number}", *ends)
 
     def kill(self) -> None:
-        """For a zygote that no longer answers: its children die with it."""
+        """Kill a zygote that no longer answers. Its children die with it."""
         self.process.kill()
         self.process.wait()
 
     def close(self) -> None:
-        """End it, its children and its folder."""
+        """End the zygote and its children, and remove their folder."""
         with contextlib.suppress(OSError):
-            self._control.shutdown(socket.SHUT_RDWR)  # reaches it even where a fork of this process holds a copy
+            self._control.shutdown(socket.SHUT_RDWR)  # unlike close, this works where a fork of the host holds a copy
         self._control.close()
         try:
             self.process.wait(KILL_SECONDS)
@@ -125,9 +145,9 @@ class Zygote:
 
 
 def _environment(folder: str) -> dict[str, str]:
-    """Nothing of the caller's but where programs and libraries are; constant string hashes; no BLAS threads."""
+    """A clean environment: where programs and libraries are, constant string hashes, no BLAS threads; no secrets."""
     kept = {name: os.environ[name] for name in _HARMLESS if name in os.environ}
     single = {f"{library}_NUM_THREADS": "1" for library in _THREADS}
-    single["MALLOC_ARENA_MAX"] = "2"  # more would take up address space, which is limited, with every thread
+    single["MALLOC_ARENA_MAX"] = "2"  # glibc reserves 64 MiB of address space, which is limited, for each arena
     fixed = {"HOME": folder, "TMPDIR": folder, "LANG": "C.UTF-8", "PYTHONHASHSEED": "0", "PYTHONUTF8": "1"}
     return {**kept, **single, **fixed, "PYTHONUSERBASE": site.getuserbase()}

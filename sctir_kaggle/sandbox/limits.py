@@ -1,7 +1,9 @@
-"""Resource limits, a session of its own and a private folder: what every Unix offers without asking.
+"""Resource limits, descriptors and a working folder: the part of the confinement that every Unix offers.
 
-See getrlimit(2). Each limit can only be lowered again by the process itself, except for those on CPU time, which is
-counted in full and therefore raised for each block, and the spare memory.
+See getrlimit(2). Soft and hard limits are set to one value, so that the child cannot raise them again. Two have room
+between them: CPU time, which the kernel counts over a process's life, so the soft limit has to rise for each block; and
+memory, where the last `SPARE_MEMORY` bytes are for reporting a MemoryError. Code can raise either: CPU time is also
+bounded by the host's clock, and memory by the hard limit.
 """
 
 from __future__ import annotations
@@ -19,22 +21,30 @@ from sctir_kaggle.sandbox.protocol import CHANNEL
 
 MIB = 1 << 20
 SPARE_MEMORY = 64 * MIB
-"""What a child may take on top of its budget to report that the budget is spent."""
+"""Bytes that a child may take beyond its budget, to report that the budget is spent."""
 
 OPEN_FILES = 256
+"""Far more than ordinary code needs; 48 children with as many each stay far below the usual limits of a machine."""
+
 THREADS = 64
+"""Enough for a pool of threads on a large machine, and an end to code that starts threads in a loop."""
+
 FILE_MB = 64
-"""The size of one file; the folder's quota is kept by the host."""
+"""The largest file in MiB. All files of a folder together are bounded from outside (`folder`)."""
 
 _LIMITS = {
-    resource.RLIMIT_CORE: 0,
-    resource.RLIMIT_FSIZE: FILE_MB * MIB,  # Python ignores SIGXFSZ: the block sees an OSError
-    resource.RLIMIT_STACK: 64 * MIB,  # deep recursion, before Python 3.11 on the C stack
+    resource.RLIMIT_CORE: 0,  # a core of a child would hold all the memory of the zygote on disk
+    resource.RLIMIT_FSIZE: FILE_MB * MIB,  # Python ignores SIGXFSZ: the block gets an OSError (EFBIG)
+    resource.RLIMIT_STACK: 64
+    * MIB,  # 8 MiB, the usual limit, crashes on deep recursion: before 3.11 it is on the C stack
 }
 
 
 def lower_all(memory_mb: int) -> None:
-    """The limits on memory, the size of files and the stack; and be the first that the kernel ends when memory runs out."""
+    """Limit memory to `memory_mb` MiB beyond what is in use now, limit core, files and stack, and volunteer to the OOM killer.
+
+    Should the machine run out of memory, the kernel then kills a child, and not the host with the model in it.
+    """
     _limit_memory(memory_mb * MIB)
     for limit, value in _LIMITS.items():
         _lower(limit, value)
@@ -43,42 +53,47 @@ def lower_all(memory_mb: int) -> None:
 
 
 def limit_open_files() -> None:
-    """Last, when all that were open are closed."""
+    """Limit open descriptors to `OPEN_FILES`. After `keep_only`, which closes all up to the old limit."""
     _lower(resource.RLIMIT_NOFILE, OPEN_FILES)
 
 
 def limit_threads() -> None:
-    """For a process whose user id is its own: the kernel counts all processes and threads of a user."""
+    """Limit threads to `THREADS`, for a process whose user id is its own: the kernel counts them per user."""
     _lower(resource.RLIMIT_NPROC, THREADS)
 
 
 def limit_cpu(seconds: float) -> None:
-    """From now on the process may use `seconds` of CPU time, in all its threads; then SIGXCPU ends it."""
+    """Allow `seconds` of CPU time from now on, over all threads, rounded up to whole seconds; then SIGXCPU ends the process.
+
+    The wall clock does not see this: ten busy threads use ten times as much. The hard limit stays unlimited, or the next
+    block's could not be higher.
+    """
     _lower(resource.RLIMIT_CPU, math.ceil(time.process_time() + seconds), hard=resource.RLIM_INFINITY)
 
 
 def spend_spare_memory() -> None:
-    """Allow the little extra that reporting a MemoryError takes."""
+    """Raise the limit on memory to its hard value, which leaves `SPARE_MEMORY` bytes for reporting a MemoryError."""
     hard = resource.getrlimit(resource.RLIMIT_AS)[1]
     resource.setrlimit(resource.RLIMIT_AS, (hard, hard))
 
 
 def give_up_privileges() -> None:
-    """No privileges by running a program, for ever; the filters of the kernel ask for it."""
+    """Set no_new_privs, for good: no program that is run (setuid, say) gives privileges. Landlock and seccomp require it."""
     with contextlib.suppress(OSError):
         kernel.prctl(kernel.PR_SET_NO_NEW_PRIVS, 1)
 
 
 def die_with(parent: int) -> None:
-    """End together with the parent, or at once if it is gone. After every change of user ids, which undoes it."""
+    """Have the kernel kill this process when `parent` dies. After every change of user ids, which clears that."""
     with contextlib.suppress(OSError):
         kernel.prctl(kernel.PR_SET_PDEATHSIG, signal.SIGKILL)
+    # The parent may have died before the call, and then no signal comes: end at once.
     if os.getppid() != parent:
         os._exit(1)
 
 
 def keep_only(channel: int, output: int) -> None:
-    """Keep the two descriptors, as CHANNEL and as standard output and error, and close all others."""
+    """Keep two descriptors, `channel` as CHANNEL and `output` as standard output and error; close all others but 0."""
     os.dup2(output, 1)
     os.dup2(output, 2)
     os.dup2(channel, CHANNEL, inheritable=False)
@@ -86,23 +101,27 @@ def keep_only(channel: int, output: int) -> None:
 
 
 def move_to(folder: str) -> None:
-    """Work in the folder."""
+    """Make `folder` the working directory, the home and the place of temporary files."""
     os.chdir(folder)
     os.environ.update(HOME=folder, TMPDIR=folder)
     tempfile.tempdir = folder
 
 
 def _limit_memory(budget: int) -> None:
+    """Limit the address space to `budget` bytes beyond what the warm interpreter already maps (shared, so not counted).
+
+    The address space, since Linux enforces no limit on resident memory (RLIMIT_RSS).
+    """
     try:
         with open("/proc/self/statm") as file:
             used = int(file.read().split()[0]) * resource.getpagesize()
-    except OSError:  # not Linux, where the address space tells nothing
+    except OSError:  # not Linux, where the address space says nothing about the memory in use
         return
     _lower(resource.RLIMIT_AS, used + budget, hard=used + budget + SPARE_MEMORY)
 
 
 def _lower(limit: int, value: int, *, hard: int | None = None) -> None:
-    """Set a limit, or the nearest that the limits already in force allow."""
+    """Set a soft limit, and the hard one to `hard` (default: the same), or as near as the hard limit in force allows."""
     ceiling = resource.getrlimit(limit)[1]
     wanted = value if hard is None else hard
     if ceiling != resource.RLIM_INFINITY:

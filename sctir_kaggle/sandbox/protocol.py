@@ -1,26 +1,34 @@
-"""What host, zygote and child say to each other besides frames of JSON."""
+"""What host, zygote and child must agree on: descriptors, bytes of the control socket, and the names of the layers."""
 
 from __future__ import annotations
 
 from typing import NamedTuple
 
 CHANNEL = 3
-"""The child's descriptor for requests and replies; 0 is empty, 1 and 2 are the output pipe, all others are closed."""
+"""The child's descriptor for requests and replies. 0 is empty, 1 and 2 are the output pipe, all others are closed."""
 
 CHILD_PLEASE = b"c"
+"""The byte with which the host asks the zygote for a child."""
+
 NO_CHILD = (1 << 64) - 1
-"""The zygote's answer in place of a child's number where it cannot fork one."""
+"""The zygote's answer, in place of a child's number, where it cannot fork one."""
 
 TOKEN_BYTES = 16
-"""A request ends with as many random bytes, and its reply begins with them."""
-
+"""A request ends with so many random bytes, and its reply must begin with them."""
 
 LAYERS = ("limits", "namespaces", "landlock", "seccomp", "user")
+"""The layers of confinement by name; `confinement` says what each holds."""
+
 SWITCHED_OFF = "switched off"
+"""The detail of a layer that the caller did without."""
 
 
 class Layer(NamedTuple):
-    """One means of confinement: whether it holds (None: there is no need here), and how, or why not."""
+    """A layer of confinement on this machine.
+
+    `active` is None where it is not needed (a user id of its own, where nothing runs as root). `detail` says how it
+    holds, or why it does not.
+    """
 
     name: str
     active: bool | None

@@ -1,12 +1,14 @@
-"""The system calls that a child may make: an allow-list, as classic BPF that the kernel runs before every call.
+"""The system calls that a child may make: an allow-list, compiled to classic BPF that the kernel runs before each call.
 
-Everything that is not listed is refused, so that what a later kernel adds is refused as well. A refused call fails as on
-a machine that does not offer the thing, for ordinary code to go on; only a call by another machine's numbers ends the
-process, since the numbers mean something else there. Paths are behind pointers, which a filter cannot follow: Landlock
-decides about those, and where there is no Landlock nothing may be opened for writing.
+The file goes from the policy (which calls, which arguments) over the assembler to the `Filter` that is installed.
 
-Arguments arrive as 64 bits. The kernel takes most as 32-bit integers and ignores the upper half, and so does the filter:
-comparing it as well would let a call through, or refuse it, for bits that do not count.
+Everything that is not listed is refused, so what a later kernel adds is refused as well. A refused call fails with the
+error of a machine that lacks the feature, so that ordinary code can go on. Only a call by another machine's numbers ends
+the process, since those numbers mean other calls. Paths are behind pointers, which a filter cannot follow: Landlock
+decides about paths, and without Landlock nothing may be opened for writing.
+
+Arguments arrive as 64 bits. The kernel takes most of them as 32-bit integers and ignores the upper half, and so does the
+filter: if it compared the upper half as well, bits that do not count could change the verdict.
 
 Sources: Documentation/userspace-api/seccomp_filter.rst and include/uapi/linux/{seccomp,filter,bpf_common,sched,fcntl,
 prctl}.h of the kernel, seccomp(2), clone(2), ioctl_tty(2).
@@ -23,12 +25,12 @@ import sys
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from sctir_kaggle.sandbox import syscalls
+from sctir_kaggle.sandbox import kernel, syscalls
 
 ALLOW, KILL_PROCESS, _ERRNO = 0x7FFF0000, 0x80000000, 0x00050000
 
 PID = -1
-"""Stands for the process's own id among the values of a check."""
+"""Among the values of a check, stands for the id of the process that installs the filter."""
 
 _ALL_BITS = 0xFFFFFFFF
 _CLONE_MUST = 0x00010F00  # VM, FS, FILES, SIGHAND, THREAD: it shares everything with its process
@@ -39,23 +41,24 @@ _AF_UNIX, _SOCK_STREAM, _SOCK_TYPES = 1, 1, 0xF
 
 
 class Unsupported(OSError):
-    """There is no filter for this machine or this system."""
+    """There is no filter for this machine or operating system."""
 
 
 class Check(NamedTuple):
     """Passes where an argument, under the mask, is one of the values."""
 
     argument: int
+    """Its position, from 0."""
     values: tuple[int, ...]
     mask: int = _ALL_BITS
     wide: bool = False
-    """The kernel takes 64 bits: the upper half has to be zero."""
+    """Whether the kernel reads all 64 bits of it: then the upper half has to be zero."""
     but: bool = False
-    """Passes where it is none of the values."""
+    """Invert the check: it passes where the argument is none of the values."""
 
 
 class Rule(NamedTuple):
-    """Allows a call whose arguments pass every check; the others get the verdict `otherwise`."""
+    """Allow a call whose arguments pass every check; any other gets the verdict `otherwise`."""
 
     checks: tuple[Check, ...]
     otherwise: int
@@ -87,16 +90,16 @@ _ALLOWED = """
 """
 """Allowed with any arguments.
 
-A descriptor that can be written was opened for writing (`ftruncate`), and the only sockets are connected
-pairs, which refuse any other address (`sendto`). There are no children to wait for, which `wait4` says itself.
+`ftruncate` needs a descriptor that was opened for writing, which is decided at `open`. `sendto` can reach no address: the
+only sockets are connected pairs. `wait4` finds no children.
 """
 
 _CHANGES_FOLDERS = "creat mkdir mkdirat rmdir unlink unlinkat rename renameat renameat2"
 
 _REFUSED_ITS_OWN_WAY = {
-    "clone3": errno.ENOSYS,  # the flags are behind a pointer; the C library takes `clone` instead
-    "openat2": errno.ENOSYS,  # likewise, `openat`
-    "fallocate": errno.EOPNOTSUPP,  # takes room on the disk beyond the limit on a file's size; libraries then write
+    "clone3": errno.ENOSYS,  # its flags are behind a pointer; after ENOSYS the C library uses `clone`
+    "openat2": errno.ENOSYS,  # likewise, and then `openat`
+    "fallocate": errno.EOPNOTSUPP,  # can take space on disk beyond RLIMIT_FSIZE; libraries fall back to writing
     **dict.fromkeys(("socket", "connect", "bind", "listen", "accept", "accept4"), errno.ENETDOWN),
 }
 
@@ -144,7 +147,10 @@ def _opens(argument: int, *, writable: bool) -> Rule:
 
 
 def policy(*, writable: bool) -> dict[str, int | Rule]:
-    """What is decided about each named call: a verdict, or a rule that looks at its arguments."""
+    """The decision about each named call: a verdict, or a rule that looks at its arguments.
+
+    `writable`: whether files may be opened for writing, which takes Landlock to say where.
+    """
     return {
         **dict.fromkeys(_ALLOWED.split(), ALLOW),
         **dict.fromkeys(_CHANGES_FOLDERS.split(), ALLOW if writable else _READ_ONLY),
@@ -161,9 +167,12 @@ _JUMP, _IF_EQUAL, _IF_AT_LEAST = 0x05, 0x15, 0x35  # BPF_JMP with JA, JEQ|K, JGE
 _NUMBER, _MACHINE, _ARGUMENTS = 0, 4, 16  # offsets in struct seccomp_data
 
 Label = int | Rule
+"""A place to jump to; a rule is the label of its own code."""
 
 
 class _Line(NamedTuple):
+    """An instruction with labels in place of its jumps. A comparison goes on at `yes` or `no`; None is the next line."""
+
     code: int
     operand: int
     yes: Label | None
@@ -171,7 +180,7 @@ class _Line(NamedTuple):
 
 
 class Assembly:
-    """Instructions whose jumps name labels; the offsets are worked out at the end. All jumps go forward."""
+    """Instructions whose jumps name labels; `finish` replaces them by offsets. All jumps go forward, as BPF demands."""
 
     def __init__(self) -> None:
         self._lines: list[_Line] = []
@@ -179,26 +188,31 @@ class Assembly:
         self._labels = itertools.count()
 
     def label(self) -> int:
-        """A label for a place to come."""
+        """A new label, for a place that is still to come."""
         return next(self._labels)
 
     def place(self, label: Label) -> None:
-        """The label's place is before the next instruction."""
+        """Let the label point to the next instruction."""
         self._places[label] = len(self._lines)
 
     def emit(self, code: int, operand: int = 0, *, yes: Label | None = None, no: Label | None = None) -> None:
-        """An instruction; a jump without a label goes on with the next one."""
+        """Append an instruction; a comparison without a label goes on with the next one."""
         self._lines.append(_Line(code, operand, yes, no))
 
     def finish(self) -> tuple[bytes, list[int]]:
-        """struct sock_filter for every line, and the offsets at which the process id has to be written.
+        """The program (struct sock_filter, 8 bytes each), and the offsets where the process id is still to be written.
 
-        ValueError where a jump is longer than its field; KeyError where a label has no place.
+        ValueError where a conditional jump is too long or goes back; KeyError where a label has no place.
         """
         words = [self._encode(index, line) for index, line in enumerate(self._lines)]
         return b"".join(words), [8 * index + 4 for index, line in enumerate(self._lines) if line.operand == PID]
 
     def _encode(self, index: int, line: _Line) -> bytes:
+        """struct sock_filter: code (16 bits), jump if true and if false (8 bits each), operand (32 bits).
+
+        A jump counts the instructions that it skips, so 0 is the next one. The conditional ones have 8 bits and reach over
+        255 instructions; the unconditional one carries its distance in the operand and reaches anything.
+        """
         yes, no = (self._distance(index, label) for label in (line.yes, line.no))
         if line.code == _JUMP:
             return struct.pack("=HBBI", _JUMP, 0, 0, yes)
@@ -207,6 +221,7 @@ class Assembly:
         return struct.pack("=HBBI", line.code, yes, no, 0 if line.operand == PID else line.operand)
 
     def _distance(self, index: int, label: Label | None) -> int:
+        """How many instructions lie between that of `index` and the label."""
         distance = 0 if label is None else self._places[label] - index - 1
         if distance < 0:
             raise ValueError(f"instruction {index} jumps back")
@@ -214,7 +229,7 @@ class Assembly:
 
 
 def _assemble(machine: str, decided: dict[str, int | Rule]) -> Assembly:
-    """Machine first, then a binary search over ranges of numbers, then the rules, each once."""
+    """Check the machine, then search the number in ranges (binary search), then the code of each rule, once."""
     assembly = Assembly()
     native = assembly.label()
     assembly.emit(_LOAD, _MACHINE)
@@ -230,19 +245,24 @@ def _assemble(machine: str, decided: dict[str, int | Rule]) -> Assembly:
 
 
 def _ranges(machine: str, decided: dict[str, int | Rule]) -> Iterator[tuple[int, int | Rule]]:
-    """The first number of every range with one verdict, and the verdict; together they cover all numbers."""
+    """The first number of each run of numbers with one verdict, and the verdict; the ranges cover all numbers."""
     by_number = {number: decided[name] for name, number in syscalls.numbers(machine).items()}
     for verdict, numbers in itertools.groupby(range(syscalls.HIGHEST + 1), lambda n: by_number.get(n, _REFUSED)):
         yield next(numbers), verdict
-    yield syscalls.HIGHEST + 1, _error(errno.ENOSYS)  # what a new C library tries first, and does without
+    # Newer calls look as if the kernel were too old: a new C library tries them first and then falls back.
+    yield syscalls.HIGHEST + 1, _error(errno.ENOSYS)
     if machine == "x86_64":
         yield syscalls.X32_BIT, KILL_PROCESS
 
 
 def _search(assembly: Assembly, ranges: list[tuple[int, int | Rule]]) -> None:
+    """Find the range of the loaded number, in about 7 comparisons for 130 ranges: this runs on every system call.
+
+    The tree keeps conditional jumps short: each skips at most the lower half of its own ranges.
+    """
     if len(ranges) == 1:
         [(_, verdict)] = ranges
-        if isinstance(verdict, Rule):  # may be far away
+        if isinstance(verdict, Rule):  # behind the whole tree, out of reach of a conditional jump
             assembly.emit(_JUMP, yes=verdict)
         else:
             assembly.emit(_RETURN, verdict)
@@ -255,6 +275,7 @@ def _search(assembly: Assembly, ranges: list[tuple[int, int | Rule]]) -> None:
 
 
 def _decide(assembly: Assembly, rule: Rule) -> None:
+    """Return ALLOW if all checks of the rule pass, else its other verdict."""
     refused = assembly.label()
     assembly.place(rule)
     for check in rule.checks:
@@ -265,7 +286,8 @@ def _decide(assembly: Assembly, rule: Rule) -> None:
 
 
 def _check(assembly: Assembly, check: Check, refused: int) -> None:
-    low, passed = _ARGUMENTS + 8 * check.argument, assembly.label()  # the lower half comes first on both machines
+    """Go on with the next instruction if the check passes, else at `refused`. BPF loads 32 bits at a time."""
+    low, passed = _ARGUMENTS + 8 * check.argument, assembly.label()  # little-endian: the lower half comes first
     if check.wide:
         assembly.emit(_LOAD, low + 4)
         assembly.emit(_IF_EQUAL, 0, no=refused)
@@ -282,22 +304,19 @@ def _check(assembly: Assembly, check: Check, refused: int) -> None:
     assembly.place(passed)
 
 
-_PR_SET_SECCOMP, _SECCOMP_MODE_FILTER = 22, 2
-
-
 class _Program(ctypes.Structure):
-    """struct sock_fprog"""
+    """struct sock_fprog: the number of instructions, and a pointer to them."""
 
     _fields_ = (("length", ctypes.c_ushort), ("filter", ctypes.c_void_p))
 
 
 class Filter:
-    """The allow-list, assembled once in the zygote; only the process id differs between children."""
+    """The compiled allow-list. Assembled once, in the zygote; only the process id differs between children."""
 
     def __init__(self, machine: str | None = None, *, writable: bool) -> None:
-        """For `machine`, as uname(2) names it; by default this one. `writable`: files may be opened for writing.
+        """Compile for `machine`, a name as in uname(2); None is this one. `writable`: files may be opened for writing.
 
-        Unsupported where there is no table for the machine, or, by default, where this is not 64-bit Linux.
+        Raises `Unsupported` where there is no table for the machine, and, for None, where this is not 64-bit Linux.
         """
         if machine is None and (sys.platform != "linux" or ctypes.sizeof(ctypes.c_void_p) != 8):
             raise Unsupported(errno.ENOSYS, "not 64-bit Linux")
@@ -310,19 +329,20 @@ class Filter:
         self._prctl = getattr(ctypes.CDLL(None, use_errno=True), "prctl", None)
 
     def program(self, pid: int) -> bytes:
-        """struct sock_filter, repeated, for the process of that id; ValueError for what is not a process's id."""
+        """The program for the process `pid`: struct sock_filter, repeated. ValueError where `pid` is no process id."""
         self._write(pid)
         return self._code.raw
 
     def install(self, pid: int) -> None:
-        """Put this thread under the filter, for ever; it has to be the only one of its process.
+        """Put the calling thread, which must be the only one of its process, under the filter, irrevocably.
 
-        `pid` is the calling process's own id. no_new_privs has to be set. OSError where the kernel refuses.
+        `pid` is the process's own id; no_new_privs has to be set. OSError where the kernel refuses.
         """
         self._write(pid)
         if self._prctl is None:
             raise Unsupported(errno.ENOSYS, "not Linux")
-        if self._prctl(_PR_SET_SECCOMP, ctypes.c_ulong(_SECCOMP_MODE_FILTER), ctypes.byref(self._program), 0, 0):
+        mode = ctypes.c_ulong(kernel.SECCOMP_MODE_FILTER)
+        if self._prctl(kernel.PR_SET_SECCOMP, mode, ctypes.byref(self._program), 0, 0):
             number = ctypes.get_errno()
             raise OSError(number, f"seccomp: {os.strerror(number)}")
 
@@ -331,7 +351,7 @@ class Filter:
         return f"{self._machine}, {len(self._code) // 8} instructions, {files}"
 
     def _write(self, pid: int) -> None:
-        if not 0 < pid < 1 << 31:  # 0 and below are groups of processes
+        if not 0 < pid < 1 << 31:  # for kill(2), 0 and below stand for groups of processes
             raise ValueError(f"{pid} is not the id of a process")
         for place in self._places:
             struct.pack_into("=I", self._code, place, pid)

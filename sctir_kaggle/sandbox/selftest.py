@@ -1,6 +1,6 @@
-"""Tries what the active layers forbid, and what they must allow, in a child like any other, before the first block.
+"""Try what the active layers forbid, and what they must allow, in a child like any other, before the first block.
 
-A filter with one wrong jump can allow everything while all ordinary code works: only an attempt tells.
+A filter with one wrong jump can allow everything while all ordinary code works: only an attempt shows it.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from sctir_kaggle.sandbox import kernel
 
 
 def failures(active: Collection[str]) -> list[str]:
-    """What an active layer let pass, and what ordinary code could not do; runs in a confined child."""
+    """What the layers named in `active` allow and should not, or refuse and should not. Runs in a confined child."""
     found = [
         f"{layer} does not refuse {what}"
         for layer in active

@@ -1,19 +1,19 @@
-"""Numbers of the system calls that the filter names, for the two machines that it knows.
+"""Numbers of the system calls that the filter names, for x86_64 and aarch64.
 
-Sources, of the kernel: arch/x86/entry/syscalls/syscall_64.tbl, include/uapi/asm-generic/unistd.h (aarch64 uses the
+Sources, from the kernel: arch/x86/entry/syscalls/syscall_64.tbl, include/uapi/asm-generic/unistd.h (aarch64 uses the
 generic numbers) and include/uapi/linux/audit.h. Calls from 424 on have one number everywhere.
 """
 
 from __future__ import annotations
 
 HIGHEST = 471
-"""The last number given out when this was written, on either machine: rseq_slice_yield, Linux 7.0."""
+"""The highest number assigned when this was written, on either machine: rseq_slice_yield, Linux 7.0."""
 
 AUDIT_ARCH = {"x86_64": 0xC000003E, "aarch64": 0xC00000B7}
-"""What the kernel calls the machine of a system call, by what uname(2) calls it."""
+"""By uname(2)'s name of a machine, the number by which seccomp names it."""
 
 X32_BIT = 0x40000000
-"""Set in the numbers of the x32 interface, which has the machine of x86_64."""
+"""Set in the numbers of the x32 interface, which seccomp reports as x86_64."""
 
 _TABLE = """
     brk 12 214   mmap 9 222   munmap 11 215   mremap 25 216   mprotect 10 226   madvise 28 233   msync 26 227

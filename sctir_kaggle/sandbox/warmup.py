@@ -1,4 +1,4 @@
-"""What every child finds ready: the modules that blocks import, used once, in memory that forks cheaply."""
+"""Warm up the zygote: import the modules that blocks use, call them once, and lay the memory out for cheap forks."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ MODULES = """
     sympy.ntheory.modular sympy.solvers.diophantine sympy.solvers.inequalities mpmath
     scipy
 """
-"""Imported before the first fork; what is not installed is left out.
+"""Imported before the first fork; what is not installed is skipped.
 
-Every module here makes every fork dearer. The parts of scipy would cost a fresh child 2 ms, and 16 of some 8,800 recorded
-blocks import any (0.4 to 0.6 s then); none imports networkx.
+Every module here makes every fork more expensive. The parts of scipy would cost each child 2 ms, and only 16 of some 8,800
+recorded blocks import any of them (which then takes 0.4 to 0.6 s); none imports networkx.
 """
 
 MADV_COLLAPSE = 25  # include/uapi/asm-generic/mman-common.h
@@ -28,7 +28,9 @@ HUGE_PAGE = 2 << 20
 
 
 def warm_up() -> None:
-    """Import, and use, what blocks use, so that no child has to: a first `solve` costs several times the second."""
+    """Import what blocks import, and call what they call: the first `solve` takes several times as long as the second."""
+    # As gc's documentation advises before forks: collect once at the end, and freeze, so that no collection in a child
+    # writes to the pages that it shares with the zygote.
     gc.disable()
     for name in MODULES.split():
         with contextlib.suppress(ImportError):
@@ -44,14 +46,14 @@ def warm_up() -> None:
 
 
 def _collapse_pages() -> None:
-    """Put the heap into huge pages: there is less to copy at a fork and to free at an exit, which halves both."""
+    """Put the heap into huge pages: fewer page-table entries to copy at a fork and to free at an exit, which halves both."""
     madvise = ctypes.CDLL(None).madvise
     with contextlib.suppress(OSError), open("/proc/self/maps") as file:
         for fields in map(str.split, file.readlines()):
             if fields[1] == "rw-p" and fields[5:] in ([], ["[heap]"]):
                 start, end = (int(address, 16) for address in fields[0].split("-"))
                 start, end = -(-start // HUGE_PAGE) * HUGE_PAGE, end // HUGE_PAGE * HUGE_PAGE
-                if start < end:  # refused by Linux before 6.1, and where nothing has been touched
+                if start < end:  # the call fails before Linux 6.1, and where no page has been touched: no harm
                     madvise(ctypes.c_void_p(start), ctypes.c_size_t(end - start), MADV_COLLAPSE)
 
 

@@ -1,9 +1,14 @@
-"""The clean, warm, single-threaded interpreter that is forked for every child. A program: the host starts it by exec.
+"""The warm interpreter that forks a child for each candidate. A program of its own: the host starts it by exec.
 
-It reads nothing but a byte for each child that is wanted, and it alone signals and reaps children, so a pid is never
-used after it was freed. Some children are forked and confined in advance. Each has a lifeline, a socket to the host: when
-the host closes its end the child's whole group is killed; when the child dies its exit code is written there. When the
-host is gone everything ends.
+Children are forked without an exec: they share the imported modules copy-on-write and are ready in milliseconds, where a
+fresh interpreter imports sympy for half a second. A fork copies the calling thread alone, and a lock that another thread
+holds at that moment stays locked in the child for ever. So the zygote has one thread (BLAS included, see `launcher`), and
+the host, which has threads, CUDA contexts and secrets in its memory, is never forked itself.
+
+The host sends one byte for each child that it wants, and the zygote reads nothing else. It alone kills and reaps
+children by pid, so no pid is used after the kernel has freed it. Each child has a lifeline, a socket pair between zygote
+and host: when the host closes its end, the child's process group is killed; when the child dies, its exit code is written
+to it. When the host is gone, everything ends.
 """
 
 from __future__ import annotations
@@ -22,59 +27,69 @@ from collections import deque
 from collections.abc import Callable
 from typing import NamedTuple
 
-from sctir_kaggle.sandbox import cell, confinement, kernel, selftest
-from sctir_kaggle.sandbox.confinement import Confinement
+from sctir_kaggle.sandbox import cell, kernel, selftest
+from sctir_kaggle.sandbox.confinement import Confinement, enter_namespaces
 from sctir_kaggle.sandbox.folder import remove
 from sctir_kaggle.sandbox.protocol import CHANNEL, NO_CHILD, SWITCHED_OFF, Layer
 from sctir_kaggle.sandbox.warmup import warm_up
 
 SELF_TEST_SECONDS = 20.0
 
+ZYGOTE_FILES = 8192
+"""The zygote's limit on its own descriptors: one for each living child, five for each spare."""
+
 
 def main() -> None:
-    """Warm up, report the layers, and serve until the host closes the control socket."""
+    """Warm up, report the layers of confinement, and serve until the host closes the control socket."""
     options = json.loads(sys.argv[2])
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
-    resource.setrlimit(resource.RLIMIT_NOFILE, (8192 if hard == resource.RLIM_INFINITY else min(hard, 8192), hard))
-    control = socket.socket(fileno=os.dup(options["control"]))  # a low number, whatever it was in the host
+    soft = ZYGOTE_FILES if hard == resource.RLIM_INFINITY else min(hard, ZYGOTE_FILES)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    # A child closes its descriptors up to that limit, and the host may have more: move the socket to the lowest number.
+    control = socket.socket(fileno=os.dup(options["control"]))
     os.close(options["control"])
-    host = _pidfd(os.getppid())
-    layer = _enter_namespaces(options["without"])
+    host = _pidfd(os.getppid())  # before the namespaces: inside one of pids, the host has none
+    # Before the warm-up, since this may go on in a fork: the process that waits outside then holds no warm memory.
+    layer = _namespaces(options["without"])
     if options["warm"]:
         warm_up()
     confinement = Confinement(
         options["folder"], memory_mb=options["memory_mb"], namespaces=layer, without=options["without"]
     )
-    nursery = ChildPool(control, host, confinement, folder=options["folder"], spares=options["spares"])
+    pool = ChildPool(control, host, confinement, folder=options["folder"], spares=options["spares"])
     try:
-        report = {"layers": confinement.layers, "failures": nursery.self_test()}
+        report = {"layers": confinement.layers, "failures": pool.self_test()}
         control.sendall(json.dumps(report).encode() + b"\n")
-        nursery.serve()
+        pool.serve()
     except (BrokenPipeError, ConnectionResetError):  # the host left before it was needed
         pass
     finally:
-        nursery.end_all()
+        pool.end_all()
         remove(options["folder"])
 
 
-def _enter_namespaces(without: list[str]) -> Layer:
+def _namespaces(without: list[str]) -> Layer:
+    """Enter namespaces, unless switched off, and say what came of it."""
     if "namespaces" in without:
         return Layer("namespaces", False, SWITCHED_OFF)
     try:
-        return Layer("namespaces", True, confinement.enter())
+        return Layer("namespaces", True, enter_namespaces())
     except OSError as error:
         return Layer("namespaces", False, str(error))
 
 
-class Child(NamedTuple):
-    """A living child: its number, and the zygote's end of its lifeline."""
+class ChildRecord(NamedTuple):
+    """A living child, spare or in use: its number, and the zygote's end of its lifeline."""
 
     number: int
     lifeline: int
 
 
 class SpareChild(NamedTuple):
-    """A child that the host does not have yet: the host's ends of its lifeline, channel and output, and its pidfd."""
+    """A child forked and confined in advance.
+
+    `ends` are the descriptors to hand over: the host's ends of lifeline, channel and output, and a pidfd if there is one.
+    """
 
     number: int
     pid: int
@@ -82,17 +97,21 @@ class SpareChild(NamedTuple):
 
 
 class ChildPool:
-    """The living children by pid, and those that wait for the host."""
+    """Fork children, hand them to the host on request, kill and reap them. One thread, one poll loop.
+
+    `host` holds a pidfd of the host, or nothing on kernels without pidfds. `spares` children are kept ready in advance.
+    """
 
     def __init__(
         self, control: socket.socket, host: list[int], confinement: Confinement, *, folder: str, spares: int
     ) -> None:
         self._control, self._host, self._confinement, self._folder = control, host, confinement, folder
         self._numbers = itertools.count()
-        self._children: dict[int, Child] = {}
+        self._children: dict[int, ChildRecord] = {}
         self._spares: deque[SpareChild] = deque()
         self._wanted = spares
         self._poll = select.poll()
+        # The self-pipe trick: a SIGCHLD writes a byte, so that poll sees the death of a child.
         self._wakeup, wakeup = os.pipe()
         os.set_blocking(self._wakeup, False)
         os.set_blocking(wakeup, False)
@@ -100,14 +119,16 @@ class ChildPool:
         signal.signal(signal.SIGCHLD, lambda *_: None)
         with contextlib.suppress(OSError):
             kernel.ignore_stops_of_children()
-            kernel.prctl(kernel.PR_SET_CHILD_SUBREAPER, 1)  # orphans of a child come here, not to pid 1
+            # Whatever a child forks (possible without seccomp) becomes ours when the child dies: see _kill_orphans.
+            kernel.prctl(kernel.PR_SET_CHILD_SUBREAPER, 1)
         self._poll.register(control, select.POLLIN)
         self._poll.register(self._wakeup, select.POLLIN)
-        for descriptor in host:  # the control socket alone may live on in a fork of the host
+        # A pidfd becomes readable when its process ends. The socket alone does not tell: a fork of the host may hold it.
+        for descriptor in host:
             self._poll.register(descriptor, select.POLLIN)
 
     def serve(self) -> None:
-        """Hand children over on request, stop, start, kill and reap them; returns when the host is gone."""
+        """Hand over, kill and reap children until the host is gone."""
         while True:
             refill = len(self._spares) < self._wanted
             ready = {fd for fd, _ in self._poll.poll(0 if refill else None)}
@@ -115,7 +136,8 @@ class ChildPool:
                 self._add_spare()
             for pid in [pid for pid, child in self._children.items() if child.lifeline in ready]:
                 self._poll.unregister(self._children[pid].lifeline)
-                _signal(pid, signal.SIGKILL)  # it takes some milliseconds to die: the next request need not wait
+                # Not reaped here: it takes some milliseconds to die, and SIGCHLD will say when.
+                _signal(pid, signal.SIGKILL)
             if self._wakeup in ready:
                 os.read(self._wakeup, 4096)
                 self._reap()
@@ -123,7 +145,7 @@ class ChildPool:
                 return
 
     def self_test(self) -> list[str]:
-        """What a child finds wrong with its confinement."""
+        """Fork a child that attacks its own confinement; returns what it found wrong, one line each."""
         number = next(self._numbers)
         answer, output = os.pipe()
         pid = os.fork()
@@ -136,7 +158,7 @@ class ChildPool:
                 text += chunk
         finally:
             os.close(answer)
-            self._bury(pid)
+            self._kill_and_reap(pid)
             remove(f"{self._folder}/{number}")
         return list(json.loads(text)) if text else ["a child cannot be confined: see its error output"]
 
@@ -146,31 +168,32 @@ class ChildPool:
         os._exit(0)
 
     def end_all(self) -> None:
-        """Kill and bury every child."""
+        """Kill and reap every child."""
         for pid in list(self._children):
-            self._bury(pid)
+            self._kill_and_reap(pid)
 
     def _hand_over(self) -> bool:
-        """Give the host a child, or word that there is none; False where the host is gone."""
+        """Send the host a child, or `NO_CHILD` where none can be forked; False where the host is gone."""
         if not self._control.recv(1):
             return False
         try:
-            newborn = self._spares.popleft() if self._spares else self._fork()
+            spare = self._spares.popleft() if self._spares else self._fork()
         except OSError:
             self._control.sendall(struct.pack("!Q", NO_CHILD))
             return True
-        socket.send_fds(self._control, [struct.pack("!Q", newborn.number)], newborn.ends)
-        for end in newborn.ends:
+        socket.send_fds(self._control, [struct.pack("!Q", spare.number)], spare.ends)
+        for end in spare.ends:
             os.close(end)
         return True
 
     def _add_spare(self) -> None:
         try:
             self._spares.append(self._fork())
-        except OSError:  # no memory, no descriptors: from now on only when asked
+        except OSError:  # out of memory, processes or descriptors: from now on, fork on request only
             self._wanted = 0
 
     def _fork(self) -> SpareChild:
+        """Fork a child and confine it. OSError where the machine is out of memory, processes or descriptors."""
         number = next(self._numbers)
         pairs: list[tuple[int, int]] = []
         try:
@@ -186,29 +209,33 @@ class ChildPool:
             self._become_child(number, channel, output, lambda: cell.serve(CHANNEL))
         os.close(channel)
         os.close(output)
-        self._children[pid] = Child(number, lifeline)
+        self._children[pid] = ChildRecord(number, lifeline)
         self._poll.register(lifeline, select.POLLIN)
         return SpareChild(number, pid, (their_lifeline, their_channel, their_output, *_pidfd(pid)))
 
-    def _become_child(self, number: int, channel: int, output: int, live: Callable[[], None]) -> None:
-        leave = os._exit
+    def _become_child(self, number: int, channel: int, output: int, body: Callable[[], None]) -> None:
+        """In the fork: shed the zygote's state, enter the confinement, run `body`. Never returns."""
+        leave = os._exit  # bound now: `body` runs model-written code, which may replace it
         try:
             signal.set_wakeup_fd(-1)
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
             self._control.detach()
             self._confinement.enter(number, channel=channel, output=output)
-            live()
+            body()
         except Exception as error:
             os.write(2, f"sandbox: a child cannot be confined: {error!r}\n".encode())
         finally:
             leave(1)
 
     def _reap(self) -> None:
-        """Bury every dead process. Its pid stays taken until then, so the rest of its group can be killed safely."""
+        """Reap all dead children, and kill the rest of each one's process group first.
+
+        WNOWAIT only looks: until the wait that follows the pid stays taken, so the group of that id is still the child's.
+        """
         if not hasattr(os, "waitid"):  # macOS, before Python 3.13
             for pid in list(self._children):
                 if (ended := os.waitpid(pid, os.WNOHANG))[0]:
-                    self._mourn(*ended)
+                    self._on_exit(*ended)
             return
         while True:
             try:
@@ -217,35 +244,40 @@ class ChildPool:
                 return
             if dead is None:
                 return
-            self._bury(dead.si_pid)
+            self._kill_and_reap(dead.si_pid)
 
-    def _bury(self, pid: int) -> None:
+    def _kill_and_reap(self, pid: int) -> None:
+        """Kill a child, dead or alive, with its process group, and wait for it."""
         _signal(pid, signal.SIGKILL)
-        self._mourn(*os.waitpid(pid, 0))
+        self._on_exit(*os.waitpid(pid, 0))
 
-    def _mourn(self, pid: int, status: int) -> None:
-        """Tell the host of a death, and free what the child had."""
+    def _on_exit(self, pid: int, status: int) -> None:
+        """Send the host the exit code of a reaped child, and free what the child had."""
         child = self._children.pop(pid, None)
-        if child is None:  # an orphan, or the self-test
+        if child is None:  # an orphan of a child, or the self-test
             return
-        self._sweep()
+        self._kill_orphans()
         with contextlib.suppress(KeyError):
             self._poll.unregister(child.lifeline)
-        with contextlib.suppress(OSError):  # the host may not listen any more
+        with contextlib.suppress(OSError):  # the host may have closed its end
             os.write(child.lifeline, struct.pack("!i", os.waitstatus_to_exitcode(status)))
         os.close(child.lifeline)
-        self._forget_spare(pid)
+        self._discard_spare(pid)
         remove(f"{self._folder}/{child.number}")
 
-    def _forget_spare(self, pid: int) -> None:
+    def _discard_spare(self, pid: int) -> None:
+        """Drop a spare child that died before it was used, and keep no more spares: others would die as well."""
         for spare in [spare for spare in self._spares if spare.pid == pid]:
             self._spares.remove(spare)
-            self._wanted = 0  # nobody has used it: another would not live longer
+            self._wanted = 0
             for end in spare.ends:
                 os.close(end)
 
-    def _sweep(self) -> None:
-        """Kill what the dead child left in other sessions: orphans now have the zygote as their parent."""
+    def _kill_orphans(self) -> None:
+        """Kill what the dead child left behind in other sessions, which its process group does not cover.
+
+        As subreaper the zygote is the parent of all orphans; killing one can orphan its children, hence the loop.
+        """
         while orphans := _children() - self._children.keys():
             for pid in orphans:
                 _signal(pid, signal.SIGKILL)
@@ -254,12 +286,17 @@ class ChildPool:
 
 
 def _pair() -> tuple[int, int]:
+    """The two descriptors of a socket pair."""
     one, other = socket.socketpair()
     return one.detach(), other.detach()
 
 
 def _pidfd(pid: int) -> list[int]:
-    """A descriptor for the process, where the kernel has them: the host may signal it without asking."""
+    """A descriptor that names the process, if the kernel has pidfds (Linux 5.3).
+
+    With it the host stops and continues a child itself. A pid would be of no use there: it is another one in the host's
+    pid namespace, and it may be reused before the signal is sent.
+    """
     try:
         return [os.pidfd_open(pid)]
     except (AttributeError, OSError):
@@ -267,13 +304,14 @@ def _pidfd(pid: int) -> list[int]:
 
 
 def _signal(pid: int, number: int) -> None:
+    """Signal a child and its process group, whichever of them exists."""
     for kill in (os.killpg, os.kill):  # a child killed before its setsid has no group yet
         with contextlib.suppress(ProcessLookupError, PermissionError):
             kill(pid, number)
 
 
 def _children() -> set[int]:
-    """The pids of this process's children, as this process sees them: /proc may show those of another namespace."""
+    """The pids of this process's children, in this process's own pid namespace."""
     try:
         with open("/proc/thread-self/children") as file:
             return {_pid_here(int(pid)) for pid in file.read().split()}
@@ -282,5 +320,6 @@ def _children() -> set[int]:
 
 
 def _pid_here(pid: int) -> int:
+    """The last of a process's pids in nested namespaces; /proc was mounted outside and shows the first."""
     with open(f"/proc/{pid}/status") as file:
         return next(int(line.split()[-1]) for line in file if line.startswith("NSpid:"))

@@ -117,19 +117,19 @@ def submission(home: Path) -> Submission:
     ],
 )
 def test_a_frame_arrives_as_it_was_sent(frame: pd.DataFrame) -> None:
-    line = json.dumps(aimo1_child.sent(frame))
+    line = json.dumps(aimo1_child.encode(frame))
     assert "\n" not in line
-    pd.testing.assert_frame_equal(aimo1_child.received(json.loads(line)), frame)
+    pd.testing.assert_frame_equal(aimo1_child.decode(json.loads(line)), frame)
 
 
 @pytest.mark.parametrize("value", [None, 5, "text", ("a", None, 1.5)])
 def test_so_does_a_plain_value(value: object) -> None:
-    assert aimo1_child.received(json.loads(json.dumps(aimo1_child.sent(value)))) == value
+    assert aimo1_child.decode(json.loads(json.dumps(aimo1_child.encode(value)))) == value
 
 
 def test_what_cannot_be_sent_is_refused_with_its_place() -> None:
     with pytest.raises(TypeError, match="column 'when' holds a Timestamp, which cannot be sent"):
-        aimo1_child.sent(pd.DataFrame({"when": [pd.Timestamp(0)]}))
+        aimo1_child.encode(pd.DataFrame({"when": [pd.Timestamp(0)]}))
 
 
 @needs_310

@@ -90,7 +90,7 @@ def test_a_canary_that_hangs_holds_the_first_answer_for_its_seconds_alone(run: R
 def test_a_canary_that_blocks_the_solver_has_the_engine_loaded_again(
     run: Run, gate: threading.Event, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("sctir_kaggle.competition.guard.CLOSE_SECONDS", 0.5)  # the blocked one never closes
+    monkeypatch.setattr("sctir_kaggle.competition.lifecycle.CLOSE_SECONDS", 0.5)  # the blocked one never closes
 
     def block() -> None:
         gate.wait(120)

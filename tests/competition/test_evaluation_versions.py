@@ -1,4 +1,4 @@
-"""A competition whose evaluation package has another version: played by the newest known rules, or told what to add."""
+"""A competition with another version of the evaluation package: the newest known rules apply, or an error says what to add."""
 
 from __future__ import annotations
 

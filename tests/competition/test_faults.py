@@ -164,7 +164,7 @@ def test_a_bug_at_the_third_problem_costs_that_problem(run: Run) -> None:
 
 
 @pytest.mark.parametrize("failure", [dead, bug])
-def test_an_engine_that_is_dead_is_loaded_anew(run: Run, failure: Callable[[], None]) -> None:
+def test_an_engine_that_is_dead_is_loaded_again(run: Run, failure: Callable[[], None]) -> None:
     load, loaded = counted(lambda: Broken(failure), lambda: Scripted(right))
     outcome = run(load=load)
     assert outcome.answers == {**ANSWERS, "007": 0, "424e18": 0}
@@ -172,7 +172,7 @@ def test_an_engine_that_is_dead_is_loaded_anew(run: Run, failure: Callable[[], N
     assert "2 problems in a row failed: engine and sandbox are loaded again" in outcome.journal
 
 
-def test_an_engine_that_dies_for_ever_is_loaded_anew_once(run: Run) -> None:
+def test_an_engine_that_keeps_dying_is_loaded_again_once(run: Run) -> None:
     load, loaded = counted(lambda: Broken(dead))
     outcome = run(load=load)
     assert (outcome.answers, len(loaded), len(outcome.journal)) == (DEFAULTS, 2, 5)

@@ -250,7 +250,7 @@ def test_aimo_2_takes_a_bound_method(competition: Competition) -> None:
     assert pl.read_parquet(competition.submission).height == 3
 
 
-def test_two_private_runs_are_shuffled_anew_and_score_a_half_for_one_right_answer_of_two(
+def test_two_private_runs_are_shuffled_again_and_score_a_half_for_one_right_answer_of_two(
     competition: Competition,
 ) -> None:
     """007 is right both times, 424e18 the first time only, c never."""

@@ -91,7 +91,7 @@ def test_results_know_the_references_of_the_csv_and_the_model_does_not(tmp_path:
     assert [result.correct for result in submission.results] == [False] * 4
 
 
-def test_loading_begins_with_start_and_nobody_waits_for_it(tmp_path: Path) -> None:
+def test_loading_begins_with_start_and_does_not_block(tmp_path: Path) -> None:
     gate = threading.Event()
 
     def slow(setup: Setup, slots: int) -> Scripted:

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from sctir_kaggle.sandbox import Sandbox
-from tests.sandbox.talk import CODE_SECONDS, Talk
+from tests.sandbox.candidate import CODE_SECONDS, Candidate
 
 pytest.importorskip("numpy")
 pytest.importorskip("sympy")
@@ -23,14 +23,14 @@ def sandbox() -> Iterator[Sandbox]:
 
 
 @pytest.fixture
-def run(sandbox: Sandbox) -> Iterator[Talk]:
-    talk = Talk(sandbox, f"problem/{next(_numbers)}")
+def run(sandbox: Sandbox) -> Iterator[Candidate]:
+    talk = Candidate(sandbox, f"problem/{next(_numbers)}")
     yield talk
     sandbox.release(talk.candidate_id)
 
 
 @pytest.fixture
-def other(sandbox: Sandbox) -> Iterator[Talk]:
-    talk = Talk(sandbox, f"problem/{next(_numbers)}")
+def other(sandbox: Sandbox) -> Iterator[Candidate]:
+    talk = Candidate(sandbox, f"problem/{next(_numbers)}")
     yield talk
     sandbox.release(talk.candidate_id)

@@ -14,12 +14,12 @@ import pytest
 
 from sctir_kaggle.sandbox import Sandbox
 from sctir_kaggle.types import ExecutionResult, ExecutionStatus, ExecutorError
-from tests.sandbox.talk import Talk, eventually, running, zygote_pid
+from tests.sandbox.candidate import Candidate, eventually, running, zygote_pid
 
 
 def test_48_candidates_at_once_all_get_their_own_answer(sandbox: Sandbox) -> None:
     async def candidate(number: int) -> list[str]:
-        talk = Talk(sandbox, f"many/{number}")
+        talk = Candidate(sandbox, f"many/{number}")
         await talk.turn(f"x = {number}")
         outputs = [(await talk.turn("x += 100\nprint(x)")).output for _ in range(3)]
         sandbox.release(talk.candidate_id)
@@ -33,7 +33,7 @@ def test_48_candidates_at_once_all_get_their_own_answer(sandbox: Sandbox) -> Non
 
 def test_two_event_loops_in_two_threads_share_a_sandbox(sandbox: Sandbox) -> None:
     def loop(number: int) -> str:
-        talk = Talk(sandbox, f"loops/{number}")
+        talk = Candidate(sandbox, f"loops/{number}")
         outputs = [talk(f"print({number}, {turn})").output for turn in range(10)]
         sandbox.release(talk.candidate_id)
         return "".join(outputs)
@@ -44,7 +44,7 @@ def test_two_event_loops_in_two_threads_share_a_sandbox(sandbox: Sandbox) -> Non
     assert asyncio.run(both()) == ["".join(f"{number} {turn}\n" for turn in range(10)) for number in (1, 2)]
 
 
-def test_the_event_loop_stays_free(run: Talk) -> None:
+def test_the_event_loop_stays_free(run: Candidate) -> None:
     async def longest_gap() -> float:
         task = asyncio.ensure_future(run.turn("while True: print('x' * 1000)"))
         longest, last = 0.0, time.monotonic()
@@ -60,7 +60,7 @@ def test_the_event_loop_stays_free(run: Talk) -> None:
 def test_closing_leaves_no_process_no_descriptor_and_no_folder() -> None:
     before = set(os.listdir("/proc/self/fd"))
     sandbox = Sandbox(workers=2)
-    run = Talk(sandbox, "problem/0")
+    run = Candidate(sandbox, "problem/0")
     run("x = 1")
     child = run.process()
     folder = Path(run("import os\nprint(os.getcwd())").output.strip()).parent
@@ -75,7 +75,7 @@ def test_closing_leaves_no_process_no_descriptor_and_no_folder() -> None:
 def test_closing_during_a_block_ends_it() -> None:
     async def close_early() -> tuple[ExecutionResult, float]:
         async with Sandbox(workers=1) as sandbox:
-            task = asyncio.ensure_future(Talk(sandbox, "problem/0").turn("while True: pass"))
+            task = asyncio.ensure_future(Candidate(sandbox, "problem/0").turn("while True: pass"))
             await asyncio.sleep(0.2)
             started = time.monotonic()
         return await task, time.monotonic() - started
@@ -90,7 +90,7 @@ def test_closed_before_the_start_and_twice_it_refuses() -> None:
     sandbox.close()
     sandbox.close()
     with pytest.raises(ExecutorError):
-        Talk(sandbox, "problem/0")("1")
+        Candidate(sandbox, "problem/0")("1")
 
 
 def test_a_python_that_does_not_start_is_an_error_that_names_it() -> None:
@@ -113,7 +113,7 @@ def is_open(number):
 [number for number in range(9000) if is_open(number)]"""
     try:
         with Sandbox(workers=1) as sandbox:
-            assert Talk(sandbox, "problem/0")(code).output == "[0, 1, 2, 3]\n"
+            assert Candidate(sandbox, "problem/0")(code).output == "[0, 1, 2, 3]\n"
     finally:
         for descriptor in descriptors:
             os.close(descriptor)
@@ -121,7 +121,7 @@ def is_open(number):
 
 def test_300_candidates_can_be_alive_at_once() -> None:
     with Sandbox(workers=2) as sandbox:
-        talks = [Talk(sandbox, f"many/{number}") for number in range(300)]
+        talks = [Candidate(sandbox, f"many/{number}") for number in range(300)]
         for number, talk in enumerate(talks):
             talk(f"x = {number}")
         zygote = zygote_pid(sandbox)
@@ -148,8 +148,8 @@ def test_a_python_that_is_not_there_leaves_nothing(monkeypatch: pytest.MonkeyPat
 def test_two_sandboxes_do_not_share_their_limits_on_threads() -> None:
     hog = "import threading, time\nfor _ in range(50): threading.Thread(target=time.sleep, args=(9,), daemon=True).start()"
     with Sandbox(workers=1) as one, Sandbox(workers=1) as other:
-        assert Talk(one, "problem/0")(hog).status is ExecutionStatus.OK
-        assert Talk(other, "problem/0")(hog).status is ExecutionStatus.OK
+        assert Candidate(one, "problem/0")(hog).status is ExecutionStatus.OK
+        assert Candidate(other, "problem/0")(hog).status is ExecutionStatus.OK
 
 
 def test_a_killed_host_takes_everything_along(tmp_path: Path) -> None:

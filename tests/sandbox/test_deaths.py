@@ -12,7 +12,7 @@ import pytest
 from sctir_kaggle.sandbox import Sandbox
 from sctir_kaggle.sandbox.executor import BROKEN, VARIABLES_GONE
 from sctir_kaggle.types import ExecutionStatus
-from tests.sandbox.talk import Talk, eventually, running
+from tests.sandbox.candidate import Candidate, eventually, running
 
 
 @pytest.mark.parametrize(
@@ -24,7 +24,9 @@ from tests.sandbox.talk import Talk, eventually, running
         ("import os; os.abort()", "SIGABRT"),
     ],
 )
-def test_a_death_is_told_and_the_next_block_knows_that_its_variables_are_gone(run: Talk, code: str, cause: str) -> None:
+def test_a_death_is_told_and_the_next_block_knows_that_its_variables_are_gone(
+    run: Candidate, code: str, cause: str
+) -> None:
     run("x = 1")
     result = run("print('before')\n" + code)
     assert result.output == f"before\nError: the code ended Python ({cause})"
@@ -42,13 +44,13 @@ def test_a_death_is_told_and_the_next_block_knows_that_its_variables_are_gone(ru
         "os.write(3, b'{}')\n1/0",
     ],
 )
-def test_a_reply_that_the_block_makes_up_is_not_taken_for_one(run: Talk, code: str) -> None:
+def test_a_reply_that_the_block_makes_up_is_not_taken_for_one(run: Candidate, code: str) -> None:
     result = run("import os, struct\nprint('before')\n" + code)
     assert (result.output, result.status) == ("before\n" + BROKEN, ExecutionStatus.CRASH)
     assert run("1").output == VARIABLES_GONE + "1\n"
 
 
-def test_what_a_block_leaves_running_stands_still_between_the_turns(run: Talk) -> None:
+def test_what_a_block_leaves_running_stands_still_between_the_turns(run: Candidate) -> None:
     run(
         "import threading, time\nn = 0\ndef count():\n    global n\n    while True:\n        n += 1\n        time.sleep(0.001)"
     )
@@ -59,20 +61,20 @@ def test_what_a_block_leaves_running_stands_still_between_the_turns(run: Talk) -
 
 
 @pytest.mark.parametrize("code", ["import os; os.closerange(0, 100)"])
-def test_a_block_that_ruins_its_descriptors_is_an_ordinary_failure(run: Talk, code: str) -> None:
+def test_a_block_that_ruins_its_descriptors_is_an_ordinary_failure(run: Candidate, code: str) -> None:
     result = run(code)
     assert result.status in (ExecutionStatus.CRASH, ExecutionStatus.TIMEOUT)
     assert run("1").output == VARIABLES_GONE + "1\n"
 
 
-def test_a_child_that_dies_between_two_blocks_is_noticed(run: Talk) -> None:
+def test_a_child_that_dies_between_two_blocks_is_noticed(run: Candidate) -> None:
     run("x = 1")
     os.kill(run.process(), signal.SIGKILL)
     time.sleep(0.2)
     assert run("1").output == VARIABLES_GONE + "1\n"
 
 
-def test_a_dead_zygote_is_replaced(run: Talk, sandbox: Sandbox) -> None:
+def test_a_dead_zygote_is_replaced(run: Candidate, sandbox: Sandbox) -> None:
     run("x = 1")
     run("x = 1")
     child = run.process()
@@ -82,7 +84,7 @@ def test_a_dead_zygote_is_replaced(run: Talk, sandbox: Sandbox) -> None:
     assert run("1").output == VARIABLES_GONE + "1\n"
 
 
-def test_release_ends_the_process(run: Talk, sandbox: Sandbox) -> None:
+def test_release_ends_the_process(run: Candidate, sandbox: Sandbox) -> None:
     run("x = 1")
     child = run.process()
     assert running(child)
@@ -91,7 +93,7 @@ def test_release_ends_the_process(run: Talk, sandbox: Sandbox) -> None:
     assert run("1").output == "1\n"
 
 
-def test_release_of_a_stranger_is_ignored(sandbox: Sandbox, run: Talk) -> None:
+def test_release_of_a_stranger_is_ignored(sandbox: Sandbox, run: Candidate) -> None:
     run("a = 41")
     sandbox.release("nobody/0")
     assert run("a + 1").output == "42\n"
@@ -109,7 +111,7 @@ def test_a_candidate_cancelled_and_released_at_any_moment_starts_clean(sandbox: 
 
     async def main() -> list[str]:
         await asyncio.gather(*(cut_short(number) for number in range(40)))
-        again = (Talk(sandbox, f"cut/{number}").turn("'a' in globals()") for number in range(40))
+        again = (Candidate(sandbox, f"cut/{number}").turn("'a' in globals()") for number in range(40))
         return [result.output for result in await asyncio.gather(*again)]
 
     assert set(asyncio.run(main())) == {"False\n"}
@@ -117,7 +119,7 @@ def test_a_candidate_cancelled_and_released_at_any_moment_starts_clean(sandbox: 
         sandbox.release(f"cut/{number}")
 
 
-def test_cancelling_kills_the_code_at_once(run: Talk) -> None:
+def test_cancelling_kills_the_code_at_once(run: Candidate) -> None:
     run("x = 1")
     child = run.process()
 
@@ -135,13 +137,13 @@ def test_cancelling_kills_the_code_at_once(run: Talk) -> None:
     assert run("1").output == VARIABLES_GONE + "1\n"
 
 
-def test_a_block_cannot_take_back_the_stop_at_the_end_of_its_turn(run: Talk) -> None:
+def test_a_block_cannot_take_back_the_stop_at_the_end_of_its_turn(run: Candidate) -> None:
     result = run("import os, signal\nos.kill(os.getpid(), signal.SIGCONT)")
     assert result.output.startswith("Traceback")
     assert "ProcessLookupError" in result.output
 
 
-def test_a_deep_folder_and_a_dead_zygote_together_do_no_harm(run: Talk, sandbox: Sandbox) -> None:
+def test_a_deep_folder_and_a_dead_zygote_together_do_no_harm(run: Candidate, sandbox: Sandbox) -> None:
     assert run("import os\nfor _ in range(990):\n    os.mkdir('d')\n    os.chdir('d')").output == ""
     assert sandbox._zygote
     child = run.process()
@@ -150,7 +152,7 @@ def test_a_deep_folder_and_a_dead_zygote_together_do_no_harm(run: Talk, sandbox:
     assert run("1").output == VARIABLES_GONE + "1\n"
 
 
-def test_what_a_block_forges_at_length_is_cut(run: Talk) -> None:
+def test_what_a_block_forges_at_length_is_cut(run: Candidate) -> None:
     code = """
 import os, struct
 os.read(3, 4)

@@ -10,7 +10,7 @@ import pytest
 from sctir_kaggle.sandbox import folder
 from sctir_kaggle.sandbox.executor import FOLDER_FULL
 from sctir_kaggle.types import ExecutionStatus
-from tests.sandbox.talk import Talk
+from tests.sandbox.candidate import Candidate
 
 
 def over_quota(path: Path) -> bool:
@@ -93,14 +93,14 @@ def test_a_folder_without_permissions_is_removed(tmp_path: Path) -> None:
     ],
     ids=["files", "depth", "bytes", "shut folders"],
 )
-def test_a_block_that_fills_the_disk_is_stopped(run: Talk, code: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_block_that_fills_the_disk_is_stopped(run: Candidate, code: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(folder, "TOTAL_MB", 16)
     result = run(code)
     assert (result.output, result.status) == (FOLDER_FULL, ExecutionStatus.OUTPUT_LIMIT)
 
 
 def test_removed_files_that_are_still_open_count_by_the_room_on_the_disk(
-    run: Talk, monkeypatch: pytest.MonkeyPatch
+    run: Candidate, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(folder, "DISK_MB", 32)
     code = """
@@ -115,19 +115,19 @@ for _ in range(4):
     assert run(code).output == FOLDER_FULL
 
 
-def test_a_full_disk_stops_what_writes_and_not_what_computes(run: Talk, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_stops_what_writes_and_not_what_computes(run: Candidate, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(folder, "DISK_MB", 1 << 40)
     assert run("import time\ntime.sleep(0.3)\n1 + 1").output == "2\n"
     assert run("f = open('f', 'wb')\nfor _ in range(50): f.write(bytes(1 << 20))\nf.flush()").output == FOLDER_FULL
 
 
-def test_room_cannot_be_taken_beyond_the_limit_on_a_file(run: Talk) -> None:
+def test_room_cannot_be_taken_beyond_the_limit_on_a_file(run: Candidate) -> None:
     code = "import os\nf = open('f', 'wb')\nos.posix_fallocate(f.fileno(), 0, 600 << 20)"
     result = run(code)
     assert result.status in (ExecutionStatus.ERROR, ExecutionStatus.TIMEOUT)
 
 
-def test_a_file_over_its_limit_is_an_error_with_the_reason(run: Talk) -> None:
+def test_a_file_over_its_limit_is_an_error_with_the_reason(run: Candidate) -> None:
     result = run("with open('big', 'wb') as f:\n    for _ in range(70): f.write(bytes(1 << 20))")
     assert result.status is ExecutionStatus.ERROR
     assert "OSError: [Errno 27] File too large\nNote: a file can have at most 64 MB here.\n" in result.output

@@ -15,7 +15,7 @@ from sctir_kaggle.sandbox.launcher import _BOOT as BOOT
 from sctir_kaggle.sandbox.protocol import LAYERS
 from sctir_kaggle.sandbox.selftest import _FORBIDDEN as FORBIDDEN
 from sctir_kaggle.types import ExecutionStatus, ExecutorError, UserError
-from tests.sandbox.talk import Talk
+from tests.sandbox.candidate import Candidate
 
 
 def test_the_report_names_every_layer_once() -> None:
@@ -33,7 +33,7 @@ def test_a_running_sandbox_reports_the_same_as_the_function(sandbox: Sandbox) ->
 def test_without_a_layer_the_others_hold_and_blocks_run(name: str) -> None:
     with Sandbox(workers=1, without=[name]) as sandbox:
         layers = {layer.name: layer for layer in sandbox.layers()}
-        result = Talk(sandbox, "problem/0")("1 + 1")
+        result = Candidate(sandbox, "problem/0")("1 + 1")
     assert (layers[name].active, layers[name].detail) in [(False, "switched off"), (None, layers[name].detail)]
     assert (result.output, result.status) == ("2\n", ExecutionStatus.OK)
 

@@ -1,4 +1,4 @@
-"""Each limit ends a block, and the model is told which."""
+"""Each limit ends a block, and the output says which one it was."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ import pytest
 from sctir_kaggle.sandbox import Sandbox
 from sctir_kaggle.sandbox.executor import NO_TIME_LEFT, VARIABLES_GONE
 from sctir_kaggle.types import ExecutionResult, ExecutionStatus
-from tests.sandbox.talk import CODE_SECONDS, Talk
+from tests.sandbox.candidate import CODE_SECONDS, Candidate
 
 TOO_LONG = "TimeoutError: the code ran for more than 1 seconds and was stopped"
 
 
-def test_an_endless_loop_is_stopped_and_says_where_it_was(run: Talk) -> None:
+def test_an_endless_loop_is_stopped_and_says_where_it_was(run: Candidate) -> None:
     run("x = 1")
     result = run("print('before')\nn = 0\nwhile True:\n    n += 1")
     assert result.status is ExecutionStatus.TIMEOUT
@@ -36,7 +36,7 @@ def test_an_endless_loop_is_stopped_and_says_where_it_was(run: Talk) -> None:
         "class A(Exception):\n    def __str__(self):\n        while True: pass\nprint('before')\nraise A",
     ],
 )
-def test_what_cannot_be_interrupted_is_killed(run: Talk, code: str) -> None:
+def test_what_cannot_be_interrupted_is_killed(run: Candidate, code: str) -> None:
     run("x = 1")
     result = run(code)
     assert (result.output, result.status) == ("before\n" + TOO_LONG, ExecutionStatus.TIMEOUT)
@@ -45,7 +45,7 @@ def test_what_cannot_be_interrupted_is_killed(run: Talk, code: str) -> None:
     assert run("2").output == "2\n"
 
 
-def test_the_deadline_ends_a_block_before_its_own_limit_does(run: Talk) -> None:
+def test_the_deadline_ends_a_block_before_its_own_limit_does(run: Candidate) -> None:
     started = time.monotonic()
     result = run("import time\ntime.sleep(9)", seconds=0.5)
     assert time.monotonic() - started < 1.0
@@ -53,14 +53,14 @@ def test_the_deadline_ends_a_block_before_its_own_limit_does(run: Talk) -> None:
     assert result.output.endswith(NO_TIME_LEFT)
 
 
-def test_a_deadline_that_has_passed_runs_nothing(run: Talk) -> None:
+def test_a_deadline_that_has_passed_runs_nothing(run: Candidate) -> None:
     assert run("print(1)", seconds=-1) == ExecutionResult(NO_TIME_LEFT, ExecutionStatus.TIMEOUT)
 
 
 def test_waiting_for_a_worker_counts_for_the_deadline_only() -> None:
     async def three(sandbox: Sandbox) -> list[ExecutionResult]:
         nap = "import time\ntime.sleep(0.4)\nprint('done')"
-        talks = [Talk(sandbox, f"problem/{number}") for number in range(3)]
+        talks = [Candidate(sandbox, f"problem/{number}") for number in range(3)]
         return await asyncio.gather(*(talk.turn(nap, seconds=s) for talk, s in zip(talks, (9, 9, 0.3), strict=True)))
 
     with Sandbox(workers=1, code_seconds=0.6) as sandbox:
@@ -72,7 +72,7 @@ def test_waiting_for_a_worker_counts_for_the_deadline_only() -> None:
 @pytest.mark.parametrize(
     "code", ["x = [0] * 10**9", "np.ones((40000, 40000))", "x = []\nwhile True: x.append(bytes(10**7))"]
 )
-def test_too_much_memory_is_refused_and_told(run: Talk, code: str) -> None:
+def test_too_much_memory_is_refused_and_told(run: Candidate, code: str) -> None:
     result = run("print('before')\n" + code)
     assert result.status is ExecutionStatus.MEMORY
     assert result.output.startswith("before\nTraceback")
@@ -80,11 +80,11 @@ def test_too_much_memory_is_refused_and_told(run: Talk, code: str) -> None:
     assert run("1").output == VARIABLES_GONE + "1\n"
 
 
-def test_an_array_within_the_budget_works(run: Talk) -> None:
+def test_an_array_within_the_budget_works(run: Candidate) -> None:
     assert run("len(np.zeros(300 * 2**17))").output == "39321600\n"
 
 
-def test_long_output_keeps_head_and_tail(run: Talk) -> None:
+def test_long_output_keeps_head_and_tail(run: Candidate) -> None:
     output = run("for i in range(20_000): print(i)").output
     assert output.startswith("0\n1\n2\n")
     assert output.endswith("19998\n19999\n")
@@ -92,19 +92,19 @@ def test_long_output_keeps_head_and_tail(run: Talk) -> None:
     assert len(output) < 33_000
 
 
-def test_a_flood_of_output_is_stopped(run: Talk) -> None:
+def test_a_flood_of_output_is_stopped(run: Candidate) -> None:
     result = run("while True: print('x' * 1000)")
     assert result.status is ExecutionStatus.OUTPUT_LIMIT
     assert result.output.endswith("\nError: the code printed more than 8 MB and was stopped")
     assert len(result.output) < 33_000
 
 
-def test_output_is_made_harmless(run: Talk) -> None:
+def test_output_is_made_harmless(run: Candidate) -> None:
     code = r"import sys; sys.stdout.buffer.write(b'a\xff\x00b\x1b[31mc\x1b[0m\x07\n'); print('\ud800')"
     assert run(code).output == "a\ufffdbc\n\\ud800\n"
 
 
-def test_printed_text_that_looks_like_a_reply_is_just_text(run: Talk) -> None:
+def test_printed_text_that_looks_like_a_reply_is_just_text(run: Candidate) -> None:
     assert run(r"import os; os.write(1, b'\0\0\0\x03ok\n'); 1/0").status is ExecutionStatus.ERROR
 
 
@@ -132,13 +132,13 @@ def test_printed_text_that_looks_like_a_reply_is_just_text(run: Talk) -> None:
         ),
     ],
 )
-def test_a_limit_that_raises_is_told_in_one_line(run: Talk, code: str, told: str) -> None:
+def test_a_limit_that_raises_is_told_in_one_line(run: Candidate, code: str, told: str) -> None:
     result = run(code)
     assert result.status is ExecutionStatus.ERROR
     assert result.output.endswith(told + "\n")
 
 
-def test_an_exception_that_is_hostile_gets_no_hint_and_does_no_harm(run: Talk) -> None:
+def test_an_exception_that_is_hostile_gets_no_hint_and_does_no_harm(run: Candidate) -> None:
     code = "class E(PermissionError):\n    @property\n    def errno(self): raise SystemExit\nraise E(1, 'no')"
     result = run(code)
     assert result.status is ExecutionStatus.ERROR
@@ -158,7 +158,7 @@ for thread in threads: thread.start()
     if len(os.sched_getaffinity(0)) < 2:
         pytest.skip("with one core, time is up before the CPU time is")
     with Sandbox(workers=1, code_seconds=3) as sandbox:
-        result = Talk(sandbox, "problem/0")(code)
+        result = Candidate(sandbox, "problem/0")(code)
     assert result.status is ExecutionStatus.TIMEOUT
     assert result.output.endswith(
         ("of CPU time and was stopped", "the code ran for more than 3 seconds and was stopped")

@@ -59,7 +59,7 @@ def test_recorded_outputs_are_reproduced_and_every_difference_has_a_name(
 
 @pytest.mark.shared
 def test_blocks_looked_at_by_hand_still_differ(recorders_limits: Sandbox, shared_data: Path) -> None:
-    """Else the list has lines that nobody needs."""
+    """Otherwise the list has superfluous lines."""
     traces = {trace for trace, _ in BY_HAND}
     runs = [
         run

@@ -132,7 +132,7 @@ print(json.dumps([call(clone, 17), call(clone, 0x3D0F00 | 1 << 32), call(clone3,
 
 
 @live
-def test_a_connected_pair_sends_to_nobody_else(tmp_path: Path) -> None:
+def test_a_connected_pair_sends_nowhere_else(tmp_path: Path) -> None:
     """Two names are listened at outside: an abstract one and a file. The filter allows `sendto`; the socket does not."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as abstract, socket.socket(socket.AF_UNIX) as file:
         abstract.bind(f"\0sctir-test-{os.getpid()}")

@@ -1,4 +1,4 @@
-"""What the layers hold where some of them are missing: the table in the docstring of `confinement`, tried out."""
+"""Confinement where some layers are missing: the table in the docstring of `confinement`, tried out."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from tests.sandbox.portrait import ALLOWED, FORBIDDEN, SECRET
+from tests.sandbox.permissions import ALLOWED, FORBIDDEN, SECRET
 
 pytestmark = pytest.mark.skipif(
     os.geteuid() != 0 or platform.machine() != "x86_64" or sys.platform != "linux",
@@ -42,11 +42,11 @@ SETTINGS: dict[str, tuple[dict[str, bool | None], set[str], set[str]]] = {
 
 
 @cache
-def portrait(setting: str) -> Any:
+def permissions(setting: str) -> Any:
     command = [sys.executable, "-m", "tests.sandbox.setting", *setting.split()]
     environment = {**os.environ, "SECRET": SECRET}
     done = subprocess.run(
-        [*command, sys.executable, "-m", "tests.sandbox.portrait"],
+        [*command, sys.executable, "-m", "tests.sandbox.permissions"],
         cwd=Path(__file__).parents[2],
         env=environment,
         capture_output=True,
@@ -62,16 +62,16 @@ def portrait(setting: str) -> Any:
 @pytest.mark.parametrize("setting", SETTINGS)
 def test_the_layers_that_work_are_known(setting: str) -> None:
     expected, _, _ = SETTINGS[setting]
-    assert portrait(setting)["layers"] == {**ALL, **expected}
+    assert permissions(setting)["layers"] == {**ALL, **expected}
 
 
 @pytest.mark.parametrize("setting", SETTINGS)
 def test_no_more_is_possible_than_the_missing_layers_held(setting: str) -> None:
     _, possible, _ = SETTINGS[setting]
-    assert {name for name in FORBIDDEN if portrait(setting)["done"][name]} == possible
+    assert {name for name in FORBIDDEN if permissions(setting)["done"][name]} == possible
 
 
 @pytest.mark.parametrize("setting", SETTINGS)
 def test_ordinary_code_keeps_working(setting: str) -> None:
     _, _, impossible = SETTINGS[setting]
-    assert {name for name in ALLOWED if not portrait(setting)["done"][name]} == impossible
+    assert {name for name in ALLOWED if not permissions(setting)["done"][name]} == impossible

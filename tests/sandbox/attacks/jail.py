@@ -1,4 +1,4 @@
-"""Runs families of the corpus where a failing layer harms nobody: in a pid namespace and a pids cgroup of its own.
+"""Runs families of the corpus where a failing layer does no harm: in a pid namespace and a pids cgroup of its own.
 
 `python -m tests.sandbox.attacks.jail FAMILY...` prints a report, one JSON object a line. Four processes stand in a row: the
 warden makes the cgroup and removes it whatever happens; the gate enters it and the new namespaces; the init is their first

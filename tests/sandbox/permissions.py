@@ -1,6 +1,6 @@
-"""Tries, in the real sandbox, what a block may and may not do; prints which layers there are and what was possible.
+"""Try in the real sandbox what a block may and may not do; print the active layers and what succeeded, as JSON.
 
-`python -m tests.sandbox.portrait`, by itself or in a `setting`. The one process that it tries to create ends at once.
+`python -m tests.sandbox.permissions`, by itself or in a `setting`. The one process that it tries to create ends at once.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ SECRET = "hunter2"
 FORBIDDEN = {
     "read /etc/passwd": "open('/etc/passwd').read(1)",
     "read the host's environment": "b'hunter2' in open('/proc/HOST/environ', 'rb').read() or 1/0",
-    "write to /tmp": "import os; os.close(os.open('/tmp/sctir-portrait', os.O_WRONLY | os.O_CREAT)) ",
+    "write to /tmp": "import os; os.close(os.open('/tmp/sctir-permissions', os.O_WRONLY | os.O_CREAT)) ",
     "change the mode of a file": "import os; open('f', 'w').close(); os.chmod('f', 0o600)",
     "open a socket": "import socket; socket.socket()",
     "create a process": "import os\npid = os.fork()\nif pid == 0: os._exit(0)\nos.waitpid(pid, 0)",
@@ -37,22 +37,22 @@ ALLOWED = {
 }
 
 
-async def portrait(sandbox: Sandbox) -> dict[str, bool]:
-    """For each attempt whether it succeeded."""
+async def permissions(sandbox: Sandbox) -> dict[str, bool]:
+    """Whether each attempt succeeded, by name."""
     done = {}
     for number, (name, code) in enumerate({**FORBIDDEN, **ALLOWED}.items()):
-        request_id, code = f"portrait/{number}/0", code.replace("HOST", str(os.getpid()))
+        request_id, code = f"permissions/{number}/0", code.replace("HOST", str(os.getpid()))
         result = await sandbox.execute(code, request_id=request_id, deadline=time.monotonic() + 20)
-        sandbox.release(f"portrait/{number}")
+        sandbox.release(f"permissions/{number}")
         done[name] = result.status is ExecutionStatus.OK
     return done
 
 
 def main() -> None:
-    """Print the portrait as JSON."""
+    """Print layers and permissions as JSON."""
     with Sandbox(workers=1, code_seconds=5, memory_mb=1024) as sandbox:
         layers = {layer.name: layer.active for layer in sandbox.layers()}
-        print(json.dumps({"layers": layers, "done": asyncio.run(portrait(sandbox))}))
+        print(json.dumps({"layers": layers, "done": asyncio.run(permissions(sandbox))}))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""A candidate that talks to the sandbox, and what its processes look like from outside."""
+"""A candidate of the sandbox for tests, and what its processes look like from outside."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from sctir_kaggle.types import ExecutionResult
 CODE_SECONDS = 1.0
 
 
-class Talk:
+class Candidate:
     """A candidate's turns, one after the other, each on an event loop of its own."""
 
     def __init__(self, sandbox: Sandbox, candidate_id: str) -> None:
@@ -29,7 +29,7 @@ class Talk:
         return await self.sandbox.execute(code, request_id=request_id, deadline=time.monotonic() + seconds)
 
     def process(self) -> int:
-        """The pid of the candidate's child. Its own idea of it may be that of another namespace."""
+        """The pid of the candidate's child, as seen here; in its own namespace it may have another one."""
         candidate = self.sandbox._candidates[self.candidate_id]
         assert candidate.child
         assert candidate.child._pidfd is not None
