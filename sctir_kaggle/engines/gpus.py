@@ -24,15 +24,14 @@ VISIBLE = "CUDA_VISIBLE_DEVICES"
 
 @dataclass(frozen=True, slots=True)
 class GPU:
-    """`name` is what CUDA_VISIBLE_DEVICES calls it. `memory` in bytes, `bandwidth` of that memory and `link` to another
-    GPU in bytes a second; the last two are a T4's unless known. `free` is what of the memory nobody held when it was
-    asked, None where the driver did not say; `product` is the maker's name of the card."""
+    """One GPU. `memory` and `free` are in bytes, `free` as of the query and None where the driver did not say.
+
+    `name` is what CUDA_VISIBLE_DEVICES calls it (an index or a UUID), `product` the maker's name of the card.
+    """
 
     memory: int
     capability: tuple[int, int] = (7, 5)
     name: str = ""
-    bandwidth: float = 320e9
-    link: float = 6e9
     free: int | None = field(default=None, compare=False)
     product: str = field(default="", compare=False)
 

@@ -21,8 +21,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from sctir_kaggle.engines.plan import Checkpoint, read_checkpoint
 from sctir_kaggle.engines.vllm_attention import Attention, Source
+from sctir_kaggle.engines.vllm_layout import Checkpoint, read_checkpoint
 from sctir_kaggle.types import EngineError
 
 _SELECTORS = ("vllm.v1.attention.selector", "vllm.attention.selector")
