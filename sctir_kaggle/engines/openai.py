@@ -29,7 +29,7 @@ from typing import TYPE_CHECKING, Any
 
 from sctir_kaggle.background import BackgroundLoop
 from sctir_kaggle.dialects.tokenizer import Tokenizer
-from sctir_kaggle.engines.openai_client import Client, Failed, Gate, Refused
+from sctir_kaggle.engines.openai_client import Client, Refusal, RequestLimiter, TransientFailure
 from sctir_kaggle.engines.openai_reply import FINISHES, Reply
 from sctir_kaggle.engines.openai_server import (
     Server,
@@ -121,7 +121,7 @@ class OpenAIEngine:
         self._servers, self._client, self._options = servers, client, dict(options)
         self._tries, self._pause, self._patience, self._clock = tries, pause, patience, clock
         self._balance = Balance(len(servers), clock=clock)
-        self._gate = Gate(slots)
+        self._limiter = RequestLimiter(slots)
         self._jitter = random.Random().random  # the process's own may be seeded by others
         self._model, self._context_length, self._facts = "", 0, Facts()
         self._lock, self._closed, self._warned = threading.Lock(), False, set[str]()
@@ -220,19 +220,19 @@ class OpenAIEngine:
 
     async def _serve(self, request: Request) -> Reply:
         """Ask until a server has answered in full, at most `tries` times; being limited is forgiven for a while."""
-        failure: Failed | None = None
+        failure: TransientFailure | None = None
         tries, forgiven = 0, None
         try:
             while tries < self._tries:
                 try:
                     return await self._try(request, again=failure is not None)
-                except Failed as failed:
+                except TransientFailure as failed:
                     failure = failed
                     if failed.limited and forgiven is None:
                         forgiven = self._clock() + self._patience
                     tries += not (failed.limited and self._clock() < (forgiven or 0))
-        except Refused as refused:
-            raise _error(request, refused) from refused
+        except Refusal as refusal:
+            raise _error(request, refusal) from refusal
         except asyncio.CancelledError:
             if self._closed:
                 raise EngineError(f"{request.request_id}: the engine was closed under it") from None
@@ -246,14 +246,14 @@ class OpenAIEngine:
         if server.failures:  # this request finds out whether it serves again; others go elsewhere meanwhile
             self._balance.avoid(index, max(server.until, self._clock()) + server.paused)
         try:
-            async with self._gate:
+            async with self._limiter:
                 await self._pause_over(server)  # inside: many may have waited at the gate since it began
                 server.retries += again
                 reply = await self._ask(server, request)
             self._served(index)
             return reply
-        except Failed as failed:
-            self._gate.narrow() if failed.limited else None
+        except TransientFailure as failed:
+            self._limiter.narrow() if failed.limited else None
             self._note(index, failed)
             raise
         finally:
@@ -264,7 +264,7 @@ class OpenAIEngine:
         while (left := server.until - self._clock()) > 0:
             await asyncio.sleep(left * (1 + 0.1 * self._jitter()))
 
-    def _note(self, index: int, failed: Failed) -> None:
+    def _note(self, index: int, failed: TransientFailure) -> None:
         server = self._servers[index]
         server.dropped += failed.dropped
         if server.failed(self._clock(), self._pause, asked_for=failed.pause, jitter=self._jitter):
@@ -286,18 +286,18 @@ class OpenAIEngine:
             try:
                 await self._client.complete(server, body, reply, path=self.path)
                 return reply
-            except Refused as refused:
-                if not self._asks_otherwise(server, request, refused, body):
+            except Refusal as refusal:
+                if not self._asks_otherwise(server, request, refusal, body):
                     raise
 
-    def _asks_otherwise(self, server: Server, request: Request, refused: Refused, body: Mapping[str, Any]) -> bool:
+    def _asks_otherwise(self, server: Server, request: Request, refusal: Refusal, body: Mapping[str, Any]) -> bool:
         """Whether the request may be sent again at once: for fewer tokens, or without a field that the server refused."""
-        if field := refused_field(refused.status, refused.said, body):
+        if field := refused_field(refusal.status, refusal.said, body):
             server.unknown.add(field)
             self._warn(field, f"{server.url} does not know {field}: it is left out from now on")
             return True
-        room = room_said(refused.said, request.limit)
-        if not (says_too_long(refused.status, refused.said) and 0 < room < request.limit):
+        room = room_said(refusal.said, request.limit)
+        if not (says_too_long(refusal.status, refusal.said) and 0 < room < request.limit):
             return False
         request.limit = room
         return True
@@ -419,6 +419,6 @@ def _cut(text: str, stop: str | None) -> str:
     return text if stop is None else text.partition(stop)[0] + stop
 
 
-def _error(request: Request, refused: Refused) -> EngineError:
-    kind = PromptTooLong if says_too_long(refused.status, refused.said) else EngineError
-    return kind(f"{request.request_id}: {refused}")
+def _error(request: Request, refusal: Refusal) -> EngineError:
+    kind = PromptTooLong if says_too_long(refusal.status, refusal.said) else EngineError
+    return kind(f"{request.request_id}: {refusal}")
