@@ -41,7 +41,7 @@ from sctir_kaggle.engines.openai_server import (
     says_too_long,
     server_at,
 )
-from sctir_kaggle.engines.replicas import Balance
+from sctir_kaggle.engines.replicas import LoadBalancer
 from sctir_kaggle.types import (
     Completion,
     Control,
@@ -55,22 +55,6 @@ from sctir_kaggle.types import (
 
 if TYPE_CHECKING:
     from typing_extensions import Self
-
-
-_NAMES = ("s", "unk", "pad", "mask", "bos", "eos", "eot", "eop", "start_of_turn", "end_of_turn", "think")
-_TAG = re.compile(r"</?([A-Za-z_][\w.:-]*)")
-_BARS = r"\|[^|<>\n]*\|>|｜[^｜<>\n]*｜>"
-
-
-def plain_text(segments: Sequence[str]) -> str:
-    """`segments` joined, in which only those that are `Control` hold anything that looks like a special token."""
-    tags = {tag for segment in segments if isinstance(segment, Control) for tag in _TAG.findall(segment)}
-    names = "|".join(map(re.escape, sorted({*_NAMES, *tags}, key=len, reverse=True)))
-    forged = re.compile(rf"<(?={_BARS}|/?(?:{names})(?:[^\w<>\n][^<>\n]*)?>)")
-    parts = (
-        ("".join(group), control) for control, group in groupby(segments, lambda segment: isinstance(segment, Control))
-    )
-    return "".join(text if control else forged.sub("< ", text) for text, control in parts)
 
 
 Facts = dict[str, str | int]
@@ -120,7 +104,7 @@ class OpenAIEngine:
         self.tokenizer = tokenizer
         self._servers, self._client, self._options = servers, client, dict(options)
         self._tries, self._pause, self._patience, self._clock = tries, pause, patience, clock
-        self._balance = Balance(len(servers), clock=clock)
+        self._balancer = LoadBalancer(len(servers), clock=clock)
         self._limiter = RequestLimiter(slots)
         self._jitter = random.Random().random  # the process's own may be seeded by others
         self._model, self._context_length, self._facts = "", 0, Facts()
@@ -241,10 +225,10 @@ class OpenAIEngine:
 
     async def _try(self, request: Request, *, again: bool) -> Reply:
         """One try, at the server that is its candidate's, or has least to do."""
-        index = self._balance.take(request.request_id)
+        index = self._balancer.acquire(request.request_id)
         server = self._servers[index]
         if server.failures:  # this request finds out whether it serves again; others go elsewhere meanwhile
-            self._balance.avoid(index, max(server.until, self._clock()) + server.paused)
+            self._balancer.avoid(index, max(server.until, self._clock()) + server.paused)
         try:
             async with self._limiter:
                 await self._pause_over(server)  # inside: many may have waited at the gate since it began
@@ -257,7 +241,7 @@ class OpenAIEngine:
             self._note(index, failed)
             raise
         finally:
-            self._balance.give_back(index)
+            self._balancer.release(index)
 
     async def _pause_over(self, server: Server) -> None:
         """Returns at once unless every server pauses. Those that wait do not all come back in the same moment."""
@@ -269,12 +253,12 @@ class OpenAIEngine:
         server.dropped += failed.dropped
         if server.failed(self._clock(), self._pause, asked_for=failed.pause, jitter=self._jitter):
             log.warning(f"{failed}; it pauses for {max(0.0, server.until - self._clock()):.1f} s")
-        self._balance.avoid(index, server.until)
+        self._balancer.avoid(index, server.until)
 
     def _served(self, index: int) -> None:
         if self._servers[index].failures:
             self._servers[index].failures = 0
-            self._balance.avoid(index, self._servers[index].until)
+            self._balancer.avoid(index, self._servers[index].until)
 
     async def _ask(self, server: Server, request: Request) -> Reply:
         """The whole reply of one server. One that does not cut `max_tokens` to the room there is, is asked for that."""
@@ -404,6 +388,22 @@ def _joined(prompt: Prompt, request_id: str) -> str:
     if not any(segments):
         raise EngineError("the prompt is empty (0 tokens): pass at least one segment with text or token ids")
     return plain_text(segments)
+
+
+_NAMES = ("s", "unk", "pad", "mask", "bos", "eos", "eot", "eop", "start_of_turn", "end_of_turn", "think")
+_TAG = re.compile(r"</?([A-Za-z_][\w.:-]*)")
+_BARS = r"\|[^|<>\n]*\|>|｜[^｜<>\n]*｜>"
+
+
+def plain_text(segments: Sequence[str]) -> str:
+    """`segments` joined, in which only those that are `Control` hold anything that looks like a special token."""
+    tags = {tag for segment in segments if isinstance(segment, Control) for tag in _TAG.findall(segment)}
+    names = "|".join(map(re.escape, sorted({*_NAMES, *tags}, key=len, reverse=True)))
+    forged = re.compile(rf"<(?={_BARS}|/?(?:{names})(?:[^\w<>\n][^<>\n]*)?>)")
+    parts = (
+        ("".join(group), control) for control, group in groupby(segments, lambda segment: isinstance(segment, Control))
+    )
+    return "".join(text if control else forged.sub("< ", text) for text, control in parts)
 
 
 def _stop_reason(reply: Reply, ids: TokenIds, params: SamplingParams) -> str | int | None:

@@ -26,6 +26,8 @@ from sctir_kaggle.engines.openai_reply import Reply
 from sctir_kaggle.engines.openai_server import Server, extra_fields, seed_for, without_unknown
 from sctir_kaggle.types import Completion, Control, Prompt
 
+__all__ = ["INSTRUCTION", "ChatEngine", "ChatReply", "Message", "messages_of"]
+
 INSTRUCTION = CHAT.system or ""
 """What the model is told to do; the message of the role `system`."""
 
@@ -34,6 +36,63 @@ Message = dict[str, str]
 _BEFORE, _BETWEEN = HEADER.split("{problem}")
 _OUTPUT = re.compile(re.escape(OUTPUT_FENCE) + "(?:.*?)" + re.escape(CLOSE_FENCE), re.DOTALL)
 _THINKING = re.compile(r"\s*<think>(?:.*?</think>|.*)", re.DOTALL)
+
+
+class ChatEngine(OpenAIEngine):
+    """See `OpenAIEngine`; `open` it without a tokenizer. An option of None takes its field out of the request."""
+
+    path = "/v1/chat/completions"
+    instruction = INSTRUCTION
+    dialect = CHAT_SERVER
+
+    def describe(self) -> dict[str, str | int]:
+        """As an engine of completions, and what the model is told."""
+        return {**super().describe(), "engine": "chat", "instruction": self.instruction}
+
+    def _reply(self, stop: Sequence[str]) -> Reply:
+        return ChatReply(stop)
+
+    def _body(self, server: Server, request: Request) -> dict[str, Any]:
+        params, messages = request.params, messages_of(request.segments, self.instruction)
+        goes_on = server.asked.continuing if messages[-1]["role"] == "assistant" else {}
+        body = {
+            "model": self._model,
+            "messages": messages,
+            "max_tokens": request.limit,
+            "temperature": params.temperature,
+            "top_p": params.top_p,
+            "stop": list(filter(None, params.stop)) or None,
+            "seed": None if params.seed is None else seed_for(server, params.seed),
+            "stream": True,
+            "stream_options": {"include_usage": True},
+            **extra_fields(server, params),
+            **goes_on,
+            **self._options,
+        }
+        return without_unknown(server, body)
+
+    def _completion(self, request: Request, reply: Reply) -> Completion:
+        """The reply as a continuation of the prompt: on a line of its own after an output, up to the output's fence."""
+        assert isinstance(reply, ChatReply)
+        completion = super()._completion(request, reply)
+        content, calls = completion.text.lstrip(), reply.call_blocks()
+        whole = completion.finish_reason == "stop" and OUTPUT_FENCE in request.params.stop
+        hands_over = whole and (reply.calls_code or _ends_in_code(content))
+        if calls or hands_over:
+            blocks = [content.rstrip(), *calls] if calls else [_up_to_code(content)]
+            content = "\n\n".join(filter(None, blocks)) + ("\n" + OUTPUT_FENCE if hands_over else "")
+        follows = "".join(map(str, request.segments)).endswith(CLOSE_FENCE)
+        text = ("\n" if follows else "") + reply.thinking(content) + content
+        return replace(completion, text=text, stop_reason=OUTPUT_FENCE if hands_over else completion.stop_reason)
+
+
+def _ends_in_code(text: str) -> bool:
+    return _up_to_code(text).endswith("```") and python_code(_up_to_code(text)) is not None
+
+
+def _up_to_code(text: str) -> str:
+    """Without the fence of an output at its end, however much of it there is."""
+    return text.rstrip().removesuffix(OUTPUT_FENCE.rstrip()).rstrip()
 
 
 def messages_of(prompt: Prompt | str, instruction: str = INSTRUCTION) -> list[Message]:
@@ -196,63 +255,3 @@ class ChatReply(Reply):
         if not reasoning.strip():
             return ""
         return f"{THINK}\n{reasoning}\n" + (f"{END_THINK}\n\n" if content.strip() else "")
-
-
-__all__ = ["INSTRUCTION", "ChatEngine", "ChatReply", "Message", "messages_of"]
-
-
-class ChatEngine(OpenAIEngine):
-    """See `OpenAIEngine`; `open` it without a tokenizer. An option of None takes its field out of the request."""
-
-    path = "/v1/chat/completions"
-    instruction = INSTRUCTION
-    dialect = CHAT_SERVER
-
-    def describe(self) -> dict[str, str | int]:
-        """As an engine of completions, and what the model is told."""
-        return {**super().describe(), "engine": "chat", "instruction": self.instruction}
-
-    def _reply(self, stop: Sequence[str]) -> Reply:
-        return ChatReply(stop)
-
-    def _body(self, server: Server, request: Request) -> dict[str, Any]:
-        params, messages = request.params, messages_of(request.segments, self.instruction)
-        goes_on = server.asked.continuing if messages[-1]["role"] == "assistant" else {}
-        body = {
-            "model": self._model,
-            "messages": messages,
-            "max_tokens": request.limit,
-            "temperature": params.temperature,
-            "top_p": params.top_p,
-            "stop": list(filter(None, params.stop)) or None,
-            "seed": None if params.seed is None else seed_for(server, params.seed),
-            "stream": True,
-            "stream_options": {"include_usage": True},
-            **extra_fields(server, params),
-            **goes_on,
-            **self._options,
-        }
-        return without_unknown(server, body)
-
-    def _completion(self, request: Request, reply: Reply) -> Completion:
-        """The reply as a continuation of the prompt: on a line of its own after an output, up to the output's fence."""
-        assert isinstance(reply, ChatReply)
-        completion = super()._completion(request, reply)
-        content, calls = completion.text.lstrip(), reply.call_blocks()
-        whole = completion.finish_reason == "stop" and OUTPUT_FENCE in request.params.stop
-        hands_over = whole and (reply.calls_code or _ends_in_code(content))
-        if calls or hands_over:
-            blocks = [content.rstrip(), *calls] if calls else [_up_to_code(content)]
-            content = "\n\n".join(filter(None, blocks)) + ("\n" + OUTPUT_FENCE if hands_over else "")
-        follows = "".join(map(str, request.segments)).endswith(CLOSE_FENCE)
-        text = ("\n" if follows else "") + reply.thinking(content) + content
-        return replace(completion, text=text, stop_reason=OUTPUT_FENCE if hands_over else completion.stop_reason)
-
-
-def _ends_in_code(text: str) -> bool:
-    return _up_to_code(text).endswith("```") and python_code(_up_to_code(text)) is not None
-
-
-def _up_to_code(text: str) -> str:
-    """Without the fence of an output at its end, however much of it there is."""
-    return text.rstrip().removesuffix(OUTPUT_FENCE.rstrip()).rstrip()

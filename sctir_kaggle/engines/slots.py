@@ -24,126 +24,10 @@ from sctir_kaggle.types import EngineError, SamplingParams
 Ints = npt.NDArray[np.int64]
 
 
-def sample(
-    logits: Tensor, params: Sequence[SamplingParams], uniform: Sequence[float], seen: Sequence[Ints]
-) -> list[int]:
-    """One token per row of `logits`, [rows, vocabulary].
-
-    `uniform` are the rows' random numbers, in [0, 1); `seen` are the tokens of their prompts and completions so far.
-    """
-    if bool(logits.isnan().any()):
-        raise EngineError(f"the logits are not numbers in {logits.dtype}: load the model with dtype 'float32'")
-    logits = _penalized(logits.float(), params, seen)
-    chosen = logits.argmax(dim=-1)
-    if any(row.temperature for row in params):
-        heat = _column(logits, [row.temperature for row in params])
-        chances = _truncated(torch.softmax(logits / torch.where(heat > 0, heat, 1), dim=-1), params)
-        drawn = _invert(chances, logits.new_tensor(uniform, dtype=torch.float64)[:, None])
-        chosen = torch.where(heat[:, 0] > 0, drawn, chosen)
-    return [int(token) for token in chosen.tolist()]
-
-
-def _penalized(logits: Tensor, params: Sequence[SamplingParams], seen: Sequence[Ints]) -> Tensor:
-    """Logits of tokens that were seen: divided by the row's `repetition_penalty`, multiplied where they are negative."""
-    if all(row.repetition_penalty == 1 for row in params):
-        return logits
-    logits = logits.clone()
-    for row, (own, tokens) in enumerate(zip(params, seen, strict=True)):
-        if own.repetition_penalty != 1:
-            known = torch.from_numpy(np.unique(tokens)).to(logits.device)
-            score = logits[row, known]
-            logits[row, known] = torch.where(score > 0, score / own.repetition_penalty, score * own.repetition_penalty)
-    return logits
-
-
-def _truncated(chances: Tensor, params: Sequence[SamplingParams]) -> Tensor:
-    """`chances` without the tokens that `min_p`, `top_k` and `top_p` of each row leave out."""
-    if any(row.min_p > 0 for row in params):
-        floor = _column(chances, [row.min_p for row in params]) * chances.amax(dim=-1, keepdim=True)
-        chances = chances.masked_fill(chances < floor, 0.0)
-    if any(row.top_k > 0 or row.top_p < 1 for row in params):
-        size = chances.shape[1]
-        kept = [min(row.top_k, size) if row.top_k > 0 else size for row in params]
-        chances = _nucleus(chances, _column(chances, kept), _column(chances, [row.top_p for row in params]))
-    return chances
-
-
-def _nucleus(chances: Tensor, top_k: Tensor, top_p: Tensor) -> Tensor:
-    """The likeliest `top_k`, and of these the likeliest that hold `top_p` of their mass; never none."""
-    ranked, order = chances.sort(dim=-1, descending=True, stable=True)
-    outside = torch.arange(chances.shape[1], device=chances.device) >= top_k
-    ranked = ranked.masked_fill(outside, 0.0)
-    mass = ranked.cumsum(dim=-1)
-    outside |= (mass - ranked >= top_p * mass[:, -1:]) & (top_p < 1)
-    outside[:, 0] = False
-    return chances.masked_fill(torch.zeros_like(outside).scatter_(1, order, outside), 0.0)
-
-
-def _invert(chances: Tensor, uniform: Tensor) -> Tensor:
-    """The first token whose cumulative chance is beyond `uniform` of the whole, [rows]; never one without a chance."""
-    heap = chances.double().cumsum(dim=-1)
-    return torch.searchsorted(heap, uniform * heap[:, -1:], right=True).squeeze(1).clamp_(max=chances.shape[1] - 1)
-
-
-def _column(like: Tensor, values: Sequence[float]) -> Tensor:
-    return torch.tensor(values, dtype=torch.float32, device=like.device)[:, None]
-
-
 _GROWTH = 256  # tokens by which the cache grows
 _PREFILL_TOKENS = 8192  # padded tokens in one prefill: a bound on its memory
 _FEED = 16  # prompt tokens that run one a step with the batch; more are stored beforehand, in a forward of their own
 _SPARE = 8  # tokens at the end of a slot that may be lost where its sequence goes on (a stop string is encoded again)
-
-
-@dataclass(slots=True)
-class _Plan:
-    """Where one forward writes and reads, the same for all layers: new token t goes to (slot[t], position[t])."""
-
-    rows: slice | Tensor  # the slots in the batch
-    length: int  # tokens to read
-    new: int  # of which the longest row writes so many
-    slot: Tensor  # [new tokens]
-    position: Tensor  # [new tokens]
-    row: Tensor  # [new tokens], where it stands in the padded batch
-    column: Tensor  # [new tokens]
-
-
-class _Layer:
-    """Keys and values of one layer, [slots, kv_heads, capacity, head_dim] each, allocated at the first write."""
-
-    is_sliding = False
-    is_compileable = False
-
-    def __init__(self, slots: int) -> None:
-        self.slots = slots
-        self.plan: _Plan | None = None
-        self.store: list[Tensor] = []
-
-    def update(self, keys: Tensor, values: Tensor, *args: Any, **kwargs: Any) -> tuple[Tensor, Tensor]:
-        """Write the batch's new keys and values, [rows, kv_heads, new, head_dim]; give all that the batch reads."""
-        plan = self.plan
-        assert plan is not None, "a forward without a plan"
-        if not self.store or self.store[0].shape[2] < plan.length:
-            self._grow((keys, values), plan.length)
-        for store, new in zip(self.store, (keys, values), strict=True):
-            store[plan.slot, :, plan.position] = new[:, :, 0] if new.shape[2] == 1 else new[plan.row, :, plan.column]
-        return self.store[0][plan.rows, :, : plan.length], self.store[1][plan.rows, :, : plan.length]
-
-    def get_seq_length(self) -> int:
-        """The tokens before the new ones: transformers below 5.5 counts positions from there, although it is given them."""
-        return self.plan.length - self.plan.new if self.plan else 0
-
-    def _grow(self, like: tuple[Tensor, Tensor], length: int) -> None:
-        """Room for `length` tokens. Zeros, since what a mask hides still counts as 0 x value, which must be finite."""
-        capacity = -(-length // _GROWTH) * _GROWTH
-        old, self.store = self.store, [new.new_zeros(self.slots, new.shape[1], capacity, new.shape[3]) for new in like]
-        for index, before in enumerate(old):
-            self.store[index][:, :, : before.shape[2]] = before
-
-    def move(self, target: Tensor, source: Tensor, length: int) -> None:
-        """The first `length` tokens of the slots `source` to the slots `target`, all at once."""
-        for store in self.store:
-            store[target, :, :length] = store[source, :, :length]
 
 
 class Slots:
@@ -282,3 +166,119 @@ class Slots:
         """0 where a token sees, -inf where it does not, [rows, 1, new, length]: each sees what is not behind it."""
         hidden = torch.arange(length, device=self._device) > position[:, None, :, None]
         return torch.zeros(hidden.shape, dtype=self._dtype, device=self._device).masked_fill_(hidden, -torch.inf)
+
+
+@dataclass(slots=True)
+class _Plan:
+    """Where one forward writes and reads, the same for all layers: new token t goes to (slot[t], position[t])."""
+
+    rows: slice | Tensor  # the slots in the batch
+    length: int  # tokens to read
+    new: int  # of which the longest row writes so many
+    slot: Tensor  # [new tokens]
+    position: Tensor  # [new tokens]
+    row: Tensor  # [new tokens], where it stands in the padded batch
+    column: Tensor  # [new tokens]
+
+
+class _Layer:
+    """Keys and values of one layer, [slots, kv_heads, capacity, head_dim] each, allocated at the first write."""
+
+    is_sliding = False
+    is_compileable = False
+
+    def __init__(self, slots: int) -> None:
+        self.slots = slots
+        self.plan: _Plan | None = None
+        self.store: list[Tensor] = []
+
+    def update(self, keys: Tensor, values: Tensor, *args: Any, **kwargs: Any) -> tuple[Tensor, Tensor]:
+        """Write the batch's new keys and values, [rows, kv_heads, new, head_dim]; give all that the batch reads."""
+        plan = self.plan
+        assert plan is not None, "a forward without a plan"
+        if not self.store or self.store[0].shape[2] < plan.length:
+            self._grow((keys, values), plan.length)
+        for store, new in zip(self.store, (keys, values), strict=True):
+            store[plan.slot, :, plan.position] = new[:, :, 0] if new.shape[2] == 1 else new[plan.row, :, plan.column]
+        return self.store[0][plan.rows, :, : plan.length], self.store[1][plan.rows, :, : plan.length]
+
+    def get_seq_length(self) -> int:
+        """The tokens before the new ones: transformers below 5.5 counts positions from there, although it is given them."""
+        return self.plan.length - self.plan.new if self.plan else 0
+
+    def _grow(self, like: tuple[Tensor, Tensor], length: int) -> None:
+        """Room for `length` tokens. Zeros, since what a mask hides still counts as 0 x value, which must be finite."""
+        capacity = -(-length // _GROWTH) * _GROWTH
+        old, self.store = self.store, [new.new_zeros(self.slots, new.shape[1], capacity, new.shape[3]) for new in like]
+        for index, before in enumerate(old):
+            self.store[index][:, :, : before.shape[2]] = before
+
+    def move(self, target: Tensor, source: Tensor, length: int) -> None:
+        """The first `length` tokens of the slots `source` to the slots `target`, all at once."""
+        for store in self.store:
+            store[target, :, :length] = store[source, :, :length]
+
+
+def sample(
+    logits: Tensor, params: Sequence[SamplingParams], uniform: Sequence[float], seen: Sequence[Ints]
+) -> list[int]:
+    """One token per row of `logits`, [rows, vocabulary].
+
+    `uniform` are the rows' random numbers, in [0, 1); `seen` are the tokens of their prompts and completions so far.
+    """
+    if bool(logits.isnan().any()):
+        raise EngineError(f"the logits are not numbers in {logits.dtype}: load the model with dtype 'float32'")
+    logits = _penalized(logits.float(), params, seen)
+    chosen = logits.argmax(dim=-1)
+    if any(row.temperature for row in params):
+        heat = _column(logits, [row.temperature for row in params])
+        chances = _truncated(torch.softmax(logits / torch.where(heat > 0, heat, 1), dim=-1), params)
+        drawn = _invert(chances, logits.new_tensor(uniform, dtype=torch.float64)[:, None])
+        chosen = torch.where(heat[:, 0] > 0, drawn, chosen)
+    return [int(token) for token in chosen.tolist()]
+
+
+def _penalized(logits: Tensor, params: Sequence[SamplingParams], seen: Sequence[Ints]) -> Tensor:
+    """Logits of tokens that were seen: divided by the row's `repetition_penalty`, multiplied where they are negative."""
+    if all(row.repetition_penalty == 1 for row in params):
+        return logits
+    logits = logits.clone()
+    for row, (own, tokens) in enumerate(zip(params, seen, strict=True)):
+        if own.repetition_penalty != 1:
+            known = torch.from_numpy(np.unique(tokens)).to(logits.device)
+            score = logits[row, known]
+            logits[row, known] = torch.where(score > 0, score / own.repetition_penalty, score * own.repetition_penalty)
+    return logits
+
+
+def _truncated(chances: Tensor, params: Sequence[SamplingParams]) -> Tensor:
+    """`chances` without the tokens that `min_p`, `top_k` and `top_p` of each row leave out."""
+    if any(row.min_p > 0 for row in params):
+        floor = _column(chances, [row.min_p for row in params]) * chances.amax(dim=-1, keepdim=True)
+        chances = chances.masked_fill(chances < floor, 0.0)
+    if any(row.top_k > 0 or row.top_p < 1 for row in params):
+        size = chances.shape[1]
+        kept = [min(row.top_k, size) if row.top_k > 0 else size for row in params]
+        chances = _nucleus(chances, _column(chances, kept), _column(chances, [row.top_p for row in params]))
+    return chances
+
+
+def _nucleus(chances: Tensor, top_k: Tensor, top_p: Tensor) -> Tensor:
+    """The likeliest `top_k`, and of these the likeliest that hold `top_p` of their mass; never none."""
+    ranked, order = chances.sort(dim=-1, descending=True, stable=True)
+    outside = torch.arange(chances.shape[1], device=chances.device) >= top_k
+    ranked = ranked.masked_fill(outside, 0.0)
+    mass = ranked.cumsum(dim=-1)
+    outside |= (mass - ranked >= top_p * mass[:, -1:]) & (top_p < 1)
+    outside[:, 0] = False
+    return chances.masked_fill(torch.zeros_like(outside).scatter_(1, order, outside), 0.0)
+
+
+def _invert(chances: Tensor, uniform: Tensor) -> Tensor:
+    """The first token whose cumulative chance is beyond `uniform` of the whole, [rows]; never one without a chance."""
+    heap = chances.double().cumsum(dim=-1)
+    return torch.searchsorted(heap, uniform * heap[:, -1:], right=True).squeeze(1).clamp_(max=chances.shape[1] - 1)
+
+
+def _column(like: Tensor, values: Sequence[float]) -> Tensor:
+    return torch.tensor(values, dtype=torch.float32, device=like.device)[:, None]
