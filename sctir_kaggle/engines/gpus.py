@@ -1,7 +1,6 @@
-"""Which GPUs this process may use: asked of NVIDIA's driver through `nvidia-smi`, because CUDA must not be initialised in
-a process that starts others.
+"""GPUs visible to this process, from `nvidia-smi`: CUDA must not be initialised in a process that forks others.
 
-Not covered: MIG slices, and GPUs of other makers (none is found: name the layout and the number of GPUs yourself).
+Not covered: MIG slices, and GPUs of other vendors (none is found: pass the layout and the number of GPUs yourself).
 """
 
 from __future__ import annotations
@@ -16,7 +15,7 @@ _QUERY = (
     "--query-gpu=index,uuid,memory.total,compute_cap,memory.free,name",
     "--format=csv,noheader,nounits",
 )
-_SECONDS = 20
+_SECONDS = 20  # nvidia-smi takes seconds where the driver is not kept loaded
 _MIB = 1 << 20
 
 VISIBLE = "CUDA_VISIBLE_DEVICES"
@@ -24,21 +23,20 @@ VISIBLE = "CUDA_VISIBLE_DEVICES"
 
 @dataclass(frozen=True, slots=True)
 class GPU:
-    """`name` is what CUDA_VISIBLE_DEVICES calls it. `memory` in bytes, `bandwidth` of that memory and `link` to another
-    GPU in bytes a second; the last two are a T4's unless known. `free` is what of the memory nobody held when it was
-    asked, None where the driver did not say; `product` is the maker's name of the card."""
+    """One GPU. `memory` and `free` are in bytes, `free` as of the query and None where the driver did not say.
+
+    `name` is what CUDA_VISIBLE_DEVICES calls it (an index or a UUID), `product` the maker's name of the card.
+    """
 
     memory: int
     capability: tuple[int, int] = (7, 5)
     name: str = ""
-    bandwidth: float = 320e9
-    link: float = 6e9
     free: int | None = field(default=None, compare=False)
     product: str = field(default="", compare=False)
 
 
 def visible_gpus(environment: Mapping[str, str] = os.environ) -> list[GPU]:
-    """The GPUs in the order in which CUDA numbers those it may see; none where there is no driver."""
+    """Return the GPUs in CUDA's order, as limited by CUDA_VISIBLE_DEVICES; none where there is no driver."""
     try:
         ran = subprocess.run(_QUERY, capture_output=True, text=True, timeout=_SECONDS, check=True)
     except (OSError, subprocess.SubprocessError):
@@ -47,8 +45,13 @@ def visible_gpus(environment: Mapping[str, str] = os.environ) -> list[GPU]:
 
 
 def chosen_of(listing: str, visible: str | None) -> list[GPU]:
-    """The lines "index, uuid, MiB, capability, MiB free, product" as GPUs, the last two optional, in the order of
-    `visible`; like CUDA, it ends at an unknown one."""
+    """Parse lines "index, uuid, MiB, capability, MiB free, product" (the last two optional) into GPUs.
+
+    `visible` is the value of CUDA_VISIBLE_DEVICES: its order counts and, as in CUDA, an unknown entry ends the list.
+
+    >>> [gpu.name for gpu in chosen_of("0, GPU-aa, 15360, 7.5\\n1, GPU-bb, 15360, 7.5", "1,0")]
+    ['1', '0']
+    """
     found: dict[str, GPU] = {}
     for line in filter(None, map(str.strip, listing.splitlines())):
         index, uuid, memory, capability, *more = (part.strip() for part in line.split(",", 5))

@@ -29,7 +29,7 @@ from typing import TYPE_CHECKING, Any
 
 from sctir_kaggle.background import BackgroundLoop
 from sctir_kaggle.dialects.tokenizer import Tokenizer
-from sctir_kaggle.engines.openai_client import Client, Failed, Gate, Refused
+from sctir_kaggle.engines.openai_client import Client, Refusal, RequestLimiter, TransientFailure
 from sctir_kaggle.engines.openai_reply import FINISHES, Reply
 from sctir_kaggle.engines.openai_server import (
     Server,
@@ -41,7 +41,7 @@ from sctir_kaggle.engines.openai_server import (
     says_too_long,
     server_at,
 )
-from sctir_kaggle.engines.replicas import Balance
+from sctir_kaggle.engines.replicas import LoadBalancer
 from sctir_kaggle.types import (
     Completion,
     Control,
@@ -55,22 +55,6 @@ from sctir_kaggle.types import (
 
 if TYPE_CHECKING:
     from typing_extensions import Self
-
-
-_NAMES = ("s", "unk", "pad", "mask", "bos", "eos", "eot", "eop", "start_of_turn", "end_of_turn", "think")
-_TAG = re.compile(r"</?([A-Za-z_][\w.:-]*)")
-_BARS = r"\|[^|<>\n]*\|>|｜[^｜<>\n]*｜>"
-
-
-def plain_text(segments: Sequence[str]) -> str:
-    """`segments` joined, in which only those that are `Control` hold anything that looks like a special token."""
-    tags = {tag for segment in segments if isinstance(segment, Control) for tag in _TAG.findall(segment)}
-    names = "|".join(map(re.escape, sorted({*_NAMES, *tags}, key=len, reverse=True)))
-    forged = re.compile(rf"<(?={_BARS}|/?(?:{names})(?:[^\w<>\n][^<>\n]*)?>)")
-    parts = (
-        ("".join(group), control) for control, group in groupby(segments, lambda segment: isinstance(segment, Control))
-    )
-    return "".join(text if control else forged.sub("< ", text) for text, control in parts)
 
 
 Facts = dict[str, str | int]
@@ -120,8 +104,8 @@ class OpenAIEngine:
         self.tokenizer = tokenizer
         self._servers, self._client, self._options = servers, client, dict(options)
         self._tries, self._pause, self._patience, self._clock = tries, pause, patience, clock
-        self._balance = Balance(len(servers), clock=clock)
-        self._gate = Gate(slots)
+        self._balancer = LoadBalancer(len(servers), clock=clock)
+        self._limiter = RequestLimiter(slots)
         self._jitter = random.Random().random  # the process's own may be seeded by others
         self._model, self._context_length, self._facts = "", 0, Facts()
         self._lock, self._closed, self._warned = threading.Lock(), False, set[str]()
@@ -220,19 +204,19 @@ class OpenAIEngine:
 
     async def _serve(self, request: Request) -> Reply:
         """Ask until a server has answered in full, at most `tries` times; being limited is forgiven for a while."""
-        failure: Failed | None = None
+        failure: TransientFailure | None = None
         tries, forgiven = 0, None
         try:
             while tries < self._tries:
                 try:
                     return await self._try(request, again=failure is not None)
-                except Failed as failed:
+                except TransientFailure as failed:
                     failure = failed
                     if failed.limited and forgiven is None:
                         forgiven = self._clock() + self._patience
                     tries += not (failed.limited and self._clock() < (forgiven or 0))
-        except Refused as refused:
-            raise _error(request, refused) from refused
+        except Refusal as refusal:
+            raise _error(request, refusal) from refusal
         except asyncio.CancelledError:
             if self._closed:
                 raise EngineError(f"{request.request_id}: the engine was closed under it") from None
@@ -241,40 +225,40 @@ class OpenAIEngine:
 
     async def _try(self, request: Request, *, again: bool) -> Reply:
         """One try, at the server that is its candidate's, or has least to do."""
-        index = self._balance.take(request.request_id)
+        index = self._balancer.acquire(request.request_id)
         server = self._servers[index]
         if server.failures:  # this request finds out whether it serves again; others go elsewhere meanwhile
-            self._balance.avoid(index, max(server.until, self._clock()) + server.paused)
+            self._balancer.avoid(index, max(server.until, self._clock()) + server.paused)
         try:
-            async with self._gate:
+            async with self._limiter:
                 await self._pause_over(server)  # inside: many may have waited at the gate since it began
                 server.retries += again
                 reply = await self._ask(server, request)
             self._served(index)
             return reply
-        except Failed as failed:
-            self._gate.narrow() if failed.limited else None
+        except TransientFailure as failed:
+            self._limiter.narrow() if failed.limited else None
             self._note(index, failed)
             raise
         finally:
-            self._balance.give_back(index)
+            self._balancer.release(index)
 
     async def _pause_over(self, server: Server) -> None:
         """Returns at once unless every server pauses. Those that wait do not all come back in the same moment."""
         while (left := server.until - self._clock()) > 0:
             await asyncio.sleep(left * (1 + 0.1 * self._jitter()))
 
-    def _note(self, index: int, failed: Failed) -> None:
+    def _note(self, index: int, failed: TransientFailure) -> None:
         server = self._servers[index]
         server.dropped += failed.dropped
         if server.failed(self._clock(), self._pause, asked_for=failed.pause, jitter=self._jitter):
             log.warning(f"{failed}; it pauses for {max(0.0, server.until - self._clock()):.1f} s")
-        self._balance.avoid(index, server.until)
+        self._balancer.avoid(index, server.until)
 
     def _served(self, index: int) -> None:
         if self._servers[index].failures:
             self._servers[index].failures = 0
-            self._balance.avoid(index, self._servers[index].until)
+            self._balancer.avoid(index, self._servers[index].until)
 
     async def _ask(self, server: Server, request: Request) -> Reply:
         """The whole reply of one server. One that does not cut `max_tokens` to the room there is, is asked for that."""
@@ -286,18 +270,18 @@ class OpenAIEngine:
             try:
                 await self._client.complete(server, body, reply, path=self.path)
                 return reply
-            except Refused as refused:
-                if not self._asks_otherwise(server, request, refused, body):
+            except Refusal as refusal:
+                if not self._asks_otherwise(server, request, refusal, body):
                     raise
 
-    def _asks_otherwise(self, server: Server, request: Request, refused: Refused, body: Mapping[str, Any]) -> bool:
+    def _asks_otherwise(self, server: Server, request: Request, refusal: Refusal, body: Mapping[str, Any]) -> bool:
         """Whether the request may be sent again at once: for fewer tokens, or without a field that the server refused."""
-        if field := refused_field(refused.status, refused.said, body):
+        if field := refused_field(refusal.status, refusal.said, body):
             server.unknown.add(field)
             self._warn(field, f"{server.url} does not know {field}: it is left out from now on")
             return True
-        room = room_said(refused.said, request.limit)
-        if not (says_too_long(refused.status, refused.said) and 0 < room < request.limit):
+        room = room_said(refusal.said, request.limit)
+        if not (says_too_long(refusal.status, refusal.said) and 0 < room < request.limit):
             return False
         request.limit = room
         return True
@@ -406,6 +390,22 @@ def _joined(prompt: Prompt, request_id: str) -> str:
     return plain_text(segments)
 
 
+_NAMES = ("s", "unk", "pad", "mask", "bos", "eos", "eot", "eop", "start_of_turn", "end_of_turn", "think")
+_TAG = re.compile(r"</?([A-Za-z_][\w.:-]*)")
+_BARS = r"\|[^|<>\n]*\|>|｜[^｜<>\n]*｜>"
+
+
+def plain_text(segments: Sequence[str]) -> str:
+    """`segments` joined, in which only those that are `Control` hold anything that looks like a special token."""
+    tags = {tag for segment in segments if isinstance(segment, Control) for tag in _TAG.findall(segment)}
+    names = "|".join(map(re.escape, sorted({*_NAMES, *tags}, key=len, reverse=True)))
+    forged = re.compile(rf"<(?={_BARS}|/?(?:{names})(?:[^\w<>\n][^<>\n]*)?>)")
+    parts = (
+        ("".join(group), control) for control, group in groupby(segments, lambda segment: isinstance(segment, Control))
+    )
+    return "".join(text if control else forged.sub("< ", text) for text, control in parts)
+
+
 def _stop_reason(reply: Reply, ids: TokenIds, params: SamplingParams) -> str | int | None:
     """The stop string, or the one of `stop_token_ids`, that ended it; None for the checkpoint's own end."""
     if isinstance(reply.stop_reason, str):
@@ -419,6 +419,6 @@ def _cut(text: str, stop: str | None) -> str:
     return text if stop is None else text.partition(stop)[0] + stop
 
 
-def _error(request: Request, refused: Refused) -> EngineError:
-    kind = PromptTooLong if says_too_long(refused.status, refused.said) else EngineError
-    return kind(f"{request.request_id}: {refused}")
+def _error(request: Request, refusal: Refusal) -> EngineError:
+    kind = PromptTooLong if says_too_long(refusal.status, refusal.said) else EngineError
+    return kind(f"{request.request_id}: {refusal}")

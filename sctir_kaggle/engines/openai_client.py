@@ -1,6 +1,7 @@
-"""The HTTP of `OpenAIEngine`: one request, one stream, one reply; what fails is told apart by whether it may pass.
+"""The HTTP client of OpenAI-compatible servers: one streamed completion, or one JSON reply with retries.
 
-Nothing that is raised here holds the API key or a URL's userinfo.
+Failures are of two kinds: `TransientFailure` may pass, so the same request may be sent again, and `Refusal` will not. No
+message raised here contains the API key or a URL's userinfo.
 """
 
 from __future__ import annotations
@@ -9,32 +10,35 @@ import asyncio
 import json
 import os
 from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from sctir_kaggle.engines.openai_reply import FINISHES, BrokenReply, ErrorReply, Lines, Reply
-from sctir_kaggle.engines.openai_server import Server, seconds_to_wait
+from sctir_kaggle.engines.openai_server import LONGEST_PAUSE, Server, seconds_to_wait
 from sctir_kaggle.types import EngineError
 
 if TYPE_CHECKING:
     import httpx
 
-
-MAY_PASS = {408, 429, *range(500, 600)}
+TRANSIENT = {408, 429, *range(500, 600)}
 """Statuses after which the same request may be served."""
 
 KEEP_ALIVE = 4.0
-"""Seconds for which an idle connection is kept: less than the 5 after which uvicorn and llama.cpp close it."""
+"""Seconds that an idle connection is kept: less than the 5 after which uvicorn and llama.cpp close it, so that a request
+is never written to a connection that the server is just closing."""
 
 ANSWER_SECONDS = 10.0
-"""How long a server may take to be connected to, and to say who it is."""
+"""Seconds within which a server must accept a connection, and must answer a GET."""
+
+FIRST_PAUSE = 0.5
+"""Seconds between the first and the second try of `Client.post`, unless the server names a time; doubled each time."""
 
 
-class Failed(Exception):
-    """A try that may be made again: `pause` is what the server asked for in seconds, if it did.
+class TransientFailure(Exception):
+    """A try that may be repeated. `pause` is the time in seconds that the server asked for, if it did.
 
-    `dropped` if the stream had begun, `limited` if the server said that these are too many requests.
+    `dropped`: the stream had begun. `limited`: the server said that there are too many requests (status 429).
     """
 
     def __init__(
@@ -44,8 +48,8 @@ class Failed(Exception):
         self.pause, self.dropped, self.limited = pause, dropped, limited
 
 
-class Refused(Exception):
-    """The server will not serve this request, now or later. `said` is its body, cut."""
+class Refusal(Exception):
+    """The server will not serve this request, now or later. `said` is its body, shortened."""
 
     def __init__(self, server: Server, status: int, said: str) -> None:
         super().__init__(f"{server.url}: status {status}: {said}")
@@ -53,92 +57,130 @@ class Refused(Exception):
 
 
 class Client:
-    """A pool of `slots` connections to all servers. Belongs to one event loop. `stall` is the longest silence in seconds."""
+    """A pool of `slots` connections to all servers; it belongs to one event loop.
+
+    `api_key` goes to every server (None: the environment's OPENAI_API_KEY, if set). `stall` is the longest silence of a
+    server, in seconds, before the connection counts as dropped. Raises `EngineError` where httpx is missing or the key or
+    a proxy of the environment cannot be used.
+    """
 
     def __init__(self, api_key: str | None, *, slots: int, stall: float) -> None:
         try:
             import httpx
         except ImportError as error:
             raise EngineError(f"{error.name} is not installed: pip install 'sctir-kaggle[openai]'") from error
-        self._key = _key(api_key)
+        self._key = (os.environ.get("OPENAI_API_KEY", "") if api_key is None else api_key).strip()
+        if not (self._key.isascii() and self._key.isprintable()):
+            raise EngineError("the API key holds characters that no HTTP header may: check OPENAI_API_KEY")
         try:
             self._http = httpx.AsyncClient(
                 headers={"authorization": f"Bearer {self._key}"} if self._key else {},
                 limits=httpx.Limits(
                     max_connections=slots, max_keepalive_connections=slots, keepalive_expiry=KEEP_ALIVE
                 ),
+                # No limit on the wait for a free connection (`pool`): it only means that other requests are running.
                 timeout=httpx.Timeout(connect=ANSWER_SECONDS, read=stall, write=30, pool=None),
-                # A proxy of the environment is not asked for what is on this machine.
+                # A proxy of the environment would look for servers of this machine on its own.
                 mounts={f"all://{host}": None for host in ("localhost", "127.0.0.1", "[::1]")},
             )
         except (ImportError, ValueError, httpx.InvalidURL) as error:  # an address or a kind of proxy that it cannot use
-            raise EngineError(f"no HTTP client: {_told(error)}: check HTTP_PROXY, HTTPS_PROXY and ALL_PROXY") from error
+            raise EngineError(
+                f"no HTTP client: {_one_line(error)}: check HTTP_PROXY, HTTPS_PROXY and ALL_PROXY"
+            ) from error
 
     async def get(self, server: Server, path: str) -> Any:
-        """The JSON at `path`, None where there is none. Raises `EngineError`: nothing is tried again here."""
+        """Return the JSON at `path`, or None where there is none. Raises `EngineError`; nothing is retried."""
         import httpx
 
         try:
             response = await self._http.get(server.url + path, auth=server.auth, timeout=ANSWER_SECONDS)
         except httpx.RequestError as error:
-            raise EngineError(f"{server.url} cannot be reached ({_told(error)}): start it, or mend the URL") from error
+            raise EngineError(
+                f"{server.url} cannot be reached ({_one_line(error)}): start it, or fix the URL"
+            ) from error
         if response.status_code in (401, 403):
-            said = self._told_by(response.content)
+            said = self._excerpt(response.content)
             raise EngineError(f"{server.url}: status {response.status_code}: {said}: set OPENAI_API_KEY")
         if response.status_code == 503:
-            raise EngineError(f"{server.url} is not ready: {self._told_by(response.content)}: wait, and try again")
+            raise EngineError(f"{server.url} is not ready: {self._excerpt(response.content)}: wait, and try again")
         try:
             return response.json() if response.status_code == 200 else None
         except ValueError:
-            raise EngineError(f"{server.url}{path} answers with something that is not JSON: mend the URL") from None
+            raise EngineError(f"{server.url}{path} answers with something that is not JSON: fix the URL") from None
+
+    async def post(self, server: Server, path: str, body: Mapping[str, Any], *, tries: int = 6) -> Any:
+        """Return the JSON that `path` answers `body` with. Raises `EngineError` for a refusal, and after the last try."""
+        import httpx
+
+        url, failure, pause = server.url + path, "", None
+        for number in range(tries):
+            if number:
+                await asyncio.sleep(min(pause or FIRST_PAUSE * 2.0 ** (number - 1), LONGEST_PAUSE))
+            pause = None
+            try:
+                response = await self._http.post(url, auth=server.auth, **_encoded(body))
+                if response.status_code == 200:
+                    return response.json()
+                raise self._failure(server, response.status_code, response.content, response.headers)
+            except (httpx.RequestError, ValueError) as error:
+                failure = _one_line(error)
+            except TransientFailure as error:
+                failure, pause = str(error), error.pause
+            except Refusal as refusal:
+                hint = ": set OPENAI_API_KEY" if refusal.status in (401, 403) else ""
+                raise EngineError(f"{url}: status {refusal.status}: {refusal.said}{hint}") from None
+        raise EngineError(f"{url}: given up after {tries} tries; the last: {failure}")
 
     async def complete(
         self, server: Server, body: dict[str, Any], reply: Reply, *, path: str = "/v1/completions"
     ) -> None:
-        """Fill `reply` from the server's `path`. However this ends, the stream is closed, which ends the request at the server.
+        """Fill `reply` from the server's `path`, in one try. Raises `TransientFailure` or `Refusal`.
 
-        Raises `Failed` or `Refused`.
+        However this ends, the stream is closed, which makes the server abort the request.
         """
         import httpx
 
-        # Escaped: model-written text may hold halves of characters, for which UTF-8 has no bytes.
-        content, kind = json.dumps(body).encode(), {"content-type": "application/json"}
-        url, started = server.url + path, False
+        started = False
         try:
-            async with self._http.stream("POST", url, content=content, headers=kind, auth=server.auth) as response:
+            async with self._http.stream("POST", server.url + path, auth=server.auth, **_encoded(body)) as response:
                 if response.status_code != 200:
-                    wait = seconds_to_wait(response.headers.get("retry-after"))
-                    raise self._refusal(server, response.status_code, await response.aread(), wait=wait)
+                    raise self._failure(server, response.status_code, await response.aread(), response.headers)
                 started = True
                 await _read(response, reply)
                 reply.check_whole()
         except ErrorReply as error:
-            raise self._refusal(server, error.status, str(error).encode(), dropped=True) from error
+            raise self._failure(server, error.status, str(error).encode(), {}, dropped=True) from error
         except (httpx.RequestError, BrokenReply) as error:
-            if reply.finish_reason not in FINISHES:  # else only the counts can be missing
-                raise Failed(f"{server.url}: {_told(error)}", dropped=started) from error
+            if reply.finish_reason not in FINISHES:  # else the text is whole, only the counts can be missing
+                raise TransientFailure(f"{server.url}: {_one_line(error)}", dropped=started) from error
 
     async def close(self) -> None:
         """Close every connection."""
         await self._http.aclose()
 
-    def _refusal(
-        self, server: Server, status: int, body: bytes, *, wait: float | None = None, dropped: bool = False
-    ) -> Exception:
-        refused = Refused(server, status, self._told_by(body))
-        if status not in MAY_PASS:
-            return refused
-        return Failed(str(refused), pause=wait, dropped=dropped, limited=status == 429)
+    def _failure(
+        self, server: Server, status: int, body: bytes, headers: Mapping[str, str], *, dropped: bool = False
+    ) -> TransientFailure | Refusal:
+        refusal = Refusal(server, status, self._excerpt(body))
+        if status not in TRANSIENT:
+            return refusal
+        pause = seconds_to_wait(headers.get("retry-after"))
+        return TransientFailure(str(refusal), pause=pause, dropped=dropped, limited=status == 429)
 
-    def _told_by(self, body: bytes) -> str:
-        """A refusal on one line of at most 300 characters, without the API key that it may quote."""
+    def _excerpt(self, body: bytes) -> str:
+        """`body` on one line of at most 300 characters, without the API key, which servers quote."""
         line = " ".join(body.decode("utf-8", "replace").split())
         return (line.replace(self._key, "***") if self._key else line)[:300]
 
 
+def _encoded(body: Mapping[str, Any]) -> dict[str, Any]:
+    """`body` for httpx, with \\u escapes: sampled text may hold lone surrogates, which UTF-8 cannot encode."""
+    return {"content": json.dumps(body).encode(), "headers": {"content-type": "application/json"}}
+
+
 async def _read(response: httpx.Response, reply: Reply) -> None:
-    """Reads until the completion is whole, or nothing more comes."""
-    if "text/event-stream" not in response.headers.get("content-type", ""):
+    """Read until the completion is whole, or nothing more comes."""
+    if "text/event-stream" not in response.headers.get("content-type", ""):  # the server does not stream
         reply.add_json(await response.aread())
         return
     lines, pieces = Lines(), response.aiter_bytes()
@@ -155,7 +197,7 @@ async def _read(response: httpx.Response, reply: Reply) -> None:
 
 
 async def _read_to_the_end(pieces: AsyncIterator[bytes]) -> None:
-    """After the last event only the body's end is missing: a connection that has it is used again."""
+    """Read what follows the last event, which is only the end of the body: httpx reuses a connection read to its end."""
 
     async def rest() -> None:
         async for _ in pieces:
@@ -165,23 +207,17 @@ async def _read_to_the_end(pieces: AsyncIterator[bytes]) -> None:
         await asyncio.wait_for(rest(), 0.25)
 
 
-def _key(api_key: str | None) -> str:
-    key = (os.environ.get("OPENAI_API_KEY", "") if api_key is None else api_key).strip()
-    if not (key.isascii() and key.isprintable()):
-        raise EngineError("the API key holds characters that no HTTP header may: check OPENAI_API_KEY")
-    return key
-
-
-def _told(error: Exception) -> str:
-    """An error on one line; some of httpx's have a name only."""
+def _one_line(error: Exception) -> str:
+    """An error with its type, on one line: some of httpx's have no text."""
     said = " ".join(str(error).split())
     return said if isinstance(error, BrokenReply) else f"{type(error).__name__}{said and ': ' + said}"
 
 
-class Gate:
-    """An asynchronous context manager that lets at most `limit` in, in the order in which they came.
+class RequestLimiter:
+    """Limits the requests in flight, as TCP limits its window: additive increase, multiplicative decrease.
 
-    `limit` is from 1 to `slots`: a fiftieth of these more each time that `limit` have come out without an error.
+    An asynchronous context manager that lets at most `limit` in, first come, first served. `limit` lies between 1 and
+    `slots`; it grows by 2 % of `slots` (at least 1) for each `limit` requests that come out without an error.
     """
 
     def __init__(self, slots: int) -> None:
@@ -189,7 +225,7 @@ class Gate:
         self._limit = float(slots)
         self._step = max(1.0, slots / 50)
         self._inside = 0
-        self._settling = 0
+        self._settling = 0  # requests that went in before the last decrease and are still inside
         self._waiting: deque[asyncio.Future[None]] = deque()
 
     @property
@@ -198,7 +234,7 @@ class Gate:
         return int(self._limit)
 
     def narrow(self) -> None:
-        """A fifth fewer from now on. Whoever is inside went in before: that they fail too is no further reason."""
+        """Lower the limit by a fifth, once for all requests inside: those that fail too were sent under the old limit."""
         if self._settling <= 0:
             self._limit = max(1.0, 0.8 * self._limit)
             self._settling = self._inside

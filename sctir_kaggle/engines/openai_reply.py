@@ -18,15 +18,15 @@ FINISHES = {
     **dict.fromkeys(("tool_calls", "function_call", "tool_use"), "stop"),
     **dict.fromkeys(("length", "max_tokens"), "length"),
 }
-"""Servers' words for why a completion ended, in small letters, as vLLM's. Any other means that it was broken off."""
+"""Finish reasons of various servers, in lower case, as `stop` or `length`. Any other means that the reply is incomplete."""
 
 
 class BrokenReply(Exception):
-    """What came is not a completion, or only the beginning of one: the request may be sent again."""
+    """The reply is not a completion, or only the beginning of one: the request may be sent again."""
 
 
 class ErrorReply(Exception):
-    """The stream is an error, which would have been an HTTP status had the stream not begun: `status` is its code."""
+    """The server reported an error inside a stream of status 200. `status` is its code, as of an HTTP status."""
 
     def __init__(self, error: Any) -> None:
         super().__init__(json.dumps(error))
@@ -35,27 +35,28 @@ class ErrorReply(Exception):
 
 
 class Lines:
-    """Cuts pieces of bytes into whole lines.
+    """Splits pieces of bytes into whole lines.
 
-    Only a line feed ends a line: what Python takes for a line break besides, U+2028 say, may stand inside a completion.
+    Only a line feed ends a line: `str.splitlines` also splits at U+2028 and others, which completions may contain.
     """
 
     def __init__(self) -> None:
         self._rest = b""
 
     def feed(self, piece: bytes) -> list[bytes]:
-        """The lines that `piece` completes, without their ends."""
+        """Return the lines that `piece` completes, without their line ends."""
         *lines, self._rest = (self._rest + piece).split(b"\n")
         return [line.removesuffix(b"\r") for line in lines]
 
 
 @dataclass(slots=True)
 class Reply:
-    """What a server has said so far. `stop` are the strings to look for here, where the server does not say which it hit.
+    """The reply of a server so far.
 
-    `stop_reason` is a stop string or a token, as the server names it. `chunks` counts the events with text, which is about
-    a token each; `tokens`, `prompt_tokens` and `cached_tokens` are None until the server gives them. `done` is True once
-    the server has said so, `cut` once a stop string was found here. `assumed`: it has ended without a reason.
+    `stop` are stop strings to search for here, where the server does not say which one it hit; `cut` is True once one was
+    found. `stop_reason` is a stop string or a token id. `chunks` counts the events with text, about one per token;
+    `tokens`, `prompt_tokens` and `cached_tokens` are None until the server gives them. `done`: the end marker has come.
+    `assumed`: the reply ended without a finish reason.
     """
 
     stop: Sequence[str] = ()
@@ -72,7 +73,7 @@ class Reply:
     assumed: bool = False
 
     def add_line(self, line: bytes) -> None:
-        """One line of the stream; raises `BrokenReply` where its data is garbage, `ErrorReply` where it is an error."""
+        """Add one line of the event stream. Raises `BrokenReply` if it is garbage, `ErrorReply` if it is an error."""
         if not line.startswith(b"data:"):  # an event's end or name, or a comment that keeps the connection alive
             return
         data = line[5:].strip()
@@ -82,7 +83,7 @@ class Reply:
             self.add_json(data)
 
     def add_json(self, data: bytes) -> None:
-        """One event, or a whole answer that was not streamed."""
+        """Add one event, or a whole reply that was not streamed."""
         try:
             event = json.loads(data)
             if error := event.get("error"):
@@ -94,7 +95,7 @@ class Reply:
             raise BrokenReply(f"an event that is no completion: {data[:100]!r}") from error
 
     def check_whole(self) -> None:
-        """Raises `BrokenReply` where the stream has ended before the completion has, `ErrorReply` where it was filtered."""
+        """Raise `BrokenReply` if the stream ended before the completion did, `ErrorReply` if a content filter ended it."""
         if self.finish_reason is None and self.done and self.chunks:
             self.finish_reason, self.assumed = "stop", True  # some servers give no reason, but mark the end
         if self.finish_reason is None:
@@ -105,7 +106,7 @@ class Reply:
             raise BrokenReply(f"the server ended the request with {self.finish_reason!r}")
 
     def finish(self, tokens: int, limit: int) -> str:
-        """`stop` or `length`, of a reply that is whole and has `tokens` of at most `limit`."""
+        """Return `stop` or `length` for a whole reply of `tokens` tokens, of at most `limit`."""
         if self.assumed and tokens >= limit:
             return "length"
         return FINISHES[self.finish_reason or "stop"]
@@ -121,7 +122,7 @@ class Reply:
             self.stop_reason = said if isinstance(said, (str, int)) else self.stop_reason
 
     def _append(self, delta: str) -> None:
-        """`delta`, as far as a stop string that is looked for here lets it."""
+        """Append `delta` up to the first stop string, which may have begun in the text before."""
         searched = max(0, len(self.text) - max(map(len, self.stop), default=0) + 1)
         self.text += delta
         ends = [(at + len(string), string) for string in self.stop if (at := self.text.find(string, searched)) >= 0]

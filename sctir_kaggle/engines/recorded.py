@@ -1,8 +1,8 @@
-"""A journal in place of a model and a sandbox: the loop runs again, and must come to the same trace, vote and answer.
+"""A journal as engine and executor: the loop runs again without a model, and must give the same traces, vote and answer.
 
-Covered: every turn, status and the order in which candidates ended, hence the point at which the stop rule struck; a
-replay with fewer candidates or another stop rule. Not covered: times, and a rule that leads to a prompt or code that was
-not recorded, which raises `EngineError` or `ExecutorError` in the candidate concerned.
+Covered: every turn, every status and the order in which candidates ended, hence the point at which the stop rule ended the
+problem; replays with fewer candidates or another stop rule. Not covered: times, and settings that lead to a prompt or code
+that was not recorded, which raise `EngineError` or `ExecutorError` in the candidate concerned.
 """
 
 from __future__ import annotations
@@ -30,13 +30,14 @@ from sctir_kaggle.types import (
 
 
 class Recorded:
-    """Engine and executor at once. Of a problem's candidates one at a time plays its record, in the order of their ends.
+    """An `Engine` and `Executor` in one. The candidates of a problem are replayed one at a time, in the order they ended.
 
-    Those that were cancelled go first: whoever caused it ended after their last turn. `dialect` is the record's.
+    Cancelled candidates go first, because the candidate that decided the vote ended after their last turn. `dialect` is
+    the record's.
     """
 
     tokenizer = None
-    """There is none: the record has the texts."""
+    """None: the record has the texts."""
 
     def __init__(self, results: Iterable[SolveResult], *, dialect: Dialect = NUMINA) -> None:
         self.dialect = dialect
@@ -48,7 +49,7 @@ class Recorded:
             self._add(result)
 
     async def generate(self, prompt: Prompt, params: SamplingParams, *, request_id: str) -> Completion:
-        """The recorded completion, or the recorded end where the record has no more turns."""
+        """Return the recorded completion, or raise what ended the candidate where the record has no more turns."""
         candidate_id, turn = _split(request_id)
         trace = self._trace(candidate_id)
         if turn == 0:
@@ -61,7 +62,7 @@ class Recorded:
         return recorded.completion
 
     async def execute(self, code: str, *, request_id: str, deadline: float) -> ExecutionResult:
-        """The recorded output of exactly this code."""
+        """Return the recorded output of exactly this code. Raises `ExecutorError` where other code was recorded."""
         candidate_id, turn = _split(request_id)
         recorded = self._trace(candidate_id).turns[turn]
         if recorded.execution is None or recorded.code != code:
@@ -69,12 +70,12 @@ class Recorded:
         return recorded.execution
 
     def release(self, candidate_id: str) -> None:
-        """The candidate has ended: the next one may start."""
+        """End the candidate's turn: the next one may start."""
         if candidate_id in self._playing:
             self._playing.pop(candidate_id).set()
 
     def describe(self) -> dict[str, str | int]:
-        """What a journal's header says of this engine."""
+        """Return the facts for a journal's header."""
         return {"engine": "recorded", "candidates": len(self._traces)}
 
     def close(self) -> None:
@@ -88,7 +89,7 @@ class Recorded:
         self._earlier.update({candidate_id: ids[:place] for place, candidate_id in enumerate(ids)})
 
     def _led_to(self, prompt: Prompt, problem: Problem, turns: tuple[Turn, ...], prefix: str) -> bool:
-        """Whether the record went on from this prompt. Its pieces may be cut otherwise: only the text counts."""
+        """Whether the recorded turn continued this prompt. Only the text counts, not how it is split into segments."""
         recorded = render(self.dialect, problem, turns, prefix=prefix)
         return "".join(map(str, prompt)) == "".join(map(str, recorded))
 
@@ -101,9 +102,9 @@ class Recorded:
             ) from None
 
     async def _my_turn(self, candidate_id: str) -> None:
-        """Wait for all that ended earlier, among those that play at all."""
+        """Wait for all candidates that ended earlier, of those that this replay starts."""
         self._playing[candidate_id] = asyncio.Event()
-        await asyncio.sleep(0)  # a solver starts its candidates in one step: now all that play are known
+        await asyncio.sleep(0)  # a solver starts all candidates in one step: after it, all of them are in `_playing`
         for earlier in self._earlier[candidate_id]:
             if earlier in self._playing:
                 await self._playing[earlier].wait()
@@ -115,7 +116,7 @@ def _split(request_id: str) -> tuple[str, int]:
 
 
 def _end_of(trace: Trace) -> BaseException:
-    """What ended this candidate when it was recorded."""
+    """The exception that ended this candidate when it was recorded."""
     if trace.status is TraceStatus.CANCELLED:
         return asyncio.CancelledError()
     if trace.status is TraceStatus.OUT_OF_CONTEXT:

@@ -1,6 +1,22 @@
-"""The engines by name: how each is loaded from its settings and what it needs. A further engine is one more entry here.
+"""The table of engines: how each is loaded from its settings, and what the package knows of it beforehand.
 
-The command line's choices, replay, the notebook, the doctor and `Submission` read this table.
+To add an engine, write one module and one entry. The module holds a class with `generate` (see `types.Engine`),
+`describe` (facts for the journal's header) and `close`; a `tokenizer` attribute lets the dialect be recognised and prompts
+be token ids, without it the prompt is NuminaMath's as text. The entry goes into the table below, with a function that
+imports the module when it is called:
+
+    def _mine(config: EngineConfig, model: Model, slots: int) -> Any:
+        from sctir_kaggle.engines.mine import MyEngine
+
+        return MyEngine.load(model, slots=slots, **_chosen(config, "dtype"), **config.engine_options)
+
+    Entry(
+        name="mine", help="my server", load=_mine, model="weights", takes=frozenset({"dtype", "engine_options"})
+    )
+
+The choices of `--engine`, the check of settings that the engine does not take, replay, the notebook, the doctor and
+`Submission` all read this table; tests/engines/test_registry.py runs such an entry through the commands. A setting that
+no engine has yet goes into `engine_options`; only a new field of `EngineConfig` makes a new flag.
 """
 
 from __future__ import annotations
@@ -18,9 +34,9 @@ from sctir_kaggle.types import UserError
 
 @dataclass(frozen=True, kw_only=True)
 class EngineConfig:
-    """What an engine is loaded from. Raises `UserError` on a value outside its limits.
+    """The settings that an engine is loaded from. Raises `UserError` for a value outside its limits.
 
-    What a further engine needs besides goes into `engine_options`.
+    Fields that not every engine reads are named in `Entry.takes`. Their docstrings are the help of the flags.
     """
 
     engine: str = "transformers"
@@ -37,7 +53,7 @@ class EngineConfig:
     """The model's name at the servers; default: the only one there."""
 
     layout: Literal["auto", "replicas", "tensor"] = "auto"
-    """vLLM on several GPUs: an engine on each, or one over all; `auto` estimates and says why."""
+    """vLLM on several GPUs: an engine on each, or one over all; `auto` takes the first that fits and says why."""
 
     gpus: int | None = None
     """vLLM takes the first so many GPUs; default: all."""
@@ -84,7 +100,7 @@ Load = Callable[[EngineConfig, Model, int], Any]
 
 @dataclass(frozen=True, kw_only=True)
 class Entry:
-    """What the package knows of an engine before it is loaded."""
+    """An engine as the package knows it before it is loaded."""
 
     name: str
 
@@ -92,10 +108,10 @@ class Entry:
     """In a few words, for lists of choices."""
 
     load: Load | None
-    """None where there is nothing to load: a record is opened with the problems that it must hold."""
+    """None for `recorded`, which has nothing to load: the caller opens it with the problems that it must hold."""
 
     model: Literal["weights", "tokenizer", "journal", "none"]
-    """What `--model` names. Only weights have a default, the embedded model."""
+    """The kind of thing that `--model` names. Only weights have a default, the embedded model."""
 
     takes: frozenset[str]
     """The fields of `EngineConfig` that this engine reads, besides `engine` and `model`."""
@@ -104,69 +120,20 @@ class Entry:
     """Whether it needs `base_url`."""
 
     room: int = 256
-    """Requests at once that a replay loads it for."""
+    """Concurrent requests that a replay loads it for."""
 
     slots: int | None = None
-    """The most requests at once for which it keeps memory; None where they share it."""
+    """Concurrent requests that it reserves memory for, at most; None where requests share memory (paged KV cache)."""
 
     needs: tuple[str, ...] = ()
-    """The modules that it imports; what these need in turn comes with them."""
+    """Top-level modules that it imports; the doctor checks that they are installed."""
 
     extra: str | None = None
-    """What to install it with: pip install 'sctir-kaggle[EXTRA]'."""
-
-
-def entry_of(name: str) -> Entry:
-    """The engine of this name. Raises `UserError`, which names the nearest one."""
-    if name in ENGINES:
-        return ENGINES[name]
-    raise UserError(f"there is no engine {name!r}{nearest(name, ENGINES) or '; choose one of ' + ', '.join(ENGINES)}")
-
-
-def check(config: EngineConfig) -> None:
-    """Raises `UserError` where a setting is for another engine, or one is missing."""
-    entry = entry_of(config.engine)
-    if entry.servers != bool(config.base_url):
-        names = " or ".join(other.name for other in ENGINES.values() if other.servers)
-        engine = config.engine if entry.servers else names
-        raise UserError(f"--engine {engine} and --base-url http://HOST:PORT go together: give both or neither")
-    for name in sorted(given(config) - entry.takes - {"engine", "model", "base_url"}):
-        takers = " or ".join(f"--engine {other.name}" for other in ENGINES.values() if name in other.takes)
-        raise UserError(f"--{name.replace('_', '-')} is for {takers}, not for {config.engine}: leave it out")
-
-
-def given(config: EngineConfig) -> set[str]:
-    """The names of the fields that differ from their defaults."""
-    default = EngineConfig()
-    names = {field.name for field in fields(EngineConfig) if field.default is not MISSING or field.default_factory}
-    return {name for name in names if getattr(config, name) != getattr(default, name)}
-
-
-_HUB = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
-
-
-def is_hub_name(model: str | Path) -> bool:
-    """Whether this is `owner/name` at the Hugging Face Hub and no folder here."""
-    text = str(model)
-    here = Path(text).expanduser()
-    return isinstance(model, str) and bool(_HUB.fullmatch(text)) and not here.exists() and not here.parent.is_dir()
-
-
-def checkpoint_of(model: str | Path) -> str | Path:
-    """`model` as a folder, or as it is where it names a model at the Hub. Raises `UserError` where it is neither."""
-    here = Path(model).expanduser()
-    if is_hub_name(model):
-        return model
-    if here.exists():
-        return here
-    beside = [path.name for path in here.parent.iterdir() if path.is_dir()] if here.parent.is_dir() else []
-    near = difflib.get_close_matches(here.name, beside, n=1)
-    meant = f"did you mean {here.parent / near[0]}?" if near else "pass a checkpoint's folder, or owner/name at the Hub"
-    raise UserError(f"{model} is not a folder: {meant}")
+    """The extra that installs it: pip install 'sctir-kaggle[EXTRA]'."""
 
 
 def _chosen(config: EngineConfig, *names: str) -> dict[str, Any]:
-    """Those of the named settings that were set: an engine's own defaults hold for the rest."""
+    """Those of the named settings that differ from their defaults; for the rest the engine's own defaults hold."""
     return {name: getattr(config, name) for name in names if name in given(config)}
 
 
@@ -258,4 +225,54 @@ _ROWS = (
 )
 
 ENGINES: Mapping[str, Entry] = {entry.name: entry for entry in _ROWS}
-"""By name."""
+"""The engines by name, in the order in which they are listed."""
+
+
+def entry_of(name: str) -> Entry:
+    """Return the entry of this name. Raises `UserError` for an unknown one, with the nearest name."""
+    if name in ENGINES:
+        return ENGINES[name]
+    raise UserError(f"there is no engine {name!r}{nearest(name, ENGINES) or '; choose one of ' + ', '.join(ENGINES)}")
+
+
+def check(config: EngineConfig) -> None:
+    """Check that the settings fit the engine. Raises `UserError` where one is for another engine, or is missing."""
+    entry = entry_of(config.engine)
+    if entry.servers != bool(config.base_url):
+        names = " or ".join(other.name for other in ENGINES.values() if other.servers)
+        engine = config.engine if entry.servers else names
+        raise UserError(f"--engine {engine} and --base-url http://HOST:PORT go together: give both or neither")
+    for name in sorted(given(config) - entry.takes - {"engine", "model", "base_url"}):
+        takers = " or ".join(f"--engine {other.name}" for other in ENGINES.values() if name in other.takes)
+        raise UserError(f"--{name.replace('_', '-')} is for {takers}, not for {config.engine}: leave it out")
+
+
+def given(config: EngineConfig) -> set[str]:
+    """Return the names of the fields that differ from their defaults."""
+    default = EngineConfig()
+    names = {field.name for field in fields(EngineConfig) if field.default is not MISSING or field.default_factory}
+    return {name for name in names if getattr(config, name) != getattr(default, name)}
+
+
+_HUB = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
+
+
+def is_hub_name(model: str | Path) -> bool:
+    """Whether `model` is an `owner/name` at the Hugging Face Hub, and not a folder of this machine."""
+    text = str(model)
+    here = Path(text).expanduser()
+    # "runs/model" with a folder `runs` beside it is a mistyped path rather than a model at the Hub.
+    return isinstance(model, str) and bool(_HUB.fullmatch(text)) and not here.exists() and not here.parent.is_dir()
+
+
+def checkpoint_of(model: str | Path) -> str | Path:
+    """Return `model` as a folder, or unchanged where it names a model at the Hub. Raises `UserError` if it is neither."""
+    here = Path(model).expanduser()
+    if is_hub_name(model):
+        return model
+    if here.exists():
+        return here
+    beside = [path.name for path in here.parent.iterdir() if path.is_dir()] if here.parent.is_dir() else []
+    near = difflib.get_close_matches(here.name, beside, n=1)
+    meant = f"did you mean {here.parent / near[0]}?" if near else "pass a checkpoint's folder, or owner/name at the Hub"
+    raise UserError(f"{model} is not a folder: {meant}")

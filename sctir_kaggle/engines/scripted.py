@@ -1,4 +1,4 @@
-"""A deterministic engine for tests and examples: says what a script says, in the places of a model that is not there."""
+"""A deterministic engine for tests and examples, which takes its texts from a script."""
 
 from __future__ import annotations
 
@@ -8,13 +8,14 @@ from collections.abc import Callable, Mapping, Sequence
 from sctir_kaggle.types import Completion, EngineError, Prompt, SamplingParams
 
 Script = Callable[[str, int, int], str]
-"""(prompt as text, candidate, turn) -> the text to say; a stop string in it ends the completion, as in a real engine."""
+"""(prompt as text, candidate, turn) -> the completion's text, which is cut after a stop string, as in a real engine."""
 
 
 class Scripted:
-    """Serves `script`, a function or a table of texts by candidate and turn. `prompts` records what was asked, by request.
+    """Serves `script`, a function or a table of texts by candidate and turn, after `delay` seconds.
 
-    It gives no token ids, only their number: one token is one character. Raises `EngineError` where the table has no text.
+    `prompts` and `params` record the calls, by request id. It gives no token ids, only their number: one token is one
+    character. Raises `EngineError` where the table has no text.
     """
 
     def __init__(self, script: Script | Mapping[int, Sequence[str]], *, delay: float = 0.0) -> None:
@@ -24,7 +25,7 @@ class Scripted:
         self._delay = delay
 
     async def generate(self, prompt: Prompt, params: SamplingParams, *, request_id: str) -> Completion:
-        """The script's text, cut after the first stop string or at `max_tokens` characters."""
+        """Return the script's text, cut after the first stop string or at `max_tokens` characters."""
         text = "".join(part if isinstance(part, str) else "".join(map(chr, part)) for part in prompt)
         self.prompts[request_id], self.params[request_id] = text, params
         await asyncio.sleep(self._delay)
@@ -32,7 +33,7 @@ class Scripted:
         return _complete(self._script(text, int(candidate), int(turn)), params, len(text))
 
     def describe(self) -> dict[str, str | int]:
-        """What a journal's header says of this engine."""
+        """Return the facts for a journal's header."""
         return {"engine": "scripted"}
 
     def close(self) -> None:

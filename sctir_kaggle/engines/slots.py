@@ -1,9 +1,9 @@
-"""The model with a fixed number of slots: each holds one sequence's keys and values, and outlives its request.
+"""A model with a KV cache of a fixed number of slots: each holds one sequence, and keeps it after its request has ended.
 
-Slots `0 .. running-1` are the batch, without holes, so that a step reads the cache in place. Idle slots stand behind
-them and keep what they last held, so that a later prompt can start from it. Memory: slots x length x layers x 2 x
-kv_heads x head_dim numbers, where `length` is that of the longest sequence so far and grows towards the context. A 7B
-model in float16 takes 0.5 MB a token: on a GPU choose `slots` x `context_length` to fit what the weights leave.
+Slots `0 .. running-1` are the batch, without gaps, so that a step reads the cache in place. Idle slots follow and keep what
+they held last, so that a later prompt can start from it. Memory: slots x length x layers x 2 x kv_heads x head_dim numbers,
+where `length` is that of the longest sequence so far and grows towards the context length. A 7B model in float16 takes
+0.5 MB per token: on a GPU choose `slots` x `context_length` to fit into what the weights leave.
 """
 
 from __future__ import annotations
@@ -24,132 +24,16 @@ from sctir_kaggle.types import EngineError, SamplingParams
 Ints = npt.NDArray[np.int64]
 
 
-def sample(
-    logits: Tensor, params: Sequence[SamplingParams], uniform: Sequence[float], seen: Sequence[Ints]
-) -> list[int]:
-    """One token per row of `logits`, [rows, vocabulary].
-
-    `uniform` are the rows' random numbers, in [0, 1); `seen` are the tokens of their prompts and completions so far.
-    """
-    if bool(logits.isnan().any()):
-        raise EngineError(f"the logits are not numbers in {logits.dtype}: load the model with dtype 'float32'")
-    logits = _penalized(logits.float(), params, seen)
-    chosen = logits.argmax(dim=-1)
-    if any(row.temperature for row in params):
-        heat = _column(logits, [row.temperature for row in params])
-        chances = _truncated(torch.softmax(logits / torch.where(heat > 0, heat, 1), dim=-1), params)
-        drawn = _invert(chances, logits.new_tensor(uniform, dtype=torch.float64)[:, None])
-        chosen = torch.where(heat[:, 0] > 0, drawn, chosen)
-    return [int(token) for token in chosen.tolist()]
-
-
-def _penalized(logits: Tensor, params: Sequence[SamplingParams], seen: Sequence[Ints]) -> Tensor:
-    """Logits of tokens that were seen: divided by the row's `repetition_penalty`, multiplied where they are negative."""
-    if all(row.repetition_penalty == 1 for row in params):
-        return logits
-    logits = logits.clone()
-    for row, (own, tokens) in enumerate(zip(params, seen, strict=True)):
-        if own.repetition_penalty != 1:
-            known = torch.from_numpy(np.unique(tokens)).to(logits.device)
-            score = logits[row, known]
-            logits[row, known] = torch.where(score > 0, score / own.repetition_penalty, score * own.repetition_penalty)
-    return logits
-
-
-def _truncated(chances: Tensor, params: Sequence[SamplingParams]) -> Tensor:
-    """`chances` without the tokens that `min_p`, `top_k` and `top_p` of each row leave out."""
-    if any(row.min_p > 0 for row in params):
-        floor = _column(chances, [row.min_p for row in params]) * chances.amax(dim=-1, keepdim=True)
-        chances = chances.masked_fill(chances < floor, 0.0)
-    if any(row.top_k > 0 or row.top_p < 1 for row in params):
-        size = chances.shape[1]
-        kept = [min(row.top_k, size) if row.top_k > 0 else size for row in params]
-        chances = _nucleus(chances, _column(chances, kept), _column(chances, [row.top_p for row in params]))
-    return chances
-
-
-def _nucleus(chances: Tensor, top_k: Tensor, top_p: Tensor) -> Tensor:
-    """The likeliest `top_k`, and of these the likeliest that hold `top_p` of their mass; never none."""
-    ranked, order = chances.sort(dim=-1, descending=True, stable=True)
-    outside = torch.arange(chances.shape[1], device=chances.device) >= top_k
-    ranked = ranked.masked_fill(outside, 0.0)
-    mass = ranked.cumsum(dim=-1)
-    outside |= (mass - ranked >= top_p * mass[:, -1:]) & (top_p < 1)
-    outside[:, 0] = False
-    return chances.masked_fill(torch.zeros_like(outside).scatter_(1, order, outside), 0.0)
-
-
-def _invert(chances: Tensor, uniform: Tensor) -> Tensor:
-    """The first token whose cumulative chance is beyond `uniform` of the whole, [rows]; never one without a chance."""
-    heap = chances.double().cumsum(dim=-1)
-    return torch.searchsorted(heap, uniform * heap[:, -1:], right=True).squeeze(1).clamp_(max=chances.shape[1] - 1)
-
-
-def _column(like: Tensor, values: Sequence[float]) -> Tensor:
-    return torch.tensor(values, dtype=torch.float32, device=like.device)[:, None]
-
-
-_GROWTH = 256  # tokens by which the cache grows
-_PREFILL_TOKENS = 8192  # padded tokens in one prefill: a bound on its memory
-_FEED = 16  # prompt tokens that run one a step with the batch; more are stored beforehand, in a forward of their own
-_SPARE = 8  # tokens at the end of a slot that may be lost where its sequence goes on (a stop string is encoded again)
-
-
-@dataclass(slots=True)
-class _Plan:
-    """Where one forward writes and reads, the same for all layers: new token t goes to (slot[t], position[t])."""
-
-    rows: slice | Tensor  # the slots in the batch
-    length: int  # tokens to read
-    new: int  # of which the longest row writes so many
-    slot: Tensor  # [new tokens]
-    position: Tensor  # [new tokens]
-    row: Tensor  # [new tokens], where it stands in the padded batch
-    column: Tensor  # [new tokens]
-
-
-class _Layer:
-    """Keys and values of one layer, [slots, kv_heads, capacity, head_dim] each, allocated at the first write."""
-
-    is_sliding = False
-    is_compileable = False
-
-    def __init__(self, slots: int) -> None:
-        self.slots = slots
-        self.plan: _Plan | None = None
-        self.store: list[Tensor] = []
-
-    def update(self, keys: Tensor, values: Tensor, *args: Any, **kwargs: Any) -> tuple[Tensor, Tensor]:
-        """Write the batch's new keys and values, [rows, kv_heads, new, head_dim]; give all that the batch reads."""
-        plan = self.plan
-        assert plan is not None, "a forward without a plan"
-        if not self.store or self.store[0].shape[2] < plan.length:
-            self._grow((keys, values), plan.length)
-        for store, new in zip(self.store, (keys, values), strict=True):
-            store[plan.slot, :, plan.position] = new[:, :, 0] if new.shape[2] == 1 else new[plan.row, :, plan.column]
-        return self.store[0][plan.rows, :, : plan.length], self.store[1][plan.rows, :, : plan.length]
-
-    def get_seq_length(self) -> int:
-        """The tokens before the new ones: transformers below 5.5 counts positions from there, although it is given them."""
-        return self.plan.length - self.plan.new if self.plan else 0
-
-    def _grow(self, like: tuple[Tensor, Tensor], length: int) -> None:
-        """Room for `length` tokens. Zeros, since what a mask hides still counts as 0 x value, which must be finite."""
-        capacity = -(-length // _GROWTH) * _GROWTH
-        old, self.store = self.store, [new.new_zeros(self.slots, new.shape[1], capacity, new.shape[3]) for new in like]
-        for index, before in enumerate(old):
-            self.store[index][:, :, : before.shape[2]] = before
-
-    def move(self, target: Tensor, source: Tensor, length: int) -> None:
-        """The first `length` tokens of the slots `source` to the slots `target`, all at once."""
-        for store in self.store:
-            store[target, :, :length] = store[source, :, :length]
+_GROWTH = 256  # tokens by which the cache grows: each growth copies all of it
+_PREFILL_TOKENS = 8192  # padded tokens in one prefill, which bounds the memory of its activations
+_FEED = 16  # a prompt with at most so many tokens to store feeds them one per step; a longer one gets a prefill
+_SPARE = 8  # tokens at a slot's end that a continuation may drop: the last ones are re-encoded after a stop string
 
 
 class Slots:
-    """The model and what its slots hold.
+    """The model and the contents of its slots.
 
-    `tokens[slot, :length[slot]]` are those whose keys and values are stored; up to `known[slot]` they are about to be.
+    The keys and values of `tokens[slot, :length[slot]]` are stored; those of the tokens up to `known[slot]` will be.
     """
 
     def __init__(self, model: Any, *, slots: int, context_length: int) -> None:
@@ -161,16 +45,16 @@ class Slots:
         self._options: dict[str, Any] = {"logits_to_keep": 1} if "logits_to_keep" in known else {}
         self._options["cache" if "cache" in known else "past_key_values"] = self._cache  # renamed in transformers 5.24
         self._clock = 0
-        self._unstored: list[int] = []  # running slots that `prefill` has to see to
+        self._unstored: list[int] = []  # running slots whose prompts wait for `prefill`
         self.size = slots
         self.tokens: Ints = np.zeros((slots, context_length), dtype=np.int64)
         self.known, self.length, self._used = (np.zeros(slots, dtype=np.int64) for _ in range(3))
 
     def open(self, slot: int, tokens: Sequence[int]) -> int:
-        """Give the prompt `tokens` the first idle slot with the longest stored prefix in it; how long that is."""
+        """Put the prompt `tokens` into `slot`, the first idle one, with the longest stored prefix; return its length."""
         prompt: Ints = np.array(tokens, dtype=np.int64)
         shared = self._shared(prompt)
-        if shared.max() > np.minimum(shared, self.length).max() + _FEED:  # another newcomer is about to store it
+        if shared.max() > np.minimum(shared, self.length).max() + _FEED:  # a waiting prompt shares more
             self.prefill()
         stored = np.minimum(shared, self.length)
         source = int(stored.argmax())
@@ -183,16 +67,16 @@ class Slots:
         return length
 
     def _shared(self, prompt: Ints) -> Ints:
-        """How many leading tokens each slot knows of `prompt`, [slots]; its last token never counts, it has to run."""
+        """The leading tokens that each slot shares with `prompt`, [slots]. The last token never counts: it must run."""
         same = self.tokens[:, : len(prompt)] == prompt
         same[:, -1] = False
         agree: Ints = same.argmin(axis=1)
         return np.minimum(agree, self.known)
 
     def _take(self, slot: int, source: int, length: int) -> None:
-        """Make `slot` hold the first `length` tokens of `source`, at the cost of the idle slot not used for longest.
+        """Make `slot` hold the first `length` tokens of `source`, by evicting the least recently used idle slot.
 
-        Where `source` is idle and has hardly more than that (a candidate comes back), it is itself the one taken.
+        Where `source` is idle and holds hardly more than that (its candidate continues), `source` itself is reused.
         """
         busy = source < slot or self.length[source] > length + _SPARE
         taken = slot + int(self._used[slot:].argmin()) if busy else source
@@ -200,13 +84,13 @@ class Slots:
         self._move([slot], [{slot: taken, taken: slot}.get(source, source)], length)
 
     def close(self, slot: int) -> None:
-        """`slot` is idle from now on, and the latest to be used."""
+        """Make `slot` idle and the most recently used; tokens not stored yet never will be."""
         self._clock += 1
         self._used[slot] = self._clock
         self.known[slot] = self.length[slot]
 
     def swap(self, one: int, other: int) -> None:
-        """Exchange two slots with all that they hold."""
+        """Exchange two slots with their contents."""
         if one == other:
             return
         for column in (self.tokens, self.length, self.known, self._used):
@@ -222,7 +106,7 @@ class Slots:
 
     @torch.inference_mode()
     def prefill(self) -> None:
-        """Store newcomers' prompts but for the last token, in padded forwards of slots with about as much to store."""
+        """Store the new prompts, without their last tokens, in padded forwards of prompts of similar length."""
         missing = {slot: int(self.known[slot] - self.length[slot]) - 1 for slot in self._unstored}
         self._unstored, group = [], list[int]()
         for slot in sorted(missing, key=missing.__getitem__):
@@ -244,7 +128,7 @@ class Slots:
 
     @torch.inference_mode()
     def step(self, tokens: Sequence[int], params: Sequence[SamplingParams], uniform: Sequence[float]) -> list[int]:
-        """Append `tokens[i]` to slot i and sample what follows, for each row."""
+        """Append `tokens[i]` to slot i and sample the next token of each row."""
         logits = self._decode(tokens)
         seen = [self.tokens[row, :length] for row, length in enumerate(self.length[: len(tokens)].tolist())]
         return sample(logits, params, uniform, seen)
@@ -261,7 +145,7 @@ class Slots:
         return logits[:, -1]
 
     def _forward(self, rows: slice | Tensor, ids: Ints, position: Ints, slot: Ints, row: Ints, column: Ints) -> Tensor:
-        """One forward over `ids` at `position`, [rows, new]; what `row` and `column` do not list is padding."""
+        """Run a forward over `ids` at `position`, [rows, new]; what `row` and `column` do not list is padding."""
         length = int(position.max()) + 1
         flat = torch.from_numpy(np.stack([slot, position[row, column], row, column])).to(self._device)
         plan = _Plan(rows if isinstance(rows, slice) else rows.to(self._device), length, ids.shape[1], *flat.unbind())
@@ -279,6 +163,139 @@ class Slots:
         return logits
 
     def _mask(self, position: Tensor, length: int) -> Tensor:
-        """0 where a token sees, -inf where it does not, [rows, 1, new, length]: each sees what is not behind it."""
+        """The causal mask, [rows, 1, new, length]: 0 at and before a token's position, -inf after it."""
         hidden = torch.arange(length, device=self._device) > position[:, None, :, None]
         return torch.zeros(hidden.shape, dtype=self._dtype, device=self._device).masked_fill_(hidden, -torch.inf)
+
+
+@dataclass(slots=True)
+class _Plan:
+    """The cache positions that one forward writes and reads, the same in all layers.
+
+    New token t is written to (slot[t], position[t]) and stands at (row[t], column[t]) of the padded batch.
+    """
+
+    rows: slice | Tensor  # the slots in the batch
+    length: int  # tokens to read
+    new: int  # columns of the batch: the most tokens that a row writes
+    slot: Tensor  # [new tokens]
+    position: Tensor  # [new tokens]
+    row: Tensor  # [new tokens]
+    column: Tensor  # [new tokens]
+
+
+class _Layer:
+    """Keys and values of one layer, [slots, kv_heads, capacity, head_dim] each, allocated at the first write.
+
+    It has the methods that transformers calls on a layer of its `Cache`.
+    """
+
+    is_sliding = False
+    is_compileable = False
+
+    def __init__(self, slots: int) -> None:
+        self.slots = slots
+        self.plan: _Plan | None = None
+        self.store: list[Tensor] = []
+
+    def update(self, keys: Tensor, values: Tensor, *args: Any, **kwargs: Any) -> tuple[Tensor, Tensor]:
+        """Write the batch's new keys and values, [rows, kv_heads, new, head_dim]; return all that it attends to."""
+        plan = self.plan
+        assert plan is not None, "a forward without a plan"
+        if not self.store or self.store[0].shape[2] < plan.length:
+            self._grow((keys, values), plan.length)
+        for store, new in zip(self.store, (keys, values), strict=True):
+            store[plan.slot, :, plan.position] = new[:, :, 0] if new.shape[2] == 1 else new[plan.row, :, plan.column]
+        return self.store[0][plan.rows, :, : plan.length], self.store[1][plan.rows, :, : plan.length]
+
+    def get_seq_length(self) -> int:
+        """The tokens before the new ones: transformers below 5.5 counts positions from there, ignoring `position_ids`."""
+        return self.plan.length - self.plan.new if self.plan else 0
+
+    def _grow(self, like: tuple[Tensor, Tensor], length: int) -> None:
+        """Make room for `length` tokens, of zeros: masked values are still multiplied (by 0), so they must be finite."""
+        capacity = -(-length // _GROWTH) * _GROWTH
+        old, self.store = self.store, [new.new_zeros(self.slots, new.shape[1], capacity, new.shape[3]) for new in like]
+        for index, before in enumerate(old):
+            self.store[index][:, :, : before.shape[2]] = before
+
+    def move(self, target: Tensor, source: Tensor, length: int) -> None:
+        """Copy the first `length` tokens of the slots `source` to the slots `target`, all at once."""
+        for store in self.store:
+            store[target, :, :length] = store[source, :, :length]
+
+
+def sample(
+    logits: Tensor, params: Sequence[SamplingParams], uniform: Sequence[float], seen: Sequence[Ints]
+) -> list[int]:
+    """Sample one token per row of `logits`, [rows, vocabulary].
+
+    `uniform` are the rows' random numbers, in [0, 1), so that a row's token does not depend on the other rows. `seen`
+    are the tokens of each row's prompt and completion so far. Raises `EngineError` where a logit is NaN.
+    """
+    if bool(logits.isnan().any()):
+        raise EngineError(f"the logits are not numbers in {logits.dtype}: load the model with dtype 'float32'")
+    logits = _penalized(logits.float(), params, seen)
+    chosen = logits.argmax(dim=-1)
+    if any(row.temperature for row in params):
+        temperature = _column(logits, [row.temperature for row in params])
+        scaled = logits / torch.where(temperature > 0, temperature, 1)  # 0 means greedy: those rows keep the argmax
+        probabilities = _truncated(torch.softmax(scaled, dim=-1), params)
+        drawn = _invert(probabilities, logits.new_tensor(uniform, dtype=torch.float64)[:, None])
+        chosen = torch.where(temperature[:, 0] > 0, drawn, chosen)
+    return [int(token) for token in chosen.tolist()]
+
+
+def _penalized(logits: Tensor, params: Sequence[SamplingParams], seen: Sequence[Ints]) -> Tensor:
+    """Apply the repetition penalty: logits of seen tokens are divided by it where positive, multiplied where negative."""
+    if all(row.repetition_penalty == 1 for row in params):
+        return logits
+    logits = logits.clone()
+    for row, (own, tokens) in enumerate(zip(params, seen, strict=True)):
+        if own.repetition_penalty != 1:
+            known = torch.from_numpy(np.unique(tokens)).to(logits.device)
+            score = logits[row, known]
+            logits[row, known] = torch.where(score > 0, score / own.repetition_penalty, score * own.repetition_penalty)
+    return logits
+
+
+def _truncated(probabilities: Tensor, params: Sequence[SamplingParams]) -> Tensor:
+    """`probabilities` with zeros for the tokens that each row's `min_p`, `top_k` and `top_p` leave out."""
+    if any(row.min_p > 0 for row in params):
+        floor = _column(probabilities, [row.min_p for row in params]) * probabilities.amax(dim=-1, keepdim=True)
+        probabilities = probabilities.masked_fill(probabilities < floor, 0.0)
+    if any(row.top_k > 0 or row.top_p < 1 for row in params):
+        size = probabilities.shape[1]
+        kept = [min(row.top_k, size) if row.top_k > 0 else size for row in params]
+        probabilities = _nucleus(
+            probabilities, _column(probabilities, kept), _column(probabilities, [row.top_p for row in params])
+        )
+    return probabilities
+
+
+def _nucleus(probabilities: Tensor, top_k: Tensor, top_p: Tensor) -> Tensor:
+    """Keep the `top_k` likeliest tokens, and of these the fewest whose mass reaches `top_p` of theirs; at least one."""
+    ranked, order = probabilities.sort(dim=-1, descending=True, stable=True)
+    outside = torch.arange(probabilities.shape[1], device=probabilities.device) >= top_k
+    ranked = ranked.masked_fill(outside, 0.0)
+    mass = ranked.cumsum(dim=-1)
+    outside |= (mass - ranked >= top_p * mass[:, -1:]) & (top_p < 1)
+    outside[:, 0] = False
+    return probabilities.masked_fill(torch.zeros_like(outside).scatter_(1, order, outside), 0.0)
+
+
+def _invert(probabilities: Tensor, uniform: Tensor) -> Tensor:
+    """The first token whose cumulative probability exceeds `uniform` of the total, [rows]; never one of probability 0.
+
+    In float64: over a vocabulary of 100,000, rounding in float32 would shift the small probabilities at the end.
+    """
+    cumulative = probabilities.double().cumsum(dim=-1)
+    return (
+        torch.searchsorted(cumulative, uniform * cumulative[:, -1:], right=True)
+        .squeeze(1)
+        .clamp_(max=probabilities.shape[1] - 1)
+    )
+
+
+def _column(like: Tensor, values: Sequence[float]) -> Tensor:
+    return torch.tensor(values, dtype=torch.float32, device=like.device)[:, None]

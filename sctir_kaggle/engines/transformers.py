@@ -1,8 +1,8 @@
 """Any Hugging Face causal language model as an `Engine`, on CPU or GPU: continuous batching without vLLM.
 
-One thread owns the model and loops: requests join idle slots, a step writes one token for each, finished requests
-leave. A prompt starts from the longest prefix that any slot still holds. Candidates do not see each other: a request's
-tokens are those that it would get alone, up to the rounding of the arithmetic.
+One thread owns the model and loops: waiting requests take idle slots, a step appends one token to each, finished requests
+leave. A prompt starts from the longest prefix that any slot still holds. Requests are independent: each gets the tokens
+that it would get alone, up to rounding.
 
 Not covered: encoder-decoder and recurrent models, several GPUs. Sliding attention is covered up to the window's width.
 """
@@ -32,16 +32,16 @@ if TYPE_CHECKING:
 Facts = dict[str, str | int]
 
 OLDEST = {"torch": "2.6.0", "transformers": "4.57.6"}
-"""The oldest that this engine is tested with: transformers 4.57.6 is what vLLM 0.19.1 is pinned with on Kaggle."""
+"""The oldest versions that this engine is tested with; transformers 4.57.6 comes with vLLM 0.19.1 on Kaggle."""
 
 SMALL = 20_000_000
-"""Below so many parameters the threads of one step wait for each other longer than they work, and they wait spinning:
-where one of two cores was taken, a step of 7 ms became one of 270 ms with two threads."""
+"""Parameters below which one CPU thread is used: several would wait for each other longer than they work, and they spin
+while waiting (with two threads, and one of two cores busy otherwise, a step of 7 ms took 270 ms)."""
 
 
 @dataclass(slots=True, eq=False)
 class _Request:
-    """One call of `generate` on its way through the batch."""
+    """One call of `generate` in flight."""
 
     prompt: TokenIds
     params: SamplingParams
@@ -49,22 +49,23 @@ class _Request:
     future: asyncio.Future[Completion]
     draws: random.Random
     ids: list[int] = field(default_factory=list)
-    stored: int = 0  # of prompt + ids, the tokens whose keys and values its slot holds
-    cached: int = 0  # of the prompt, the tokens that another request had left there
+    stored: int = 0  # tokens of prompt + ids whose keys and values its slot holds
+    cached: int = 0  # tokens of the prompt that another request had left in the slot
 
     def next_input(self) -> int:
-        """The token that the coming step runs: the prompt's next, or the one that was sampled last."""
+        """The input of the next step: the prompt's next token, or the one sampled last."""
         return self.prompt[self.stored] if self.stored < len(self.prompt) else self.ids[-1]
 
     def next_draw(self) -> float:
-        """The coming step's random number, in [0, 1); none is spent while the prompt is still running."""
+        """The random number of the next step, in [0, 1). None is drawn while the prompt still runs, so that a completion
+        does not depend on how much of its prompt was cached."""
         return self.draws.random() if self.stored >= len(self.prompt) - 1 else 0.0
 
 
 class TransformersEngine:
-    """Batches concurrent `generate` calls on one model. Build it with `load`; `close` ends its thread.
+    """Batches concurrent `generate` calls on one model. Create it with `load`; `close` ends its thread.
 
-    `token_ids` are those that were sampled; `tokenizer` decodes them to `text`, but for the token that ended it.
+    A completion's `token_ids` are the sampled ones; `tokenizer` decodes them to `text`, without the token that ended it.
     """
 
     def __init__(
@@ -91,11 +92,12 @@ class TransformersEngine:
         context_length: int | None = None,
         threads: int | None = None,
     ) -> TransformersEngine:
-        """Load `model`, a folder or a name on the Hugging Face hub, for `slots` concurrent requests.
+        """Load `model`, a folder or a name on the Hugging Face Hub, for `slots` concurrent requests.
 
-        `device` is CUDA where there is one. `dtype` is float32 on a CPU; on a GPU the checkpoint's bfloat16 where the
-        GPU has it, else float16. `context_length` is the model's own, in tokens. `threads` is the number of CPU threads
-        of the whole process: one for a model below `SMALL` parameters, else as many as torch takes.
+        Defaults: `device` is CUDA where there is one. `dtype` is float32 on a CPU; on a GPU the checkpoint's bfloat16
+        where the GPU has it, else float16. `context_length`, in tokens, is the model's. `threads`, the number of CPU
+        threads of the whole process, is one for a model below `SMALL` parameters, else torch's own number. Raises
+        `EngineError` for missing or old libraries, and for a checkpoint that cannot be loaded.
         """
         if slots < 1:
             raise EngineError(f"slots is {slots}: it is the number of concurrent requests, pass at least 1")
@@ -128,11 +130,11 @@ class TransformersEngine:
         return int(self._facts["context_length"])
 
     def describe(self) -> Facts:
-        """What a journal should say about this engine: model, sizes, number format, device, versions."""
+        """Return the facts for a journal's header: model, sizes, dtype, device, versions."""
         return dict(self._facts)
 
     async def generate(self, prompt: Prompt, params: SamplingParams, *, request_id: str) -> Completion:
-        """See `Engine`. May be called from any event loop; `request_id` names the request in error messages."""
+        """See `Engine`. Can be called from any event loop; `request_id` names the request in error messages."""
         ids = self.tokenizer.encode(prompt)
         room = self.context_length - len(ids)
         if room < 1:
@@ -152,7 +154,7 @@ class TransformersEngine:
         return await future
 
     def close(self) -> None:
-        """End the thread; requests on their way raise `EngineError`, and so do later ones."""
+        """End the thread. Requests in flight raise `EngineError`, and so do later ones."""
         self._inbox.put(None)
         if threading.current_thread() is not self._thread:
             self._thread.join()
@@ -164,7 +166,7 @@ class TransformersEngine:
             self._inbox.put(request)
 
     def _serve(self) -> None:
-        """The thread: until `close`, or until an error, which every request is told."""
+        """The thread's body: runs until `close`, or until an error, which then every request raises."""
         try:
             while self._receive():
                 self._leave([row for row, request in enumerate(self._running) if request.future.cancelled()])
@@ -178,7 +180,7 @@ class TransformersEngine:
         self._fail(failure)
 
     def _receive(self) -> bool:
-        """Take what came in, waiting only where there is nothing to do; False at the end."""
+        """Take all queued requests, blocking only while none runs or waits; False once `close` was called."""
         try:
             while True:
                 request = self._inbox.get(block=not (self._running or self._waiting))
@@ -189,7 +191,7 @@ class TransformersEngine:
             return True
 
     def _join(self) -> None:
-        """Waiting requests take idle slots, first come, first served, each with the longest prefix that is stored."""
+        """Give waiting requests idle slots, first come, first served, each with the longest stored prefix of its prompt."""
         row = first = len(self._running)
         while self._waiting and row < self._slots.size:
             request = self._waiting.popleft()
@@ -203,7 +205,7 @@ class TransformersEngine:
                 request.stored = stored
 
     def _step(self) -> None:
-        """One more token for every row, of its prompt or of its completion."""
+        """Run one step: one more token for every row, of its prompt or of its completion."""
         running = self._running
         tokens = self._slots.step(
             [request.next_input() for request in running],
@@ -213,7 +215,7 @@ class TransformersEngine:
         self._leave([row for row, token in enumerate(tokens) if self._advance(running[row], token)])
 
     def _advance(self, request: _Request, token: int) -> bool:
-        """Count the step that gave `token`; True where it was the request's last."""
+        """Account for the step that gave `token`; True where it was the request's last."""
         request.stored += 1
         if request.stored < len(request.prompt):
             return False
@@ -244,15 +246,17 @@ class TransformersEngine:
         return True
 
     def _leave(self, rows: Sequence[int]) -> None:
-        """These rows are free; the batch closes up, and their slots keep what they hold for prompts to come."""
+        """Free these rows and close the gaps in the batch; the slots keep their contents for later prompts."""
         for row in reversed(rows):
             self._slots.close(row)
-            self._slots.swap(row, len(self._running) - 1)
+            self._slots.swap(
+                row, len(self._running) - 1
+            )  # from the last row back, so that the last is never one to free
             self._running[row] = self._running[-1]
             self._running.pop()
 
     def _fail(self, failure: EngineError) -> None:
-        """From now on every request, on its way or to come, raises `failure`."""
+        """Make every request, in flight or later, raise `failure`."""
         with self._lock:
             self._failure = failure
             while not self._inbox.empty():
@@ -265,7 +269,7 @@ class TransformersEngine:
 def _settle(
     future: asyncio.Future[Completion], outcome: Completion | EngineError, cause: Exception | None = None
 ) -> None:
-    """Hand `outcome` to the loop that waits for it, from any thread."""
+    """Pass `outcome` to the future's event loop, from any thread."""
 
     def settle() -> None:
         if future.cancelled():
@@ -278,12 +282,12 @@ def _settle(
 
     try:
         future.get_loop().call_soon_threadsafe(settle)
-    except RuntimeError:  # the loop is closed: nobody waits any more
+    except RuntimeError:  # that loop is closed: no caller waits any more
         pass
 
 
 def check_installed(installed: Mapping[str, str]) -> None:
-    """Raises `EngineError` where one of the `installed` versions is older than what this engine is tested with."""
+    """Raise `EngineError` where one of the `installed` versions is older than those in `OLDEST`."""
     for name, oldest in OLDEST.items():
         if _numbers(installed[name]) < _numbers(oldest):
             raise EngineError(
@@ -293,12 +297,12 @@ def check_installed(installed: Mapping[str, str]) -> None:
 
 
 def _numbers(text: str) -> tuple[int, ...]:
-    """Of "2.13.0+cpu" or "5.0.0rc1", those of the release."""
+    """The first three numbers of a version such as "2.13.0+cpu" or "5.0.0rc1"."""
     return tuple(int(part) for part in re.findall(r"\d+", text.partition("+")[0])[:3])
 
 
 def _checkpoint(model: str | Path) -> str:
-    """A folder, or owner/name on the Hugging Face Hub; `EngineError` where it is neither."""
+    """`model` as transformers takes it: a folder, or owner/name on the Hugging Face Hub. Raises `EngineError` if neither."""
     here = Path(model).expanduser()
     if (here / "config.json").is_file():
         return str(here)
@@ -309,7 +313,7 @@ def _checkpoint(model: str | Path) -> str:
 
 
 def _load(model: str, device: str, dtype: str | None) -> Any:
-    """The model. Whatever is wrong with the files becomes one line that says what to do."""
+    """Load the model onto `device`. Raises `EngineError`, one line, for any fault of its files."""
     from transformers import AutoConfig, AutoModelForCausalLM
 
     options: dict[str, Any] = {"local_files_only": Path(model).is_dir()}
@@ -330,7 +334,7 @@ def _load(model: str, device: str, dtype: str | None) -> Any:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Without the library's progress bars, which would tear the program's own."""
+    """Turn off transformers' progress bars, which would tear the command's own."""
     from transformers.utils import logging as untyped
 
     logging = cast(Any, untyped)
@@ -344,7 +348,7 @@ def _quiet() -> Iterator[None]:
 
 
 def _dtype(asked: str | None, device: str, stored: object) -> Any:
-    """The number format: as asked, or what checkpoint and device do best (a T4 has no bfloat16)."""
+    """The dtype: as asked, or what suits checkpoint and device (a T4 has no bfloat16)."""
     import torch
 
     if asked is not None:
@@ -358,7 +362,10 @@ def _dtype(asked: str | None, device: str, stored: object) -> Any:
 
 
 def _context_length(config: Any, asked: int | None) -> int:
-    """The context in tokens: as asked, at most what the model's positions and its attention window cover."""
+    """The context in tokens: as asked, at most what the model's positions and its attention window cover.
+
+    Beyond the window this engine would have to drop keys, which its slots do not do.
+    """
     foreign = set(getattr(config, "layer_types", None) or ()) - {"full_attention", "sliding_attention"}
     if foreign:
         raise EngineError(f"the model has layers of type {min(foreign)}: this engine serves attention alone, use vLLM")
@@ -370,7 +377,7 @@ def _context_length(config: Any, asked: int | None) -> int:
 
 
 def _end_tokens(model: Any, tokenizer: Tokenizer) -> frozenset[int]:
-    """All tokens that end a sequence: what the checkpoint's generation config lists, else the tokenizer's."""
+    """All tokens that end a sequence: those in the checkpoint's generation config, else the tokenizer's."""
     listed = getattr(model.generation_config, "eos_token_id", None)
     return frozenset(tokenizer.end_ids if listed is None else [listed] if isinstance(listed, int) else listed)
 
@@ -392,7 +399,7 @@ def _facts(model: str | Path, loaded: Any, slots: int, context_length: int) -> F
 
 
 def _fingerprint(loaded: Any) -> str:
-    """Twelve hex digits of the first numbers of every weight: two checkpoints in folders of one name are told apart."""
+    """Hash the first 64 numbers of every weight, to tell apart two checkpoints in folders of the same name."""
     digest = hashlib.blake2b(digest_size=6)
     for weights in loaded.parameters():
         digest.update(weights.detach().flatten()[:64].float().cpu().numpy().tobytes())

@@ -1,12 +1,12 @@
-"""vLLM as an `Engine`: candidates' requests meet in its continuous batch, their re-sent turns in its prefix cache.
+"""vLLM as an `Engine`: concurrent candidates share its continuous batch, and later turns hit its prefix cache.
 
-Prompts go in as token ids and completions come out as the ids that were sampled, special tokens and the token that ended
-them included, so that what a turn re-sends is what is cached. A stop string can end inside a token: `Tokenizer` then gives
-ids for exactly the text, and only the last block is lost.
+Prompts go in as token ids and completions come out as the sampled ids, special tokens and the token that ended them
+included, so that the next turn's prompt begins with exactly what is cached. A stop string can end inside a token:
+`Tokenizer` then gives ids for exactly the text, and only the last cached block is lost.
 
-Covered: one replica, in this process or in one of its own, on the GPUs that vLLM is told to use or on its CPU build. In a
-process where the latter has served, `torch.set_num_threads` has no effect any more (vLLM replaces it): set OMP_NUM_THREADS
-before the start. vLLM also seeds the process's global random numbers; nothing in this package draws from those.
+Covered: one replica, in this process or in one of its own, on GPUs or on vLLM's CPU build. Two side effects on this process:
+the CPU build replaces `torch.set_num_threads` by a function without effect (set OMP_NUM_THREADS before the start), and vLLM
+seeds the global random generators, which this package does not draw from.
 """
 
 from __future__ import annotations
@@ -32,18 +32,18 @@ from sctir_kaggle.types import Completion, EngineError, Prompt, PromptTooLong, S
 
 Facts = dict[str, str | int]
 
-_SAMPLE = 65_536  # bytes at either end of a weight file that tell two checkpoints apart
+_SAMPLE = 65_536  # bytes hashed at either end of a weight file: reading a 14 GB checkpoint whole would take too long
 
-_IN_PROCESS: weakref.WeakSet[EngineLoop] = weakref.WeakSet()
+_IN_PROCESS: weakref.WeakSet[EngineLoop] = weakref.WeakSet()  # loops whose engine core runs in this process
 
 log = logging.getLogger("sctir_kaggle")
 
 
 class VLLMEngine:
-    """Hands concurrent `generate` calls to one vLLM engine. Build it with `load`; `close` ends engine and thread.
+    """Passes concurrent `generate` calls to one vLLM engine. Create it with `load`; `close` ends engine and thread.
 
-    Where vLLM dies, all requests on their way raise `EngineError`; it is started again once, later requests wait for
-    that, and after a second death they raise `EngineError`, too.
+    If vLLM dies, all requests in flight raise `EngineError` and the engine is restarted once, for which later requests
+    wait; after a second death they raise `EngineError`, too.
     """
 
     def __init__(self, loop: EngineLoop, tokenizer: Tokenizer, facts: Facts, end: Callable[[], None]) -> None:
@@ -63,25 +63,25 @@ class VLLMEngine:
         child: Mapping[str, str] | None = None,
         options: Mapping[str, Any] | None = None,
     ) -> VLLMEngine:
-        """Load `model`, a folder or a name on the Hugging Face hub, for `slots` concurrent requests.
+        """Load `model`, a folder or a name on the Hugging Face Hub, for `slots` concurrent requests.
 
-        The quantization is the checkpoint's own. `dtype` is float32 on a CPU unless quantized, float16 on a GPU
-        without bfloat16, else the checkpoint's. `context_length` is the model's own, in tokens. `memory` is the share of
-        a GPU's memory that vLLM may take; on a CPU, VLLM_CPU_KVCACHE_SPACE gives the cache that many GiB, 4 unless set.
-        With `child`, environment variables such as {"CUDA_VISIBLE_DEVICES": "1"}, the engine runs in a process of its own
-        that has them: a process holds any number of such engines, but one of its own. `options` are engine arguments of
-        the installed vLLM by their names, any of them, and win. Raises `EngineError` where anything is amiss.
+        The quantization is the checkpoint's own. `dtype` is by default float32 on a CPU unless quantized, float16 on a
+        GPU without bfloat16, else the checkpoint's. `context_length` is in tokens, by default the model's. `memory` is
+        the share of a GPU's memory that vLLM may take; on a CPU, VLLM_CPU_KVCACHE_SPACE is the size of the cache in GiB,
+        4 unless set. With `child`, environment variables such as {"CUDA_VISIBLE_DEVICES": "1"}, the engine runs in a
+        process of its own that has them; without it, in this process, which can hold only one such engine. `options` are
+        engine arguments of the installed vLLM by their names, and win. Raises `EngineError` where anything is wrong.
         """
         if slots < 1:
             raise EngineError(f"slots is {slots}: it is the number of concurrent requests, pass at least 1")
-        # In one process, the end of an engine would end the other's process groups.
+        # Of two engines in one process, the first to end would destroy the other's torch process groups.
         if child is None and any(loop.serving for loop in _IN_PROCESS):
             raise EngineError("this process has a vLLM engine already: close it before you load another")
         name, began = checkpoint_name(model), time.monotonic()
         tokenizer = Tokenizer.load(name)
         with ExitStack() as undo:
             own: dict[str, Any] = {}
-            if tokenizer.notice:
+            if tokenizer.notice:  # transformers, and so vLLM, would read the tokenizer wrongly: give it corrected files
                 own["tokenizer"] = undo.enter_context(TemporaryDirectory(prefix="sctir-tokenizer-"))
                 write_corrected(TokenizerFiles.read(name), Path(own["tokenizer"]))
             arguments = engine_arguments(
@@ -121,11 +121,11 @@ class VLLMEngine:
         return int(self._facts["context_length"])
 
     def describe(self) -> Facts:
-        """What a journal should say about this engine: model, number format, device, versions, restarts so far."""
+        """Return the facts for a journal's header: model, dtype, device, versions, restarts so far."""
         return {**self._facts, "restarts": self._loop.restarts}
 
     async def generate(self, prompt: Prompt, params: SamplingParams, *, request_id: str) -> Completion:
-        """See `Engine`. May be called from any event loop; `request_id` names the request in error messages."""
+        """See `Engine`. Can be called from any event loop; `request_id` names the request in error messages."""
         ids = self.tokenizer.encode(prompt)
         room = self.context_length - len(ids)
         if room < 1:
@@ -143,17 +143,17 @@ class VLLMEngine:
         return self._completion(ids, params, await future, request_id)
 
     def close(self) -> None:
-        """End the engine; requests on their way raise `EngineError`, and so do later ones."""
+        """End the engine. Requests in flight raise `EngineError`, and so do later ones."""
         self._end()
 
     def _completion(self, prompt: TokenIds, params: SamplingParams, output: Any, request_id: str) -> Completion:
-        """Made in the caller's thread, so that the engine's goes on with its next step."""
-        said = output.outputs[0]
-        reason = said.finish_reason
+        """Convert vLLM's output. Runs in the caller's thread, so that the engine's goes on with its next step."""
+        sample = output.outputs[0]
+        reason = sample.finish_reason
         if reason not in ("stop", "length"):
             raise EngineError(f"{request_id}: vLLM ended the request with {reason!r}")
-        sampled = list(said.token_ids)
-        stop = said.stop_reason if isinstance(said.stop_reason, str) else None
+        sampled = list(sample.token_ids)
+        stop = sample.stop_reason if isinstance(sample.stop_reason, str) else None
         ended = reason == "stop" and stop is None
         text, ids = self.tokenizer.finish(sampled, stop=stop, before=prompt[-1], ended=ended)
         return Completion(
@@ -168,10 +168,10 @@ class VLLMEngine:
 
 
 def _sampling(params: SamplingParams, *, limit: int, request_id: str) -> Any:
-    """vLLM's own parameters for one completion.
+    """Convert `params` to vLLM's own.
 
-    It reads text only where there are stop strings: they are found in text, within the step that completes them. Without
-    them the engine's thread is spared that work. Output is asked for once, at the end, not at every token.
+    vLLM detokenizes only where there are stop strings, which it finds in the text: without them the engine's thread is
+    spared that work. Output is requested once, at the end, rather than at every token.
     """
     import vllm  # type: ignore[import-not-found,unused-ignore]
     from vllm.sampling_params import RequestOutputKind  # type: ignore[import-not-found,unused-ignore]
@@ -199,7 +199,7 @@ def _sampling(params: SamplingParams, *, limit: int, request_id: str) -> Any:
 
 
 def _build(arguments: Any, child: Mapping[str, str] | None) -> Any:
-    """A new engine that has said two tokens, so that what is compiled at first use does not wait for the first problem."""
+    """Start an engine and sample two tokens, so that kernels compiled at first use do not delay the first problem."""
     started = time.monotonic()
     engine = _in_this_process(arguments) if child is None else _in_a_child(arguments, child)
     loaded = time.monotonic()
@@ -212,11 +212,11 @@ def _build(arguments: Any, child: Mapping[str, str] | None) -> Any:
 
 
 def _in_this_process(arguments: Any) -> Any:
-    """With the memory that an engine before it may have left; only now does nothing refer to that any more."""
+    """Start the engine core in this process."""
     from vllm.distributed import cleanup_dist_env_and_memory  # type: ignore[import-not-found,unused-ignore]
     from vllm.v1.engine.llm_engine import LLMEngine  # type: ignore[import-not-found,unused-ignore]
 
-    cleanup_dist_env_and_memory()
+    cleanup_dist_env_and_memory()  # of an engine that died: the last reference to it is gone only now
     return LLMEngine.from_engine_args(arguments)
 
 
@@ -238,7 +238,7 @@ def _warm_up(engine: Any) -> None:
 
 
 def _shut_down(engine: Any) -> None:
-    """Now, and not when the garbage is collected, which would end the next engine's process groups."""
+    """Shut down now: at garbage collection it would destroy the process groups of the next engine."""
     engine.engine_core.shutdown()
 
 
@@ -248,7 +248,7 @@ def _kv_tokens(engine: Any) -> int:
 
 
 def _facts(model: str | Path, engine: Any, slots: int) -> Facts:
-    """Nothing that differs from start to start: a journal is resumed where these are equal."""
+    """The facts of `describe` that are the same at every start: a journal is resumed only where they are equal."""
     from importlib.metadata import version
 
     import vllm  # type: ignore[import-not-found,unused-ignore]
@@ -272,7 +272,7 @@ def _facts(model: str | Path, engine: Any, slots: int) -> Facts:
 
 
 def _fingerprint(files: Sequence[Path]) -> str:
-    """Twelve hex digits of the weight files' sizes and ends: two checkpoints in folders of one name are told apart."""
+    """Hash the sizes and ends of the weight files, to tell apart two checkpoints in folders of the same name."""
     digest = hashlib.blake2b(digest_size=6)
     for path in files:
         size = path.stat().st_size

@@ -1,9 +1,9 @@
-"""The attention back end that vLLM is told to take on GPUs older than compute capability 8.0.
+"""The attention backend that vLLM is given on GPUs older than compute capability 8.0, and the compilers backends need.
 
-FlashAttention has no kernels below 8.0, and vLLM before 0.24 then prefers FlashInfer, which comes with it (0.11.2 and 0.19.1
-were read, 0.19.1 was asked). FlashInfer compiles its kernels with nvcc when the model loads: in every rerun, and not at all
-on an image without nvcc. Triton brings its own compiler and ptxas; it needs a C compiler for its launcher. Which of the two is
-faster on a T4 was not measured here.
+FlashAttention has no kernels below 8.0, and vLLM before 0.24 then prefers FlashInfer, which comes with it (from the sources
+of 0.11.2 and 0.19.1; 0.19.1's selector was also run). FlashInfer compiles its kernels with nvcc when the model loads: again
+in every rerun, and not at all on an image without nvcc. Triton brings its own compiler and ptxas and needs a C compiler for
+its launcher only. Which of the two is faster on a T4 was not measured.
 """
 
 from __future__ import annotations
@@ -18,20 +18,20 @@ from pathlib import Path
 from typing import Any, Literal
 
 NO_NVCC = "TRITON_ATTN"
-"""The back end that compiles without nvcc, by the name it has had since vLLM 0.11."""
+"""The backend that needs no nvcc, by the name it has had since vLLM 0.11."""
 
 FLASH_ATTENTION_FROM = (8, 0)
-"""From this compute capability on vLLM chooses by itself: FlashAttention, whose kernels lie in its wheel."""
+"""From this compute capability on the choice is vLLM's: FlashAttention, whose kernels are in its wheel."""
 
 VARIABLE = "VLLM_ATTENTION_BACKEND"
-"""Where a back end is chosen up to vLLM 0.14; the engine argument `attention_backend` came with 0.13."""
+"""The environment variable that chooses a backend up to vLLM 0.14; 0.13 added the engine argument `attention_backend`."""
 
 Source = Literal["engine options", "environment", "compute capability"]
 
 
 @dataclass(frozen=True, slots=True)
 class Attention:
-    """A back end by vLLM's name for it, and who chose it."""
+    """An attention backend, by vLLM's name, and who chose it."""
 
     backend: str
     source: Source
@@ -40,9 +40,12 @@ class Attention:
 def choose_attention(
     options: Mapping[str, Any], capability: tuple[int, int] | None, environment: Mapping[str, str] = os.environ
 ) -> Attention | None:
-    """The user's choice, else ours below compute capability 8.0; None where vLLM is to choose (and on a CPU).
+    """Return the user's choice, else ours below compute capability 8.0; None leaves the choice to vLLM.
 
-    `options` are engine arguments by vLLM's names for them, `capability` is that of the GPU.
+    `options` are engine arguments by vLLM's names, `capability` is the GPU's compute capability (None on a CPU).
+
+    >>> choose_attention({}, (7, 5), {})
+    Attention(backend='TRITON_ATTN', source='compute capability')
     """
     config = options.get("attention_config")
     within = config.get("backend") if isinstance(config, Mapping) else getattr(config, "backend", None)
@@ -57,14 +60,14 @@ def choose_attention(
 
 
 def attention_arguments(chosen: Attention | None, known: Collection[str], variables: Collection[str]) -> dict[str, Any]:
-    """What hands `chosen` to the installed vLLM: an engine argument, or `VARIABLE` in the environment where it has none.
+    """Return the engine arguments that pass `chosen` to the installed vLLM; sets `VARIABLE` where it has no such argument.
 
-    `known` are the engine arguments that it has, `variables` the environment variables that it reads. A choice among the
-    engine options is handed over with these, and one in the environment is left there where it is read.
+    `known` are the engine arguments of the installed vLLM, `variables` the environment variables that it reads. Nothing
+    is needed for a choice that is among the engine options already, or in an environment variable that vLLM reads.
     """
     if chosen is None or chosen.source == "engine options":
         return {}
-    if chosen.source == "environment" and VARIABLE in variables:
+    if chosen.source == "environment" and VARIABLE in variables:  # 0.13 and 0.14 refuse to be given both
         return {}
     if "attention_backend" in known:
         return {"attention_backend": chosen.backend}
@@ -73,17 +76,17 @@ def attention_arguments(chosen: Attention | None, known: Collection[str], variab
 
 
 def needs_nvcc(backend: str) -> bool:
-    """Whether this back end compiles with nvcc when the model loads, unless its compiled kernels are installed."""
+    """Whether this backend compiles with nvcc when the model loads, its precompiled kernels not being installed."""
     return backend.upper().startswith("FLASHINFER") and find_spec("flashinfer_jit_cache") is None
 
 
 def needs_c_compiler(backend: str) -> bool:
-    """Whether this back end is run by Triton, which compiles its launcher in C."""
+    """Whether this backend is written in Triton, which compiles its launcher in C."""
     return backend.upper().startswith(("TRITON", "FLEX"))
 
 
 def nvcc(environment: Mapping[str, str] = os.environ, *, usual: Path = Path("/usr/local/cuda")) -> str | None:
-    """Where nvcc is, looked for as FlashInfer does: the folder that is named, else the path, else the usual folder."""
+    """Return nvcc's path, searched for as FlashInfer does: in CUDA_HOME or CUDA_PATH, else in PATH, else in `usual`."""
     named = environment.get("CUDA_HOME") or environment.get("CUDA_PATH")
     found = None if named else shutil.which("nvcc", path=environment.get("PATH", os.defpath))
     within = Path(named or usual) / "bin" / "nvcc"
@@ -91,7 +94,7 @@ def nvcc(environment: Mapping[str, str] = os.environ, *, usual: Path = Path("/us
 
 
 def c_compiler(environment: Mapping[str, str] = os.environ) -> str | None:
-    """The C compiler that Triton would call; None too where Python's own headers are missing, which it includes."""
+    """Return the C compiler that Triton would call; None too where Python.h is missing, which its launcher includes."""
     if not (Path(sysconfig.get_paths()["include"]) / "Python.h").is_file():
         return None
     path = environment.get("PATH", os.defpath)
@@ -100,5 +103,5 @@ def c_compiler(environment: Mapping[str, str] = os.environ) -> str | None:
 
 
 def _name(backend: Any) -> str:
-    """`backend` as text; vLLM's own enumeration has it as its member's name."""
+    """`backend` as text: a member of vLLM's own enumeration by its name."""
     return str(getattr(backend, "name", backend))

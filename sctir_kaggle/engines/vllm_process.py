@@ -1,8 +1,7 @@
-"""A vLLM engine in a process of its own: which environment it is started with, that its death is noticed, and that it ends
-with this process.
+"""A vLLM engine in a process of its own: its environment at the start, the detection of its death, its end with ours.
 
-vLLM starts the process itself (by spawn) and hands it the environment of that moment. Where several engines are started
-at once, the environment is theirs in turn, each only until its process has been started.
+vLLM spawns the process itself, with the environment that this process has at that moment. Several engines that start at
+once therefore take turns with `os.environ`, each until its process has been spawned.
 """
 
 from __future__ import annotations
@@ -18,8 +17,10 @@ from multiprocessing import connection
 from typing import Any
 
 NAME = "EngineCore"
-"""How vLLM, from 0.11 to 0.32, names the process, with or without a number behind it."""
+"""The name that vLLM 0.11 to 0.32 gives the process, with or without a number behind it."""
 
+# Blocks on a pipe until its other end is closed, which the kernel does when this process dies in any way; then ends the
+# engine, by force after nine seconds.
 _GUARD = (
     'read -r _; kill -TERM "$0"; for _ in 1 2 3 4 5 6 7 8 9; do kill -0 "$0" || exit; sleep 1; done; kill -KILL "$0"'
 )
@@ -32,10 +33,11 @@ log = logging.getLogger("sctir_kaggle")
 
 @contextmanager
 def environment_of_child(variables: Mapping[str, str]) -> Iterator[None]:
-    """`os.environ` has `variables` until vLLM has started a process, which keeps them, or until the block ends.
+    """Set `variables` in `os.environ` until vLLM has spawned a process, which keeps them, or until the block ends.
 
-    One block at a time has its turn; the next waits for the start of that process, not for its weights. Where the process
-    is not recognised, it waits for the end of the block: slower, but no engine gets another's variables.
+    One block at a time has its turn; the next waits until that process exists, not until its weights are loaded. If the
+    process is not recognised by its name, the next waits for the end of the block: slower, but no engine gets another's
+    variables.
     """
     _TURN.acquire()
     before = {name: os.environ.get(name) for name in variables}
@@ -60,10 +62,10 @@ def environment_of_child(variables: Mapping[str, str]) -> Iterator[None]:
 
 
 def tie(engine: Any) -> None:
-    """Tie the engine's process to this one: its death is told to whoever waits for output, and ours, even by a kill, ends it.
+    """Tie the engine's process to this one: its death raises in `step`, and ours, even by SIGKILL, ends it.
 
-    vLLM's own client notices a killed process, too, but lets the one who waits in `step` wait for ever. And its process
-    notices nothing of ours: without a guard it would keep the GPU's memory.
+    vLLM's own client notices a killed process, too, but leaves a caller of `step` waiting for ever. Its process does not
+    notice our death: without a guard it would keep the GPU's memory.
     """
     client = engine.engine_core
     processes = list(client.resources.engine_manager.processes)
@@ -81,13 +83,13 @@ def tie(engine: Any) -> None:
 
 
 def _guard(pid: int) -> subprocess.Popen[bytes]:
-    """A shell that reads from a pipe of ours. It ends, and with it the wait, when nobody holds the other end any more."""
+    """Start the shell that ends process `pid` when the pipe to this process closes."""
     return subprocess.Popen(
         ("sh", "-c", _GUARD, str(pid)),
         stdin=subprocess.PIPE,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
-        start_new_session=True,  # Ctrl-C is for us
+        start_new_session=True,  # Ctrl-C in the terminal must not reach it before us
     )
 
 

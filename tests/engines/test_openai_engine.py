@@ -535,7 +535,7 @@ def test_base_urls_are_taken_with_and_without_v1() -> None:
 
 def test_a_server_that_cannot_be_reached_is_an_error_with_its_url() -> None:
     url = f"http://127.0.0.1:{free_port()}"
-    with FakeServer() as fake, pytest.raises(EngineError, match=f"{url} cannot be reached.*mend the URL"):
+    with FakeServer() as fake, pytest.raises(EngineError, match=f"{url} cannot be reached.*fix the URL"):
         OpenAIEngine.open([fake.url, url])
 
 

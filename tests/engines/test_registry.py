@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import fields
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
 from sctir_kaggle import UserError
 from sctir_kaggle.cli import _parser, main
-from sctir_kaggle.engines.registry import ENGINES, EngineConfig, check, checkpoint_of, entry_of
+from sctir_kaggle.engines.registry import ENGINES, EngineConfig, Entry, check, checkpoint_of, entry_of
+from sctir_kaggle.engines.scripted import Scripted
 from sctir_kaggle.journal import read_journal
 from sctir_kaggle.kaggle.doctor import examine
 from sctir_kaggle.runtime import EMBEDDED_MODEL
@@ -114,3 +115,22 @@ def test_a_chat_server_solves_a_csv(tmp_path: Path) -> None:
         assert main(["solve", str(tmp_path / "problems.csv"), *options]) == 0
     header, [result] = read_journal(tmp_path / "run" / "journal.jsonl")
     assert (header["engine"]["engine"], header["settings"]["engine"], result.answer) == ("chat", "chat", 9)
+
+
+def test_a_further_engine_is_one_entry_of_the_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = Entry(
+        name="made-up",
+        help="says nine",
+        load=lambda config, model, slots: Scripted(lambda prompt, candidate, turn: "It is $\\boxed{9}$."),
+        model="none",
+        takes=frozenset(),
+    )
+    monkeypatch.setitem(cast("dict[str, Entry]", ENGINES), made.name, made)
+    (tmp_path / "problems.csv").write_text("id,problem,answer\na,What is $3^2$?,9\n")
+    for command, output in (("solve", "run"), ("replay", "replayed")):
+        options = ["--engine", "made-up", "-n", "3", "--output", str(tmp_path / output)]
+        assert main([command, str(tmp_path / "problems.csv"), *options]) == 0
+    _, [result] = read_journal(tmp_path / "run" / "journal.jsonl")
+    assert result.answer == 9
+    with pytest.raises(UserError, match="--gpus is for --engine vllm, not for made-up"):
+        check(EngineConfig(engine="made-up", gpus=1))

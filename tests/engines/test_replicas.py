@@ -280,8 +280,8 @@ def test_the_death_of_a_process_reaches_who_waits_for_its_output() -> None:
 
 OWNER = """
 import multiprocessing, sys, time
-from tests.test_replicas import played_engine
-from sctir_kaggle.engines.vllm_child import tie
+from tests.engines.test_replicas import played_engine
+from sctir_kaggle.engines.vllm_process import tie
 if __name__ == "__main__":
     child = multiprocessing.get_context("spawn").Process(target=time.sleep, args=(60,), name="EngineCore")
     child.start()

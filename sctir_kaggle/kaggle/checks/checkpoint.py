@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sctir_kaggle.engines.plan import read_checkpoint
+from sctir_kaggle.engines.vllm_layout import read_checkpoint
 from sctir_kaggle.engines.vllm_options import check_activation_order, quantization_of
 from sctir_kaggle.kaggle.checks.finding import Finding, Level, Machine, importable, of_error, size
 from sctir_kaggle.kaggle.checks.inputs import vllm_version

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
 
-from sctir_kaggle.engines.plan import OVERHEAD, choose, read_checkpoint
+from sctir_kaggle.engines.vllm_layout import OVERHEAD, choose_layout, read_checkpoint
 from sctir_kaggle.engines.vllm_options import BFLOAT16_FROM, OLDEST_GPU, quantization_of
 from sctir_kaggle.kaggle.checks.finding import Finding, Machine, importable, of_error, size
 from sctir_kaggle.types import EngineError, UserError
@@ -107,14 +107,15 @@ def _kinds(machine: Machine) -> Iterator[tuple[int, str, tuple[int, int]]]:
 
 
 def _room_on_gpus(machine: Machine, model: Path) -> Iterator[Finding]:
-    plan = choose(read_checkpoint(model), machine.gpus, candidates=min(machine.config.candidates, SLOTS), memory=SHARE)
-    detail = f"{plan.line()}; chosen: {plan.reason}"
+    plan = choose_layout(
+        read_checkpoint(model), machine.gpus, candidates=min(machine.config.candidates, SLOTS), memory=SHARE
+    )
     if not plan.fits:
-        yield Finding("room", "fatal", detail, "take a smaller or quantized model, or a larger GPU")
-    elif plan.preempted:
-        yield Finding("room", "warning", detail, "it works, slower: fewer candidates would all fit")
+        yield Finding("room", "fatal", str(plan), "take a smaller or quantized model, or a larger GPU")
+    elif plan.preempts:
+        yield Finding("room", "warning", str(plan), "it works, slower: fewer candidates would all fit")
     else:
-        yield Finding("room", "ok", detail)
+        yield Finding("room", "ok", str(plan))
     yield from _taken(machine)
 
 

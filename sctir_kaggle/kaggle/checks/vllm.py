@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from sctir_kaggle.engines.plan import choose, read_checkpoint
 from sctir_kaggle.engines.vllm_attention import FLASH_ATTENTION_FROM, c_compiler, needs_c_compiler, needs_nvcc, nvcc
+from sctir_kaggle.engines.vllm_layout import choose_layout, read_checkpoint
 from sctir_kaggle.engines.vllm_options import INSTALL
 from sctir_kaggle.engines.vllm_probe import VLLMProbe, probe
 from sctir_kaggle.kaggle.checks.finding import Finding, Machine, importable, of_error
@@ -127,7 +127,7 @@ def _parts(machine: Machine, model: Path) -> int:
         return 1
     try:
         slots = min(machine.config.candidates, SLOTS)
-        return choose(read_checkpoint(model), machine.gpus, candidates=slots, memory=SHARE).tensor_parallel
+        return choose_layout(read_checkpoint(model), machine.gpus, candidates=slots, memory=SHARE).tensor_parallel
     except (EngineError, UserError):
         return 1  # the check of the room says why
 

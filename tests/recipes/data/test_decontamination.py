@@ -10,9 +10,10 @@ from typing import Any
 import pytest
 
 from benchmarks.decontaminate import measure, repeated
+from sctir_kaggle.engines import openai_client
 from sctir_kaggle.problems import ASSETS
 from sctir_kaggle.recipes.data.decontaminate import Settings, decontaminate, main
-from sctir_kaggle.recipes.data.near import Embeddings, TfIdf, sentence_transformer
+from sctir_kaggle.recipes.data.near import Embeddings, TfIdf, sentence_transformer, served
 from sctir_kaggle.recipes.data.overlap import Item, Overlap, words_of
 from sctir_kaggle.recipes.rows import Row, read_rows, write_rows
 from sctir_kaggle.types import EngineError, UserError
@@ -152,6 +153,22 @@ def test_an_endpoint_that_refuses_says_why_on_one_line(tmp_path: Path) -> None:
         with pytest.raises(EngineError, match=r"status 404.*no such model") as raised:
             decontaminate(settings)
     assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize(("fails", "tries"), [(2, 3), (6, 6)])
+def test_an_endpoint_that_is_busy_is_asked_again_up_to_six_times(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fails: int, tries: int
+) -> None:
+    monkeypatch.setattr(openai_client, "FIRST_PAUSE", 0.001)
+    answers = iter([(503, {"error": "busy"})] * fails)
+    with JsonServer(lambda body: next(answers, None) or embeddings_server(body)) as server:
+        embed = served(server.url, "m")
+        if fails < tries:
+            assert embed([SHORT]).shape[0] == 1
+        else:
+            with pytest.raises(EngineError, match=r"/v1/embeddings: given up after 6 tries.*status 503.*busy"):
+                embed([SHORT])
+        assert len(server.bodies) == tries
 
 
 def test_a_sentence_transformers_model_in_a_folder_measures_the_distance() -> None:
