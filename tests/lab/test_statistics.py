@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import doctest
 from itertools import combinations, product
 from math import comb, sqrt
 
@@ -9,10 +10,10 @@ import numpy as np
 import pytest
 
 from sctir_kaggle.lab import statistics
-from sctir_kaggle.lab.score.comparison import holm
 from sctir_kaggle.lab.statistics import (
     DRAWS,
     bootstrap,
+    holm,
     maj_at_k,
     maj_curve,
     pass_at_k,
@@ -22,6 +23,10 @@ from sctir_kaggle.lab.statistics import (
     spread,
 )
 from sctir_kaggle.voting import Ballot, TieBreak, tally
+
+
+def test_the_examples_in_the_docstrings_are_true() -> None:
+    assert doctest.testmod(statistics) == doctest.TestResults(failed=0, attempted=12)
 
 
 @pytest.mark.parametrize("n", [1, 7, 48])

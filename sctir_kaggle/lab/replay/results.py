@@ -1,11 +1,10 @@
-"""What a replay remembers of a result once it is journalled, and its table: a row a seed, the mean and its spread."""
+"""The results of a replay: its journal over several seeds, what is remembered of each result, and the table at the end."""
 
 from __future__ import annotations
 
 import json
 import os
 import shutil
-import statistics
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -21,9 +20,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """One (problem, seed): the answer, whether it is right (None where nobody knows), and what it took.
+    """One (problem, seed): the answer, whether it is right (None: no reference), and its cost.
 
-    `failed` counts the candidates that the engine or the sandbox failed, `tokens` are sampled ones.
+    `late` says that the deadline struck, `failed` counts the candidates that the engine or the sandbox failed, `tokens` are
+    sampled ones, `executions` blocks of code that ran.
     """
 
     problem_id: str
@@ -38,7 +38,7 @@ class Outcome:
 
     @classmethod
     def of(cls, result: SolveResult) -> Outcome:
-        """What is worth remembering of `result`."""
+        """Keep of `result` what the table needs; the texts stay on disk."""
         turns = [turn for trace in result.traces for turn in trace.turns]
         return cls(
             problem_id=result.problem.id,
@@ -53,68 +53,8 @@ class Outcome:
         )
 
 
-def accuracies(outcomes: Iterable[Outcome]) -> dict[int, float]:
-    """By seed, the share in percent of the problems with a known answer that are right."""
-    right: Counter[int] = Counter()
-    graded: Counter[int] = Counter()
-    for outcome in outcomes:
-        if outcome.correct is not None:
-            graded[outcome.seed] += 1
-            right[outcome.seed] += outcome.correct
-    return {seed: 100 * right[seed] / graded[seed] for seed in sorted(graded)}
-
-
-def seeds_table(outcomes: Sequence[Outcome]) -> Table:
-    """A row a seed: problems, right, percent, without a vote, tokens, executions."""
-    from rich.table import Table
-
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
-    for name in ("seed", "problems", "right", "%", "no vote", "tokens", "executions"):
-        table.add_column(name, justify="right")
-    for seed in sorted({outcome.seed for outcome in outcomes}):
-        table.add_row(*_row(seed, [outcome for outcome in outcomes if outcome.seed == seed]))
-    return table
-
-
-def mean_line(outcomes: Sequence[Outcome]) -> str:
-    """`62.7 ± 1.3 % right (mean ± sd of 5 seeds)`; the sample's standard deviation, none for one seed."""
-    shares = list(accuracies(outcomes).values())
-    if not shares:
-        return f"{len(outcomes)} answered; no reference answers"
-    if len(shares) == 1:
-        return f"{shares[0]:.1f} % right (one seed: no spread)"
-    return f"{mean_sd(shares)} % right (mean ± sd of {len(shares)} seeds)"
-
-
-def mean_sd(values: Sequence[float]) -> str:
-    """`94.0 ± 2.0`, the sample's standard deviation; one value has none."""
-    mean = f"{statistics.fmean(values):.1f}"
-    return f"{mean} ± {statistics.stdev(values):.1f}" if len(values) > 1 else mean
-
-
-def warnings_of(outcomes: Sequence[Outcome]) -> list[str]:
-    """What makes a score worth less than it looks: no votes, deadlines, candidates that were failed."""
-    found = []
-    if fallbacks := [outcome for outcome in outcomes if outcome.fallback]:
-        late = sum(outcome.late for outcome in fallbacks)
-        why = f", {late} of them ran out of time: give more --problem-seconds" if late else ""
-        found.append(f"{len(fallbacks)} of {len(outcomes)} had no vote and got the default answer{why}")
-    if failed := sum(outcome.failed for outcome in outcomes):
-        found.append(f"{failed} candidates were failed by the engine or the sandbox: their votes are missing")
-    return found
-
-
-def _row(seed: int, outcomes: Sequence[Outcome]) -> tuple[str, ...]:
-    graded = [outcome for outcome in outcomes if outcome.correct is not None]
-    right = sum(outcome.correct is True for outcome in graded)
-    share = f"{100 * right / len(graded):.1f}" if graded else "-"
-    tokens, executions = (sum(getattr(outcome, name) for outcome in outcomes) for name in ("tokens", "executions"))
-    silent = sum(outcome.fallback for outcome in outcomes)
-    return str(seed), str(len(outcomes)), str(right), share, str(silent), f"{tokens:,}", f"{executions:,}"
-
-
 class ReplayJournal(Journal):
-    """A `Journal` of several seeds, whose header says which. `outcomes` are those of both this run and earlier ones."""
+    """A `Journal` of several seeds, which its header lists. `outcomes` holds those of this run and of earlier ones."""
 
     def __init__(self, path: Path, file: TextIO, results: Iterable[SolveResult] = ()) -> None:
         self.outcomes: dict[tuple[str, int], Outcome] = {}
@@ -122,7 +62,7 @@ class ReplayJournal(Journal):
 
     @classmethod
     def resume(cls, path: Path, header: dict[str, Any]) -> ReplayJournal:
-        """As `Journal.resume`; seeds that `header` has and the run had not are added to its header."""
+        """As `Journal.resume`; seeds that `header` adds to those of the run are added to the file's header."""
         journal = super().resume(path, header)
         try:
             journal._extend(header["seeds"])
@@ -135,24 +75,80 @@ class ReplayJournal(Journal):
         self.outcomes[result.problem.id, result.seed] = Outcome.of(result)
 
     def _extend(self, seeds: Iterable[int]) -> None:
-        """Only lines can be added to a file, so with another header it is written anew and takes the old one's place.
+        """Rewrite the file with the longer list of seeds in its header, and replace the old one atomically.
 
-        A kill before that leaves the old file as it is. Both are locked while there are two.
+        A kill before the replacement leaves the old file as it is. Both are locked while there are two.
         """
         old, _ = stream_journal(self.path)
         known = old.get("seeds", [old.get("config", {}).get("seed", 0)])
         wanted = sorted({*known, *seeds})
         if wanted == old.get("seeds"):
             return
-        anew = self.path.with_suffix(".new")
-        file = anew.open("w", encoding="utf-8")
-        lock(anew, file)
+        longer = self.path.with_suffix(".new")
+        file = longer.open("w", encoding="utf-8")
+        lock(longer, file)
         file.write(json.dumps({**old, "seeds": wanted}, ensure_ascii=False, separators=(",", ":")) + "\n")
         with self.path.open(encoding="utf-8", newline="") as lines:
             lines.readline()
             shutil.copyfileobj(lines, file)
         file.flush()
-        os.fsync(file.fileno())
-        os.replace(anew, self.path)
+        os.fsync(file.fileno())  # before the rename: a power cut must not leave an empty journal under the old name
+        os.replace(longer, self.path)
         self._file.close()
         self._file = file
+
+
+def accuracies(outcomes: Iterable[Outcome]) -> dict[int, float]:
+    """For each seed, the percentage of the problems with a reference that are right."""
+    right: Counter[int] = Counter()
+    graded: Counter[int] = Counter()
+    for outcome in outcomes:
+        if outcome.correct is not None:
+            graded[outcome.seed] += 1
+            right[outcome.seed] += outcome.correct
+    return {seed: 100 * right[seed] / graded[seed] for seed in sorted(graded)}
+
+
+def seeds_table(outcomes: Sequence[Outcome]) -> Table:
+    """One row per seed: problems, right, percent, without a vote, tokens, executions."""
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    for name in ("seed", "problems", "right", "%", "no vote", "tokens", "executions"):
+        table.add_column(name, justify="right")
+    shares = accuracies(outcomes)
+    for seed in sorted({outcome.seed for outcome in outcomes}):
+        each = [outcome for outcome in outcomes if outcome.seed == seed]
+        table.add_row(
+            str(seed),
+            str(len(each)),
+            str(sum(outcome.correct is True for outcome in each)),
+            f"{shares[seed]:.1f}" if seed in shares else "-",
+            str(sum(outcome.fallback for outcome in each)),
+            f"{sum(outcome.tokens for outcome in each):,}",
+            f"{sum(outcome.executions for outcome in each):,}",
+        )
+    return table
+
+
+def mean_line(outcomes: Sequence[Outcome]) -> str:
+    """`62.7 ± 1.3 % right (mean ± sd of 5 seeds)`; the sample's standard deviation, none for one seed."""
+    from sctir_kaggle.lab.statistics import format_mean_sd  # numpy: not before the run is over
+
+    shares = list(accuracies(outcomes).values())
+    if not shares:
+        return f"{len(outcomes)} answered; no reference answers"
+    seeds = "one seed: no spread" if len(shares) == 1 else f"mean ± sd of {len(shares)} seeds"
+    return f"{format_mean_sd(shares)} % right ({seeds})"
+
+
+def warnings_of(outcomes: Sequence[Outcome]) -> list[str]:
+    """Reasons why the score is worth less than it looks: no votes, deadlines, candidates that failed."""
+    found = []
+    if fallbacks := [outcome for outcome in outcomes if outcome.fallback]:
+        late = sum(outcome.late for outcome in fallbacks)
+        why = f", {late} of them ran out of time: give more --problem-seconds" if late else ""
+        found.append(f"{len(fallbacks)} of {len(outcomes)} had no vote and got the default answer{why}")
+    if failed := sum(outcome.failed for outcome in outcomes):
+        found.append(f"{failed} candidates were failed by the engine or the sandbox: their votes are missing")
+    return found

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from sctir_kaggle.lab.records import Array, Group, Records
-from sctir_kaggle.lab.statistics import bootstrap, sign_flip
+from sctir_kaggle.lab.statistics import bootstrap, holm, sign_flip
 from sctir_kaggle.types import UserError
 
 NOISE = 0.05
@@ -44,15 +44,6 @@ def compare_all(records: Records, groups: list[Group]) -> list[Comparison]:
     pairs = [_compare(records, groups[0], group) for group in groups[1:]]
     found = [pair for pair in pairs if pair is not None]
     return [replace(pair, p=p) for pair, p in zip(found, holm([pair.p for pair in found]), strict=True)]
-
-
-def holm(values: list[float]) -> list[float]:
-    """p-values adjusted for their number (Holm, 1979): the chance of a single false alarm among them stays below each."""
-    adjusted, floor = [0.0] * len(values), 0.0
-    for rank, place in enumerate(sorted(range(len(values)), key=values.__getitem__)):
-        floor = max(floor, min(1.0, values[place] * (len(values) - rank)))
-        adjusted[place] = floor
-    return adjusted
 
 
 def _compare(records: Records, baseline: Group, other: Group) -> Comparison | None:

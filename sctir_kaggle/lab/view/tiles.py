@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from statistics import mean, median, stdev
+from statistics import fmean, median
 
 from sctir_kaggle.display import clock_face
+from sctir_kaggle.lab.statistics import format_mean_sd
 from sctir_kaggle.lab.view.problems import executions_of, runs, tokens_of
 from sctir_kaggle.types import SolveResult
 
@@ -50,12 +51,12 @@ def _right(results: Sequence[SolveResult], name: str) -> Tile:
             seeds.setdefault(result.seed, []).append(result.correct)
     if not seeds:
         return _tile("Answered", f"{len(results):,}", "no reference answers: right or wrong is not known")
-    parts = [100 * mean(marks) for marks in seeds.values()]
-    if len(parts) == 1:
+    shares = [100 * fmean(marks) for marks in seeds.values()]
+    if len(shares) == 1:
         [marks] = seeds.values()
-        return _tile(name, f"{sum(marks)} of {len(marks)}", f"{parts[0]:.1f} %{_ungraded(results)}")
-    spread = f"{mean(parts):.1f} ± {stdev(parts):.1f}"
-    return _tile(name, spread, f"%, mean ± sd of {len(parts)} seeds, {_sizes(seeds.values())}{_ungraded(results)}")
+        return _tile(name, f"{sum(marks)} of {len(marks)}", f"{shares[0]:.1f} %{_ungraded(results)}")
+    note = f"%, mean ± sd of {len(shares)} seeds, {_sizes(seeds.values())}{_ungraded(results)}"
+    return _tile(name, format_mean_sd(shares), note)
 
 
 def _sizes(seeds: Iterable[list[bool]]) -> str:

@@ -247,10 +247,12 @@ def test_a_page_that_cannot_be_written_says_why(tmp_path: Path) -> None:
 def test_an_ordinary_package_has_every_file_of_the_viewer(tmp_path: Path) -> None:
     """What setuptools would put in: the patterns of pyproject.toml cover every file that lies there."""
     text = (CHECKOUT / "pyproject.toml").read_text()
-    patterns = re.findall(r'"(viewer/[^"]+)"', text)
+    patterns = re.findall(r'"(lab/view/[^"]+)"', text)
     package = CHECKOUT / "sctir_kaggle"
     covered = {path for pattern in patterns for path in package.glob(pattern) if path.is_file()}
-    there = {path for path in (package / "viewer").rglob("*") if path.is_file() and path.suffix not in (".py", ".pyc")}
+    there = {
+        path for path in (package / "lab/view").rglob("*") if path.is_file() and path.suffix not in (".py", ".pyc")
+    }
     assert there == covered
     assert len([path for path in there if path.suffix == ".woff2"]) == 20
 
