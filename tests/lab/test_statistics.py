@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import doctest
 from itertools import combinations, product
 from math import comb, sqrt
 
@@ -23,10 +22,6 @@ from sctir_kaggle.lab.statistics import (
     spread,
 )
 from sctir_kaggle.voting import Ballot, TieBreak, tally
-
-
-def test_the_examples_in_the_docstrings_are_true() -> None:
-    assert doctest.testmod(statistics) == doctest.TestResults(failed=0, attempted=12)
 
 
 @pytest.mark.parametrize("n", [1, 7, 48])
