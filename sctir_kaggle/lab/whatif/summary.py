@@ -115,7 +115,7 @@ def notes(rows: Sequence[Row], *, differing: Sequence[str], total: int) -> list[
     if differing:
         found.append(
             f"{len(differing)} of {total} problems do not come out as recorded (the first: {differing[0]}): another "
-            "version solved them; record them anew"
+            "version solved them; record them again"
         )
     if any(row.cut or row.saved_tokens is None for row in rows):
         found.append(
