@@ -1,4 +1,4 @@
-"""The clock of a recorded run, played again on recorded seconds: the deadlines that its `Budget` gave each problem."""
+"""The clock of a recorded run, simulated on its recorded seconds: the deadlines that its `Budget` gave each problem."""
 
 from __future__ import annotations
 

@@ -87,7 +87,7 @@ def read_records(paths: Sequence[Path]) -> Records:
 
 
 def journal_of(run: Path) -> Path:
-    """The journal of a run given as its folder or as the file itself."""
+    """The journal of a run that is given as a folder or as a file."""
     return run / "journal.jsonl" if run.is_dir() else run
 
 

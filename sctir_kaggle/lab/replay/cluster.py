@@ -1,9 +1,9 @@
-"""A replay on a Ray cluster: each worker is an actor with its own engine and sandbox; the driver writes the only journal.
+"""A replay on a Ray cluster: each worker is an actor with its own engine and sandbox, the driver writes the one journal.
 
-Covered: a worker or its node that dies (its tasks go to the others, and a log line says so), workers that cannot start while
-others can, a kill of the driver (the journal resumes, here or on another cluster). Not covered: the death of the head node,
-which ends the run as a kill does; restarting a dead worker; Ray Client (ray://), which is untested. Every node needs this
-version of the package, and `--model` at the same path.
+Covered: a worker or its node that dies (its tasks go to the others, and a line says so), workers that cannot start while
+others can, a kill of the driver (the journal resumes, here or on another cluster). Not covered: the head node's death,
+which ends the run as a kill does; a dead worker is not started again; Ray Client (ray://) was not tried. Every node needs
+this package in this version, and `--model` at the same path.
 """
 
 from __future__ import annotations
@@ -30,21 +30,22 @@ from sctir_kaggle.types import EngineError, ExecutorError, SolveResult, UserErro
 log = logging.getLogger("sctir_kaggle")
 
 LOCAL = "local"
-"""The address of a cluster on this machine alone, started for this run."""
+"""The address of a cluster of this machine alone, started for this run."""
+
 
 CONNECT_SECONDS = 10.0
-"""Time limit for reaching the cluster's address."""
+"""How long a cluster's address may take to be reached."""
 
 
 class Worker:
-    """The actor: an engine and a sandbox, opened once, that solve tasks on the actor's event loop."""
+    """What runs in an actor: an engine and a sandbox, opened once, and tasks solved with them on the actor's event loop."""
 
     def __init__(self, plan: Plan, load: Load | None) -> None:
         self._plan, self._load = plan, load
         self._stack = ExitStack()
 
     async def open(self) -> dict[str, Any]:
-        """Load engine and sandbox; -> facts about them and this process, for the driver to compare."""
+        """Load engine and sandbox; what they and this process say of themselves."""
         opening = open_engine(self._plan.setup, slots=self._plan.slots, load=self._load)
         engine, executor = await asyncio.to_thread(self._stack.enter_context, opening)
         setup = bound_to(engine, self._plan.setup)
@@ -58,17 +59,17 @@ class Worker:
         }
 
     async def solve(self, task: Task) -> SolveResult:
-        """Solve one task, as `TaskSolver` does."""
+        """See `TaskSolver`."""
         return await self._solver.solve(task)
 
     async def close(self) -> None:
-        """Close engine and sandbox."""
+        """End engine and sandbox."""
         await asyncio.to_thread(self._stack.close)
 
 
 @dataclass(eq=False)
 class WorkerHandle:
-    """The driver's side of a worker. `facts` is the reply of `Worker.open`."""
+    """A worker as the driver knows it. `facts` are what it said when it was opened."""
 
     number: int
     actor: Any
@@ -76,12 +77,12 @@ class WorkerHandle:
     lost: bool = False
 
     async def solve(self, task: Task) -> SolveResult:
-        """A lane of the scheduler. Raises `WorkerLost` where the worker is gone, else what the worker raised."""
+        """A lane. Raises `Lost` where the worker is gone, and what the worker raised where it is there."""
         result: SolveResult = await self._reply(self.actor.solve.remote(task))
         return result
 
     async def open(self) -> None:
-        """Wait until the worker is ready. Raises `WorkerLost`, or the error that kept it from starting."""
+        """Wait until the worker is ready. Raises `Lost` or what kept it from starting."""
         self.facts = await self._reply(self.actor.open.remote())
 
     async def _reply(self, reference: Any) -> Any:
@@ -101,30 +102,30 @@ class WorkerHandle:
 def replay_on_ray(
     plan: Plan, observer: Observer, *, address: str = LOCAL, workers: int | None = None, load: Load | None = None
 ) -> list[Outcome]:
-    """As `run.replay`, on `workers` actors; by default as many as the cluster's GPUs can serve, without GPUs one per node.
+    """As `run.replay`, on `workers` actors; by default one for each GPU that an engine here needs, else one a node.
 
-    `address` is that of a running cluster ("auto": the one that this machine belongs to), or "local". Raises `UserError`
+    `address` is that of a running cluster ("auto": the one that this machine is part of), or "local". Raises `UserError`
     where Ray is not installed or there is no such cluster.
     """
     from sctir_kaggle.background import BackgroundLoop
 
     plan = _absolute(plan)
     with _cluster(address), BackgroundLoop() as loop, ExitStack() as stack:
-        handles = _start_workers(plan, workers, load)
-        stack.callback(_stop_workers, handles, loop)
-        ready = loop.run(_ready(handles))
+        seats = _seats(plan, workers, load)
+        stack.callback(_dismiss, seats, loop)
+        ready = loop.run(_opened(seats))
         plan = replace(plan, setup=ready[0].facts["setup"])
         header = header_of(plan, engine=ready[0].facts["engine"], executor=ready[0].facts["executor"])
         journal = stack.enter_context(closing(open_journal(plan, {**header, "workers": len(ready)})))
-        scheduler, tasks = prepared(plan, journal, observer)
+        dispatch, tasks = prepared(plan, journal, observer)
         # In turns, so that few tasks are spread over all workers.
-        lanes: list[Lane] = [handle.solve for _ in range(plan.at_once) for handle in ready]
-        loop.run(scheduler.run(tasks, lanes))
-        return outcomes_of(plan, journal, scheduler)
+        lanes: list[Lane] = [seat.solve for _ in range(plan.at_once) for seat in ready]
+        loop.run(dispatch.run(tasks, lanes))
+        return outcomes_of(plan, journal, dispatch)
 
 
 def _absolute(plan: Plan) -> Plan:
-    """The plan with an absolute path to the model: Ray's workers have another working directory."""
+    """Workers have a working folder of their own."""
     model = plan.setup.model.absolute() if isinstance(plan.setup.model, Path) else plan.setup.model
     return replace(plan, setup=replace(plan.setup, model=model), problems=tuple(plan.problems))
 
@@ -139,7 +140,7 @@ def _ray() -> Any:
 
 @contextmanager
 def _cluster(address: str) -> Iterator[None]:
-    """Connect to the cluster, and disconnect at the end; an existing connection is left alone."""
+    """Connected; one that was connected before is left as it is."""
     ray = _ray()
     if ray.is_initialized():
         yield
@@ -160,14 +161,14 @@ def _cluster(address: str) -> Iterator[None]:
 
 
 def _check_listening(address: str) -> None:
-    """Raise `OSError` where nothing listens at HOST:PORT; Ray itself would retry for minutes."""
+    """Raises `OSError` where nothing listens at HOST:PORT; Ray itself would ask for minutes."""
     host, _, port = address.rpartition("/")[2].rpartition(":")
     if port.isdecimal():
         socket.create_connection((host, int(port)), timeout=CONNECT_SECONDS).close()
 
 
-def _size(plan: Plan, workers: int | None) -> tuple[int, int]:
-    """Number of workers, and of GPUs for each. Raises `UserError` where the cluster could never place them."""
+def _shape(plan: Plan, workers: int | None) -> tuple[int, int]:
+    """How many workers, and how many GPUs each. Raises `UserError` where they would wait for ever."""
     ray, setup = _ray(), plan.setup
     has = {kind: int(ray.cluster_resources().get(kind, 0)) for kind in ("CPU", "GPU")}
     gpus = (setup.gpus or 1) if has["GPU"] and not entry_of(setup.engine).servers else 0
@@ -182,55 +183,55 @@ def _size(plan: Plan, workers: int | None) -> tuple[int, int]:
     return count, gpus
 
 
-def _start_workers(plan: Plan, workers: int | None, load: Load | None) -> list[WorkerHandle]:
-    """Create the workers, spread over the nodes; none of them is ready yet."""
-    count, gpus = _size(plan, workers)
+def _seats(plan: Plan, workers: int | None, load: Load | None) -> list[WorkerHandle]:
+    """The workers, spread over the nodes; none of them is ready yet."""
+    count, gpus = _shape(plan, workers)
     choices = {"num_cpus": 1, "num_gpus": gpus, "max_concurrency": plan.at_once + 2}
     actor = _ray().remote(Worker).options(**choices, max_restarts=0, scheduling_strategy="SPREAD")
     return [WorkerHandle(number, actor.remote(plan, load), {}) for number in range(count)]
 
 
-async def _ready(handles: Sequence[WorkerHandle]) -> list[WorkerHandle]:
-    """Wait for all workers; -> those that are ready. Raises the first one's error where none is, or they are not alike."""
-    ended = await asyncio.gather(*(handle.open() for handle in handles), return_exceptions=True)
-    ready = [handle for handle, error in zip(handles, ended, strict=True) if error is None]
-    errors = [(handle, error) for handle, error in zip(handles, ended, strict=True) if error is not None]
+async def _opened(seats: Sequence[WorkerHandle]) -> list[WorkerHandle]:
+    """Those that are ready. Raises what kept the first from starting where none is, or where they are not alike."""
+    ended = await asyncio.gather(*(seat.open() for seat in seats), return_exceptions=True)
+    ready = [seat for seat, error in zip(seats, ended, strict=True) if error is None]
+    errors = [(seat, error) for seat, error in zip(seats, ended, strict=True) if error is not None]
     if not ready:
         error = errors[0][1]
         raise EngineError(f"no worker could start: {error}") if isinstance(error, WorkerLost) else error
-    for handle, error in errors:
+    for seat, error in errors:
         if not isinstance(error, WorkerLost):
-            log.warning("worker %d could not start, the others go on: %s", handle.number, error)
+            log.warning("worker %d could not start, the others go on: %s", seat.number, error)
     _check_alike(ready)
     return ready
 
 
-def _check_alike(handles: Sequence[WorkerHandle]) -> None:
-    first = handles[0].facts
-    for handle in handles:
-        if handle.facts["version"] != __version__:
+def _check_alike(seats: Sequence[WorkerHandle]) -> None:
+    first = seats[0].facts
+    for seat in seats:
+        if seat.facts["version"] != __version__:
             raise UserError(
-                f"worker {handle.number} has sctir_kaggle {handle.facts['version']}, this is {__version__}: install the same"
+                f"worker {seat.number} has sctir_kaggle {seat.facts['version']}, this is {__version__}: install the same"
             )
-        if handle.facts["engine"] != first["engine"]:
+        if seat.facts["engine"] != first["engine"]:
             raise UserError(
-                f"worker {handle.number} has another engine than worker {handles[0].number}: {handle.facts['engine']} and "
+                f"worker {seat.number} has another engine than worker {seats[0].number}: {seat.facts['engine']} and "
                 f"{first['engine']}; give the nodes the same model and hardware"
             )
 
 
-def _stop_workers(handles: Sequence[WorkerHandle], loop: Any) -> None:
-    """Close the workers in order and kill their actors, which also ends those that do not reply within 10 seconds."""
+def _dismiss(seats: Sequence[WorkerHandle], loop: Any) -> None:
+    """End them in order, as far as they answer; what does not is killed with its actor."""
 
-    async def close(handle: WorkerHandle) -> None:
-        await asyncio.wait_for(asyncio.wrap_future(_future(handle.actor.close.remote())), 10)
+    async def close(seat: WorkerHandle) -> None:
+        await asyncio.wait_for(asyncio.wrap_future(_future(seat.actor.close.remote())), 10)
 
     async def close_all() -> None:
-        await asyncio.gather(*(close(handle) for handle in handles if not handle.lost), return_exceptions=True)
+        await asyncio.gather(*(close(seat) for seat in seats if not seat.lost), return_exceptions=True)
 
     loop.run(close_all())
-    for handle in handles:
-        _ray().kill(handle.actor)
+    for seat in seats:
+        _ray().kill(seat.actor)
 
 
 def _future(reference: Any) -> Future[Any]:
@@ -239,7 +240,7 @@ def _future(reference: Any) -> Future[Any]:
 
 
 def _cause(error: Any) -> BaseException:
-    """The worker's own error where its kind is known, so that a `UserError` stays one line."""
+    """What the worker raised, as itself: a `UserError` stays one line."""
     cause = error.cause
     known = (UserError, EngineError, ExecutorError)
     return cause if isinstance(cause, known) else RuntimeError(f"a bug in a worker: {error}")

@@ -1,4 +1,4 @@
-"""Progress of a replay and the time it still needs: one live line in a terminal, one log line per task elsewhere."""
+"""How far a replay is, and how long it will still take: one live line in a terminal, a log line a task elsewhere."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ log = logging.getLogger("sctir_kaggle")
 
 
 class Progress:
-    """Counters of a replay. Until `begin` announces the tasks the engine is loading."""
+    """Counts. `begin` says what there is to do once it is known; until then it is loading."""
 
     def __init__(self, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
@@ -31,7 +31,7 @@ class Progress:
         self._before = self._ended = self._running = self._right = self._graded = 0
 
     def begin(self, total: int, earlier: Sequence[Outcome]) -> None:
-        """The run has `total` tasks, of which those of `earlier` were done before."""
+        """The run has `total` tasks, of which those of `earlier` are done already."""
         self._started, self._total, self._before = self._clock(), total, len(earlier)
         for outcome in earlier:
             self._grade(outcome.correct)
@@ -41,7 +41,7 @@ class Progress:
         self._running += 1
 
     def ended(self, result: SolveResult) -> None:
-        """See `Watcher`; also writes a log line."""
+        """See `Watcher`; says it in a log line."""
         self._end(result.correct)
         left = self.seconds_left or 0.0
         log.info("%d/%d, seed %d: %s", self.done, self._total or 0, result.seed, summary(result, left))
@@ -62,7 +62,7 @@ class Progress:
 
     @property
     def seconds_left(self) -> float | None:
-        """Estimated seconds for the tasks to come, at the pace of this run; None while no task has ended."""
+        """For the tasks to come, at the pace of this run so far; None while nothing has ended."""
         if self._total is None or not self._ended:
             return None
         return (self._clock() - self._started) * (self._total - self.done) / self._ended
@@ -96,13 +96,13 @@ class Progress:
 
 @contextmanager
 def watched() -> Iterator[Progress]:
-    """A `Progress` drawn four times a second in a terminal, below any warnings."""
+    """A `Progress` that is drawn 4 x a second in a terminal; warnings stay above the line there."""
     from rich.live import Live
 
     from sctir_kaggle.display import console
 
     terminal, progress = console(), Progress()
-    logging.raiseExceptions = False  # a closed pipe must not print a traceback per log line
+    logging.raiseExceptions = False  # a closed pipe is no reason for a traceback per line
     logging.basicConfig(stream=sys.stdout, format="%(message)s")
     logging.getLogger("sctir_kaggle.start").setLevel(logging.INFO)
     if not terminal.is_terminal:

@@ -1,4 +1,4 @@
-"""The results of a replay: its journal over several seeds, what is remembered of each result, and the table at the end."""
+"""The results of a replay: what is kept of each, the table at the end, and the journal over several seeds."""
 
 from __future__ import annotations
 
@@ -51,51 +51,6 @@ class Outcome:
             tokens=sum(turn.completion.tokens for turn in turns),
             executions=sum(turn.execution is not None for turn in turns),
         )
-
-
-class ReplayJournal(Journal):
-    """A `Journal` of several seeds, which its header lists. `outcomes` holds those of this run and of earlier ones."""
-
-    def __init__(self, path: Path, file: TextIO, results: Iterable[SolveResult] = ()) -> None:
-        self.outcomes: dict[tuple[str, int], Outcome] = {}
-        super().__init__(path, file, results)
-
-    @classmethod
-    def resume(cls, path: Path, header: dict[str, Any]) -> ReplayJournal:
-        """As `Journal.resume`; seeds that `header` adds to those of the run are added to the file's header."""
-        journal = super().resume(path, header)
-        try:
-            journal._extend(header["seeds"])
-        except BaseException:
-            journal.close()
-            raise
-        return journal
-
-    def _remember(self, result: SolveResult) -> None:
-        self.outcomes[result.problem.id, result.seed] = Outcome.of(result)
-
-    def _extend(self, seeds: Iterable[int]) -> None:
-        """Rewrite the file with the longer list of seeds in its header, and replace the old one atomically.
-
-        A kill before the replacement leaves the old file as it is. Both are locked while there are two.
-        """
-        old, _ = stream_journal(self.path)
-        known = old.get("seeds", [old.get("config", {}).get("seed", 0)])
-        wanted = sorted({*known, *seeds})
-        if wanted == old.get("seeds"):
-            return
-        longer = self.path.with_suffix(".new")
-        file = longer.open("w", encoding="utf-8")
-        lock(longer, file)
-        file.write(json.dumps({**old, "seeds": wanted}, ensure_ascii=False, separators=(",", ":")) + "\n")
-        with self.path.open(encoding="utf-8", newline="") as lines:
-            lines.readline()
-            shutil.copyfileobj(lines, file)
-        file.flush()
-        os.fsync(file.fileno())  # before the rename: a power cut must not leave an empty journal under the old name
-        os.replace(longer, self.path)
-        self._file.close()
-        self._file = file
 
 
 def accuracies(outcomes: Iterable[Outcome]) -> dict[int, float]:
@@ -152,3 +107,48 @@ def warnings_of(outcomes: Sequence[Outcome]) -> list[str]:
     if failed := sum(outcome.failed for outcome in outcomes):
         found.append(f"{failed} candidates were failed by the engine or the sandbox: their votes are missing")
     return found
+
+
+class ReplayJournal(Journal):
+    """A `Journal` of several seeds, whose header says which. `outcomes` are those of both this run and earlier ones."""
+
+    def __init__(self, path: Path, file: TextIO, results: Iterable[SolveResult] = ()) -> None:
+        self.outcomes: dict[tuple[str, int], Outcome] = {}
+        super().__init__(path, file, results)
+
+    @classmethod
+    def resume(cls, path: Path, header: dict[str, Any]) -> ReplayJournal:
+        """As `Journal.resume`; seeds that `header` has and the run had not are added to its header."""
+        journal = super().resume(path, header)
+        try:
+            journal._extend(header["seeds"])
+        except BaseException:
+            journal.close()
+            raise
+        return journal
+
+    def _remember(self, result: SolveResult) -> None:
+        self.outcomes[result.problem.id, result.seed] = Outcome.of(result)
+
+    def _extend(self, seeds: Iterable[int]) -> None:
+        """Only lines can be added to a file, so with another header it is written anew and takes the old one's place.
+
+        A kill before that leaves the old file as it is. Both are locked while there are two.
+        """
+        old, _ = stream_journal(self.path)
+        known = old.get("seeds", [old.get("config", {}).get("seed", 0)])
+        wanted = sorted({*known, *seeds})
+        if wanted == old.get("seeds"):
+            return
+        anew = self.path.with_suffix(".new")
+        file = anew.open("w", encoding="utf-8")
+        lock(anew, file)
+        file.write(json.dumps({**old, "seeds": wanted}, ensure_ascii=False, separators=(",", ":")) + "\n")
+        with self.path.open(encoding="utf-8", newline="") as lines:
+            lines.readline()
+            shutil.copyfileobj(lines, file)
+        file.flush()
+        os.fsync(file.fileno())
+        os.replace(anew, self.path)
+        self._file.close()
+        self._file = file

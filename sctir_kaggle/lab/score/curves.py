@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure  # type: ignore[import-not-found,unused-ignore]
 
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
-"""Those of Okabe and Ito, which colour-blind readers can distinguish. More runs start over with another marker."""
+"""Colours of Okabe and Ito, which colour-blind readers can distinguish. More runs start over with another marker."""
 
 MARKS = ("o", "s", "^", "D")
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Report:
-    """All that `sctir score` prints; `comparisons` are against the first of `summaries`."""
+    """The content of `sctir score`; `comparisons` are against the first of `summaries`."""
 
     records: Records
     groups: list[Group]

@@ -17,7 +17,7 @@ from sctir_kaggle.lab.statistics import Floats, share_bounds, spread
 
 @dataclass(frozen=True, slots=True)
 class Accuracy:
-    """How many elected answers are right, as fractions of 1."""
+    """The accuracy of elected answers and of candidates, as fractions of 1."""
 
     problems: int
     mean: float

@@ -49,7 +49,7 @@ NARROWEST = 8
 """Characters that a folded name keeps per line."""
 
 COLUMNS_OF_CURVE = 7
-"""How many k a table shows; files and pictures have all."""
+"""Number of k that a table shows; files and pictures have all."""
 
 ENDS = {
     "answered": "answered",

@@ -61,12 +61,12 @@ def is_contested(result: SolveResult) -> bool:
 
 
 def tokens_of(trace: Trace) -> int:
-    """Tokens sampled in whole turns."""
+    """Tokens that the model wrote in whole turns."""
     return sum(turn.completion.tokens for turn in trace.turns)
 
 
 def executions_of(trace: Trace) -> int:
-    """Blocks of code that were executed to an end."""
+    """Blocks of code that ran to an end."""
     return sum(turn.execution is not None for turn in trace.turns)
 
 

@@ -85,7 +85,7 @@ class Shares:
             raise ValueError("every planned problem has had its deadline")
         left = np.maximum(0.0, self._end - now - self._grace * self._problems)
         share = left / self._problems
-        base = self._base = share if self._base is None else self._base
+        base = self._base = share if self._base is None else self._base  # the first problem's share
         bank = np.maximum(0.0, left - base * self._problems)
         longest = np.maximum(share, np.minimum(self._cap * base, base + self._draw * bank))
         self._problems -= 1

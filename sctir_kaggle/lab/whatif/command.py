@@ -33,7 +33,7 @@ WIDTH = 120
 """Characters of a line at most."""
 
 MOST_ORDERS = 1_000_000
-"""All their outcomes are held in memory, and the mean of more would be no other."""
+"""Limit of `--orders`: all outcomes are held in memory, and more would not change a mean."""
 
 
 def add_what_if(commands: Commands) -> None:

@@ -201,6 +201,7 @@ def simulate(
         limits = clock.next_deadlines(now)
         spent, ended, cut = apply_deadlines(trajectories, problems, limits.soft - now, limits.hard - now)
         late = overrun(runs) if overrun else 0.0
+        # Candidates cancelled at a deadline hold the machine a little longer; where none started, none is cancelled.
         now = now + spent + np.where(cut & (spent > 0), late, 0.0)
         scores += trajectories.right[problems, ended]
         unanswered += ~trajectories.voted[problems, ended] | (now > limit)
@@ -217,6 +218,7 @@ def apply_deadlines(
     """
     ended = trajectories.last[rows]
     spent = trajectories.seconds[rows, ended]
+    # Without time no candidate starts: such a problem is cut even where its candidates took no time.
     cut = (spent > soft) | (hard <= 0)
     if not cut.any():
         return spent, ended, cut
@@ -242,6 +244,7 @@ def _past_soft(trajectories: VoteTrajectories, rows: Ints, soft: Floats, hard: F
 def _ended_by(seconds: Floats, rows: Ints, moment: Floats) -> Ints:
     """How many candidates had ended by `moment`, where not all had: (K,). A binary search in all rows at once."""
     most = seconds.shape[1] - 1
+    # `np.searchsorted` takes one row; here each run looks into a row of its own, one bit of the answer at a time.
     flat, start = seconds.reshape(-1), rows * seconds.shape[1]
     ended = np.zeros(len(rows), np.int64)
     for power in reversed(range(most.bit_length())):

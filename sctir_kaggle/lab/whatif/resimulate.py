@@ -22,6 +22,79 @@ from sctir_kaggle.stopping import decided
 from sctir_kaggle.types import SolveResult, Trace, TraceStatus, UserError
 from sctir_kaggle.voting import Ballot
 
+
+@dataclass(frozen=True, slots=True)
+class Rerun:
+    """One result under other rules. `result.seconds` are simulated, and so are its traces'.
+
+    `tokens` counts what was sampled; a turn that was cut short counts a share by time. `cut` candidates would have gone on
+    where their record ends, `unrecorded` ones needed a completion that the record does not hold (a forced answer after
+    fewer turns, say); neither votes. `unsure`: their votes could change the answer.
+    """
+
+    result: SolveResult
+    tokens: int
+    cut: int
+    unrecorded: int
+    unsure: bool
+
+
+def rerun(
+    record: SolveResult, rules: Rules, *, first: int, soft: float | None = None, hard: float | None = None
+) -> Rerun:
+    """Run the solver again on `record`; `first` is the number of candidates that it started with.
+
+    `soft` and `hard` are deadlines in seconds from the problem's start, by default the record's own, if it had one. Under
+    the recorded rules the result equals the record except for times. Its reference is that of the rules.
+    """
+    loop, engine = SimulatedLoop(), Timed(record, first=first, dialect=rules.dialect)
+    config = replace(rules.config, seed=record.seed)
+    if record.stopped == "all" and len(record.traces) == first:
+        # All had ended and no extra candidate was called: the run's clock, which is not in the record, may have forbidden it.
+        config = replace(config, extra_candidates=0)
+    solver = Solver(engine, engine, config, clock=loop.time, dialect=rules.dialect)
+    soft = engine.limit if soft is None else soft
+    problem = replace(record.problem, answer=rules.reference(record.problem.answer))
+    result = run_simulated(loop, solver.solve(problem, deadline=soft, hard_deadline=hard))
+    tokens = sum(_tokens(trace, record, engine) for trace in result.traces)
+    unsure = _unsure(result, engine.cut | engine.unrecorded, config)
+    return Rerun(result, tokens, len(engine.cut), len(engine.unrecorded), unsure)
+
+
+def _tokens(trace: Trace, record: SolveResult, engine: Timed) -> int:
+    """Of a trace: whole turns, what was written of a turn that was cut, and all of one whose code was running then."""
+    tokens = sum(turn.completion.tokens for turn in trace.turns)
+    if trace.status is not TraceStatus.CANCELLED or trace.cut is None:
+        return tokens
+    if trace.cut.turn is not None:
+        return tokens + trace.cut.turn.completion.tokens
+    recorded = next((known for known in record.traces if known.candidate == trace.candidate), None)
+    turn = len(trace.turns)
+    if recorded is None or turn >= len(recorded.turns):
+        return tokens
+    pace = engine.paces[trace.candidate]
+    whole = pace.written[turn] - pace.begun(turn)
+    share = min(1.0, trace.cut.seconds / whole) if whole > 0 else 1.0
+    return tokens + math.floor(share * recorded.turns[turn].completion.tokens)
+
+
+def _unsure(result: SolveResult, missing: set[int], config: SolverConfig) -> bool:
+    """Whether some continuation of the `missing` candidates would have elected another answer.
+
+    A stop rule counts them as ended; had they gone on, those that it cancelled might have been needed too.
+    """
+    if not missing:
+        return False
+    stops, weigh = config.stop != "none", config.vote_rule.weigher(config.modulus)
+    open_ = sum(trace.status is TraceStatus.CANCELLED for trace in result.traces) if stops else 0
+    ballots = [
+        Ballot(trace.candidate, trace.answer, 1.0 if weigh is None else weigh(result.problem, trace))
+        for trace in result.traces
+        if trace.answer is not None
+    ]
+    return not decided(ballots, unfinished=len(missing) + open_)
+
+
 Replicate = tuple[int, int]
 """(number of the run, seed): one pass over the problems, with a clock of its own."""
 
@@ -95,19 +168,6 @@ def resimulate(
     return found
 
 
-def _recorded(replicate: Replicate, result: SolveResult, full: FullVote) -> ProblemOutcome:
-    tokens = sum(turn.completion.tokens for trace in result.traces for turn in trace.turns)
-    problem = result.problem
-    figures = (result.answer, result.stopped, result.seconds, tokens, False, 0, 0)
-    return ProblemOutcome(replicate, problem.id, problem.answer, *figures, full)
-
-
-def _outcome(replicate: Replicate, new: Rerun, full: FullVote) -> ProblemOutcome:
-    result = new.result
-    figures = (result.answer, result.stopped, result.seconds, new.tokens, new.unsure, new.cut, new.unrecorded)
-    return ProblemOutcome(replicate, result.problem.id, result.problem.answer, *figures, full)
-
-
 class _FullVotes:
     """The full vote of one result; sets of rules that differ in their stop or clock only share one."""
 
@@ -156,73 +216,14 @@ class _DeadlineSchedule:
         return simulated_budget(seconds, problems, grace=grace, clamps=dict(rules.clamps), clock=clock)
 
 
-@dataclass(frozen=True, slots=True)
-class Rerun:
-    """One result under other rules. `result.seconds` are simulated, and so are its traces'.
-
-    `tokens` counts what was sampled; a turn that was cut short counts a share by time. `cut` candidates would have gone on
-    where their record ends, `unrecorded` ones needed a completion that the record does not hold (a forced answer after
-    fewer turns, say); neither votes. `unsure`: their votes could change the answer.
-    """
-
-    result: SolveResult
-    tokens: int
-    cut: int
-    unrecorded: int
-    unsure: bool
+def _recorded(replicate: Replicate, result: SolveResult, full: FullVote) -> ProblemOutcome:
+    tokens = sum(turn.completion.tokens for trace in result.traces for turn in trace.turns)
+    problem = result.problem
+    figures = (result.answer, result.stopped, result.seconds, tokens, False, 0, 0)
+    return ProblemOutcome(replicate, problem.id, problem.answer, *figures, full)
 
 
-def rerun(
-    record: SolveResult, rules: Rules, *, first: int, soft: float | None = None, hard: float | None = None
-) -> Rerun:
-    """Run the solver again on `record`; `first` is the number of candidates that it started with.
-
-    `soft` and `hard` are deadlines in seconds from the problem's start, by default the record's own, if it had one. Under
-    the recorded rules the result equals the record except for times. Its reference is that of the rules.
-    """
-    loop, engine = SimulatedLoop(), Timed(record, first=first, dialect=rules.dialect)
-    config = replace(rules.config, seed=record.seed)
-    if record.stopped == "all" and len(record.traces) == first:
-        # All had ended and no extra candidate was called: the run's clock, which is not in the record, may have forbidden it.
-        config = replace(config, extra_candidates=0)
-    solver = Solver(engine, engine, config, clock=loop.time, dialect=rules.dialect)
-    soft = engine.limit if soft is None else soft
-    problem = replace(record.problem, answer=rules.reference(record.problem.answer))
-    result = run_simulated(loop, solver.solve(problem, deadline=soft, hard_deadline=hard))
-    tokens = sum(_tokens(trace, record, engine) for trace in result.traces)
-    unsure = _unsure(result, engine.cut | engine.unrecorded, config)
-    return Rerun(result, tokens, len(engine.cut), len(engine.unrecorded), unsure)
-
-
-def _tokens(trace: Trace, record: SolveResult, engine: Timed) -> int:
-    """Tokens of whole turns, and of the turn that was in flight: all while its code ran, else the share written by then."""
-    tokens = sum(turn.completion.tokens for turn in trace.turns)
-    if trace.status is not TraceStatus.CANCELLED or trace.cut is None:
-        return tokens
-    if trace.cut.turn is not None:
-        return tokens + trace.cut.turn.completion.tokens
-    recorded = next((known for known in record.traces if known.candidate == trace.candidate), None)
-    turn = len(trace.turns)
-    if recorded is None or turn >= len(recorded.turns):
-        return tokens
-    pace = engine.paces[trace.candidate]
-    whole = pace.written[turn] - pace.begun(turn)
-    share = min(1.0, trace.cut.seconds / whole) if whole > 0 else 1.0
-    return tokens + math.floor(share * recorded.turns[turn].completion.tokens)
-
-
-def _unsure(result: SolveResult, missing: set[int], config: SolverConfig) -> bool:
-    """Whether some continuation of the `missing` candidates would have elected another answer.
-
-    A stop rule counts them as ended; had they gone on, those that it cancelled might have been needed too.
-    """
-    if not missing:
-        return False
-    stops, weigh = config.stop != "none", config.vote_rule.weigher(config.modulus)
-    open_ = sum(trace.status is TraceStatus.CANCELLED for trace in result.traces) if stops else 0
-    ballots = [
-        Ballot(trace.candidate, trace.answer, 1.0 if weigh is None else weigh(result.problem, trace))
-        for trace in result.traces
-        if trace.answer is not None
-    ]
-    return not decided(ballots, unfinished=len(missing) + open_)
+def _outcome(replicate: Replicate, new: Rerun, full: FullVote) -> ProblemOutcome:
+    result = new.result
+    figures = (result.answer, result.stopped, result.seconds, new.tokens, new.unsure, new.cut, new.unrecorded)
+    return ProblemOutcome(replicate, result.problem.id, result.problem.answer, *figures, full)

@@ -94,7 +94,7 @@ def config_of(header: Mapping[str, Any]) -> SolverConfig:
     """
     recorded = header.get("config")
     if not recorded:
-        raise UserError("the journal's header has no config, so that its run cannot be played again; record a new one")
+        raise UserError("the journal's header has no config, so its run cannot be resimulated; record a new one")
     if unknown := set(recorded) - {field.name for field in fields(SolverConfig)}:
         raise UserError(
             f"the journal's config has {', '.join(sorted(unknown))}, unknown to this version; use a newer one"

@@ -105,7 +105,7 @@ class Timed(Recorded):
             raise
 
     async def _my_turn(self, candidate_id: str) -> None:
-        """Wait for nobody: here the clock, not the order of the record, decides whose turn it is."""
+        """Do not wait: here the clock, not the order of the record, decides whose turn it is."""
 
     async def _until(self, candidate: int, moment: float) -> None:
         wait = self._starts[candidate] + moment - asyncio.get_running_loop().time()

@@ -118,6 +118,7 @@ def _stops(rule: StopRule, decided: Flags, risk: Floats, vote: _State) -> Flags:
 
 def _next_calm(contested: Flags) -> Ints:
     """For every k the first number from there on that is not contested; N where there is none: then all have ended."""
+    # The running minimum from the right over the places that are calm.
     places = np.where(contested, contested.shape[1] - 1, np.arange(contested.shape[1]))
     return np.minimum.accumulate(places[:, ::-1], axis=1)[:, ::-1]
 
@@ -134,7 +135,7 @@ class _State:
     ballots: Ints
 
     def risk(self, unfinished: int) -> Floats:
-        """`stopping.leader_risk` of plain votes: the sum over the rivals, and over one answer that is not seen yet."""
+        """`stopping.leader_risk` of plain votes: the rivals' risks, and that of an answer not seen yet."""
         rows = np.arange(len(self.leader))
         rivals = self.scores.astype(np.int64)
         top = np.where(self.leader >= 0, rivals[rows, self.leader], 0)
@@ -166,6 +167,7 @@ def _votes(completion: CompletionOrder, config: SolverConfig) -> Iterable[_State
 def _state(scores: Floats, cast: Ints, order: Ints) -> _State:
     """Elect a leader by score, then by the lower `order`; scores, votes cast and order are (R, C)."""
     each = np.arange(len(scores))
+    # Scores times MOST are integers and order / MOST is below 1, so that the order decides between equal scores only.
     keys = np.where(cast > 0, scores * MOST - order / MOST, -np.inf)
     leader = np.where(cast.any(axis=1), keys.argmax(axis=1), -1)
     top = np.where(leader >= 0, scores[each, leader], 0.0)
