@@ -28,7 +28,7 @@ import numpy as np
 from benchmarks.machine import machine
 from sctir_kaggle.config import SolverConfig
 from sctir_kaggle.lab.whatif.clocks import Clock, Equal, Limits, Shares, Unlimited
-from sctir_kaggle.lab.whatif.orders import Outcome, simulate
+from sctir_kaggle.lab.whatif.orders import SimulatedRuns, simulate
 from sctir_kaggle.lab.whatif.trajectories import CompletionOrder, Floats, Ints, VoteTrajectories, trajectories_of
 from sctir_kaggle.runtime import RESERVE
 
@@ -104,11 +104,11 @@ def draw(hardness: Hardness, draws: int, load: float, rng: np.random.Generator) 
     edges = hardness.shares.cumsum(axis=1)[:, None, :-1]
     answers = (rng.random((draws, PROBLEMS, CANDIDATES, 1)) >= edges).sum(axis=3)
     return trajectories_of(
-        _ends(times.reshape(-1, CANDIDATES), answers.reshape(-1, CANDIDATES), edges.shape[2]), CONFIG
+        _completion_order(times.reshape(-1, CANDIDATES), answers.reshape(-1, CANDIDATES), edges.shape[2]), CONFIG
     )
 
 
-def _ends(times: Floats, answers: Ints, answers_known: int) -> CompletionOrder:
+def _completion_order(times: Floats, answers: Ints, answers_known: int) -> CompletionOrder:
     """Answer 0 is right, and the last one is none. Candidates are numbered as they end, so that the first one wins a tie."""
     rows = len(times)
     return CompletionOrder(
@@ -122,14 +122,14 @@ def _ends(times: Floats, answers: Ints, answers_known: int) -> CompletionOrder:
     )
 
 
-def run(way: Way, courses: VoteTrajectories, orders: Ints, rng: np.random.Generator) -> Outcome:
+def run(way: Way, trajectories: VoteTrajectories, orders: Ints, rng: np.random.Generator) -> SimulatedRuns:
     """Every draw in every one of its orders (draws x orders x places)."""
     if way.fixed:
-        courses = replace(courses, last=np.full_like(courses.last, CANDIDATES))
+        trajectories = replace(trajectories, last=np.full_like(trajectories.last, CANDIDATES))
     first = PROBLEMS * np.arange(len(orders))[:, None, None]
     rows = (orders + first).reshape(-1, PROBLEMS).T
     return simulate(
-        courses, rows, way.clock(), limit=LIMIT, start_up=START_UP, overrun=lambda runs: rng.random(runs) * GRACE
+        trajectories, rows, way.clock(), limit=LIMIT, start_up=START_UP, overrun=lambda runs: rng.random(runs) * GRACE
     )
 
 
@@ -159,12 +159,12 @@ WAYS = (
 SOURCES = {"synthetic, wrong answers pile up": piled_up, "synthetic, they scatter": scattered, "recorded": recorded}
 
 
-def row(name: str, outcome: Outcome, draws: int) -> str:
+def row(name: str, runs: SimulatedRuns, draws: int) -> str:
     """A line of the table."""
-    scores = outcome.scores.reshape(draws, -1)
+    scores = runs.scores.reshape(draws, -1)
     alone = float(np.sqrt(scores.var(axis=1, ddof=1).mean()))
     spread = f"{scores.mean():.2f} | {scores.std(ddof=1):.2f} | {alone:.2f}"
-    return f"| {name} | {spread} | {int((outcome.ends > LIMIT).sum())} | {outcome.unanswered.max()} |"
+    return f"| {name} | {spread} | {int((runs.finished > LIMIT).sum())} | {runs.unanswered.max()} |"
 
 
 def table(hardness: Hardness, title: str, load: float, draws: int, orders: int, seed: int) -> list[str]:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from sctir_kaggle.lab.replay.results import mean_sd
+from sctir_kaggle.lab.statistics import format_mean_sd
 
 VOTE, SINGLE = "#2a7f62", "#e69f00"
 
@@ -43,7 +43,7 @@ def table(title: str, ways: Sequence[Way], seeds: int) -> str:
 def _row(way: Way) -> str:
     rights, singles = [run.right for run in way.runs], [run.single for run in way.runs]
     seconds = statistics.median(run.seconds for run in way.runs)
-    return f"| {way.name} | {way.stage} | {mean_sd(rights)} | {mean_sd(singles)} | {seconds:.0f} |"
+    return f"| {way.name} | {way.stage} | {format_mean_sd(rights)} | {format_mean_sd(singles)} | {seconds:.0f} |"
 
 
 def stop_line(stops: Sequence[tuple[int, float]], problems: int) -> str:

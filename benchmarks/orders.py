@@ -21,13 +21,13 @@ LOAD = 3.0
 """What all candidates of all problems would need, over the time that there is."""
 
 
-def measure(courses: VoteTrajectories, orders: int) -> list[tuple[OrdersRow, float]]:
+def measure(trajectories: VoteTrajectories, orders: int) -> list[tuple[OrdersRow, float]]:
     """Each clock's row and its seconds."""
-    rules, measured = Rules(config=clock.CONFIG, budget=clock.LIMIT * len(courses.last) / clock.PROBLEMS), []
-    sets: list[Ints] = [np.arange(len(courses.last))]
+    rules, measured = Rules(config=clock.CONFIG, budget=clock.LIMIT * len(trajectories.last) / clock.PROBLEMS), []
+    sets: list[Ints] = [np.arange(len(trajectories.last))]
     for rule in CLOCKS:
         started = time.perf_counter()
-        row = row_of("synthetic", rule, rules, courses, sets, orders, np.random.default_rng(0))
+        row = row_of("synthetic", rule, rules, trajectories, sets, orders, np.random.default_rng(0))
         measured.append((row, time.perf_counter() - started))
     return measured
 
@@ -41,9 +41,9 @@ def main() -> None:
     rng = np.random.default_rng(0)
     hardness = clock.scattered(rng)
     started = time.perf_counter()
-    courses = clock.draw(hardness, args.draws, LOAD, rng)
-    print(f"{len(courses.last):,} problems drawn and voted on in {time.perf_counter() - started:.2f} s")
-    for row, seconds in measure(courses, args.orders):
+    trajectories = clock.draw(hardness, args.draws, LOAD, rng)
+    print(f"{len(trajectories.last):,} problems drawn and voted on in {time.perf_counter() - started:.2f} s")
+    for row, seconds in measure(trajectories, args.orders):
         spread = f"{row.right:.2f} right, sd {row.sd:.2f}, {row.overruns:,} overruns, {row.unanswered:.2f} unanswered"
         print(f"{row.orders:,} orders, {row.clock}: {seconds:.2f} s ({spread})")
     print(machine("orders", options=f"--orders {args.orders} --draws {args.draws}"))

@@ -1,4 +1,4 @@
-"""A run as a picture: for each problem how long it took and how its candidates voted. matplotlib is loaded to draw only."""
+"""Plot a run: for each problem its seconds and its candidates' votes. matplotlib is imported only to draw."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ VOTES = {
     "no answer": "#a6a6a6",
     "cancelled": "#e9e9e9",
 }
-"""What a candidate can be in the bar, in its order, with Okabe and Ito's colours: colour-blind readers tell them apart."""
+"""Parts of a bar of votes from left to right, in the colours of Okabe and Ito, which colour-blind readers can distinguish."""
 
 TIMES = {"deadline": ("deadline", "#d55e00"), "error": ("error", "#000000")}
 IN_TIME = ("in time", "#56b4e9")
@@ -28,19 +28,19 @@ IN_TIME = ("in time", "#56b4e9")
 LEGEND = {"frameon": False, "fontsize": 8, "borderpad": 0, "handlelength": 1.2, "columnspacing": 1.2}
 
 ROW = 0.23
-"""Inches of height for a problem."""
+"""Height of a problem in inches."""
 
 ID, ANSWER = 20, 12
-"""Characters that are shown of each."""
+"""Characters shown of an id and of an answer."""
 
 CHARACTER = 1.3
-"""Per cent of the bar's width that a character of an answer takes."""
+"""Percent of the bar's width that a character of an answer takes."""
 
 
 def votes_and_times(results: Sequence[SolveResult], *, share: float | None = None) -> Figure:
-    """A row a problem: on the left seconds, on the right what its candidates voted, and for what.
+    """One row per problem: seconds on the left, the candidates' votes and the leading answers on the right.
 
-    `share`, in seconds, is what each problem would get if all got the same; it is drawn as a line, if near.
+    `share` is an equal share of the clock in seconds, drawn as a line where it is not far beyond the bars.
     """
     from matplotlib import style  # type: ignore[import-not-found,unused-ignore]
     from matplotlib.figure import Figure  # type: ignore[import-not-found,unused-ignore]
@@ -59,14 +59,14 @@ def votes_and_times(results: Sequence[SolveResult], *, share: float | None = Non
 
 
 def png(figure: Figure) -> bytes:
-    """The picture as a file, for a notebook's output."""
+    """The figure as the bytes of a PNG, for a notebook's output."""
     file = BytesIO()
     figure.savefig(file, format="png", dpi=100)
     return file.getvalue()
 
 
 def vote_shares(result: SolveResult) -> dict[str, float]:
-    """For each of `VOTES` the part of the candidates; together 1, or all 0 where there was no candidate."""
+    """The share of the candidates in each of `VOTES`; they add up to 1, or are all 0 without candidates."""
     places = {answer: place for place, (answer, _) in enumerate(result.vote.ranking)}
     counts = dict.fromkeys(VOTES, 0)
     for trace in result.traces:
@@ -103,7 +103,7 @@ def _draw_votes(axes: Axes, results: Sequence[SolveResult]) -> None:
 
 
 def _write_answers(axes: Axes, row: int, result: SolveResult, share: dict[str, float]) -> None:
-    """The two leading answers in their bars, where they fit; beside the bar what is known of the answer given."""
+    """Write the two leading answers into their bars, where they fit, and the verdict beside the bar."""
     start = 0.0
     for (answer, _), name, colour in zip(
         result.vote.ranking, ("leader", "runner-up"), ("white", "black"), strict=False
@@ -116,7 +116,7 @@ def _write_answers(axes: Axes, row: int, result: SolveResult, share: dict[str, f
 
 
 def _verdict(result: SolveResult) -> str:
-    """`421 ✓`, `421 ✗ 57`, `0 (default)`: the answer given and, where it is known, the right one."""
+    """`421 ✓`, `421 ✗ 57`, `0 (default)`: the elected answer and, where it is wrong, the reference."""
     given = _short(str(result.answer)) + (" (default)" if result.fallback else "")
     if result.correct is None:
         return given

@@ -1,6 +1,7 @@
-"""Journals as numpy columns: a row a (run, problem, seed), a column a candidate. A line at a time; no text is kept.
+"""Journals as numpy columns: one row per (run, problem, seed), one column per candidate.
 
-10,000 problems with 48 candidates each are about a gigabyte of journal and some ten megabytes of columns.
+Journals are read line by line and no text is kept: 10,000 problems with 48 candidates each are about a gigabyte of journal
+and some ten megabytes of columns.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from sctir_kaggle.journal import MUST_MATCH, stream_journal
 from sctir_kaggle.types import TraceStatus, UserError
 
 STATUSES = ("", *(status.value for status in TraceStatus))
-"""What `Records.status` counts by; "" is padding: the row has no such candidate."""
+"""The values that `Records.status` indexes; "" is padding: the row has no such candidate."""
 
 _NUMBERS = {status: number for number, status in enumerate(STATUSES)}
 
@@ -29,11 +30,10 @@ Array = npt.NDArray[Any]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Records:
-    """Runs, side by side: R rows, N columns, the largest number of candidates of a row. Rows with fewer are padded.
+    """Runs side by side: R rows, and N columns for the largest number of candidates. Rows with fewer are padded.
 
-    A column is a candidate's number. `votes` are indices into the row's `choices`, its distinct answers in the order of
-    the candidates' numbers; -1 is no vote. `order` lists candidate numbers as they ended, the cancelled ones last, then
-    -1. `tokens` and `executions` count whole turns. `right` is False where there is no reference. Seconds are wall clock.
+    Lists and arrays without a shape have one entry per row, or per run for `runs` and `headers`; `run` (R,) is the index of
+    a row's run. The index of a column is a candidate's number, except in `order`. Seconds are wall clock.
     """
 
     runs: list[str]
@@ -49,41 +49,34 @@ class Records:
     stopped: list[str]
     seconds: npt.NDArray[np.float64]
     choices: list[list[int]]
+    """The distinct answers of a row, in the order of the candidates' numbers."""
     votes: npt.NDArray[np.int32]
+    """(R, N): index into the row's `choices`, -1 for no vote."""
     status: npt.NDArray[np.uint8]
+    """(R, N): index into `STATUSES`."""
     tokens: npt.NDArray[np.int64]
+    """(R, N): sampled in whole turns."""
     executions: npt.NDArray[np.int16]
+    """(R, N): blocks of code executed in whole turns."""
     candidate_seconds: npt.NDArray[np.float64]
+    """(R, N): from the candidate's start to its end."""
     order: npt.NDArray[np.int16]
+    """(R, N): candidate numbers in the order in which they ended, cancelled ones last, then -1."""
     right: npt.NDArray[np.bool_]
+    """(R, N): whether the candidate's answer is the reference; False without one."""
 
 
-class _Row(NamedTuple):
-    run: int
-    problem: Json
-    seed: int
-    answer: int
-    fallback: bool
-    stopped: str
-    seconds: float
-    choices: list[int]
-    columns: dict[str, Array]
+@dataclass(frozen=True, slots=True, eq=False)
+class Group:
+    """Row numbers of `Records` that are counted together, and the runs that they come from."""
 
-
-COLUMNS: dict[str, tuple[type[np.generic], float]] = {
-    "votes": (np.int32, -1),
-    "status": (np.uint8, 0),
-    "tokens": (np.int64, 0),
-    "executions": (np.int16, 0),
-    "candidate_seconds": (np.float64, 0),
-    "order": (np.int16, -1),
-    "right": (np.bool_, False),
-}
-"""What is known of a candidate: its type, and what stands where there is none."""
+    name: str
+    runs: tuple[str, ...]
+    rows: Array
 
 
 def read_records(paths: Sequence[Path]) -> Records:
-    """The runs in `paths`, each a folder or its journal. Raises `UserError` on what `journal.read_journal` refuses."""
+    """Read the runs in `paths`, each a folder or its journal. Raises `UserError` on what `journal.read_journal` refuses."""
     headers: list[Json] = []
     rows: list[_Row] = []
     for run, path in enumerate(paths):
@@ -96,6 +89,45 @@ def read_records(paths: Sequence[Path]) -> Records:
 def journal_of(run: Path) -> Path:
     """The journal of a run that is given as a folder or as a file."""
     return run / "journal.jsonl" if run.is_dir() else run
+
+
+def groups_of(records: Records) -> list[Group]:
+    """One group per run, in their order; a run joins an earlier one of the same configuration if it brings other seeds."""
+    seeds = [set(records.seed[records.run == run].tolist()) for run in range(len(records.runs))]
+    joined: list[list[int]] = []
+    for run, header in enumerate(records.headers):
+        for group in joined:
+            same = _configuration(records.headers[group[0]]) == _configuration(header)
+            if same and not seeds[run] & set().union(*(seeds[other] for other in group)):
+                group.append(run)
+                break
+        else:
+            joined.append([run])
+    return [_group(records, runs) for runs in joined]
+
+
+COLUMNS: dict[str, tuple[type[np.generic], float]] = {
+    "votes": (np.int32, -1),
+    "status": (np.uint8, 0),
+    "tokens": (np.int64, 0),
+    "executions": (np.int16, 0),
+    "candidate_seconds": (np.float64, 0),
+    "order": (np.int16, -1),
+    "right": (np.bool_, False),
+}
+"""The per-candidate arrays of `Records`: dtype and padding."""
+
+
+class _Row(NamedTuple):
+    run: int
+    problem: Json
+    seed: int
+    answer: int
+    fallback: bool
+    stopped: str
+    seconds: float
+    choices: list[int]
+    columns: dict[str, Array]
 
 
 def _read_run(run: int, path: Path) -> tuple[Json, list[_Row]]:
@@ -130,7 +162,7 @@ def _row(run: int, line: Json, seed: int) -> _Row:
 
 
 def _columns(traces: list[Json], choices: list[int], reference: int | None) -> dict[str, Array]:
-    """Each column of one row, by candidate number; `order` by place."""
+    """The per-candidate arrays of one row, unpadded; traces come in the order in which they ended."""
     places = {answer: place for place, answer in enumerate(choices)}
     numbers = [trace["candidate"] for trace in traces]
     columns = {name: np.full(max(numbers, default=-1) + 1, empty, kind) for name, (kind, empty) in COLUMNS.items()}
@@ -138,14 +170,10 @@ def _columns(traces: list[Json], choices: list[int], reference: int | None) -> d
     columns["votes"][numbers] = [places.get(trace["answer"], -1) for trace in traces]
     columns["status"][numbers] = [_NUMBERS[trace["status"]] for trace in traces]
     columns["tokens"][numbers] = [sum(turn["completion"]["tokens"] for turn in trace["turns"]) for trace in traces]
-    columns["executions"][numbers] = [_executions(trace) for trace in traces]
+    columns["executions"][numbers] = [sum(turn["execution"] is not None for turn in trace["turns"]) for trace in traces]
     columns["candidate_seconds"][numbers] = [trace["seconds"] for trace in traces]
     columns["right"][numbers] = [reference is not None and trace["answer"] == reference for trace in traces]
     return columns
-
-
-def _executions(trace: Json) -> int:
-    return sum(turn["execution"] is not None for turn in trace["turns"])
 
 
 def _stacked(runs: list[str], headers: list[Json], rows: list[_Row]) -> Records:
@@ -169,7 +197,7 @@ def _stacked(runs: list[str], headers: list[Json], rows: list[_Row]) -> Records:
 
 
 def _objects(values: Sequence[int | None]) -> Array:
-    """Integers of any size keep all their digits as Python's only."""
+    """An array of Python integers: those of numpy would lose the digits of large answers."""
     array = np.empty(len(values), object)
     array[:] = values
     return array
@@ -184,34 +212,10 @@ def _padded(columns: list[Array], name: str, width: int) -> Array:
 
 
 def _names(paths: Sequence[Path]) -> list[str]:
-    """What a run is called: its folder, or its file; with as much of the path as tells it from the others."""
+    """The name of each run: its folder or file, or the whole path where that is not unique."""
     folders = [path.parent if path.name == "journal.jsonl" else path for path in map(Path.absolute, paths)]
     short = Counter(folder.name for folder in folders)
     return [folder.name if short[folder.name] == 1 else str(path) for folder, path in zip(folders, paths, strict=True)]
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Group:
-    """Rows of `Records` that are counted together, and the runs that they come from."""
-
-    name: str
-    runs: tuple[str, ...]
-    rows: Array
-
-
-def groups_of(records: Records) -> list[Group]:
-    """The runs in their order. Runs of one configuration join the first of them, where they bring other seeds."""
-    seeds = [set(records.seed[records.run == run].tolist()) for run in range(len(records.runs))]
-    joined: list[list[int]] = []
-    for run, header in enumerate(records.headers):
-        for group in joined:
-            same = _configuration(records.headers[group[0]]) == _configuration(header)
-            if same and not seeds[run] & set().union(*(seeds[other] for other in group)):
-                group.append(run)
-                break
-        else:
-            joined.append([run])
-    return [_group(records, runs) for runs in joined]
 
 
 def _group(records: Records, runs: list[int]) -> Group:
@@ -221,7 +225,7 @@ def _group(records: Records, runs: list[int]) -> Group:
 
 
 def _configuration(header: Mapping[str, Any]) -> str:
-    """What two seeds of one configuration have in common, as text; whatever the engine had to do again is not part."""
+    """The header's settings without the seed and the engine's restarts, as text: equal for two seeds of a configuration."""
     parts = {name: header.get(name) for name in MUST_MATCH}
     for name, left_out in (("config", "seed"), ("engine", "restarts")):
         if isinstance(part := parts[name], dict):

@@ -1,12 +1,15 @@
-"""How good N candidates are, and how sure that is: pass@k, maj@k, spread over seeds, bootstrap, a paired test.
+"""Statistics of sampled answers: pass@k, maj@k, mean ± sd over seeds, bootstrap intervals and a paired test.
 
-Covered: chance of sampling (candidates, seeds) and of which problems are in the set. Not covered: candidates that were
-never sampled; `electorate` says which of a stopped run's may be counted.
+Covered: the randomness of sampling (candidates, seeds) and of which problems are in the set. Not covered: candidates that
+were never sampled; `censoring` says which candidates of an early-stopped run may be counted. R is the number of rows (one
+row is one problem under one seed), n the number of candidates per row.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from statistics import fmean, stdev
 from typing import Any
 
 import numpy as np
@@ -16,19 +19,23 @@ Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[Any]
 
 DRAWS = 250_000
-"""Subsets in all for a curve of maj@k: its Monte-Carlo error is then at most 0.5 / sqrt(DRAWS), 0.1 percentage points."""
+"""Random orders in all for a curve of maj@k: its Monte-Carlo error is at most 0.5 / sqrt(DRAWS), 0.1 percentage points."""
 
 CELLS = 1 << 22
-"""Votes that are resampled at a time: some 100 MB with what is counted of them."""
+"""Votes resampled at a time, which bounds memory: about 100 MB with the intermediate arrays."""
 
 LONGEST = 1 << 22
-"""Above this many possible sums the paired test takes the normal distribution: it is then as good."""
+"""Above this many possible sums `sign_flip` uses the normal approximation, which is then as good as the exact test."""
 
 
 def pass_at_k(correct: Ints, n: int, k: int) -> Floats:
-    """The chance that one of `k` candidates drawn from `n` is right, for problems with `correct` right ones: [R].
+    """Probability that at least one of `k` candidates, drawn from `n` without replacement, is right: (R,).
 
-    1 - C(n - c, k) / C(n, k), the unbiased estimator of Chen et al., 2021, arXiv:2107.03374. ValueError unless 1 <= k <= n.
+    `correct` (R,) counts the right candidates of each row. The unbiased estimator 1 - C(n - c, k) / C(n, k) of Chen et al.,
+    2021, arXiv:2107.03374. Raises `ValueError` unless 1 <= k <= n.
+
+    >>> pass_at_k(np.array([0, 1, 2]), n=4, k=2).round(3).tolist()
+    [0.0, 0.5, 0.833]
     """
     if not 1 <= k <= n:
         raise ValueError(f"k is {k}; it must be 1 to {n}")
@@ -36,14 +43,23 @@ def pass_at_k(correct: Ints, n: int, k: int) -> Floats:
 
 
 def pass_curve(correct: Ints, n: int) -> Floats:
-    """`pass_at_k` for k = 1..n: [R, n]. C(n - c, k) / C(n, k) is a product of k factors, which no number overflows."""
+    """`pass_at_k` for every k = 1..n: (R, n).
+
+    >>> pass_curve(np.array([1, 3]), n=4).tolist()
+    [[0.25, 0.5, 0.75, 1.0], [0.75, 1.0, 1.0, 1.0]]
+    """
+    # C(n - c, k) / C(n, k) as a running product of k factors: binomials of a thousand candidates would overflow.
     drawn = np.arange(n)
     wrong = np.maximum(n - np.asarray(correct)[:, None] - drawn, 0)
     return 1.0 - np.cumprod(wrong / (n - drawn), axis=1, dtype=np.float64)
 
 
 def maj_at_k(votes: Ints, right: Ints, k: int, **options: Any) -> Floats:
-    """The chance that `k` candidates drawn without replacement elect the right answer: [R]. As `maj_curve`."""
+    """Probability that `k` candidates drawn without replacement elect the right answer: (R,). Options as in `maj_curve`.
+
+    >>> maj_at_k(np.array([[0, 0, 0, 1, 2]]), right=np.array([0]), k=5).tolist()
+    [1.0]
+    """
     return maj_curve(votes, right, **options)[:, k - 1]
 
 
@@ -56,14 +72,16 @@ def maj_curve(
     draws: int = DRAWS,
     seed: int = 0,
 ) -> Floats:
-    """The chance that k candidates drawn without replacement elect the right answer, for k = 1..n: [R, n].
+    """Probability that k candidates drawn without replacement elect the right answer, for every k = 1..n: (R, n).
 
-    `votes` [R, n] are indices into the row's answers, -1 a candidate without one; `right` [R] is the right answer's index,
-    -1 where nobody gave it. `precedence` [R, answers], distinct in a row, ranks equal scores, the higher first. Without it
-    ties are shared out evenly: that is the mean of the rule `first`, since candidates' numbers are arbitrary. Where none
-    of the k votes, the default is elected: `default_right` [R], nowhere by default.
+    `votes` (R, n) are indices into the row's distinct answers, -1 for a candidate without one. `right` (R,) is the index of
+    the right answer, -1 where no candidate gave it. `precedence` (R, answers), distinct within a row, breaks ties: the
+    higher wins. Without it tied answers share the win equally; that is the expectation of the tie-break `first`, because
+    candidate numbers are arbitrary. Where none of the k candidates votes, the default answer is elected: `default_right`
+    (R,) says whether it is right (default: nowhere).
 
-    Estimated from max(1, draws / R) random orders a row, whose first k candidates are the draw for each k. Exact for k = n.
+    A Monte-Carlo estimate over max(1, draws / R) random orders per row; the first k candidates of an order are the draw for
+    k. Exact for k = n.
     """
     rows, n = votes.shape
     default_right = np.zeros(rows, np.bool_) if default_right is None else default_right
@@ -82,7 +100,7 @@ def maj_curve(
 
 
 def _blocks(rows: int, each: int, n: int) -> list[tuple[slice, int]]:
-    """Rows and how many orders of each: all of them, `CELLS` votes at a time."""
+    """Split the work into (rows, orders per row), at most `CELLS` votes each."""
     at_once = max(1, CELLS // max(1, n))
     if each > at_once:  # one row is more than a block
         counts = [at_once] * (each // at_once) + [each % at_once] * (each % at_once > 0)
@@ -92,10 +110,11 @@ def _blocks(rows: int, each: int, n: int) -> list[tuple[slice, int]]:
 
 
 def _elected(orders: Ints, right: Ints, ranks: Ints, default_right: npt.NDArray[np.bool_]) -> Floats:
-    """Which part of the election the right answer wins after each vote of `orders` [B, n]: [B, n]."""
+    """Share of the election that the right answer wins after each vote of `orders` (B, n): (B, n)."""
     ballots, n = orders.shape
+    # One vote outweighs all ranks, so a score is (votes, rank) in one integer and equal scores are true ties.
     here, unit = np.arange(ballots), int(ranks.max(initial=0)) + 1
-    scores = np.concatenate([ranks, np.zeros((ballots, 1), np.int64)], axis=1)  # the last column takes what is no vote
+    scores = np.concatenate([ranks, np.zeros((ballots, 1), np.int64)], axis=1)  # the last column takes the index -1
     best, leaders = np.zeros(ballots, np.int64), np.ones(ballots, np.int64)
     won = np.empty((ballots, n))
     for place in range(n):
@@ -109,19 +128,55 @@ def _elected(orders: Ints, right: Ints, ranks: Ints, default_right: npt.NDArray[
     return won
 
 
+def mean_sd(values: Sequence[float]) -> tuple[float, float | None]:
+    """Mean and sample standard deviation (n - 1) of `values`; the deviation of a single value is None.
+
+    >>> mean_sd([0.5, 0.7])[0]
+    0.6
+    >>> mean_sd([0.5])
+    (0.5, None)
+    """
+    return fmean(values), stdev(values) if len(values) > 1 else None
+
+
+def format_mean_sd(values: Sequence[float], *, digits: int = 1) -> str:
+    """`mean_sd` as text; a single value stands without a deviation.
+
+    >>> format_mean_sd([92.0, 96.0]), format_mean_sd([94.0])
+    ('94.0 ± 2.8', '94.0')
+    """
+    mean, sd = mean_sd(values)
+    return f"{mean:.{digits}f}{plus_minus(sd, digits=digits)}"
+
+
+def plus_minus(sd: float | None, *, digits: int = 1) -> str:
+    """The deviation as it is appended to a mean; empty where a single seed has none.
+
+    >>> plus_minus(2.0), plus_minus(None)
+    (' ± 2.0', '')
+    """
+    return "" if sd is None else f" ± {sd:.{digits}f}"
+
+
 def spread(right: Ints, seeds: Ints) -> tuple[float, float | None]:
-    """Mean over seeds of the share that is right, and their standard deviation (n - 1); None with a single seed."""
-    shares = [float(np.mean(right[seeds == seed])) for seed in np.unique(seeds)]
-    return float(np.mean(shares)), float(np.std(shares, ddof=1)) if len(shares) > 1 else None
+    """Mean over seeds of each seed's share of right rows, and the standard deviation of these shares (None: one seed).
+
+    `right` (R,) is 0 or 1, `seeds` (R,) the seed of each row.
+
+    >>> spread(np.array([1, 1, 1, 0]), np.array([0, 0, 1, 1]))[0]
+    0.75
+    """
+    return mean_sd([float(np.mean(right[seeds == seed])) for seed in np.unique(seeds)])
 
 
 def bootstrap(
     values: Floats, problems: Ints, *, level: float = 0.95, draws: int = 1000, seed: int = 0
 ) -> tuple[Floats, Floats]:
-    """Between which bounds the mean of the rows of `values` [R, ...] lies for other problems and seeds like these.
+    """Percentile bootstrap interval for the mean of the rows of `values` (R, ...): two arrays of shape (...).
 
-    Whole problems are drawn with replacement, all seeds of one together (`problems` [R] says whose a row is): seeds of a
-    problem are alike, and drawn singly they would feign more problems than there are. Percentiles of the mean.
+    A cluster bootstrap (Davison and Hinkley, 1997): problems are drawn with replacement, each with all of its seeds, and
+    `problems` (R,) says which problem a row belongs to. Seeds of one problem are alike; drawn singly they would pass for
+    more problems than there are.
     """
     _, place = np.unique(problems, return_inverse=True)
     count = np.bincount(place)
@@ -134,7 +189,15 @@ def bootstrap(
 
 
 def share_bounds(values: Floats, problems: Ints, *, level: float = 0.95) -> tuple[Floats, Floats]:
-    """`bootstrap` of chances. Where all are 0, or all 1, nothing varies; then Clopper and Pearson's for so many problems."""
+    """`bootstrap` of probabilities, with an honest bound where all of them are 0 or all are 1.
+
+    There nothing varies and the bootstrap would claim certainty; the exact interval of Clopper and Pearson (1934) for as
+    many problems takes its place.
+
+    >>> low, high = share_bounds(np.ones(10), np.arange(10))
+    >>> round(float(low), 3), float(high)
+    (0.692, 1.0)
+    """
     low, high = bootstrap(values, problems, level=level)
     margin = ((1 - level) / 2) ** (1 / len(np.unique(problems)))
     low = np.where((values == 1).all(axis=0), margin, low)
@@ -142,9 +205,9 @@ def share_bounds(values: Floats, problems: Ints, *, level: float = 0.95) -> tupl
 
 
 def _resampled(sums: Floats, count: Ints, draws: int, rng: np.random.Generator) -> Floats:
-    """Means of `draws` resamples of the problems, [draws, columns], a hundred at a time."""
+    """Means of `draws` resamples of the problems: (draws, columns). `sums` (problems, columns), `count` (problems,)."""
     problems, means = len(count), []
-    for start in range(0, draws, 100):
+    for start in range(0, draws, 100):  # a hundred at a time: the weights are (draws, problems)
         drawn = [rng.integers(0, problems, problems) for _ in range(min(100, draws - start))]
         weights = np.array([np.bincount(draw, minlength=problems) for draw in drawn], np.float64)
         means.append(weights @ sums / (weights @ count.astype(np.float64))[:, None])
@@ -152,16 +215,21 @@ def _resampled(sums: Floats, count: Ints, draws: int, rng: np.random.Generator) 
 
 
 def sign_flip(differences: Ints) -> float:
-    """The two-sided p-value of whole-number paired `differences`, if each was as likely to have the other sign.
+    """Two-sided p-value of the paired sign-flip (Fisher randomisation) test of integer `differences` (problems,).
 
-    Exact: the sum's distribution is the inverse Fourier transform of its characteristic function, the product of
-    cos(d t), over all sums. With differences of -1, 0 and 1 it is McNemar's exact test. Rounding: 1e-12.
+    Under the null hypothesis each difference is as likely to have the other sign. Exact: the distribution of the sum is the
+    inverse Fourier transform of its characteristic function, the product of cos(d t). With differences of -1, 0 and 1 it
+    is McNemar's exact test. Rounding error: 1e-12.
+
+    >>> round(sign_flip(np.array([1, 1, 1, 1, 1, 1, 0, 0])), 6)
+    0.03125
     """
     sizes, counts = np.unique(np.abs(differences[differences != 0]), return_counts=True)
     observed, largest = abs(int(differences.sum())), int((sizes * counts).sum())
     if largest > LONGEST:
         variance = float((sizes.astype(float) ** 2 * counts).sum())
-        return math.erfc(max(0, observed - 1) / math.sqrt(2 * variance))  # sums are 2 apart: from halfway on
+        # Possible sums are 2 apart, so the continuity correction starts half-way, at observed - 1.
+        return math.erfc(max(0, observed - 1) / math.sqrt(2 * variance))
     places = 2 * largest + 1
     angles = 2 * np.pi * np.arange(largest + 1) / places
     transform = np.ones(largest + 1)
@@ -170,3 +238,18 @@ def sign_flip(differences: Ints) -> float:
     chances = np.fft.irfft(transform, places)  # of the sums 0, 1, .., largest, -largest, .., -1
     sums = np.abs(np.concatenate([np.arange(largest + 1), np.arange(-largest, 0)]))
     return float(np.clip(chances[sums >= observed].sum(), 0, 1))
+
+
+def holm(values: Sequence[float]) -> list[float]:
+    """p-values adjusted for their number (Holm, 1979), in the given order.
+
+    Rejecting those at most `a` then has a chance of at most `a` of a single false alarm among all.
+
+    >>> holm([0.04, 0.01, 0.5])
+    [0.08, 0.03, 0.5]
+    """
+    adjusted, floor = [0.0] * len(values), 0.0
+    for rank, place in enumerate(sorted(range(len(values)), key=values.__getitem__)):
+        floor = max(floor, min(1.0, values[place] * (len(values) - rank)))
+        adjusted[place] = floor
+    return adjusted

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 from sctir_kaggle.lab import statistics
-from sctir_kaggle.lab.score.comparison import holm
 from sctir_kaggle.lab.statistics import (
     DRAWS,
     bootstrap,
+    holm,
     maj_at_k,
     maj_curve,
     pass_at_k,

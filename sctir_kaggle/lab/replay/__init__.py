@@ -1,1 +1,1 @@
-"""Validation sets, solved under several seeds into one journal, by one machine or by a Ray cluster."""
+"""Validation sets solved under several seeds into one journal, on one machine or on a Ray cluster."""

@@ -1,11 +1,10 @@
-"""What a replay remembers of a result once it is journalled, and its table: a row a seed, the mean and its spread."""
+"""The results of a replay: what is kept of each, the table at the end, and the journal over several seeds."""
 
 from __future__ import annotations
 
 import json
 import os
 import shutil
-import statistics
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -21,9 +20,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """One (problem, seed): the answer, whether it is right (None where nobody knows), and what it took.
+    """One (problem, seed): the answer, whether it is right (None: no reference), and its cost.
 
-    `failed` counts the candidates that the engine or the sandbox failed, `tokens` are sampled ones.
+    `late` says that the deadline struck, `failed` counts the candidates that the engine or the sandbox failed, `tokens` are
+    sampled ones, `executions` blocks of code that ran.
     """
 
     problem_id: str
@@ -38,7 +38,7 @@ class Outcome:
 
     @classmethod
     def of(cls, result: SolveResult) -> Outcome:
-        """What is worth remembering of `result`."""
+        """Keep of `result` what the table needs; the texts stay on disk."""
         turns = [turn for trace in result.traces for turn in trace.turns]
         return cls(
             problem_id=result.problem.id,
@@ -54,7 +54,7 @@ class Outcome:
 
 
 def accuracies(outcomes: Iterable[Outcome]) -> dict[int, float]:
-    """By seed, the share in percent of the problems with a known answer that are right."""
+    """For each seed, the percentage of the problems with a reference that are right."""
     right: Counter[int] = Counter()
     graded: Counter[int] = Counter()
     for outcome in outcomes:
@@ -65,35 +65,40 @@ def accuracies(outcomes: Iterable[Outcome]) -> dict[int, float]:
 
 
 def seeds_table(outcomes: Sequence[Outcome]) -> Table:
-    """A row a seed: problems, right, percent, without a vote, tokens, executions."""
+    """One row per seed: problems, right, percent, without a vote, tokens, executions."""
     from rich.table import Table
 
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
     for name in ("seed", "problems", "right", "%", "no vote", "tokens", "executions"):
         table.add_column(name, justify="right")
+    shares = accuracies(outcomes)
     for seed in sorted({outcome.seed for outcome in outcomes}):
-        table.add_row(*_row(seed, [outcome for outcome in outcomes if outcome.seed == seed]))
+        each = [outcome for outcome in outcomes if outcome.seed == seed]
+        table.add_row(
+            str(seed),
+            str(len(each)),
+            str(sum(outcome.correct is True for outcome in each)),
+            f"{shares[seed]:.1f}" if seed in shares else "-",
+            str(sum(outcome.fallback for outcome in each)),
+            f"{sum(outcome.tokens for outcome in each):,}",
+            f"{sum(outcome.executions for outcome in each):,}",
+        )
     return table
 
 
 def mean_line(outcomes: Sequence[Outcome]) -> str:
     """`62.7 ± 1.3 % right (mean ± sd of 5 seeds)`; the sample's standard deviation, none for one seed."""
+    from sctir_kaggle.lab.statistics import format_mean_sd  # numpy: not before the run is over
+
     shares = list(accuracies(outcomes).values())
     if not shares:
         return f"{len(outcomes)} answered; no reference answers"
-    if len(shares) == 1:
-        return f"{shares[0]:.1f} % right (one seed: no spread)"
-    return f"{mean_sd(shares)} % right (mean ± sd of {len(shares)} seeds)"
-
-
-def mean_sd(values: Sequence[float]) -> str:
-    """`94.0 ± 2.0`, the sample's standard deviation; one value has none."""
-    mean = f"{statistics.fmean(values):.1f}"
-    return f"{mean} ± {statistics.stdev(values):.1f}" if len(values) > 1 else mean
+    seeds = "one seed: no spread" if len(shares) == 1 else f"mean ± sd of {len(shares)} seeds"
+    return f"{format_mean_sd(shares)} % right ({seeds})"
 
 
 def warnings_of(outcomes: Sequence[Outcome]) -> list[str]:
-    """What makes a score worth less than it looks: no votes, deadlines, candidates that were failed."""
+    """Reasons why the score is worth less than it looks: no votes, deadlines, candidates that failed."""
     found = []
     if fallbacks := [outcome for outcome in outcomes if outcome.fallback]:
         late = sum(outcome.late for outcome in fallbacks)
@@ -102,15 +107,6 @@ def warnings_of(outcomes: Sequence[Outcome]) -> list[str]:
     if failed := sum(outcome.failed for outcome in outcomes):
         found.append(f"{failed} candidates were failed by the engine or the sandbox: their votes are missing")
     return found
-
-
-def _row(seed: int, outcomes: Sequence[Outcome]) -> tuple[str, ...]:
-    graded = [outcome for outcome in outcomes if outcome.correct is not None]
-    right = sum(outcome.correct is True for outcome in graded)
-    share = f"{100 * right / len(graded):.1f}" if graded else "-"
-    tokens, executions = (sum(getattr(outcome, name) for outcome in outcomes) for name in ("tokens", "executions"))
-    silent = sum(outcome.fallback for outcome in outcomes)
-    return str(seed), str(len(outcomes)), str(right), share, str(silent), f"{tokens:,}", f"{executions:,}"
 
 
 class ReplayJournal(Journal):

@@ -1,8 +1,8 @@
-"""The four validation sets by name: from a folder of CSVs, or from the Hugging Face Hub.
+"""Validation sets by name, from a folder of CSVs or from the Hugging Face Hub; any other CSV by its path.
 
-AMC 12 (2022, 2023), AIME (2022-2024), and the MATH test problems of levels 4 and 5 with integer answers. How many rows a
-set has is checked; rows whose label is wrong (`labels`) are left out unless all are asked for, and then have the label that
-was meant where there is one. A path to any other CSV is read as `sctir solve` reads it.
+AMC 12 (2022, 2023), AIME (2022-2024), and the MATH test problems of levels 4 and 5 with integer answers: NuminaMath's sets.
+The number of rows is checked. Rows with a wrong label are left out unless all are requested; then they have the corrected
+label where there is one. Any other CSV is read as `sctir solve` reads it.
 """
 
 from __future__ import annotations
@@ -22,127 +22,15 @@ from sctir_kaggle.answers import read_answer
 from sctir_kaggle.problems import read_problems
 from sctir_kaggle.types import Problem, UserError
 
-BASE_N = "its label runs a number and its base together"
-SEVERAL = "it has several right answers"
-
-_SEVERAL = {"0a5be6b9495e", "bb08bc2ec212", "7b0810b288b3"}
-"""Digests of the texts of those with several answers."""
-
-_WORDS = {"two": 2, "three": 3, "four": 4, "five": 5, "six": 6, "seven": 7, "eight": 8, "nine": 9, "binary": 2}
-
-
-@dataclass(frozen=True, slots=True)
-class Row:
-    """A problem of a set with its label put right, and what was wrong with it, "" for nothing."""
-
-    problem: Problem
-    flaw: str
-
-
-def repaired(text: str, label: int | float | str, solution: str = "") -> tuple[int, str]:
-    """The integer that the label should be, and what was wrong, "" for nothing.
-
-    Raises `UserError` for a label that is no integer.
-    """
-    answer = _integer(label)
-    digits = _digits_in_base(label, solution)
-    if digits is None:
-        digits = _without_base(text, answer)
-    if digits is not None:
-        return digits, BASE_N
-    return answer, SEVERAL if digest(text) in _SEVERAL else ""
-
-
-def digest(text: str) -> str:
-    """Twelve hex digits for a problem's text, however it is broken into lines."""
-    return hashlib.blake2b("".join(text.split()).encode("utf-8", "replace"), digest_size=6).hexdigest()
-
-
-def _integer(label: int | float | str) -> int:
-    """As the source means it: 142.0 is 142, and "2112_6" the 21126 that `int()` makes of it."""
-    try:
-        number = int(label)
-        if number == label or isinstance(label, str):
-            return number
-    except (ValueError, OverflowError):
-        pass
-    if isinstance(label, str) and re.fullmatch(r"[-+]?\d+\.0+", label.strip()):
-        return int(float(label))
-    raise UserError(f"the label {label!r} is no integer; use a copy of the set with integer labels")
-
-
-def _digits_in_base(label: object, solution: str) -> int | None:
-    """From `2112_6`, where the label is still text or the solution boxes it."""
-    boxed = read_answer(solution, modulus=None, lowest=None, highest=None).boxed if solution else None
-    for written in (label, boxed):
-        if isinstance(written, str) and (found := re.fullmatch(r"([-+]?\d+)_\{?\d+\}?", written.strip())):
-            return int(found[1])
-    return None
-
-
-def _without_base(text: str, answer: int) -> int | None:
-    """The digits before the base, where the label ends with a base that the text names and they are digits of it."""
-    written = str(abs(answer))
-    for base in _bases(text.lower()):
-        digits = written.removesuffix(str(base))
-        if digits and digits != written and all(int(digit) < base for digit in digits):
-            return int(digits) if answer > 0 else -int(digits)
-    return None
-
-
-def _bases(text: str) -> Iterator[int]:
-    for word in re.findall(r"\bbase[-\s]*\$?\{?(\w+)|\b(binary)\b", text):
-        name = "".join(word)
-        if name.isdecimal() or name in _WORDS:
-            yield int(_WORDS.get(name, name))
-
-
-def read_hub(name: str, source: str | Path) -> list[Row]:
-    """All rows of the set `name`; `source` is its name on the Hub, or a folder with a copy (`save_to_disk`'s too)."""
-    rows = _load(source)
-    missing = {"problem", "answer"} - set(rows.column_names)
-    if missing:
-        raise UserError(f"{source} has no column {', '.join(sorted(missing))}; it has {rows.column_names}")
-    return [_row(f"{name}-{number:03}", source, row) for number, row in enumerate(rows)]
-
-
-def _row(id_: str, source: str | Path, row: Mapping[str, Any]) -> Row:
-    try:
-        answer, flaw = repaired(row["problem"], row["answer"], row.get("solution") or "")
-    except UserError as error:
-        raise UserError(f"{source}, row {id_}: {error}") from None
-    subject = row.get("subject") or row.get("type")
-    return Row(Problem(id_, row["problem"], answer, subject=subject), flaw)
-
-
-def _load(source: str | Path) -> Any:
-    """The set's only split, `train`."""
-    try:
-        import datasets  # type: ignore[import-not-found,import-untyped,unused-ignore]
-    except ImportError:
-        raise UserError(
-            "the validation sets come from the Hub by the library datasets: pip install 'sctir-kaggle[hub]', or give a "
-            "folder that holds them as CSVs with --data"
-        ) from None
-    try:
-        if any(Path(source, name).exists() for name in ("state.json", "dataset_dict.json")):
-            saved = datasets.load_from_disk(str(source))
-            return saved["train"] if isinstance(saved, dict) else saved
-        return datasets.load_dataset(str(source), split="train")
-    except (OSError, ValueError, KeyError) as error:  # ConnectionError and "not found" are OSErrors
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise UserError(f"cannot load {source}: {reason}; give a folder that holds the set with --data") from None
-
-
 log = logging.getLogger("sctir_kaggle")
 
 DATA = "SCTIR_DATA"
-"""The environment variable with the folder of the sets."""
+"""The environment variable that names the folder of the sets."""
 
 
 @dataclass(frozen=True, slots=True)
 class ValidationSet:
-    """Where a set is and how many rows it has; `level` is that of MATH."""
+    """Where a set is found and how many rows it has; `level` is MATH's."""
 
     name: str
     file: str
@@ -162,32 +50,33 @@ SETS = {
 }
 
 
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A problem of a set with its corrected label, and what was wrong with the label ("" for nothing)."""
+
+    problem: Problem
+    flaw: str
+
+
 def read_set(
     which: str, *, data: Path | None = None, all_rows: bool = False, limit: int | None = None
 ) -> list[Problem]:
-    """The problems of the set with this name, or of the CSV at this path; the first `limit` of them.
+    """The first `limit` problems of the set with this name, or of the CSV at this path.
 
-    `data` is the folder of the sets; None takes that of SCTIR_DATA, and without that the Hub. Raises `UserError` where
-    there is no such set or it is not whole.
+    `data` is the folder of the sets; by default that of SCTIR_DATA, and without that the Hub. `all_rows` keeps those with a
+    wrong label. Raises `UserError` where there is no such set or it is incomplete.
     """
     if which not in SETS:
-        return read_problems(_path(which), limit=limit)
+        path = Path(which)
+        if not path.exists():
+            raise UserError(f"{which!r} is neither a file nor a validation set; the sets are {', '.join(SETS)}")
+        return read_problems(path, limit=limit)
     set_ = SETS[which]
-    rows = _read(set_, data or _folder_of_environment())
+    folder = data or (Path(os.environ[DATA]) if os.environ.get(DATA) else None)
+    rows = _read(set_, folder)
     if len(rows) != set_.rows:
-        raise UserError(f"the set {set_.name} has {len(rows)} rows, not {set_.rows}; get it anew from {set_.hub}")
+        raise UserError(f"the set {set_.name} has {len(rows)} rows, not {set_.rows}; download it again from {set_.hub}")
     return _kept(set_, rows, all_rows=all_rows)[:limit]
-
-
-def _path(which: str) -> Path:
-    path = Path(which)
-    if not path.exists():
-        raise UserError(f"{which!r} is neither a file nor a validation set; the sets are {', '.join(SETS)}")
-    return path
-
-
-def _folder_of_environment() -> Path | None:
-    return Path(os.environ[DATA]) if os.environ.get(DATA) else None
 
 
 def _read(set_: ValidationSet, folder: Path | None) -> list[Row]:
@@ -205,7 +94,7 @@ def _read(set_: ValidationSet, folder: Path | None) -> list[Row]:
 
 
 def _read_csv(path: Path) -> list[Row]:
-    """A CSV may say itself which rows are not `clean`, and why in a `note`; its answers are then put right already."""
+    """Rows of a CSV. A column `clean` may mark flawed rows, with a `note` why; their answers are then corrected already."""
     problems = read_problems(path)
     with path.open(encoding="utf-8-sig", newline="") as file:
         notes = {
@@ -233,3 +122,111 @@ def _kept(set_: ValidationSet, rows: list[Row], *, all_rows: bool) -> list[Probl
         log.warning("%s: %d of %d rows %s: %s", set_.name, flaws.total(), len(rows), kept, reasons)
     problems = [row.problem for row in rows if all_rows or not row.flaw]
     return [replace(problem, level=problem.level or set_.level) for problem in problems]
+
+
+def read_hub(name: str, source: str | Path) -> list[Row]:
+    """All rows of the set `name`; `source` is its id on the Hub, or a folder with a copy (also one by `save_to_disk`).
+
+    Raises `UserError` where it cannot be loaded or a label is no integer.
+    """
+    rows = _load(source)
+    missing = {"problem", "answer"} - set(rows.column_names)
+    if missing:
+        raise UserError(f"{source} has no column {', '.join(sorted(missing))}; it has {rows.column_names}")
+    return [_row(f"{name}-{number:03}", source, row) for number, row in enumerate(rows)]
+
+
+def _row(id_: str, source: str | Path, row: Mapping[str, Any]) -> Row:
+    try:
+        answer, flaw = repaired(row["problem"], row["answer"], row.get("solution") or "")
+    except UserError as error:
+        raise UserError(f"{source}, row {id_}: {error}") from None
+    subject = row.get("subject") or row.get("type")
+    return Row(Problem(id_, row["problem"], answer, subject=subject), flaw)
+
+
+def _load(source: str | Path) -> Any:
+    """Load the only split of these sets, `train`."""
+    try:
+        import datasets  # type: ignore[import-not-found,import-untyped,unused-ignore]
+    except ImportError:
+        raise UserError(
+            "the validation sets come from the Hub by the library datasets: pip install 'sctir-kaggle[hub]', or give a "
+            "folder that holds them as CSVs with --data"
+        ) from None
+    try:
+        if any(Path(source, name).exists() for name in ("state.json", "dataset_dict.json")):
+            saved = datasets.load_from_disk(str(source))
+            return saved["train"] if isinstance(saved, dict) else saved
+        return datasets.load_dataset(str(source), split="train")
+    except (OSError, ValueError, KeyError) as error:  # ConnectionError and "not found" are OSErrors
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise UserError(f"cannot load {source}: {reason}; give a folder that holds the set with --data") from None
+
+
+BASE_N = "its label runs a number and its base together"
+SEVERAL = "it has several right answers"
+
+_SEVERAL = {"0a5be6b9495e", "bb08bc2ec212", "7b0810b288b3"}
+"""Digests of the texts of problems with several right answers."""
+
+_WORDS = {"two": 2, "three": 3, "four": 4, "five": 5, "six": 6, "seven": 7, "eight": 8, "nine": 9, "binary": 2}
+
+
+def repaired(text: str, label: int | float | str, solution: str = "") -> tuple[int, str]:
+    """The corrected integer label of the problem `text`, and what was wrong with `label` ("" for nothing).
+
+    `solution` may box the label in a clearer form. Raises `UserError` for a label that is no integer.
+    """
+    answer = _integer(label)
+    digits = _digits_in_base(label, solution)
+    if digits is None:
+        digits = _without_base(text, answer)
+    if digits is not None:
+        return digits, BASE_N
+    return answer, SEVERAL if digest(text) in _SEVERAL else ""
+
+
+def digest(text: str) -> str:
+    """Twelve hex digits of a problem's text, independent of its whitespace."""
+    return hashlib.blake2b("".join(text.split()).encode("utf-8", "replace"), digest_size=6).hexdigest()
+
+
+def _integer(label: int | float | str) -> int:
+    """The label as an integer: 142.0 is 142, and "2112_6" the 21126 that `int()` makes of it (corrected by the caller)."""
+    try:
+        number = int(label)
+        if number == label or isinstance(label, str):
+            return number
+    except (ValueError, OverflowError):
+        pass
+    if isinstance(label, str) and re.fullmatch(r"[-+]?\d+\.0+", label.strip()):
+        return int(float(label))
+    raise UserError(f"the label {label!r} is no integer; use a copy of the set with integer labels")
+
+
+def _digits_in_base(label: object, solution: str) -> int | None:
+    """2112 from `2112_6`, where the label is still text or the solution boxes it."""
+    boxed = read_answer(solution, modulus=None, lowest=None, highest=None).boxed if solution else None
+    for written in (label, boxed):
+        if isinstance(written, str) and (found := re.fullmatch(r"([-+]?\d+)_\{?\d+\}?", written.strip())):
+            return int(found[1])
+    return None
+
+
+def _without_base(text: str, answer: int) -> int | None:
+    """2112 from 21126, where the text names the base 6 and the digits before it are digits of that base."""
+    written = str(abs(answer))
+    for base in _bases(text.lower()):
+        digits = written.removesuffix(str(base))
+        if digits and digits != written and all(int(digit) < base for digit in digits):
+            return int(digits) if answer > 0 else -int(digits)
+    return None
+
+
+def _bases(text: str) -> Iterator[int]:
+    """The bases that the text names, as numbers or as words."""
+    for word in re.findall(r"\bbase[-\s]*\$?\{?(\w+)|\b(binary)\b", text):
+        name = "".join(word)
+        if name.isdecimal() or name in _WORDS:
+            yield int(_WORDS.get(name, name))

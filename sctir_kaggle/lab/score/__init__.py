@@ -1,1 +1,1 @@
-"""Runs on disk -> numbers that can be trusted: accuracy with its noise, maj@k, pass@k, comparisons, where time went."""
+"""Scores of recorded runs: accuracy and its noise, maj@k and pass@k, paired comparisons, costs."""

@@ -1,4 +1,4 @@
-"""The command that reads runs, as it is typed: `sctir score`."""
+"""The command `sctir score`: its arguments, and the function that scores runs."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ if TYPE_CHECKING:
 FILES = ("csv", "json", "png", "html")
 
 WIDTH = 100
-"""Columns where the output is no terminal."""
+"""Characters per line where the output is no terminal."""
 
 
 def add_score(commands: Commands) -> None:
-    """Gives the command its arguments, and the function that runs it."""
+    """Add the command's parser to `commands`."""
     parser = commands.add_parser("score", help="what runs reached, how sure that is, and whether they differ")
     add = parser.add_argument
     add(
@@ -41,7 +41,7 @@ def add_score(commands: Commands) -> None:
 
 
 def score(args: argparse.Namespace, _: float) -> int:
-    """Tables in the terminal, and the files that were asked for."""
+    """Print the tables and notes, and write the requested files."""
     from sctir_kaggle.lab.score.report import report_of, show
 
     outputs = {kind: path for kind in FILES if (path := getattr(args, kind))}
@@ -67,7 +67,7 @@ def score(args: argparse.Namespace, _: float) -> int:
 
 
 def _refuse(outputs: dict[str, Path]) -> None:
-    """What is asked for is refused before gigabytes are read, and no journal is written over."""
+    """Refuse files that cannot be written before gigabytes are read; a journal is never overwritten."""
     for kind, path in outputs.items():
         refuse_journal(path, f"--{kind}")
         if path.is_dir() or not path.parent.is_dir():
@@ -75,7 +75,7 @@ def _refuse(outputs: dict[str, Path]) -> None:
 
 
 def _write_html(runs: Sequence[Path], path: Path) -> None:
-    """Results are read whole for this: a page shows the texts."""
+    """Write the page of all runs together. Unlike the tables it needs whole results, for their texts."""
     from sctir_kaggle.journal import read_faults, read_journal
     from sctir_kaggle.lab.records import journal_of
     from sctir_kaggle.lab.view.page import write_page

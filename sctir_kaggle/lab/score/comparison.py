@@ -1,4 +1,4 @@
-"""Two configurations on the same problems: how far apart, and whether that is more than noise."""
+"""Paired comparison of configurations on the problems that they share: difference, 95 % interval, p-value."""
 
 from __future__ import annotations
 
@@ -7,20 +7,20 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from sctir_kaggle.lab.records import Array, Group, Records
-from sctir_kaggle.lab.statistics import bootstrap, sign_flip
+from sctir_kaggle.lab.statistics import bootstrap, holm, sign_flip
 from sctir_kaggle.types import UserError
 
 NOISE = 0.05
-"""A difference with a larger p-value is inside the noise."""
+"""Differences with a larger p-value are called noise."""
 
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """`name` against `baseline`: `difference` of the mean accuracies with 95 % bounds, in shares of 1.
+    """`name` against `baseline` on their common problems; accuracies and `difference` are fractions of 1.
 
-    `before` is the baseline's mean on those problems. `better` and `worse` count problems. `p` is two-sided, of a
-    sign-flip test over problems (with one seed each McNemar's exact test); of several comparisons with one baseline it is
-    adjusted after Holm.
+    `before` is the baseline's mean accuracy there, `low` and `high` bound the difference (95 %, bootstrap over problems),
+    `better` and `worse` count problems. `p` is the two-sided p-value of a sign-flip test over problems (McNemar's exact test
+    where both have one seed); several comparisons with one baseline are adjusted after Holm.
     """
 
     baseline: str
@@ -40,19 +40,13 @@ class Comparison:
 
 
 def compare_all(records: Records, groups: list[Group]) -> list[Comparison]:
-    """Every group against the first; pairs that have no graded problem in common are left out."""
+    """Compare every group with the first; those without a common graded problem are left out.
+
+    Raises `UserError` where two groups disagree on a problem's reference.
+    """
     pairs = [_compare(records, groups[0], group) for group in groups[1:]]
     found = [pair for pair in pairs if pair is not None]
     return [replace(pair, p=p) for pair, p in zip(found, holm([pair.p for pair in found]), strict=True)]
-
-
-def holm(values: list[float]) -> list[float]:
-    """p-values adjusted for their number (Holm, 1979): the chance of a single false alarm among them stays below each."""
-    adjusted, floor = [0.0] * len(values), 0.0
-    for rank, place in enumerate(sorted(range(len(values)), key=values.__getitem__)):
-        floor = max(floor, min(1.0, values[place] * (len(values) - rank)))
-        adjusted[place] = floor
-    return adjusted
 
 
 def _compare(records: Records, baseline: Group, other: Group) -> Comparison | None:
@@ -84,7 +78,7 @@ def _compare(records: Records, baseline: Group, other: Group) -> Comparison | No
 
 
 def _tally(records: Records, rows: Array) -> dict[str, tuple[int, int, int]]:
-    """For each graded problem its reference, how many seeds were right, and of how many."""
+    """For each graded problem (reference, seeds that were right, seeds)."""
     found: dict[str, tuple[int, int, int]] = {}
     for row in rows:
         if (reference := records.reference[row]) is not None:
@@ -94,7 +88,10 @@ def _tally(records: Records, rows: Array) -> dict[str, tuple[int, int, int]]:
 
 
 def _whole(of_b: Array, of_a: Array) -> Array:
-    """The differences of the shares in whole multiples of one unit: sign_flip is exact for those only."""
+    """The differences of the shares as integer multiples of a common unit, which the exact test needs: (problems,).
+
+    `of_b` and `of_a` are (problems, 2): seeds that were right, seeds.
+    """
     unit = int(np.lcm.reduce(np.concatenate([of_a[:, 1], of_b[:, 1]])))
     differences = of_b[:, 0] * (unit // of_b[:, 1]) - of_a[:, 0] * (unit // of_a[:, 1])
     return np.array(differences // max(1, int(np.gcd.reduce(differences))))

@@ -1,4 +1,4 @@
-"""maj@k and pass@k as a picture: a colour a run, with the bounds of each mean. matplotlib is loaded to draw only."""
+"""Plot maj@k and pass@k, one colour per run, with 95 % bands. matplotlib is imported only to draw."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure  # type: ignore[import-not-found,unused-ignore]
 
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
-"""Okabe and Ito's: colour-blind readers tell them apart. More runs begin again with another mark."""
+"""Colours of Okabe and Ito, which colour-blind readers can distinguish. More runs start over with another marker."""
 
 MARKS = ("o", "s", "^", "D")
 
 SPARSE = 12
-"""Up to so many candidates every one is a point; beyond, a line is enough."""
+"""Up to this many candidates each k has a marker."""
 
 
 def curves(summaries: Sequence[Summary]) -> Figure:
-    """maj@k solid and pass@k dashed over k, each mean in its 95 % band. Runs without a curve are left out."""
+    """maj@k (solid) and pass@k (dashed) over k, each in its 95 % band. Runs without a curve are left out."""
     from matplotlib import style  # type: ignore[import-not-found,unused-ignore]
     from matplotlib.figure import Figure  # type: ignore[import-not-found,unused-ignore]
 
@@ -38,7 +38,7 @@ def curves(summaries: Sequence[Summary]) -> Figure:
 
 
 def write_png(summaries: Sequence[Summary], path: Path) -> None:
-    """The picture as a file. Raises `UserError` where matplotlib is missing."""
+    """Write the figure as a PNG. Raises `UserError` where matplotlib is missing."""
     try:
         figure = curves(summaries)
     except ImportError:

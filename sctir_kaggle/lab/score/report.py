@@ -1,4 +1,4 @@
-"""Journals -> a report: what each configuration reached, how they differ, and what to know before believing it."""
+"""From journals to a report: accuracy of each configuration, paired differences, and the caveats that a reader needs."""
 
 from __future__ import annotations
 
@@ -15,8 +15,42 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Report:
+    """The content of `sctir score`; `comparisons` are against the first of `summaries`."""
+
+    records: Records
+    groups: list[Group]
+    summaries: list[Summary]
+    comparisons: list[Comparison]
+    notes: list[str]
+
+
+def report_of(runs: Sequence[Path]) -> Report:
+    """Read and summarise `runs`, each a folder or a journal.
+
+    Raises `UserError` on a file that is no journal, and where two runs disagree on a problem's reference.
+    """
+    records = read_records(runs)
+    groups = groups_of(records)
+    comparisons = compare_all(records, groups)
+    summaries = [summarise(records, group) for group in groups]
+    return Report(records, groups, summaries, comparisons, notes_of(summaries, comparisons))
+
+
+def show(report: Report, console: Console) -> None:
+    """Print the tables, then the notes."""
+    from sctir_kaggle.lab.score.tables import tables
+
+    for table in tables(report.summaries, report.comparisons):
+        console.print(table)
+        console.print()
+    for note in report.notes:
+        console.print(f"- {note}", style="yellow", markup=False, highlight=False, soft_wrap=False)
+
+
 def notes_of(summaries: Sequence[Summary], comparisons: Sequence[Comparison]) -> list[str]:
-    """Everything about the runs in their order, then about the differences between them."""
+    """Caveats about each run in order, then about the differences between runs."""
     notes = [f"{one.name}: {note}" for one in summaries for note in _of_run(one)]
     return notes + list(_of_differences(summaries, comparisons))
 
@@ -80,34 +114,3 @@ def _of_differences(summaries: Sequence[Summary], comparisons: Sequence[Comparis
                 f"{one.name} and {one.baseline} differ by {100 * one.difference:+.1f} points on {one.problems} problems: "
                 f"inside the noise (p = {one.p:.3f}), no reason to prefer either; more problems or seeds may tell"
             )
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Report:
-    """Everything that `sctir score` says; `comparisons` are against the first of `summaries`."""
-
-    records: Records
-    groups: list[Group]
-    summaries: list[Summary]
-    comparisons: list[Comparison]
-    notes: list[str]
-
-
-def report_of(runs: Sequence[Path]) -> Report:
-    """The report of `runs`, each a folder or a journal. Raises `UserError` on what is no journal, or another set."""
-    records = read_records(runs)
-    groups = groups_of(records)
-    comparisons = compare_all(records, groups)
-    summaries = [summarise(records, group) for group in groups]
-    return Report(records, groups, summaries, comparisons, notes_of(summaries, comparisons))
-
-
-def show(report: Report, console: Console) -> None:
-    """The tables, then the notes."""
-    from sctir_kaggle.lab.score.tables import tables
-
-    for table in tables(report.summaries, report.comparisons):
-        console.print(table)
-        console.print()
-    for note in report.notes:
-        console.print(f"- {note}", style="yellow", markup=False, highlight=False, soft_wrap=False)

@@ -1,4 +1,7 @@
-"""What the rows of one configuration amount to: accuracy with its noise, maj@k and pass@k, parts of the set, ends and costs."""
+"""Summarise one configuration: accuracy and its noise, maj@k and pass@k, levels and subjects, ends, costs.
+
+A new figure is a field of one of these classes; `tables` shows it.
+"""
 
 from __future__ import annotations
 
@@ -14,32 +17,34 @@ from sctir_kaggle.lab.statistics import Floats, share_bounds, spread
 
 @dataclass(frozen=True, slots=True)
 class Accuracy:
-    """The share of elected answers that are right. `sd` is over seeds (None: there is one), `low` and `high` bound 95 %.
-
-    `one` is pass@1, the share of candidates that are right, as far as they may be counted (`electorate`; None: none may).
-    `passed` is the share of rows with a right candidate, pass@N; where the vote cancelled some (`missing`) pass@N is at
-    least that.
-    """
+    """The accuracy of elected answers and of candidates, as fractions of 1."""
 
     problems: int
     mean: float
+    """Over seeds, of each seed's share of right answers."""
     sd: float | None
+    """Sample standard deviation over seeds; None with a single one."""
     low: float
     high: float
+    """95 % bounds of the mean, from a bootstrap over problems."""
     seeds: dict[int, float]
+    """The share of each seed."""
     one: float | None
+    """pass@1 of the candidates that may be counted (see `censoring`); None where none may."""
     passed: float
+    """pass@N: the share of rows with a right candidate. A lower bound where candidates are `missing`."""
     missing: int
+    """Candidates cancelled because the vote was decided."""
 
     @property
     def loss(self) -> float:
-        """Selection loss: the right answer was among the candidates' and was not elected, with ties as they fell."""
+        """Selection loss: the share of rows in which a candidate had the right answer and it was not elected."""
         return self.passed - self.mean
 
 
 @dataclass(frozen=True, slots=True)
 class Curve:
-    """maj@k and pass@k for k = 1.., each with the bounds of its mean (95 %, over problems)."""
+    """maj@k and pass@k for k = 1..K, each with the 95 % bounds of its mean over problems."""
 
     maj: list[float]
     maj_low: list[float]
@@ -51,7 +56,7 @@ class Curve:
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """What a row (a problem under a seed) took: seconds of wall clock, tokens and executions of whole turns."""
+    """Mean cost of a row (a problem under a seed), and totals: wall-clock seconds, tokens and executions of whole turns."""
 
     seconds: float
     median_seconds: float
@@ -65,15 +70,15 @@ class Cost:
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """One configuration. Rows without a reference count for `stopped`, `ended` and `cost` only."""
+    """One configuration. Rows without a reference count only for `stopped`, `ended` and `cost`."""
 
     name: str
     runs: tuple[str, ...]
     seeds: dict[int, int]
-    """Rows of each seed."""
+    """Number of rows of each seed."""
     rows: int
     planned: int
-    """Rows that the runs will have when they are finished, as far as their headers say; else 0."""
+    """Rows of the finished runs, as far as their headers say; else 0."""
     graded: int
     candidates: int
     accuracy: Accuracy | None
@@ -84,12 +89,12 @@ class Summary:
     defaults: int
     ended: dict[str, int]
     missing: int
-    """Candidates that the vote cancelled."""
+    """Candidates cancelled because the vote was decided."""
     cost: Cost
 
 
 def summarise(records: Records, group: Group) -> Summary:
-    """All there is to say about `group`; an empty run has zeros."""
+    """Summarise the rows of `group`; an empty run has zeros."""
     rows = group.rows
     graded = np.array([row for row in rows if records.reference[row] is not None], np.intp)
     seeds, counts = np.unique(records.seed[rows], return_counts=True)
@@ -125,7 +130,7 @@ def _accuracy(records: Records, rows: Array) -> Accuracy:
     right, seeds = _right(records, rows), records.seed[rows]
     mean, sd = spread(right, seeds)
     low, high = share_bounds(right, _problems(records, rows))
-    voters = uncensored(records, rows)
+    counted = uncensored(records, rows)
     return Accuracy(
         problems=len({records.problem_ids[row] for row in rows}),
         mean=mean,
@@ -133,7 +138,7 @@ def _accuracy(records: Records, rows: Array) -> Accuracy:
         low=float(low),
         high=float(high),
         seeds={int(seed): float(right[seeds == seed].mean()) for seed in np.unique(seeds)},
-        one=float(voters.passed()[:, 0].mean()) if voters.size else None,
+        one=float(counted.passed()[:, 0].mean()) if counted.size else None,
         passed=float(records.right[rows].any(axis=1).mean()),
         missing=int(missing(records, rows).sum()),
     )
@@ -148,12 +153,12 @@ def _problems(records: Records, rows: Array) -> Array:
 
 
 def _curve(records: Records, rows: Array) -> Curve | None:
-    """None where a problem has no candidate that counts."""
-    voters = uncensored(records, rows)
-    if not voters.size:
+    """None where some problem has no candidate that may be counted."""
+    counted = uncensored(records, rows)
+    if not counted.size:
         return None
     problems = _problems(records, rows)
-    maj, passed = voters.maj(), voters.passed()
+    maj, passed = counted.maj(), counted.passed()
     bounds = (*share_bounds(maj, problems), *share_bounds(passed, problems))
     maj_low, maj_high, passed_low, passed_high = (bound.tolist() for bound in bounds)
     means = (maj.mean(axis=0).tolist(), passed.mean(axis=0).tolist())
@@ -161,7 +166,7 @@ def _curve(records: Records, rows: Array) -> Curve | None:
 
 
 def _parts(records: Records, rows: Array, labels: list[str | None]) -> dict[str, Accuracy]:
-    """Accuracy by level or subject, in the order of their names; nothing where the set does not say."""
+    """Accuracy by level or subject, sorted by name; empty where the set does not say."""
     of = np.array([labels[row] or "" for row in rows], str)
     named = [label for label in np.unique(of).tolist() if label] if len(rows) else []
     return {label: _accuracy(records, rows[of == label]) for label in named}

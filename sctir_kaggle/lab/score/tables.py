@@ -1,10 +1,14 @@
-"""Summaries in a terminal: tables of 80 to 100 columns, a row a run."""
+"""A report in a terminal and in files: tables of 80 to 100 characters with one row per run, a CSV, a JSON.
+
+A new column of the table of accuracies is one entry of `COLUMNS`; its figure, if it is new too, one field of
+`summary.Accuracy`.
+"""
 
 from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,28 +17,53 @@ from sctir_kaggle.lab.records import STATUSES, Records
 from sctir_kaggle.lab.score.comparison import Comparison
 from sctir_kaggle.lab.score.report import Report
 from sctir_kaggle.lab.score.summary import Accuracy, Summary
+from sctir_kaggle.lab.statistics import plus_minus
 
 if TYPE_CHECKING:
     from rich.table import Table
 
+Figure = Callable[[Accuracy, int], str]
+"""The text of a cell, from a run's accuracy and its number of candidates per problem."""
+
+COLUMNS: dict[str, Figure] = {
+    "problems": lambda accuracy, _: str(accuracy.problems),
+    "seeds": lambda accuracy, _: str(len(accuracy.seeds)),
+    "right ± sd": lambda accuracy, _: percent(accuracy.mean) + _deviation(accuracy),
+    "95 %": lambda accuracy, _: f"{percent(accuracy.low)}-{percent(accuracy.high)}",
+    "pass@1": lambda accuracy, _: percent(accuracy.one),
+    "N": lambda _, candidates: str(candidates),
+    "pass@N": lambda accuracy, _: _at_least(accuracy) + percent(accuracy.passed),
+    "loss": lambda accuracy, _: _at_least(accuracy) + percent(accuracy.loss),
+}
+"""The table of accuracies, a column an entry, from left to right."""
+
+OF_RUNS = ("seeds", "N")
+"""Columns that levels and subjects have in common with their run: their tables leave them out."""
 
 NAME = "run"
 
 NAMES = (NAME, "level", "subject")
-"""Columns that give way where a terminal is narrow."""
+"""Columns that are folded in a narrow terminal; figures never are."""
 
 NARROWEST = 8
-"""Characters that they keep."""
+"""Characters that a folded name keeps per line."""
 
 COLUMNS_OF_CURVE = 7
-"""How many k a table shows; files and pictures have all."""
+"""Number of k that a table shows; files and pictures have all."""
 
-ENDS = {"answered": "answered", "pruned": "pruned", "exhausted": "exhausted", "out_of_context": "context"}
-ENDS |= {"cancelled": "cancelled", "failed": "failed"}
+ENDS = {
+    "answered": "answered",
+    "pruned": "pruned",
+    "exhausted": "exhausted",
+    "out_of_context": "context",
+    "cancelled": "cancelled",
+    "failed": "failed",
+}
+"""Why a candidate ended, and the head of its column."""
 
 
 def tables(summaries: Sequence[Summary], comparisons: Sequence[Comparison]) -> list[Table]:
-    """All that have something to say, in the order in which they are read."""
+    """The tables that have rows, in the order in which they are read."""
     graded = [one for one in summaries if one.accuracy]
     found = [
         accuracy_table(graded),
@@ -50,13 +79,11 @@ def tables(summaries: Sequence[Summary], comparisons: Sequence[Comparison]) -> l
 
 
 def accuracy_table(summaries: Sequence[Summary]) -> Table:
-    """Accuracy, its noise, and how much of it a perfect choice among the candidates would add."""
-    table = _table("Right answers, %", NAME, "problems", "seeds", "right ± sd", "95 %", "pass@1", "N", "pass@N", "loss")
+    """Accuracy, its noise, and what a perfect choice among the same candidates would add."""
+    table = _table("Right answers, %", NAME, *COLUMNS)
     for one in summaries:
         if accuracy := one.accuracy:
-            problems, *figures, passed, loss = _cells(accuracy)
-            seeds = str(len(accuracy.seeds))
-            table.add_row(_name(one.name), problems, seeds, *figures, str(one.candidates), passed, loss)
+            table.add_row(_name(one.name), *(figure(accuracy, one.candidates) for figure in COLUMNS.values()))
     return table
 
 
@@ -78,7 +105,7 @@ def curve_table(summaries: Sequence[Summary]) -> Table:
 
 
 def comparison_table(comparisons: Sequence[Comparison]) -> Table:
-    """Each run against the first: problems with a higher and a lower share of right answers, and how likely by chance."""
+    """Each run against the first: problems with a higher and a lower share of right answers, and the p-value."""
     title = f"Against {comparisons[0].baseline}, points" if comparisons else ""
     table = _table(title, NAME, "problems", "difference", "95 %", "better", "worse", "p", "")
     for one in comparisons:
@@ -92,17 +119,19 @@ def comparison_table(comparisons: Sequence[Comparison]) -> Table:
 def parts_table(part: str, runs: Sequence[tuple[str, Mapping[str, Accuracy]]]) -> Table:
     """Accuracy of each level or subject, for each run."""
     several = (NAME,) if len(runs) > 1 else ()
-    table = _table(f"By {part}, %", part, *several, "problems", "right ± sd", "95 %", "pass@1", "pass@N", "loss")
+    columns = {head: figure for head, figure in COLUMNS.items() if head not in OF_RUNS}
+    table = _table(f"By {part}, %", part, *several, *columns)
     for label in sorted({label for _, parts in runs for label in parts}):
         there = [(name, parts[label]) for name, parts in runs if label in parts]
         for number, (name, accuracy) in enumerate(there):
             names = ("" if number else _name(label), _name(name))[: 1 + len(several)]
-            table.add_row(*names, *_cells(accuracy))
+            # `N` is no column here, so the number of candidates is not needed.
+            table.add_row(*names, *(figure(accuracy, 0) for figure in columns.values()))
     return table
 
 
 def ends_table(summaries: Sequence[Summary]) -> Table:
-    """Why candidates ended, in per cent of them."""
+    """Why candidates ended, in percent of them."""
     table = _table("Why candidates ended, %", NAME, "candidates", *ENDS.values())
     for one in summaries:
         total = sum(one.ended.values())
@@ -112,7 +141,7 @@ def ends_table(summaries: Sequence[Summary]) -> Table:
 
 
 def stops_table(summaries: Sequence[Summary]) -> Table:
-    """What ended the work on a problem, in per cent of the results."""
+    """Why the work on a problem stopped, in percent of the results."""
     reasons = list(dict.fromkeys(reason for one in summaries for reason in one.stopped))
     table = _table("What ended a problem, %", NAME, "results", *reasons, "default answer")
     for one in summaries:
@@ -123,7 +152,7 @@ def stops_table(summaries: Sequence[Summary]) -> Table:
 
 
 def cost_table(summaries: Sequence[Summary]) -> Table:
-    """Seconds, tokens and executions of a problem, and of all together."""
+    """Seconds, tokens and executed blocks of a problem, and of all together."""
     columns = ("seconds", "median", "longest", "tokens", "blocks", "Σ hours", "Σ tokens", "Σ blocks")
     table = _table("What a problem took (blocks of code run), and all together", NAME, *columns)
     for one in summaries:
@@ -136,7 +165,11 @@ def cost_table(summaries: Sequence[Summary]) -> Table:
 
 
 def ticks(longest: int) -> list[int]:
-    """Powers of two up to `longest`, and `longest`; of many every second, so that `COLUMNS_OF_CURVE` do."""
+    """Powers of two up to `longest`, and `longest` itself; thinned out to at most `COLUMNS_OF_CURVE`.
+
+    >>> ticks(48)
+    [1, 2, 4, 8, 16, 32, 48]
+    """
     powers = [2**power for power in range(longest.bit_length()) if 2**power < longest] + [longest] * (longest > 0)
     while len(powers) > COLUMNS_OF_CURVE:
         powers = powers[:-1][::2] + powers[-1:]
@@ -144,26 +177,22 @@ def ticks(longest: int) -> list[int]:
 
 
 def percent(share: float | None) -> str:
-    """`94.0`; nothing where nothing is known."""
+    """`94.0`; empty where the share is unknown."""
     return "" if share is None else f"{100 * share:.1f}"
 
 
-def _cells(accuracy: Accuracy) -> tuple[str, ...]:
-    """Problems, accuracy, its bounds, pass@1, pass@N, loss; the last two are a least where candidates were cancelled."""
-    least = "≥ " if accuracy.missing else ""
-    return (
-        str(accuracy.problems),
-        percent(accuracy.mean) + ("" if accuracy.sd is None else f" ± {100 * accuracy.sd:.1f}"),
-        f"{percent(accuracy.low)}-{percent(accuracy.high)}",
-        percent(accuracy.one),
-        least + percent(accuracy.passed),
-        least + percent(accuracy.loss),
-    )
-
-
 def p_value(value: float) -> str:
-    """`0.021`; what is smaller than a thousandth is not told apart."""
+    """`0.021`, or `< 0.001`."""
     return f"{value:.3f}" if value >= 0.001 else "< 0.001"
+
+
+def _deviation(accuracy: Accuracy) -> str:
+    return plus_minus(None if accuracy.sd is None else 100 * accuracy.sd)
+
+
+def _at_least(accuracy: Accuracy) -> str:
+    """A cancelled candidate might have been right: pass@N, and with it the loss, is then a lower bound."""
+    return "≥ " if accuracy.missing else ""
 
 
 def _name(name: str) -> str:
@@ -173,7 +202,7 @@ def _name(name: str) -> str:
 
 
 def _table(title: str, *columns: str) -> Table:
-    """Names give way where the terminal is narrow; figures stay whole."""
+    """An empty table in which names fold where the terminal is narrow, and figures stay whole."""
     from rich.table import Table
 
     table = Table(
@@ -191,11 +220,11 @@ FIELDS = (
     *("run", "id", "seed", "level", "subject", "reference", "answer", "right", "default", "stopped", "seconds"),
     *("candidates", "answered", "cancelled", "right_candidates", "votes", "tokens", "executions"),
 )
-"""`votes` are those for the answer given; `right` is empty where there is no reference."""
+"""The CSV's columns. `votes` are those for the elected answer; `right` is empty where there is no reference."""
 
 
 def write_csv(report: Report, path: Path) -> None:
-    """Every row of the records, for a spreadsheet or a data frame."""
+    """One line per (run, problem, seed), for a spreadsheet or a data frame."""
     with path.open("w", encoding="utf-8", newline="") as file:
         lines = csv.DictWriter(file, FIELDS, lineterminator="\n")
         lines.writeheader()
@@ -203,7 +232,7 @@ def write_csv(report: Report, path: Path) -> None:
 
 
 def write_json(report: Report, path: Path) -> None:
-    """`{"summaries": [...], "comparisons": [...], "notes": [...]}`; shares are of 1, bounds are of 95 %."""
+    """`{"summaries": [...], "comparisons": [...], "notes": [...]}`; shares are fractions of 1, bounds are 95 % intervals."""
     figures = {
         "summaries": [asdict(summary) for summary in report.summaries],
         "comparisons": [asdict(one) | {"noise": one.noise} for one in report.comparisons],

@@ -1,1 +1,1 @@
-"""A run as one HTML page that needs no network: what it reached, each problem, each candidate's text, code and votes."""
+"""A run as one HTML page that needs no network: its figures, each problem, and the text, code and vote of each candidate."""

@@ -1,4 +1,4 @@
-"""The command `sctir view`, as it is typed."""
+"""The command `sctir view`: its arguments, and the function that runs it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 def add_view(commands: Commands) -> None:
-    """Gives the command its arguments, and the function that runs it."""
+    """Add the command's parser to `commands`."""
     parser = commands.add_parser("view", help="show a run: one HTML page with every candidate, without network")
     add = parser.add_argument
     add("run", type=Path, metavar="RUN", help="a run's folder, or its journal")
@@ -21,11 +21,12 @@ def add_view(commands: Commands) -> None:
 
 
 def view(args: argparse.Namespace, _: float) -> int:
-    """The page of a run, on the disk; its path is printed."""
+    """Write the page of a run and print its path; with `--open`, open it in the browser."""
     from sctir_kaggle.journal import read_faults, read_journal, refuse_journal
+    from sctir_kaggle.lab.records import journal_of
     from sctir_kaggle.lab.view.page import write_page
 
-    journal = args.run / "journal.jsonl" if args.run.is_dir() else args.run
+    journal = journal_of(args.run)
     output = args.output or journal.parent / "view.html"
     refuse_journal(output, "--output")
     header, results = read_journal(journal)
@@ -37,7 +38,7 @@ def view(args: argparse.Namespace, _: float) -> int:
 
 
 def _show(page: Path) -> None:
-    """In the browser, where there is one."""
+    """Open the page in the browser; without one, say so."""
     import webbrowser
 
     if not webbrowser.open(page.resolve().as_uri()):

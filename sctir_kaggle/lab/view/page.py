@@ -1,8 +1,8 @@
-"""Writes a run as one HTML file. It holds everything that it shows and may load nothing: its own policy forbids it.
+"""Write a run as one HTML file. It holds everything that it shows and may load nothing: its own policy forbids it.
 
-What a model wrote is never markup: all data is gzip in base64, unpacked by the page's script when a problem is opened,
-and put into the page as text. The policy lets only the scripts run that are written here (by their SHA-256), no style
-attribute act, no request leave, and no text become HTML (Trusted Types, where the browser has them).
+Model output is never markup: all data is gzipped JSON in base64, unpacked by the page's script when a problem is opened and
+inserted as text. The content security policy allows only the scripts written here (by their SHA-256), no style attributes,
+no requests, and no string to become HTML (Trusted Types, in browsers that have them).
 """
 
 from __future__ import annotations
@@ -18,15 +18,22 @@ from pathlib import Path
 from typing import Any
 
 from sctir_kaggle.journal import read_faults, stream_journal
+from sctir_kaggle.lab.clock import recorded_shares
 from sctir_kaggle.lab.view.curves import curves
-from sctir_kaggle.lab.view.problems import candidates, is_contested, problems, shares
+from sctir_kaggle.lab.view.problems import candidates, is_contested, problems
 from sctir_kaggle.lab.view.tiles import ends, stops, tiles
 from sctir_kaggle.types import SolveResult, UserError
 
 TEXT_LIMIT = 100_000_000
-"""Characters of packed texts on a page; a browser still opens it. What does not fit keeps its votes and says so."""
+"""Characters of packed texts on a page that a browser still opens. A problem that does not fit keeps its votes and says so."""
 
 SHOWN_OF_HEADER = ("created", "version", "config", "engine", "machine", "seeds", "budget")
+
+FOLDER = Path(__file__).parent
+KATEX = FOLDER / "vendor" / "katex"
+
+SCRIPTS = ("dom.js", "text.js", "charts.js", "candidates.js", "problem.js", "list.js", "page.js")
+"""In the order in which they run; each adds functions for those that follow."""
 
 
 def write_page(
@@ -37,11 +44,11 @@ def write_page(
     title: str = "run",
     faults: Sequence[str] = (),
 ) -> None:
-    """Write the page of `results`, in the order in which they were solved, over what lies at `path`.
+    """Write the page of `results`, in the order in which they were solved, to `path`; an existing file is replaced.
 
-    `headers` are those of their journals. A problem may have several results: one a seed; a second one with the same seed
-    is shown as another run's. `faults` are what `journal.read_faults` tells. Raises `UserError` where the file cannot be
-    written, or where this installation has no viewer.
+    `headers` are those of their journals. A problem may have several results, one per seed; a second one with the same seed
+    is shown as another run's. `faults` are the lines of `journal.read_faults`. Raises `UserError` where the file cannot be
+    written, or where this installation lacks the page's sources.
     """
     text = page(results, headers, title=title, faults=faults)
     try:
@@ -52,7 +59,7 @@ def write_page(
 
 
 def write_view(journal: Path, results: Sequence[SolveResult]) -> Path:
-    """The page of one run as `view.html` beside its journal: every candidate of every problem. Its path."""
+    """Write the page of one run as `view.html` beside its journal, with every candidate of every problem; -> its path."""
     path = journal.with_name("view.html")
     write_page(results, [stream_journal(journal)[0]], path, title="SC-TIR", faults=read_faults(journal))
     return path
@@ -75,17 +82,54 @@ def page(
         "blocks": "\n".join(_blocks(results)),
         "script": script,
     }
-    parts = template().split("{{")
-    return parts[0] + "".join(_filled(part, gaps) for part in parts[1:])
+    # Each gap is filled once, from left to right, so that a `{{` in what fills it is not taken for a gap.
+    first, *parts = template().split("{{")
+    filled = (gaps[name] + rest for name, _, rest in (part.partition("}}") for part in parts))
+    return first + "".join(filled)
 
 
-def _filled(part: str, gaps: Mapping[str, str]) -> str:
-    name, rest = part.split("}}", 1)
-    return gaps[name] + rest
+def _index(
+    results: Sequence[SolveResult], headers: Sequence[Mapping[str, Any]], title: str, faults: Sequence[str]
+) -> dict[str, Any]:
+    """Everything that the page shows before a problem is opened."""
+    return {
+        "title": title,
+        "runs": [{name: header.get(name) for name in SHOWN_OF_HEADER} for header in headers],
+        "faults": list(faults),
+        "tiles": tiles(results),
+        "ends": ends(results),
+        "stops": stops(results),
+        "curves": curves(results, headers),
+        "problems": problems(results, recorded_shares(results, headers)),
+    }
+
+
+def _blocks(results: Sequence[SolveResult]) -> list[str]:
+    """A block of candidates for each result. Those that a reader looks for first are first to get room for their texts."""
+    blocks = [""] * len(results)
+    left = TEXT_LIMIT
+    for number in sorted(range(len(results)), key=lambda number: _interest(results[number])):
+        packed = _packed(candidates(results[number]))
+        if len(packed) > left:
+            packed = _packed(candidates(results[number], texts=False))
+        left -= len(packed)
+        blocks[number] = f'<script type="application/gzip" id="d{number}">{packed}</script>'
+    return blocks
+
+
+def _interest(result: SolveResult) -> int:
+    """Sort key: 0 for a wrong or default answer, 1 for a contested vote, 2 for the rest."""
+    return 0 if result.correct is False or result.fallback else 1 if is_contested(result) else 2
+
+
+def _packed(value: object) -> str:
+    """Gzipped JSON in base64, whose characters mean nothing to HTML. The same value gives the same text."""
+    text = json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace")
+    return base64.b64encode(gzip.compress(text, 6, mtime=0)).decode()
 
 
 def _policy(style: str, script: str) -> str:
-    """Nothing is loaded but the fonts inside the style sheet; nothing runs but the script written here."""
+    """A content security policy: load nothing but the fonts in the style sheet, run nothing but this page's script."""
     return "; ".join(
         (
             "default-src 'none'",
@@ -104,63 +148,15 @@ def _digest(text: str) -> str:
     return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
 
 
-def _index(
-    results: Sequence[SolveResult], headers: Sequence[Mapping[str, Any]], title: str, faults: Sequence[str]
-) -> dict[str, Any]:
-    """All that the page shows before a problem is opened."""
-    return {
-        "title": title,
-        "runs": [{name: header.get(name) for name in SHOWN_OF_HEADER} for header in headers],
-        "faults": list(faults),
-        "tiles": tiles(results),
-        "ends": ends(results),
-        "stops": stops(results),
-        "curves": curves(results, headers),
-        "problems": problems(results, shares(results, headers)),
-    }
-
-
-def _blocks(results: Sequence[SolveResult]) -> list[str]:
-    """A block of candidates for each result. Those that a reader looks for first come first to the room for texts."""
-    blocks = [""] * len(results)
-    left = TEXT_LIMIT
-    for number in sorted(range(len(results)), key=lambda number: _interest(results[number])):
-        packed = _packed(candidates(results[number]))
-        if len(packed) > left:
-            packed = _packed(candidates(results[number], texts=False))
-        left -= len(packed)
-        blocks[number] = f'<script type="application/gzip" id="d{number}">{packed}</script>'
-    return blocks
-
-
-def _interest(result: SolveResult) -> int:
-    """0 for what is not right, 1 for a contested vote, 2 for the rest."""
-    return 0 if result.correct is False or result.fallback else 1 if is_contested(result) else 2
-
-
-def _packed(value: object) -> str:
-    """JSON in gzip in base64: no character of it means anything to HTML. The same value gives the same text."""
-    text = json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace")
-    return base64.b64encode(gzip.compress(text, 6, mtime=0)).decode()
-
-
-FOLDER = Path(__file__).parent
-KATEX = FOLDER / "vendor" / "katex"
-
-SCRIPTS = ("dom.js", "text.js", "charts.js", "candidates.js", "problem.js", "list.js", "page.js")
-"""In the order in which they run; each adds functions for those that follow."""
-
-_SOURCES = re.compile(r"src:url\(fonts/([\w-]+\.woff2)\) format\(\"woff2\"\)[^;}]*")
-
-
 def template() -> str:
     """The page with gaps in double braces."""
     return _read(FOLDER / "page.html")
 
 
 def style_sheet() -> str:
-    """KaTeX's style sheet with the fonts inside that are here (a notebook's wheel has seven), then the page's."""
-    fonts = _SOURCES.sub(lambda found: _font(found[1]), _read(KATEX / "katex.min.css"))
+    """KaTeX's style sheet with its fonts embedded, as far as they are installed (a notebook's wheel has seven), then ours."""
+    sources = r"src:url\(fonts/([\w-]+\.woff2)\) format\(\"woff2\"\)[^;}]*"
+    fonts = re.sub(sources, lambda found: _font(found[1]), _read(KATEX / "katex.min.css"))
     return f"{fonts}\n{_read(FOLDER / 'page.css')}"
 
 
@@ -171,7 +167,7 @@ def page_script() -> str:
 
 
 def _font(name: str) -> str:
-    """The font itself; nothing where it is left out, and a face without a source is one that a browser passes over."""
+    """The font as a data URL; empty where it is not installed: a browser ignores a font face without a source."""
     if not (KATEX / "fonts" / name).is_file():
         return ""
     data = base64.b64encode((KATEX / "fonts" / name).read_bytes()).decode()
@@ -179,10 +175,10 @@ def _font(name: str) -> str:
 
 
 def _read(path: Path) -> str:
-    """The text of a file that comes with the package."""
+    """Read a file of the package. Raises `UserError` where the installation lacks it."""
     try:
         return path.read_text(encoding="utf-8")
     except FileNotFoundError:
         raise UserError(
-            f"{path} is missing: install the whole package anew (pip install sctir-kaggle, or a checkout)"
+            f"{path} is missing: reinstall the whole package (pip install sctir-kaggle, or a checkout)"
         ) from None

@@ -1,73 +1,33 @@
-"""A solved problem as the page's list knows it: plain JSON values, small, without any text of a candidate.
+"""A run's problems and candidates as plain JSON values for the page.
 
-Integers are written as text: an answer may have more digits than a browser's numbers hold.
+The list of problems is small and holds no text of a candidate; the candidates of a problem are packed apart and read when
+it is opened. Integers are written as text: an answer may have more digits than a browser's numbers hold.
 """
 
 from __future__ import annotations
 
-import math
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
-from sctir_kaggle.budget import Budget
 from sctir_kaggle.dialects.rendering import clipped, defuse
-from sctir_kaggle.runtime import RESERVE, clamps_of
+from sctir_kaggle.lab.clock import Share
 from sctir_kaggle.types import ExecutionResult, PartialTurn, Problem, SolveResult, Trace, Turn
-
-Share = tuple[float, float]
-"""Seconds that a problem might take, and how many if its vote was then contested."""
-
-
-def shares(results: Sequence[SolveResult], headers: Sequence[Mapping[str, Any]]) -> list[Share] | None:
-    """For each of `results`, in the order in which they were solved; None where the run had no clock of its own."""
-    if len(headers) != 1 or "seeds" in headers[0] or not _seconds(headers[0]):
-        return None
-    now = 0.0
-    budget = _budget(headers[0], len(results), lambda: now)
-    given = []
-    for result in results:
-        limits = budget.next_deadlines()
-        given.append((limits.soft - now, limits.hard - now))
-        now += result.seconds
-    return given
-
-
-def _budget(header: Mapping[str, Any], problems: int, clock: Callable[[], float]) -> Budget:
-    seconds = _seconds(header)
-    grace = header.get("config", {}).get("grace_seconds", 0.0)
-    return Budget(
-        seconds, problems, reserve=RESERVE * seconds, grace=grace, started=0.0, clock=clock, **clamps_of(header)
-    )
-
-
-def _seconds(header: Mapping[str, Any]) -> float:
-    """The run's wall clock; 0 where the journal does not say."""
-    value = header.get("budget")
-    return float(value) if isinstance(value, (int, float)) and math.isfinite(value) else 0.0
-
 
 Json = dict[str, Any]
 
 NO_VOTE = -1
-"""The place of a candidate that voted for nothing."""
+"""The place in the ranking of a candidate that did not vote."""
 
-
-def runs(results: Sequence[SolveResult]) -> list[int]:
-    """The run that each belongs to, from 1: a problem's second result with one seed is another run's."""
-    seen: Counter[tuple[Problem, int]] = Counter()
-    numbers = []
-    for result in results:
-        key = (result.problem, result.seed)
-        seen[key] += 1
-        numbers.append(seen[key])
-    return numbers
+LONGEST = 20_000
+"""Characters of one output or text on the page, head and tail; the journal has them all."""
 
 
 def problems(results: Sequence[SolveResult], given: Sequence[Share] | None) -> list[Json]:
-    """A problem each, in the order in which they were first solved, with its attempts: one a run and seed.
+    """One entry per problem, in the order in which they were first solved, with an attempt for each run and seed.
 
-    Two sets may use one id for two problems; the second is then called `id (2)`.
+    `given` is each result's share of the clock. Two sets may use one id for two problems; the second is then called
+    `id (2)`.
     """
     found: dict[Problem, Json] = {}
     ids: Counter[str] = Counter()
@@ -83,8 +43,19 @@ def problems(results: Sequence[SolveResult], given: Sequence[Share] | None) -> l
     return list(found.values())
 
 
+def runs(results: Sequence[SolveResult]) -> list[int]:
+    """The run that each result belongs to, from 1: a problem's second result with one seed is from another run."""
+    seen: Counter[tuple[Problem, int]] = Counter()
+    numbers = []
+    for result in results:
+        key = (result.problem, result.seed)
+        seen[key] += 1
+        numbers.append(seen[key])
+    return numbers
+
+
 def is_contested(result: SolveResult) -> bool:
-    """Whether the winner has at most half of the votes; a default answer has none and is not meant."""
+    """Whether the winner has at most half of the votes; False for a default answer, which has none."""
     scores = [score for _, score in result.vote.ranking]
     return bool(scores) and 2 * scores[0] <= sum(scores)
 
@@ -123,24 +94,18 @@ def _attempt(result: SolveResult) -> Json:
 
 
 def _ended(result: SolveResult, trace: Trace) -> list[Any]:
-    """Candidate, why it ended, and the place in the ranking of what it voted for."""
+    """[candidate, why it ended, place in the ranking of the answer that it voted for]."""
     places = {answer: place for place, (answer, _) in enumerate(result.vote.ranking)}
     place = NO_VOTE if trace.answer is None else places.get(trace.answer, NO_VOTE)
     return [trace.candidate, trace.status.value, place]
 
 
-JsonObject = dict[str, Any]
-
-LONGEST = 20_000
-"""Characters of one output or text on the page, head and tail; the journal has them all."""
-
-
-def candidates(result: SolveResult, *, texts: bool = True) -> list[JsonObject]:
-    """In the order in which they ended; without `texts` only what became of them."""
+def candidates(result: SolveResult, *, texts: bool = True) -> list[Json]:
+    """The candidates in the order in which they ended; without `texts` their turns are left out."""
     return [_candidate(trace, texts) for trace in result.traces]
 
 
-def _candidate(trace: Trace, texts: bool) -> JsonObject:
+def _candidate(trace: Trace, texts: bool) -> Json:
     return {
         "candidate": trace.candidate,
         "status": trace.status.value,
@@ -154,11 +119,11 @@ def _candidate(trace: Trace, texts: bool) -> JsonObject:
     }
 
 
-def _cut(cut: PartialTurn) -> JsonObject:
+def _cut(cut: PartialTurn) -> Json:
     return {"doing": cut.doing, "seconds": round(cut.seconds, 2), "turn": cut.turn and _turn(cut.turn)}
 
 
-def _turn(turn: Turn) -> JsonObject:
+def _turn(turn: Turn) -> Json:
     completion = turn.completion
     return {
         "prefix": turn.prefix,
@@ -170,8 +135,8 @@ def _turn(turn: Turn) -> JsonObject:
     }
 
 
-def _output(turn: Turn, execution: ExecutionResult) -> JsonObject:
-    """What the code printed, and what of it the model was shown where that was less."""
+def _output(turn: Turn, execution: ExecutionResult) -> Json:
+    """The code's output, and under `shown` what the model saw of it where that was less."""
     output = execution.output.rstrip("\n")
     whole = any(text in turn.output_block for text in (output, defuse(output)))
     return {

@@ -1,12 +1,13 @@
-"""The tiles at the page's top: how many right, tokens, executions, time, as text that is ready to be shown."""
+"""The tiles at the top of the page, as text ready to be shown: right answers, tokens, executions, time."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from statistics import mean, median, stdev
+from statistics import fmean, median
 
 from sctir_kaggle.display import clock_face
+from sctir_kaggle.lab.statistics import format_mean_sd
 from sctir_kaggle.lab.view.problems import executions_of, runs, tokens_of
 from sctir_kaggle.types import SolveResult
 
@@ -15,7 +16,7 @@ Tile = dict[str, str]
 
 
 def tiles(results: Sequence[SolveResult]) -> list[Tile]:
-    """What is said of a run in a glance; of a run without results, that it has none."""
+    """The tiles of a run; of a run without results one tile that says so."""
     if not results:
         return [_tile("Results", "none yet", "the journal has a header and no solved problem")]
     return [*_scores(results), *_defaults(results), _tokens(results), _executions(results), _time(results)]
@@ -27,7 +28,7 @@ def ends(results: Iterable[SolveResult]) -> list[tuple[str, int]]:
 
 
 def stops(results: Iterable[SolveResult]) -> list[tuple[str, int]]:
-    """What ended the work on a problem, the most frequent first."""
+    """Why the work on a problem stopped, the most frequent reason first."""
     return Counter(str(result.stopped) for result in results).most_common()
 
 
@@ -43,23 +44,23 @@ def _scores(results: Sequence[SolveResult]) -> list[Tile]:
 
 
 def _right(results: Sequence[SolveResult], name: str) -> Tile:
-    """Mean and sample standard deviation over seeds of the part that is right, of the problems that have a reference."""
+    """The share of right answers among problems with a reference; of several seeds mean and sample standard deviation."""
     seeds: dict[int, list[bool]] = {}
     for result in results:
         if result.correct is not None:
             seeds.setdefault(result.seed, []).append(result.correct)
     if not seeds:
         return _tile("Answered", f"{len(results):,}", "no reference answers: right or wrong is not known")
-    parts = [100 * mean(marks) for marks in seeds.values()]
-    if len(parts) == 1:
+    shares = [100 * fmean(marks) for marks in seeds.values()]
+    if len(shares) == 1:
         [marks] = seeds.values()
-        return _tile(name, f"{sum(marks)} of {len(marks)}", f"{parts[0]:.1f} %{_ungraded(results)}")
-    spread = f"{mean(parts):.1f} ± {stdev(parts):.1f}"
-    return _tile(name, spread, f"%, mean ± sd of {len(parts)} seeds, {_sizes(seeds.values())}{_ungraded(results)}")
+        return _tile(name, f"{sum(marks)} of {len(marks)}", f"{shares[0]:.1f} %{_ungraded(results)}")
+    note = f"%, mean ± sd of {len(shares)} seeds, {_sizes(seeds.values())}{_ungraded(results)}"
+    return _tile(name, format_mean_sd(shares), note)
 
 
 def _sizes(seeds: Iterable[list[bool]]) -> str:
-    """How many problems a seed; an unfinished run has seeds of several sizes."""
+    """The number of problems per seed; in an unfinished run it differs between seeds."""
     sizes = sorted({len(marks) for marks in seeds})
     return f"{sizes[0]} problems" if len(sizes) == 1 else f"{sizes[0]} to {sizes[-1]} problems: not all are complete"
 
@@ -72,7 +73,7 @@ def _ungraded(results: Sequence[SolveResult]) -> str:
 def _defaults(results: Sequence[SolveResult]) -> list[Tile]:
     defaults = [result for result in results if result.fallback]
     late = sum(result.stopped == "deadline" for result in defaults)
-    why = f"nobody voted; {late} out of time" if late else "nobody voted"
+    why = f"no votes; {late} out of time" if late else "no votes"
     return [_tile("Defaults", str(len(defaults)), why)] if defaults else []
 
 
@@ -98,7 +99,7 @@ def _tile(name: str, value: str, note: str) -> Tile:
 
 
 def _short(number: float) -> str:
-    """`812`, `45.2k`, `3.1M`: three digits are enough in a glance."""
+    """`812`, `45.2k`, `3.1M`: three digits."""
     for limit, unit in ((1e6, "M"), (1e3, "k")):
         if number >= limit:
             return f"{number / limit:.{1 if number < 100 * limit else 0}f}{unit}"

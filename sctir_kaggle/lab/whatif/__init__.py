@@ -1,1 +1,1 @@
-"""Recorded runs under other rules: what they would have answered, and when, without a model."""
+"""Recorded runs resimulated under other rules, without a model: what they would have answered, and when."""

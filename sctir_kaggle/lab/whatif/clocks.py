@@ -1,6 +1,6 @@
-"""`Budget` over many runs at once, as numpy arrays, and the clocks that it is compared with, two of them as published.
+"""Clocks for many simulated runs at once: our `Budget` and those that it is compared with, two of them as published.
 
-Tests hold `Shares` against `sctir_kaggle.budget.Budget`, whose arithmetic it is.
+`Shares` is the arithmetic of `sctir_kaggle.budget.Budget` on arrays; a property-based test holds it equal to the last bit.
 """
 
 from __future__ import annotations
@@ -22,40 +22,40 @@ Floats = npt.NDArray[np.float64]
 
 
 class Limits(NamedTuple):
-    """Absolute times, one a run."""
+    """Deadlines of one problem, absolute seconds on each run's clock: (K,) for K runs."""
 
     soft: Floats
     hard: Floats
 
 
 class Clock(Protocol):
-    """Asked once at the start of every problem, with the time that it is in every run."""
+    """Gives each problem its deadlines; `now` (K,) is the time in each run. Called once at the start of every problem."""
 
     def next_deadlines(self, now: Floats) -> Limits: ...
 
 
 class Unlimited:
-    """Works until all candidates have ended or the vote is decided, as the published notebook does."""
+    """No deadlines: every problem runs until its candidates have ended or its vote is decided, as NuminaMath's notebook."""
 
     def next_deadlines(self, now: Floats) -> Limits:
-        """Never."""
+        """Infinite."""
         never = np.full_like(now, np.inf)
         return Limits(never, never)
 
 
 @dataclass(frozen=True, slots=True)
 class Equal:
-    """The same for every problem, whatever the others leave: `share` seconds."""
+    """`share` seconds for every problem, whatever the others leave."""
 
     share: float
 
     def next_deadlines(self, now: Floats) -> Limits:
-        """The share from now on."""
+        """Soft and hard deadline alike, `share` seconds from now."""
         return Limits(now + self.share, now + self.share)
 
 
 class Shares:
-    """`Budget(seconds, problems, reserve=..., grace=..., ..., started=0)` in every run, all its arguments alike."""
+    """`Budget` in every run, with the same arguments, on clocks that start at 0."""
 
     def __init__(
         self,
@@ -80,12 +80,12 @@ class Shares:
         self._base: Floats | None = None
 
     def next_deadlines(self, now: Floats) -> Limits:
-        """A share of what is left; of the bank, a part."""
+        """Soft: an equal share of what is left. Hard: with a part of the bank. Formulas and names as in `Budget`."""
         if self._problems < 1:
             raise ValueError("every planned problem has had its deadline")
         left = np.maximum(0.0, self._end - now - self._grace * self._problems)
         share = left / self._problems
-        base = self._base = share if self._base is None else self._base
+        base = self._base = share if self._base is None else self._base  # the first problem's share
         bank = np.maximum(0.0, left - base * self._problems)
         longest = np.maximum(share, np.minimum(self._cap * base, base + self._draw * bank))
         self._problems -= 1
@@ -94,7 +94,7 @@ class Shares:
 
 
 class Clamped:
-    """The clock of public AIMO-3 notebooks: what is left without `base` for each problem to come, from `base` to `high`.
+    """The clock of public AIMO-3 notebooks: what is left beyond `base` seconds for each later problem, clamped to [base, high].
 
     As in github.com/AndreasBis/AIMO3-Solution (code/inference/gpt-oss-120b-with-tools-mk-iv/RELEASES.md, version 1, 42 of
     50): base 240 s, high 960 s, and a limit of 17,400 of 18,000 s. Others there and elsewhere have 300 s and 900 s. It gives
@@ -108,7 +108,7 @@ class Clamped:
         self._high = high
 
     def next_deadlines(self, now: Floats) -> Limits:
-        """One deadline for all problems, contested or not."""
+        """Soft and hard deadline alike: contested votes get no more."""
         self._problems -= 1
         spare = self._limit - now - self._base * max(0, self._problems)
         end = now + np.maximum(np.minimum(spare, self._high), self._base)
@@ -116,7 +116,7 @@ class Clamped:
 
 
 class Banked:
-    """The clock of NemoSkills in AIMO-2: `base` seconds, and up to `draw` more of what earlier problems left of theirs.
+    """The clock of NemoSkills in AIMO-2: `base` seconds, and up to `draw` more that earlier problems left over.
 
     arXiv:2504.16891, "Time Management": 350 s a question, unused time into a shared buffer, and up to 210 s from it.
     """
@@ -128,7 +128,7 @@ class Banked:
         self._start: Floats | None = None
 
     def next_deadlines(self, now: Floats) -> Limits:
-        """One deadline for all problems, contested or not. The buffer is what the bases so far exceed the time they took."""
+        """Soft and hard deadline alike. The buffer is the sum of the bases given so far, less the time that has passed."""
         start = self._start = now if self._start is None else self._start
         bank = np.maximum(0.0, start + self._base * self._given - now)
         self._given += 1
@@ -139,7 +139,7 @@ class Banked:
 NAMES = ("none", "equal", "bank", "aimo3", "nemo")
 
 DEFAULTS = {"cap": 3.0, "draw": 0.5, "floor": 0.0, "high": None}
-"""Of `Budget`."""
+"""Settings of `Budget` and their defaults there."""
 
 PUBLISHED_SHARE = 18_000 / 50
 """Seconds: an equal share of the five hours for 50 problems that the published clocks were made for."""
@@ -147,11 +147,11 @@ PUBLISHED_SHARE = 18_000 / 50
 
 @dataclass(frozen=True, slots=True)
 class ClockRule:
-    """A clock by name. `bank` is `Budget`, with what `clamps` say instead of the record's settings.
+    """A clock by name, one of `NAMES`.
 
-    `none` waits for all, `equal` gives every problem the same, `aimo3` (`Clamped`) and `nemo` (`Banked`) are published
-    clocks, which keep nothing back for cancelled candidates: their seconds are taken as parts of an equal share, so that
-    with 5 h and 50 problems they are those published.
+    `none` has no deadlines, `equal` gives every problem the same, `bank` is our `Budget`, with `clamps` in place of the
+    record's settings. `aimo3` (`Clamped`) and `nemo` (`Banked`) are published clocks, which reserve nothing for cancelled
+    candidates; their seconds scale with the equal share, so that with 5 h for 50 problems they are those published.
     """
 
     name: str
@@ -171,15 +171,16 @@ class ClockRule:
 
     @property
     def label(self) -> str:
-        """As it is typed."""
+        """As it is typed: `bank:cap=2:floor=60`."""
         return ":".join([self.name, *(f"{name}={value:g}" for name, value in self.clamps)])
 
     def clock(
         self, budget: float, problems: int, grace: float, *, recorded: Mapping[str, float] | None = None
     ) -> Clock:
-        """For so many seconds and problems; cancelled candidates may take `grace` seconds after each deadline.
+        """The clock of a run with `budget` seconds for `problems`.
 
-        A `bank` without settings of its own has those of the record.
+        Cancelled candidates may take `grace` seconds after each deadline. A `bank` without settings of its own has those of
+        the record, `recorded`.
         """
         if self.name == "none":
             return Unlimited()

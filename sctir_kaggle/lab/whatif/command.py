@@ -1,4 +1,4 @@
-"""The command that plays runs again under other rules, as it is typed: `sctir what-if`."""
+"""The command `sctir what-if`: its arguments, and the function that resimulates recorded runs under other rules."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 WIDTH = 120
-"""Columns that a table takes at most, and a note."""
+"""Characters of a line at most."""
 
 MOST_ORDERS = 1_000_000
-"""All their outcomes are held at once, and the mean of more would not be another one."""
+"""Limit of `--orders`: all outcomes are held in memory, and more would not change a mean."""
 
 
 def add_what_if(commands: Commands) -> None:
-    """Gives the command its arguments, and the function that runs it."""
+    """Add the command's parser to `commands`."""
     parser = commands.add_parser("what-if", help="what recorded runs would have answered under other rules, and when")
     add = parser.add_argument
     add("runs", nargs="+", type=Path, metavar="RUN", help="a folder or its journal; several of one kind are averaged")
@@ -83,7 +83,7 @@ def add_what_if(commands: Commands) -> None:
 
 
 def what_if(args: argparse.Namespace, _: float) -> int:
-    """A table in the terminal, and the files that were asked for."""
+    """Print the tables and write the requested files."""
     from sctir_kaggle.lab.records import read_records
     from sctir_kaggle.lab.whatif.resimulate import resimulate, results_of
     from sctir_kaggle.lab.whatif.rules import Rules, rule_sets
@@ -98,14 +98,14 @@ def what_if(args: argparse.Namespace, _: float) -> int:
     recorded = Rules(config=_config(records), dialect=_dialect(records), clamps=_clamps(records))
     sets, impossible = rule_sets(recorded.config, choices, dialect=recorded.dialect, clamps=recorded.clamps)
     planned = Counter(zip(records.run.tolist(), records.seed.tolist(), strict=True))
-    played = resimulate(results_of(args.runs), recorded, sets, dict(planned))
+    found = resimulate(results_of(args.runs), recorded, sets, dict(planned))
     names = [name_of(one, recorded) for one in sets]
     outcomes = dict(
-        zip([f"record: {name_of(recorded, recorded)}", *names], [played.record, *played.outcomes], strict=True)
+        zip([f"record: {name_of(recorded, recorded)}", *names], [found.record, *found.outcomes], strict=True)
     )
     rows = [summarise(name, each) for name, each in outcomes.items()]
     orders = _orders(args, clocks, recorded, list(zip(names, sets, strict=True)))
-    said = notes(rows, differing=played.differing, total=len(played.record))
+    said = notes(rows, differing=found.differing, total=len(found.record))
     said += left_out(impossible) + (of_references(recorded, sets) if rows[0].graded else [])
     said += of_parallel(records.headers, _held(records))
     _show(rows, orders, said)
@@ -117,7 +117,7 @@ def what_if(args: argparse.Namespace, _: float) -> int:
 
 
 def _show(rows: Sequence[Row], orders: Sequence[OrdersRow], said: Sequence[str]) -> None:
-    """Tables, what their columns count, and what to know."""
+    """Print the tables, then the lines that explain their columns, then the caveats."""
     from sctir_kaggle.display import console
     from sctir_kaggle.lab.whatif.summary import captions
     from sctir_kaggle.lab.whatif.tables import fitted, orders_columns, rules_columns
@@ -141,14 +141,14 @@ def _show(rows: Sequence[Row], orders: Sequence[OrdersRow], said: Sequence[str])
 
 
 def _width(terminal: Console) -> int:
-    """That of the terminal; COLUMNS says it where there is none."""
+    """Width of the output: the terminal's, or in a pipe the one in COLUMNS."""
     given = os.environ.get("COLUMNS", "")
     piped = int(given) if given.isdecimal() and int(given) else WIDTH
     return min(WIDTH, terminal.width if sys.stdout.isatty() else piped)
 
 
 def _held(records: Records) -> list[int]:
-    """How many results each run holds."""
+    """The number of results in each run."""
     found = Counter(records.run.tolist())
     return [found[run] for run in range(len(records.runs))]
 
@@ -156,7 +156,7 @@ def _held(records: Records) -> list[int]:
 def _orders(
     args: argparse.Namespace, clocks: Sequence[ClockRule], recorded: Rules, named: Sequence[tuple[str, Rules]]
 ) -> list[OrdersRow]:
-    """The rows of the second table, if it was asked for."""
+    """The rows of the second table, none without `--orders`."""
     if not args.orders:
         return []
     from sctir_kaggle.lab.whatif.orders import shuffle
@@ -167,7 +167,7 @@ def _orders(
 
 
 def _config(records: Records) -> Any:
-    """What all runs were recorded with, but for the seed."""
+    """The config that all runs share apart from the seed. Raises `UserError` where they differ."""
     from sctir_kaggle.lab.whatif.rules import config_of
 
     configs = [config_of(header) for header in records.headers]
@@ -182,7 +182,7 @@ def _config(records: Records) -> Any:
 
 
 def _dialect(records: Records) -> Dialect:
-    """In which all runs were recorded."""
+    """The dialect that all runs share. Raises `UserError` where they differ."""
     from sctir_kaggle.runtime import dialect_of
 
     found = [dialect_of(header, path) for header, path in zip(records.headers, records.runs, strict=True)]
@@ -196,7 +196,7 @@ def _dialect(records: Records) -> Dialect:
 
 
 def _clamps(records: Records) -> tuple[tuple[str, float], ...]:
-    """The settings of the clock under which all runs were recorded; where they differ, the defaults hold."""
+    """The clock's settings that all runs share; none, that is the defaults, where they differ."""
     from sctir_kaggle.runtime import clamps_of
 
     found = {tuple(clamps_of(header).items()) for header in records.headers}
@@ -204,7 +204,7 @@ def _clamps(records: Records) -> tuple[tuple[str, float], ...]:
 
 
 def _budget(records: Records) -> float:
-    """The clock under which all runs were recorded."""
+    """The budget in seconds that all runs share. Raises `UserError` without one."""
     budgets = {header.get("budget") for header in records.headers}
     recorded = budgets.pop() if len(budgets) == 1 else None
     if recorded is None:
@@ -213,7 +213,7 @@ def _budget(records: Records) -> float:
 
 
 def _clocks(args: argparse.Namespace) -> Sequence[ClockRule]:
-    """Those of the second table."""
+    """The clocks of the second table."""
     from sctir_kaggle.lab.whatif.clocks import ClockRule
     from sctir_kaggle.lab.whatif.orders import CLOCKS
 
@@ -241,7 +241,7 @@ def _choices(args: argparse.Namespace) -> Choices:
 
 
 def _refuse(args: argparse.Namespace) -> None:
-    """Files that cannot be written are refused before gigabytes are read, and no journal is written over."""
+    """Refuse files that cannot be written before gigabytes are read; a journal is never overwritten."""
     if args.orders and args.orders > MOST_ORDERS:
         raise UserError(f"--orders {args.orders}: at most {MOST_ORDERS:,}, which is more than a mean needs; give fewer")
     for option, path in (("--csv", args.csv), ("--json", args.json)):
@@ -253,7 +253,7 @@ def _refuse(args: argparse.Namespace) -> None:
 
 
 def _list(read: Callable[[str], T]) -> Callable[[str], list[T]]:
-    """Values with commas between them; each makes a row."""
+    """A type for argparse: values with commas between them, each of which makes a row."""
     return lambda text: [read(part.strip()) for part in text.split(",")]
 
 

@@ -1,4 +1,4 @@
-"""One recorded result under other rules, by the real `Solver` on a simulated clock. Nothing is sampled, nothing made up."""
+"""Resimulate recorded results under other rules, by the real `Solver` on a simulated clock. Nothing is sampled or made up."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from typing import NamedTuple
 from sctir_kaggle.budget import Budget
 from sctir_kaggle.config import SolverConfig
 from sctir_kaggle.journal import stream_results
+from sctir_kaggle.lab.clock import simulated_budget
 from sctir_kaggle.lab.records import journal_of
 from sctir_kaggle.lab.whatif.rules import Rules
 from sctir_kaggle.lab.whatif.timed import SimulatedLoop, Timed, run_simulated
@@ -24,11 +25,11 @@ from sctir_kaggle.voting import Ballot
 
 @dataclass(frozen=True, slots=True)
 class Rerun:
-    """What came of it. `result.seconds` are simulated, and so are its traces'.
+    """One result under other rules. `result.seconds` are simulated, and so are its traces'.
 
-    `tokens` counts what was sampled, of a turn that was cut short its share by time. `cut` candidates would have gone on
-    where their record ends, `unrecorded` ones were asked for what the record does not hold (a forced answer after fewer
-    turns, say); both are silent in the vote. `unsure`: what they would have said could change the answer.
+    `tokens` counts what was sampled; a turn that was cut short counts a share by time. `cut` candidates would have gone on
+    where their record ends, `unrecorded` ones needed a completion that the record does not hold (a forced answer after
+    fewer turns, say); neither votes. `unsure`: their votes could change the answer.
     """
 
     result: SolveResult
@@ -41,17 +42,16 @@ class Rerun:
 def rerun(
     record: SolveResult, rules: Rules, *, first: int, soft: float | None = None, hard: float | None = None
 ) -> Rerun:
-    """`record` again; `first` is the number of candidates that it started with.
+    """Run the solver again on `record`; `first` is the number of candidates that it started with.
 
-    `soft` and `hard` are deadlines in seconds from the problem's start; without them it is the record's own, if it had one.
-    With the recorded rules the result equals the record, but for times. Its reference is that of the rules.
+    `soft` and `hard` are deadlines in seconds from the problem's start, by default the record's own, if it had one. Under
+    the recorded rules the result equals the record except for times. Its reference is that of the rules.
     """
     loop, engine = SimulatedLoop(), Timed(record, first=first, dialect=rules.dialect)
     config = replace(rules.config, seed=record.seed)
     if record.stopped == "all" and len(record.traces) == first:
-        config = replace(
-            config, extra_candidates=0
-        )  # all had ended and nobody more was called: its clock may have forbidden it
+        # All had ended and no extra candidate was called: the run's clock, which is not in the record, may have forbidden it.
+        config = replace(config, extra_candidates=0)
     solver = Solver(engine, engine, config, clock=loop.time, dialect=rules.dialect)
     soft = engine.limit if soft is None else soft
     problem = replace(record.problem, answer=rules.reference(record.problem.answer))
@@ -79,9 +79,9 @@ def _tokens(trace: Trace, record: SolveResult, engine: Timed) -> int:
 
 
 def _unsure(result: SolveResult, missing: set[int], config: SolverConfig) -> bool:
-    """Whether some continuation of the missing candidates would have elected another answer.
+    """Whether some continuation of the `missing` candidates would have elected another answer.
 
-    A stop rule takes them for ended; had they gone on, those that it cancelled might have been needed too.
+    A stop rule counts them as ended; had they gone on, those that it cancelled might have been needed too.
     """
     if not missing:
         return False
@@ -96,11 +96,11 @@ def _unsure(result: SolveResult, missing: set[int], config: SolverConfig) -> boo
 
 
 Replicate = tuple[int, int]
-"""(number of the run, seed): what was solved once, with a clock of its own."""
+"""(number of the run, seed): one pass over the problems, with a clock of its own."""
 
 
 class FullVote(NamedTuple):
-    """The vote of all candidates, stopped by nothing but what stopped the record."""
+    """The vote over all candidates of the record, without a stop rule."""
 
     answer: int
     seconds: float
@@ -109,8 +109,8 @@ class FullVote(NamedTuple):
     unsure: bool
 
 
-class Outcome(NamedTuple):
-    """One problem under one set of rules. Seconds and tokens are of all its candidates together."""
+class ProblemOutcome(NamedTuple):
+    """One problem under one set of rules. `seconds` are wall clock, `tokens` of all its candidates together."""
 
     replicate: Replicate
     problem: str
@@ -127,15 +127,15 @@ class Outcome(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Resimulated:
-    """`record` as it was, `outcomes` under each set of rules, and the problems that the recorded rules did not repeat."""
+    """`record` as it was, `outcomes` under each set of rules, and ids of problems that the recorded rules did not reproduce."""
 
-    record: list[Outcome] = field(default_factory=list)
-    outcomes: list[list[Outcome]] = field(default_factory=list)
+    record: list[ProblemOutcome] = field(default_factory=list)
+    outcomes: list[list[ProblemOutcome]] = field(default_factory=list)
     differing: list[str] = field(default_factory=list)
 
 
 def results_of(paths: Sequence[Path]) -> Iterator[tuple[int, SolveResult]]:
-    """All results in the order of the record, each with the number of its run."""
+    """Stream the results of `paths` (folders or journals) in the recorded order, each with the number of its run."""
     for run, path in enumerate(paths):
         for result in stream_results(journal_of(path))[1]:
             yield run, result
@@ -144,28 +144,32 @@ def results_of(paths: Sequence[Path]) -> Iterator[tuple[int, SolveResult]]:
 def resimulate(
     results: Iterable[tuple[int, SolveResult]], recorded: Rules, rules: Sequence[Rules], planned: dict[Replicate, int]
 ) -> Resimulated:
-    """Every result under all `rules`. `planned` says how many problems each replicate has, for its budget."""
+    """Rerun every result under `recorded`, as a check, and under each of `rules`.
+
+    `planned` is the number of problems of each replicate, for its budget. Raises `UserError` where there are no results or a
+    budget leaves no time.
+    """
     first = recorded.config.candidates
-    played = Resimulated(outcomes=[[] for _ in rules])
-    pacers = [_DeadlineSchedule(one, planned) for one in rules]
+    found = Resimulated(outcomes=[[] for _ in rules])
+    schedules = [_DeadlineSchedule(one, planned) for one in rules]
     for run, result in results:
         replicate = (run, result.seed)
-        again, fulls = rerun(result, recorded, first=first), _FullVotes(result, first)
+        again, full_votes = rerun(result, recorded, first=first), _FullVotes(result, first)
         if again.result != result:
-            played.differing.append(result.problem.id)
-        played.record.append(_recorded(replicate, result, fulls.of(recorded)))
-        for one, pacer, outcomes in zip(rules, pacers, played.outcomes, strict=True):
-            soft, hard = pacer.limits(replicate)
+            found.differing.append(result.problem.id)
+        found.record.append(_recorded(replicate, result, full_votes.of(recorded)))
+        for one, schedule, outcomes in zip(rules, schedules, found.outcomes, strict=True):
+            soft, hard = schedule.limits(replicate)
             new = rerun(result, one, first=first, soft=soft, hard=hard)
-            pacer.spend(replicate, new.result.seconds)
-            outcomes.append(_outcome(replicate, new, fulls.of(one)))
-    if not played.record:
+            schedule.spend(replicate, new.result.seconds)
+            outcomes.append(_outcome(replicate, new, full_votes.of(one)))
+    if not found.record:
         raise UserError("the runs hold no results; wait for the first problem, or choose others")
-    return played
+    return found
 
 
 class _FullVotes:
-    """The full vote of one result under any rules, each held once."""
+    """The full vote of one result; sets of rules that differ in their stop or clock only share one."""
 
     def __init__(self, result: SolveResult, first: int) -> None:
         self._result = result
@@ -181,7 +185,7 @@ class _FullVotes:
 
 
 class _DeadlineSchedule:
-    """The deadlines that a set of rules gives to problem after problem of every replicate; its clock is simulated."""
+    """The deadlines that a set of rules gives to the problems of every replicate in turn, on a simulated clock."""
 
     def __init__(self, rules: Rules, planned: dict[Replicate, int]) -> None:
         self._each = rules.problem_seconds
@@ -191,14 +195,14 @@ class _DeadlineSchedule:
             self._budgets = {replicate: self._budget(rules, replicate, planned[replicate]) for replicate in planned}
 
     def limits(self, replicate: Replicate) -> tuple[float | None, float | None]:
-        """Soft and hard deadline in seconds from the problem's start; None is the record's own."""
+        """Soft and hard deadline of the next problem, in seconds from its start; None is the record's own."""
         if replicate not in self._budgets:
             return self._each, self._each
         limits, now = self._budgets[replicate].next_deadlines(), self._now[replicate]
         return limits.soft - now, limits.hard - now
 
     def spend(self, replicate: Replicate, seconds: float) -> None:
-        """A problem has ended."""
+        """Move the replicate's clock on by the seconds that a problem took."""
         self._now[replicate] += seconds
 
     def _budget(self, rules: Rules, replicate: Replicate, problems: int) -> Budget:
@@ -209,19 +213,17 @@ class _DeadlineSchedule:
                 f"and {100 * RESERVE:g} % are held in reserve; give more than {problems * grace / (1 - RESERVE):.0f}"
             )
         clock = partial(self._now.__getitem__, replicate)
-        return Budget(
-            seconds, problems, reserve=RESERVE * seconds, grace=grace, started=0.0, clock=clock, **dict(rules.clamps)
-        )
+        return simulated_budget(seconds, problems, grace=grace, clamps=dict(rules.clamps), clock=clock)
 
 
-def _recorded(replicate: Replicate, result: SolveResult, full: FullVote) -> Outcome:
+def _recorded(replicate: Replicate, result: SolveResult, full: FullVote) -> ProblemOutcome:
     tokens = sum(turn.completion.tokens for trace in result.traces for turn in trace.turns)
     problem = result.problem
     figures = (result.answer, result.stopped, result.seconds, tokens, False, 0, 0)
-    return Outcome(replicate, problem.id, problem.answer, *figures, full)
+    return ProblemOutcome(replicate, problem.id, problem.answer, *figures, full)
 
 
-def _outcome(replicate: Replicate, new: Rerun, full: FullVote) -> Outcome:
+def _outcome(replicate: Replicate, new: Rerun, full: FullVote) -> ProblemOutcome:
     result = new.result
     figures = (result.answer, result.stopped, result.seconds, new.tokens, new.unsure, new.cut, new.unrecorded)
-    return Outcome(replicate, result.problem.id, result.problem.answer, *figures, full)
+    return ProblemOutcome(replicate, result.problem.id, result.problem.answer, *figures, full)

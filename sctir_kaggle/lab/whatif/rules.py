@@ -1,4 +1,4 @@
-"""What a run is played again under: one set of rules, and the sets that several values of a rule make."""
+"""Rules under which a recorded run is resimulated: one set of them, and the product of several values of each rule."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from sctir_kaggle.types import UserError
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rules:
-    """A config and a clock. Both clocks None: each problem has the time that it had when it was recorded."""
+    """A solver's config and a clock. Without a clock each problem has the time that it had when it was recorded."""
 
     config: SolverConfig
 
     dialect: Dialect = NUMINA
-    """That of the record."""
+    """The record's dialect: another one would have other texts."""
 
     clamps: tuple[tuple[str, float], ...] = ()
-    """The record's settings of its clock, for a `Budget`."""
+    """The record's `cap`, `draw`, `floor` and `high`, for a `Budget`."""
 
     budget: float | None = None
     """Seconds for all problems of a run, in the order of the record."""
@@ -37,24 +37,19 @@ class Rules:
 
     @property
     def full(self) -> Rules:
-        """The same vote of all candidates, stopped by nothing but what stopped the record."""
+        """The same vote over all candidates: no stop rule, and no deadline but the record's."""
         return replace(self, config=replace(self.config, stop="none"), budget=None, problem_seconds=None)
 
     def reference(self, recorded: int | None) -> int | None:
-        """What a right answer is under these rules."""
+        """The right answer under these rules, from the recorded one."""
         return recorded if recorded is None or self.references is None else recorded % self.references
-
-    @property
-    def untimed(self) -> Rules:
-        """The same without a clock of its own."""
-        return replace(self, budget=None, problem_seconds=None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Choices:
-    """The values of each rule; an empty one leaves it as it was recorded. `answers` are names of `ANSWERS`.
+    """The values of each rule to combine; an empty sequence leaves the rule as it was recorded.
 
-    Stops and votes are those of `SolverConfig`.
+    `answers` are names in `ANSWERS`, `stops` and `votes` values of `SolverConfig`, budgets and problem seconds in seconds.
     """
 
     candidates: Sequence[int] = ()
@@ -75,9 +70,10 @@ def rule_sets(
     dialect: Dialect = NUMINA,
     clamps: tuple[tuple[str, float], ...] = (),
 ) -> tuple[list[Rules], list[str]]:
-    """Every combination, in the order in which they were given, and why some cannot be, a line for each of them.
+    """All valid combinations in the given order, and for each invalid one the reason.
 
-    Raises `UserError` on what no record can answer, on a value that is none by itself, and where no combination is left.
+    Raises `UserError` on rules that no record can answer, on a value that is invalid by itself, and where no combination is
+    valid.
     """
     _refuse(recorded, choices)
     made, impossible = list[Rules](), list[str]()
@@ -92,10 +88,13 @@ def rule_sets(
 
 
 def config_of(header: Mapping[str, Any]) -> SolverConfig:
-    """The config that a journal's header holds; fields that its version did not know have their defaults."""
+    """The config in a journal's header; fields unknown to the version that wrote it have their defaults.
+
+    Raises `UserError` where the header has none, or one of a newer version.
+    """
     recorded = header.get("config")
     if not recorded:
-        raise UserError("the journal's header has no config, so that its run cannot be played again; record a new one")
+        raise UserError("the journal's header has no config, so its run cannot be resimulated; record a new one")
     if unknown := set(recorded) - {field.name for field in fields(SolverConfig)}:
         raise UserError(
             f"the journal's config has {', '.join(sorted(unknown))}, unknown to this version; use a newer one"
@@ -104,7 +103,7 @@ def config_of(header: Mapping[str, Any]) -> SolverConfig:
 
 
 def _combinations(recorded: SolverConfig, choices: Choices) -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:
-    """What each changes in the config, and the other fields of its rules."""
+    """For each combination the changed fields of the config, and the other fields of its `Rules`."""
     clocks: list[dict[str, float]] = [{"budget": seconds} for seconds in choices.budgets]
     clocks += [{"problem_seconds": seconds} for seconds in choices.problem_seconds]
     for changes, vote, clock in product(_configs(recorded, choices), choices.votes or [recorded.vote], clocks or [{}]):
@@ -125,7 +124,7 @@ def _configs(recorded: SolverConfig, choices: Choices) -> Iterator[dict[str, Any
 
 
 def _readings(choices: Choices) -> list[dict[str, Any]]:
-    """How answers are read: their range, then their modulus."""
+    """Every way to read answers: the range, then the modulus."""
     kinds = [ANSWERS[name] for name in choices.answers]
     ranges = [{"modulus": kind.modulus, "lowest": kind.lowest, "highest": kind.highest} for kind in kinds]
     moduli: list[dict[str, Any]] = [{"modulus": modulus} for modulus in choices.moduli]
@@ -133,7 +132,7 @@ def _readings(choices: Choices) -> list[dict[str, Any]]:
 
 
 def _refuse(recorded: SolverConfig, choices: Choices) -> None:
-    """What would need text that was never sampled, and values that are none."""
+    """Raise `UserError` on rules that would need text that was never sampled, and on invalid values."""
     if choices.deltas and not ("beta" in choices.stops or recorded.stop == "beta"):
         raise UserError("--delta is the risk of --stop beta; add that")
     for delta in choices.deltas:

@@ -1,25 +1,27 @@
-"""Outcomes -> a row a set of rules: score, seconds, tokens, what was saved, answers that are not the full vote's."""
+"""Summarise the outcomes of a set of rules: score, seconds, tokens, savings, changed answers; and word the tables' caveats."""
 
 from __future__ import annotations
 
-import statistics
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from statistics import fmean
 from typing import Any
 
+from sctir_kaggle.lab.statistics import mean_sd
 from sctir_kaggle.lab.whatif.orders import OrdersRow
-from sctir_kaggle.lab.whatif.resimulate import Outcome, Replicate
+from sctir_kaggle.lab.whatif.resimulate import ProblemOutcome, Replicate
 from sctir_kaggle.lab.whatif.rules import Rules
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """Means over the replicates (runs and seeds); `saved` are shares of what all candidates take, None where not known.
+    """Means over the replicates (runs and seeds) of one set of rules; counts are over all problems of all replicates.
 
-    `right` is a lower bound where answers are `unsure`, `right_most` the upper one. `changed` answers are not the full
-    vote's, of all problems of all replicates; `unsure` ones, and those whose full vote is not known (`unknown_full`), are not
-    among them. Where candidates were `cut` before these rules would have ended them, seconds and tokens are lower bounds.
+    `right` is a lower bound where answers are `unsure`, `right_most` the upper one, `right_sd` the sample deviation (None:
+    one replicate). `saved_...` are shares of what all candidates take, None where unknown. `changed` counts answers that are
+    not the full vote's, without those that are `unsure` or whose full vote is unknown (`unknown_full`). Where candidates
+    were `cut` before these rules would have ended them, seconds and tokens are lower bounds.
     """
 
     name: str
@@ -40,23 +42,24 @@ class Row:
     unrecorded: int
 
 
-def summarise(name: str, outcomes: Sequence[Outcome]) -> Row:
-    """One row."""
+def summarise(name: str, outcomes: Sequence[ProblemOutcome]) -> Row:
+    """The row of the `outcomes` of one set of rules, which has this name."""
     replicates = list(_by_replicate(outcomes).values())
     right = [sum(is_right(one) and not one.unsure for one in each) for each in replicates]
     most = [sum(is_right(one) or (one.unsure and one.reference is not None) for one in each) for each in replicates]
+    mean, sd = mean_sd(right)
     known = [one for one in outcomes if not (one.unsure or one.full.unsure)]
     whole = not any(one.full.cut for one in outcomes)
     return Row(
         name=name,
         replicates=len(replicates),
-        problems=statistics.fmean(map(len, replicates)),
-        graded=statistics.fmean(sum(one.reference is not None for one in each) for each in replicates),
-        right=statistics.fmean(right),
-        right_most=statistics.fmean(most),
-        right_sd=statistics.stdev(right) if len(right) > 1 else None,
-        seconds=statistics.fmean(sum(one.seconds for one in each) for each in replicates),
-        tokens=statistics.fmean(sum(one.tokens for one in each) for each in replicates),
+        problems=fmean(map(len, replicates)),
+        graded=fmean(sum(one.reference is not None for one in each) for each in replicates),
+        right=mean,
+        right_most=fmean(most),
+        right_sd=sd,
+        seconds=fmean(sum(one.seconds for one in each) for each in replicates),
+        tokens=fmean(sum(one.tokens for one in each) for each in replicates),
         saved_seconds=_saved([(one.seconds, one.full.seconds) for one in outcomes]) if whole else None,
         saved_tokens=_saved([(one.tokens, one.full.tokens) for one in outcomes]) if whole else None,
         changed=sum(one.answer != one.full.answer for one in known),
@@ -67,26 +70,26 @@ def summarise(name: str, outcomes: Sequence[Outcome]) -> Row:
     )
 
 
-def is_right(outcome: Outcome) -> bool:
-    """The answer is the reference."""
+def is_right(outcome: ProblemOutcome) -> bool:
+    """Whether the answer is the reference; False without one."""
     return outcome.reference is not None and outcome.answer == outcome.reference
 
 
-def _by_replicate(outcomes: Sequence[Outcome]) -> dict[Replicate, list[Outcome]]:
-    found: dict[Replicate, list[Outcome]] = {}
+def _by_replicate(outcomes: Sequence[ProblemOutcome]) -> dict[Replicate, list[ProblemOutcome]]:
+    found: dict[Replicate, list[ProblemOutcome]] = {}
     for one in outcomes:
         found.setdefault(one.replicate, []).append(one)
     return found
 
 
 def _saved(pairs: Sequence[tuple[float, float]]) -> float | None:
-    """The share that is not needed of what the full vote takes."""
+    """The share of the full vote's total that is not spent, from pairs (spent, full); None where the total is 0."""
     whole = sum(full for _, full in pairs)
     return 1 - sum(spent for spent, _ in pairs) / whole if whole else None
 
 
 def captions(rows: Sequence[Row], orders: Sequence[OrdersRow]) -> list[str]:
-    """What the columns count."""
+    """Lines that say what the columns count."""
     seeds = rows[0].replicates
     means = f"means per seed (± sd of {seeds} seeds)" if seeds > 1 else "of the run"
     sums = "; changed, unsure: sums over all seeds" if seeds > 1 else ""
@@ -107,12 +110,12 @@ def captions(rows: Sequence[Row], orders: Sequence[OrdersRow]) -> list[str]:
 
 
 def notes(rows: Sequence[Row], *, differing: Sequence[str], total: int) -> list[str]:
-    """What the record cannot say, and what to do about it."""
+    """Lines on what the record cannot answer, and what to do about it. `differing` of `total` problems were not reproduced."""
     found = []
     if differing:
         found.append(
             f"{len(differing)} of {total} problems do not come out as recorded (the first: {differing[0]}): another "
-            "version solved them; record them anew"
+            "version solved them; record them again"
         )
     if any(row.cut or row.saved_tokens is None for row in rows):
         found.append(
@@ -129,14 +132,14 @@ def notes(rows: Sequence[Row], *, differing: Sequence[str], total: int) -> list[
 
 
 def left_out(impossible: Sequence[str]) -> list[str]:
-    """A line a reason why combinations of rules cannot be."""
+    """One line for each reason why combinations of rules are invalid."""
     return [
         f"{count} row{'s' if count > 1 else ''} left out: {reason}" for reason, count in Counter(impossible).items()
     ]
 
 
 def of_references(recorded: Rules, sets: Sequence[Rules]) -> list[str]:
-    """What another modulus does to the references."""
+    """Lines on references that another modulus reduces, or leaves undetermined."""
     before = recorded.config.modulus
     moduli = dict.fromkeys(one.config.modulus for one in sets if one.config.modulus != before)
     found = [
@@ -151,7 +154,7 @@ def of_references(recorded: Rules, sets: Sequence[Rules]) -> list[str]:
 
 
 def of_parallel(headers: Sequence[Mapping[str, Any]], problems: Sequence[int]) -> list[str]:
-    """Where problems shared the machine: `problems` is how many each run holds."""
+    """A line where problems shared the machine. `problems` is the number of results of each run."""
     most = max(min(header.get("parallel") or 1, held) for header, held in zip(headers, problems, strict=True))
     if most < 2:
         return []

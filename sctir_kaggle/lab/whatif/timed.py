@@ -1,8 +1,8 @@
-"""A record as engine and executor, at its own pace: every turn takes the seconds that it took when it was recorded.
+"""A record as engine and executor on a simulated clock: every turn takes the seconds that it took when it was recorded.
 
-Covered: the order in which candidates ended, ties too, and where each was when it was cancelled. Not covered: that fewer
-candidates at a time would each have been faster. What the record does not hold is refused in the candidate concerned, and
-noted: `cut` are those that were cancelled when they were recorded, `unrecorded` those that were asked for something else.
+Covered: the order in which candidates ended, ties included, and the turn in which each was cancelled. Not covered: fewer
+candidates at a time would each have been faster. A request that the record cannot answer fails for that candidate alone and
+is noted: under `cut` if the candidate was cancelled when it was recorded, else under `unrecorded`.
 """
 
 from __future__ import annotations
@@ -30,30 +30,33 @@ from sctir_kaggle.types import (
     TraceStatus,
 )
 
+T = TypeVar("T")
+
 TICK = 1e-6
-"""Seconds between two ends that the record's clock does not tell apart."""
+"""Seconds put between two ends that the record's clock does not distinguish: their order in the record is kept."""
 
 RAISED = (TraceStatus.FAILED, TraceStatus.OUT_OF_CONTEXT)
-"""Ends for which a record may hold no turn."""
+"""Statuses of candidates that an error ended, so that the record may hold no turn for it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Pace:
-    """When each of a candidate's recorded turns was written and had run, and its end: seconds since its start."""
+    """One candidate's schedule in seconds since its start: when each turn was `written`, when its code had `ran`, its `end`."""
 
     written: tuple[float, ...]
     ran: tuple[float, ...]
     end: float
 
     def begun(self, turn: int) -> float:
-        """When this turn began."""
+        """When this turn began: when the code of the one before had run."""
         return self.ran[turn - 1] if turn else 0.0
 
 
 class Timed(Recorded):
-    """One result's record; `first` candidates started at once, any others once those had ended.
+    """The record of one result; `first` candidates start at once, extra ones when those have ended.
 
-    `limit` is the moment at which its deadline struck, infinite where none did. For a `SimulatedLoop`, or a long wait.
+    `limit` is the moment, in seconds from the problem's start, at which its deadline struck; infinite where none did. Meant
+    for a `SimulatedLoop`; on a real one it takes as long as the record.
     """
 
     def __init__(self, result: SolveResult, *, first: int, dialect: Dialect = NUMINA) -> None:
@@ -65,7 +68,7 @@ class Timed(Recorded):
         self._starts: dict[int, float] = {}
 
     async def generate(self, prompt: Prompt, params: SamplingParams, *, request_id: str) -> Completion:
-        """The recorded completion, when it was complete."""
+        """The recorded completion, at the moment when it was complete. Raises `EngineError` where the record has none."""
         candidate, turn = _place(request_id)
         trace, pace = self._known(request_id, candidate), self.paces[candidate]
         if turn == 0:
@@ -84,7 +87,7 @@ class Timed(Recorded):
             raise
 
     async def execute(self, code: str, *, request_id: str, deadline: float) -> ExecutionResult:
-        """The recorded output, when it was there."""
+        """The recorded output, at the moment when it was there. Raises `ExecutorError` where the record has none."""
         candidate, turn = _place(request_id)
         try:
             result = await super().execute(code, request_id=request_id, deadline=deadline)
@@ -102,7 +105,7 @@ class Timed(Recorded):
             raise
 
     async def _my_turn(self, candidate_id: str) -> None:
-        """The clock says whose turn it is."""
+        """Do not wait: here the clock, not the order of the record, decides whose turn it is."""
 
     async def _until(self, candidate: int, moment: float) -> None:
         wait = self._starts[candidate] + moment - asyncio.get_running_loop().time()
@@ -115,14 +118,48 @@ def _place(request_id: str) -> tuple[int, int]:
     return int(candidate), int(turn)
 
 
+class _Jump(selectors.SelectSelector):
+    """A selector that, where the loop would wait, moves the clock on instead."""
+
+    now = 0.0
+
+    def select(self, timeout: float | None = None) -> list[Any]:
+        if timeout is None:
+            raise RuntimeError("deadlock: every task waits and no timer is set")
+        self.now += max(0.0, timeout)
+        return []
+
+
+class SimulatedLoop(asyncio.SelectorEventLoop):
+    """An event loop whose clock starts at 0 and jumps to the next timer: hours of waiting take no time."""
+
+    def __init__(self) -> None:
+        self._jump = _Jump()
+        super().__init__(self._jump)
+
+    def time(self) -> float:
+        """Simulated seconds since the loop was made."""
+        return self._jump.now
+
+
+def run_simulated(loop: SimulatedLoop, work: Coroutine[Any, Any, T]) -> T:
+    """Run `work` on `loop`, close the loop and return the result."""
+    try:
+        return loop.run_until_complete(work)
+    finally:
+        loop.close()
+
+
 def _limit(result: SolveResult, first: int) -> float:
-    """When all was over, and after all that the record holds, where the deadline ended it. The deadline itself may have been
-    as much earlier as cancelling took."""
+    """The moment at which the deadline ended the problem, later than everything that the record holds; infinite without one.
+
+    The recorded seconds include the time that cancelling took, so the deadline itself may have been that much earlier.
+    """
     if result.stopped != "deadline":
         return math.inf
     cut = [trace for trace in result.traces if trace.status is TraceStatus.CANCELLED]
     if not any(trace.turns or trace.cut for trace in cut) and len(cut) == len(result.traces):
-        return 0.0  # no time was left, and nobody started
+        return 0.0  # no time was left: no candidate started
     ends, called = _ends(result.traces, first), _called(result, first)
     known = [(trace.candidate, sum(_seconds_of_turns(trace))) for trace in cut] + list(ends.items())
     latest = max(seconds + (called if candidate >= first else 0.0) for candidate, seconds in known)
@@ -130,13 +167,16 @@ def _limit(result: SolveResult, first: int) -> float:
 
 
 def _called(result: SolveResult, first: int) -> float:
-    """When the extra candidates started, if there were any: once all others had ended."""
+    """When the extra candidates started, if any: once all others had ended."""
     ends = _ends(result.traces, first)
     return max((end for candidate, end in ends.items() if candidate < first), default=0.0)
 
 
 def _ends(traces: Iterable[Trace], first: int) -> dict[int, float]:
-    """When the candidates that were not cancelled ended, in their order, no two at the same time."""
+    """End of each candidate that was not cancelled, in the recorded order, no two at the same moment.
+
+    Extra candidates count from their own start.
+    """
     ends: dict[int, float] = {}
     latest = [0.0, 0.0]
     for trace in traces:
@@ -147,6 +187,7 @@ def _ends(traces: Iterable[Trace], first: int) -> dict[int, float]:
 
 
 def _paces(result: SolveResult, first: int, limit: float) -> dict[int, Pace]:
+    """The schedule of every candidate, by its number."""
     ends, called = _ends(result.traces, first), _called(result, first)
     paces = {
         trace.candidate: _whole(trace, ends[trace.candidate]) for trace in result.traces if trace.candidate in ends
@@ -160,9 +201,10 @@ def _paces(result: SolveResult, first: int, limit: float) -> dict[int, Pace]:
 
 
 def _whole(trace: Trace, end: float) -> Pace:
-    """The last thing in the record happens at its end; what its turns do not account for was waiting, spread over them.
+    """A candidate that ended by itself: its last turn ends at its end.
 
-    Where the engine or the sandbox failed it, or the context was full, the end came after the last whole turn.
+    Seconds that its turns do not account for were spent waiting and are spread over them in proportion. Where the engine or
+    the sandbox failed, or the context was full, the end came after the last whole turn.
     """
     moments = list(accumulate(_seconds_of_turns(trace)))
     last = moments[-1] if moments else 0.0
@@ -177,7 +219,7 @@ def _whole(trace: Trace, end: float) -> Pace:
 
 
 def _cut(trace: Trace, over: float) -> Pace:
-    """A cancelled candidate: its whole turns were done before the vote was `over`, and nothing is known from then on."""
+    """A cancelled candidate: its whole turns were done before the vote was `over`; what came then is unknown."""
     moments = list(accumulate(_seconds_of_turns(trace)))
     last = moments[-1] if moments else 0.0
     scale = min(1.0, (over - TICK / 2) / last) if last else 1.0
@@ -186,44 +228,9 @@ def _cut(trace: Trace, over: float) -> Pace:
 
 
 def _seconds_of_turns(trace: Trace) -> list[float]:
-    """For every turn, how long it was written and how long its code ran."""
+    """For every turn two numbers: seconds to write it, seconds to run its code."""
     return [
         seconds
         for turn in trace.turns
         for seconds in (turn.generate_seconds, turn.execution.seconds if turn.execution else 0.0)
     ]
-
-
-T = TypeVar("T")
-
-
-class _Jump(selectors.SelectSelector):
-    """Lets the time pass that the loop would have waited."""
-
-    now = 0.0
-
-    def select(self, timeout: float | None = None) -> list[Any]:
-        if timeout is None:
-            raise RuntimeError("everything waits, and nothing will happen any more")
-        self.now += max(0.0, timeout)
-        return []
-
-
-class SimulatedLoop(asyncio.SelectorEventLoop):
-    """Its `time()` starts at 0 and is the clock of whatever runs on it."""
-
-    def __init__(self) -> None:
-        self._jump = _Jump()
-        super().__init__(self._jump)
-
-    def time(self) -> float:
-        """Simulated seconds."""
-        return self._jump.now
-
-
-def run_simulated(loop: SimulatedLoop, work: Coroutine[Any, Any, T]) -> T:
-    """What `work` returns; the loop is closed then."""
-    try:
-        return loop.run_until_complete(work)
-    finally:
-        loop.close()

@@ -12,7 +12,7 @@ from importlib import metadata
 from pathlib import Path
 
 from sctir_kaggle._version import __version__
-from sctir_kaggle.lab.replay.results import mean_sd
+from sctir_kaggle.lab.statistics import format_mean_sd
 from sctir_kaggle.recipes.quantize.calibration import Calibration
 from sctir_kaggle.recipes.quantize.checkpoint import size_of
 from sctir_kaggle.recipes.quantize.likeness import Reading
@@ -187,4 +187,4 @@ def _likeness(original: Checked, quantized: Checked, traces: int) -> tuple[str, 
 
 def _accuracy(original: Checked, quantized: Checked, solved: str) -> str:
     change = statistics.fmean(quantized.right) - statistics.fmean(original.right)
-    return f"| right (%): {solved} | {mean_sd(original.right)} | {mean_sd(quantized.right)} | {change:+.1f} |"
+    return f"| right (%): {solved} | {format_mean_sd(original.right)} | {format_mean_sd(quantized.right)} | {change:+.1f} |"

@@ -119,7 +119,9 @@ def test_a_set_that_is_not_whole_is_refused(validation: Path, tmp_path: Path) ->
         writer = csv.DictWriter(file, lines[0])
         writer.writeheader()
         writer.writerows(lines)
-    with pytest.raises(UserError, match=r"the set amc has 82 rows, not 83; get it anew from AI-MO/aimo-validation-amc"):
+    with pytest.raises(
+        UserError, match=r"the set amc has 82 rows, not 83; download it again from AI-MO/aimo-validation-amc"
+    ):
         read_set("amc", data=tmp_path)
 
 

@@ -12,7 +12,7 @@ import pytest
 from benchmarks.comparison import CANDIDATES, NAMES, STAGE_1, config_of, model_of
 from benchmarks.comparison_report import Run, Way, figure, stop_line, table
 from sctir_kaggle import Solver, SolverConfig, SolveResult
-from sctir_kaggle.lab.replay.results import mean_sd
+from sctir_kaggle.lab.statistics import format_mean_sd
 from sctir_kaggle.problems import HELD_OUT, read_problems
 from sctir_kaggle.runtime import EMBEDDED_MODEL
 from sctir_kaggle.sandbox import Sandbox
@@ -35,8 +35,8 @@ def test_every_line_of_the_table_has_as_many_cells() -> None:
 
 
 def test_one_run_has_no_spread() -> None:
-    assert mean_sd([50.0]) == "50.0"
-    assert mean_sd([50.0, 50.0]) == "50.0 ± 0.0"
+    assert format_mean_sd([50.0]) == "50.0"
+    assert format_mean_sd([50.0, 50.0]) == "50.0 ± 0.0"
 
 
 def test_the_exact_stop_is_counted_over_all_runs() -> None:

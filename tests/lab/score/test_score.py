@@ -18,6 +18,7 @@ from benchmarks.synthetic import write_run
 from sctir_kaggle.cli import main
 from sctir_kaggle.journal import read_journal, result_from_json, result_to_json
 from sctir_kaggle.lab.score.report import Report, report_of, show
+from sctir_kaggle.lab.score.tables import COLUMNS
 from sctir_kaggle.stopping import decided
 from sctir_kaggle.types import UserError
 from sctir_kaggle.voting import Ballot, TieBreak, tally
@@ -119,6 +120,19 @@ def test_levels_and_subjects_add_up_to_the_whole(tmp_path: Path) -> None:
         assert summary.accuracy is not None
         assert right == pytest.approx(summary.accuracy.mean)
     assert list(summary.levels) == ["1", "2", "3", "4", "5"]
+
+
+def test_a_new_column_is_one_entry_for_the_runs_and_for_their_parts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(COLUMNS, "wrong", lambda accuracy, _: f"{1 - accuracy.mean:.3f}")
+    report = report_of([run(tmp_path / "run", problems=40, candidates=4)])
+    [summary] = report.summaries
+    assert summary.accuracy is not None
+    shown = in_terminal(report, 120)
+    assert shown.count("wrong") == 3  # of the run, by level, by subject
+    for accuracy in (summary.accuracy, *summary.levels.values(), *summary.subjects.values()):
+        assert f"{1 - accuracy.mean:.3f}" in shown
 
 
 def test_of_a_stopped_run_the_curves_use_as_many_candidates_as_every_problem_has(tmp_path: Path) -> None:

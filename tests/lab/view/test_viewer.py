@@ -21,11 +21,12 @@ from benchmarks.written import run
 from sctir_kaggle.budget import Budget
 from sctir_kaggle.journal import Journal
 from sctir_kaggle.kaggle.bundle import CHECKOUT
+from sctir_kaggle.lab.clock import recorded_shares
 from sctir_kaggle.lab.score.report import report_of
 from sctir_kaggle.lab.view import page as pages
 from sctir_kaggle.lab.view.curves import curves
 from sctir_kaggle.lab.view.page import page, write_page
-from sctir_kaggle.lab.view.problems import candidates, problems, shares
+from sctir_kaggle.lab.view.problems import candidates, problems
 from sctir_kaggle.lab.view.tiles import tiles
 from sctir_kaggle.runtime import RESERVE
 from sctir_kaggle.types import ExecutionResult, Problem, SolveResult, StopReason, UserError
@@ -183,12 +184,12 @@ def test_the_shares_are_those_that_the_budget_gave() -> None:
         limits = budget.next_deadlines()
         given.append((limits.soft - now, limits.hard - now))
         now += result.seconds
-    assert shares(results, [{"budget": 300.0, "config": {"grace_seconds": 2.0}}]) == given
+    assert recorded_shares(results, [{"budget": 300.0, "config": {"grace_seconds": 2.0}}]) == given
 
 
 @pytest.mark.parametrize("header", [{}, {"budget": None}, {"budget": 300.0, "seeds": [0]}])
 def test_a_run_without_a_clock_has_no_shares(header: dict[str, Any]) -> None:
-    assert shares([solved("a", 1)], [header]) is None
+    assert recorded_shares([solved("a", 1)], [header]) is None
 
 
 def test_an_output_that_the_model_saw_in_part_is_shown_whole_and_as_it_was_shown() -> None:
@@ -247,10 +248,12 @@ def test_a_page_that_cannot_be_written_says_why(tmp_path: Path) -> None:
 def test_an_ordinary_package_has_every_file_of_the_viewer(tmp_path: Path) -> None:
     """What setuptools would put in: the patterns of pyproject.toml cover every file that lies there."""
     text = (CHECKOUT / "pyproject.toml").read_text()
-    patterns = re.findall(r'"(viewer/[^"]+)"', text)
+    patterns = re.findall(r'"(lab/view/[^"]+)"', text)
     package = CHECKOUT / "sctir_kaggle"
     covered = {path for pattern in patterns for path in package.glob(pattern) if path.is_file()}
-    there = {path for path in (package / "viewer").rglob("*") if path.is_file() and path.suffix not in (".py", ".pyc")}
+    there = {
+        path for path in (package / "lab/view").rglob("*") if path.is_file() and path.suffix not in (".py", ".pyc")
+    }
     assert there == covered
     assert len([path for path in there if path.suffix == ".woff2"]) == 20
 

@@ -100,7 +100,7 @@ def test_the_vectorised_vote_is_the_vote_at_every_candidate(seed: int, rules: An
     config = SolverConfig(candidates=N, tie_break=tie, stop_ballots=3, stop_delta=0.2, **rules)
     results = [solved(seed + i, candidates=N, stop="none", tie_break=tie) for i in range(4)]
     weigh = config.vote_rule.weigher(config.modulus)
-    courses = trajectories_of(completion_order_of(results, config), config)
+    found = trajectories_of(completion_order_of(results, config), config)
     for row, result in enumerate(results):
         cast: list[Ballot] = []
         struck = N
@@ -109,13 +109,13 @@ def test_the_vectorised_vote_is_the_vote_at_every_candidate(seed: int, rules: An
                 trace = result.traces[k - 1]
                 cast.append(Ballot(trace.candidate, answer, weigh(result.problem, trace) if weigh else 1.0))
             winner = tally(cast, tie_break=tie).winner
-            assert courses.right[row, k] == ((winner or 0) == result.problem.answer)
-            assert courses.voted[row, k] == (winner is not None)
+            assert found.right[row, k] == ((winner or 0) == result.problem.answer)
+            assert found.voted[row, k] == (winner is not None)
             risk = not decided(cast, unfinished=N - k) if weigh else leader_risk(cast, unfinished=N - k)
-            assert courses.contested[row, k] == (risk > config.contested_risk)
+            assert found.contested[row, k] == (risk > config.contested_risk)
             if config.stop_rule.reason(cast, unfinished=N - k):
                 struck = min(struck, k)
-        assert courses.last[row] == struck
+        assert found.last[row] == struck
 
 
 @settings(max_examples=60, deadline=None)
@@ -131,14 +131,14 @@ def test_a_simulated_order_is_what_solver_and_budget_make_of_it(
     records = [solved(seed + i, candidates=N, stop="none") for i in range(5)]
     orders = [random.Random(seed + i).sample(range(5), 5) for i in range(3)]
     clock = Shares(seconds, 5, reserve=1.0, grace=0.5, **clamps)
-    outcome = simulate(courses(records, rules), np.array(orders).T, clock)
+    outcome = simulate(trajectories(records, rules), np.array(orders).T, clock)
     for run, order in enumerate(orders):
         right, end, unanswered = one_by_one([records[place] for place in order], rules, seconds, clamps)
         assert (outcome.scores[run], outcome.unanswered[run]) == (right, unanswered)
-        assert outcome.ends[run] == pytest.approx(end, abs=1e-4)
+        assert outcome.finished[run] == pytest.approx(end, abs=1e-4)
 
 
-def courses(records: list[SolveResult], rules: Rules) -> VoteTrajectories:
+def trajectories(records: list[SolveResult], rules: Rules) -> VoteTrajectories:
     again = [
         rerun(record, replace(rules, config=replace(rules.config, stop="none")), first=N).result for record in records
     ]
@@ -168,11 +168,11 @@ def test_every_order_holds_every_problem_of_one_set_once() -> None:
 def test_without_a_limit_a_run_past_the_end_is_worth_nothing() -> None:
     records = [solved(seed, candidates=N, stop="none") for seed in range(6)]
     rules = Rules(config=SolverConfig(candidates=N, stop="none"))
-    course, rows = courses(records, rules), np.arange(6)[:, None]
-    whole = simulate(course, rows, Unlimited(), limit=1e9)
+    found, rows = trajectories(records, rules), np.arange(6)[:, None]
+    whole = simulate(found, rows, Unlimited(), limit=1e9)
     assert whole.scores[0] == sum(record.correct is True for record in records) > 0
-    assert whole.ends[0] == pytest.approx(sum(record.seconds for record in records), abs=1e-3)
-    late = simulate(course, rows, Unlimited(), limit=whole.ends[0] - 0.01)
+    assert whole.finished[0] == pytest.approx(sum(record.seconds for record in records), abs=1e-3)
+    late = simulate(found, rows, Unlimited(), limit=whole.finished[0] - 0.01)
     assert (late.scores[0], late.unanswered[0]) == (0, 1 + sum(record.fallback for record in records[:-1]))
 
 
@@ -180,9 +180,9 @@ def test_equal_shares_do_not_care_about_the_order() -> None:
     records = [solved(seed, candidates=N, stop="none") for seed in range(6)]
     [(_, rows)] = shuffled([np.arange(6)], 50, np.random.default_rng(1))
     rules = Rules(config=SolverConfig(candidates=N, stop="exact"))
-    outcome = simulate(courses(records, rules), rows, Equal(6.0))
+    outcome = simulate(trajectories(records, rules), rows, Equal(6.0))
     assert outcome.scores.std() == 0
-    assert outcome.ends.max() <= 36.0 + 1e-9
+    assert outcome.finished.max() <= 36.0 + 1e-9
 
 
 def test_a_record_that_was_cut_is_not_shuffled_under_rules_that_need_the_rest() -> None:

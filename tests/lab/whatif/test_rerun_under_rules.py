@@ -1,4 +1,4 @@
-"""Recorded results played again: under their own rules they come out the same, under others as the real run would have."""
+"""Recorded results resimulated: under their own rules they come out the same, under others as the real run would have."""
 
 from __future__ import annotations
 
@@ -106,7 +106,7 @@ def test_a_forced_answer_that_was_not_recorded_is_silent_and_counted() -> None:
 
 @settings(max_examples=60, deadline=None)
 @given(SEEDS, st.sampled_from([{"modulus": None, "highest": None}, {"modulus": 2}, {"highest": 2, "modulus": None}]))
-def test_another_range_or_modulus_reads_the_recorded_texts_anew(seed: int, reading: dict[str, Any]) -> None:
+def test_another_range_or_modulus_reads_the_recorded_texts_again(seed: int, reading: dict[str, Any]) -> None:
     """Chain of thought: there nothing that a candidate does next hangs on its answer."""
     whole = solved(seed, candidates=N, stop="none", turns=0)
     new = again(whole, stop="none", turns=0, **reading)
