@@ -18,7 +18,7 @@ ORDER = [
     ["_version"],
     ["types", "kinds"],
     ["dialects"],
-    ["answers", "voting", "stopping", "budget", "background"],
+    ["answers", "voting", "stopping", "budget", "background", "scheduling"],
     ["config"],
     ["rollout"],
     ["solver"],

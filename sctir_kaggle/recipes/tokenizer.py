@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
@@ -67,22 +68,36 @@ def train_tokenizer(texts: Iterable[str], *, size: int, context: int) -> PreTrai
     return tokenizer
 
 
-def load_transformers_tokenizer(model: str | Path) -> PreTrainedTokenizerFast:
-    """A checkpoint's tokenizer, a folder or owner/name on the Hub, with the ids that the engines give.
+def load_transformers_tokenizer(model: str | Path, *, chat_template: str | None = None) -> PreTrainedTokenizerFast:
+    """Load a checkpoint's tokenizer, a folder or owner/name on the Hub; it gives the same ids as the engines' encoder.
 
-    It is what transformers makes of it where that is right, else the tokenizer.json with the config's special tokens. One
-    whose config adds a BOS that transformers 5 forgets adds it itself. Raises `EngineError` where there is none to use.
+    It is `AutoTokenizer`'s where that is right, else built from tokenizer.json with the config's special tokens. A BOS that
+    the config asks for and transformers 5 forgets is added. `chat_template` replaces the checkpoint's own. Raises
+    `UserError` where there is no usable tokenizer.
     """
-    ours = Tokenizer.load(model)
-    tokenizer: PreTrainedTokenizerFast = _of_file(ours) if ours.notice else auto_tokenizer(ours.files)
+    with checkpoint_errors(model):
+        ours = Tokenizer.load(model)
+        tokenizer: PreTrainedTokenizerFast = _of_file(ours) if ours.notice else auto_tokenizer(ours.files)
     if ours.bos and encoder_of(tokenizer).bos != ours.bos:
         from tokenizers import processors
 
         bos = ours.files.special["bos_token"]
         front: Any = processors.TemplateProcessing(single=f"{bos} $A", special_tokens=[(bos, ours.bos[0])])
         tokenizer.backend_tokenizer.post_processor = front
-        _ENCODERS.pop(tokenizer)
+        _ENCODERS.pop(tokenizer)  # made from the tokenizer as it was before
+    if chat_template is not None:
+        tokenizer.chat_template = chat_template
     return tokenizer
+
+
+@contextmanager
+def checkpoint_errors(model: str | Path) -> Iterator[None]:
+    """Turn the errors of loading `model`, of which transformers has many kinds, into a `UserError` of one line."""
+    try:
+        yield
+    except (EngineError, OSError, ValueError) as error:
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
+        raise UserError(f"cannot load {model}: {reason}; model is a checkpoint's folder, or owner/name") from None
 
 
 def _of_file(ours: Tokenizer) -> PreTrainedTokenizerFast:

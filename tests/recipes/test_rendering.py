@@ -33,9 +33,9 @@ def parts(text: str) -> list[tuple[str, bool]]:
 @pytest.fixture(scope="module")
 def tokenizer() -> PreTrainedTokenizerFast:
     pytest.importorskip("transformers", reason="tokens need the extra `cpu`: pip install 'sctir-kaggle[cpu]'")
-    from sctir_kaggle.recipes.quantize.likeness import load_tokenizer
+    from sctir_kaggle.recipes.tokenizer import load_transformers_tokenizer
 
-    return load_tokenizer(ASSETS / "model")
+    return load_transformers_tokenizer(ASSETS / "model")
 
 
 def test_the_model_writes_all_but_the_problem_and_the_outputs() -> None:

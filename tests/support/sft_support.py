@@ -30,12 +30,11 @@ def tiny(folder: Path) -> Path:
     """A Llama with random weights and the embedded model's tokenizer."""
     import torch
 
-    from sctir_kaggle.recipes.quantize.likeness import load_tokenizer
     from sctir_kaggle.recipes.tiny.data import Shape, new_model
-    from sctir_kaggle.recipes.tokenizer import save_tokenizer
+    from sctir_kaggle.recipes.tokenizer import load_transformers_tokenizer, save_tokenizer
 
     torch.manual_seed(0)
-    tokenizer = load_tokenizer(MODEL)
+    tokenizer = load_transformers_tokenizer(MODEL)
     new_model(Shape(layers=2, width=64, heads=2, inner=128, context=512), tokenizer).save_pretrained(folder)
     save_tokenizer(tokenizer, folder)
     return folder

@@ -23,8 +23,9 @@ from sctir_kaggle._version import __version__
 from sctir_kaggle.engines.registry import entry_of
 from sctir_kaggle.lab.replay.results import Outcome
 from sctir_kaggle.lab.replay.run import Observer, Plan, header_of, open_journal, outcomes_of, prepared
-from sctir_kaggle.lab.replay.scheduler import Lane, Task, TaskSolver, WorkerLost
+from sctir_kaggle.lab.replay.scheduler import Lane, Task, TaskSolver
 from sctir_kaggle.runtime import Load, bound_to, open_engine
+from sctir_kaggle.scheduling import WorkerLost
 from sctir_kaggle.types import EngineError, ExecutorError, SolveResult, UserError
 
 log = logging.getLogger("sctir_kaggle")
@@ -77,12 +78,12 @@ class WorkerHandle:
     lost: bool = False
 
     async def solve(self, task: Task) -> SolveResult:
-        """A lane. Raises `Lost` where the worker is gone, and what the worker raised where it is there."""
+        """A lane. Raises `WorkerLost` where the worker is gone, and what the worker raised where it is there."""
         result: SolveResult = await self._reply(self.actor.solve.remote(task))
         return result
 
     async def open(self) -> None:
-        """Wait until the worker is ready. Raises `Lost` or what kept it from starting."""
+        """Wait until the worker is ready. Raises `WorkerLost` or what kept it from starting."""
         self.facts = await self._reply(self.actor.open.remote())
 
     async def _reply(self, reference: Any) -> Any:

@@ -1,15 +1,13 @@
-"""Tasks handed out to lanes, each of which solves one at a time; what ends is journalled at once, what is lost handed on.
+"""Solve the tasks of a replay, several at once, and journal each as it ends.
 
-A task all of whose candidates the engine or the sandbox failed says nothing about the model: it is noted as a fault and not
-journalled as solved, so that a resumed run tries it again; several in a row end the run.
+A task in which the engine or the sandbox failed every candidate says nothing about the model: it is noted as a fault and not
+journalled as solved, so that a resumed run tries it again; several in a row end the run (`sctir_kaggle.scheduling`).
 """
 
 from __future__ import annotations
 
-import asyncio
 import math
 import time
-from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
@@ -18,11 +16,12 @@ from sctir_kaggle.config import SolverConfig
 from sctir_kaggle.dialects.dialect import Dialect
 from sctir_kaggle.dialects.rows import NUMINA
 from sctir_kaggle.lab.replay.results import ReplayJournal
+from sctir_kaggle.scheduling import Ended, TaskPool
+from sctir_kaggle.scheduling import Lane as PoolLane
 from sctir_kaggle.solver import Solver
 from sctir_kaggle.types import (
     Completion,
     Engine,
-    EngineError,
     ExecutionResult,
     Executor,
     Problem,
@@ -42,10 +41,10 @@ class Task:
 
 
 class TaskSolver:
-    """`config` for every task but for the seed, which is the task's; at most `seconds` a task.
+    """Solve each task with `config` under the task's seed, in at most `seconds`.
 
-    What a candidate draws depends on its task and its place in it alone, so neither order nor neighbours change a text, as
-    far as the engine's arithmetic does not depend on what else is in its batch.
+    A candidate's samples depend on its task and its number in it alone, so neither the order of tasks nor what runs beside
+    them changes a text, as far as the engine's arithmetic does not depend on what else is in its batch.
     """
 
     def __init__(
@@ -68,7 +67,7 @@ class TaskSolver:
 
 
 class _OfSeed:
-    """Engine and executor as one seed sees them: a problem may be there under two seeds at once, and ids must not clash."""
+    """Engine and executor under one seed: a problem may run under two seeds at once, and request ids must not clash."""
 
     def __init__(self, engine: Engine, executor: Executor, seed: int) -> None:
         self._engine, self._executor, self._seed = engine, executor, seed
@@ -87,20 +86,14 @@ class _OfSeed:
 
 
 Lane = Callable[[Task], Awaitable[SolveResult]]
+"""Solves one task at a time, on one worker. Raises `WorkerLost` where that is gone."""
 
 FAILURES = 3
-"""So many failed tasks in a row end the run: whatever serves it is gone."""
-
-LOSSES = 3
-"""A task that was lost with so many workers is not handed on again: it may be what ends them."""
-
-
-class WorkerLost(Exception):
-    """Raised by a lane whose worker is gone: the lane is closed, its task goes to another."""
+"""Failed tasks in a row that end the run: the engine that serves them is gone."""
 
 
 class Watcher(Protocol):
-    """Is told of every task that begins, and how it ends; one that is lost will begin again."""
+    """Notified as each task begins and ends; a lost one begins again later."""
 
     def begun(self, task: Task) -> None: ...
 
@@ -112,79 +105,45 @@ class Watcher(Protocol):
 
 
 class Scheduler:
-    """One run over tasks. `failures` says of those that could not be solved why."""
+    """One run over tasks. `failures` holds those that could not be solved, with the reason."""
 
     def __init__(self, journal: ReplayJournal, watcher: Watcher) -> None:
         self.failures: dict[Task, str] = {}
         self._journal, self._watcher = journal, watcher
-        self._losses: Counter[Task] = Counter()
-        self._in_a_row = 0
 
     async def run(self, tasks: Sequence[Task], lanes: Sequence[Lane]) -> None:
-        """Every task, in order as far as lanes are free. Raises `EngineError` where no lane is left or tasks fail in a row.
+        """Solve every task, in order as lanes become free.
 
-        A bug in one task ends them all; those that had ended before are in the journal.
+        Raises `EngineError` where no lane is left or tasks fail in a row. A bug in one task ends the run; tasks that had
+        ended before are in the journal.
         """
-        self._queue: asyncio.Queue[Task] = asyncio.Queue()
-        for task in tasks:
-            self._queue.put_nowait(task)
-        self._open = len(tasks)
-        running = {asyncio.ensure_future(self._serve(lane)) for lane in lanes}
-        try:
-            while running and self._open:
-                ended, running = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
-                for lane in ended:
-                    lane.result()  # a bug is raised here
-        finally:
-            for lane in running:
-                lane.cancel()
-            await asyncio.gather(*running, return_exceptions=True)
-        if self._open:
-            raise EngineError(
-                f"no worker is left for {self._open} of {len(tasks)} tasks; --resume goes on with new ones"
-            )
+        pool = TaskPool[Task](
+            max_failures=FAILURES,
+            advice="--resume goes on once that is fixed",
+            on_failed=self._failed,
+            on_lost=self._watcher.lost,
+        )
+        await pool.run(tasks, [self._journalled(lane) for lane in lanes])
 
-    async def _serve(self, lane: Lane) -> None:
-        """Tasks, as long as any is open: one that another lane has may yet be lost and come here."""
-        while self._open:
-            task = await self._queue.get()
+    def _journalled(self, lane: Lane) -> PoolLane[Task]:
+        async def solve(task: Task) -> Ended[Task]:
             self._watcher.begun(task)
-            try:
-                result = await lane(task)
-            except WorkerLost as loss:
-                self._hand_on(task, str(loss))
-                return
-            self._settle(task, result)
+            result = await lane(task)
+            if (why := failure_of(result)) is not None:
+                return Ended(why)
+            self._journal.append(result)
+            self._watcher.ended(result)
+            return Ended()
 
-    def _hand_on(self, task: Task, why: str) -> None:
-        self._losses[task] += 1
-        if self._losses[task] < LOSSES:
-            self._watcher.lost(task)
-            self._queue.put_nowait(task)
-        else:
-            self._fail(task, f"lost with {LOSSES} workers: {why}")
+        return solve
 
-    def _settle(self, task: Task, result: SolveResult) -> None:
-        why = failure_of(result)
-        if why is not None:
-            self._fail(task, why)
-            return
-        self._journal.append(result)
-        self._in_a_row, self._open = 0, self._open - 1
-        self._watcher.ended(result)
-
-    def _fail(self, task: Task, why: str) -> None:
+    def _failed(self, task: Task, why: str) -> None:
         self.failures[task] = why
         self._journal.note(f"not solved with seed {task.seed}: {why}", task.problem.id)
-        self._in_a_row, self._open = self._in_a_row + 1, self._open - 1
         self._watcher.failed(task, why)
-        if self._in_a_row == FAILURES:
-            raise EngineError(
-                f"{FAILURES} tasks in a row failed, the last with: {why}; --resume goes on once that is mended"
-            )
 
 
 def failure_of(result: SolveResult) -> str | None:
-    """Why nothing came of a task, where the engine or the sandbox failed every one of its candidates."""
+    """Why a task failed: the first candidate's error, where the engine or the sandbox failed every candidate; else None."""
     failed = [trace for trace in result.traces if trace.status is TraceStatus.FAILED]
     return failed[0].detail if failed and len(failed) == len(result.traces) else None

@@ -14,9 +14,9 @@ from sctir_kaggle.recipes.quantize.backends import check_backend, quantize_with
 from sctir_kaggle.recipes.quantize.calibration import Calibration, calibration
 from sctir_kaggle.recipes.quantize.card import megabytes, write_card
 from sctir_kaggle.recipes.quantize.checkpoint import even_out, size_of
-from sctir_kaggle.recipes.quantize.likeness import load_tokenizer
 from sctir_kaggle.recipes.quantize.settings import QuantizeSettings, check_folders
 from sctir_kaggle.recipes.settings import run_recipe, settings_of_command
+from sctir_kaggle.recipes.tokenizer import load_transformers_tokenizer
 
 
 def main() -> None:
@@ -40,7 +40,7 @@ def quantize(settings: QuantizeSettings) -> Calibration:
     """
     check_folders(settings)
     check_backend(settings)
-    made = calibration(settings, load_tokenizer(settings.model))
+    made = calibration(settings, load_transformers_tokenizer(settings.model))
     part = settings.output.with_name(f".{settings.output.name}.part")
     shutil.rmtree(part, ignore_errors=True)
     try:

@@ -19,9 +19,10 @@ from sctir_kaggle.options import ANSWERS
 from sctir_kaggle.recipes.quantize.calibration import context_of, shuffled_traces
 from sctir_kaggle.recipes.quantize.card import Checked, parts_of, publish, table
 from sctir_kaggle.recipes.quantize.checkpoint import size_of
-from sctir_kaggle.recipes.quantize.likeness import load_tokenizer, read
+from sctir_kaggle.recipes.quantize.likeness import read
 from sctir_kaggle.recipes.rendering import Row
 from sctir_kaggle.recipes.settings import run_recipe, settings_of_command
+from sctir_kaggle.recipes.tokenizer import load_transformers_tokenizer
 from sctir_kaggle.recipes.train.packing import read_data
 from sctir_kaggle.runtime import Setup
 from sctir_kaggle.types import UserError
@@ -107,7 +108,7 @@ def held_out_rows(settings: CheckSettings) -> list[Row]:
     """The traces' tokens, and which are learned. Raises `UserError` where the two tokenizers differ."""
     rows = list(read_data(settings.data))
     encoded, twin = (
-        shuffled_traces(rows, load_tokenizer(folder), settings.seed, settings.samples)
+        shuffled_traces(rows, load_transformers_tokenizer(folder), settings.seed, settings.samples)
         for folder in (settings.model, settings.quantized)
     )
     if encoded != twin:

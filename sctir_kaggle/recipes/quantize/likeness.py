@@ -12,11 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sctir_kaggle.types import EngineError, UserError
+from sctir_kaggle.types import UserError
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerFast
-
     from sctir_kaggle.recipes.rendering import Row
 
 
@@ -75,13 +73,3 @@ def load_model(folder: Path, *, device: str | None = None) -> Any:
     except (OSError, ValueError) as error:
         raise UserError(f"{folder} cannot be loaded ({str(error).splitlines()[0]}): pass a whole checkpoint") from None
     return model.eval()
-
-
-def load_tokenizer(folder: Path) -> PreTrainedTokenizerFast:
-    """The tokenizer of the checkpoint in `folder`."""
-    from sctir_kaggle.recipes.tokenizer import load_transformers_tokenizer
-
-    try:
-        return load_transformers_tokenizer(folder)
-    except EngineError as error:
-        raise UserError(str(error)) from None

@@ -17,7 +17,7 @@ from sctir_kaggle.recipes.synthetic.corpus import ENDINGS, Draft, Example, Segme
 from sctir_kaggle.recipes.synthetic.families import FAMILIES, phrase
 from sctir_kaggle.recipes.tiny.problems import Posed, held_out, training_drafts, validation
 from sctir_kaggle.recipes.tiny.settings import Tiny
-from sctir_kaggle.recipes.tokenizer import save_tokenizer, train_tokenizer
+from sctir_kaggle.recipes.tokenizer import load_transformers_tokenizer, save_tokenizer, train_tokenizer
 from sctir_kaggle.sandbox import Sandbox
 
 if TYPE_CHECKING:
@@ -114,12 +114,10 @@ def halve(model: Path, output: Path) -> None:
     import torch
     from transformers import AutoModelForCausalLM
 
-    from sctir_kaggle.recipes.quantize.likeness import load_tokenizer
-
     auto: Any = AutoModelForCausalLM
     auto.from_pretrained(model, dtype=torch.float16).save_pretrained(output)
     (output / "model.safetensors").chmod(0o644)
-    save_tokenizer(load_tokenizer(model), output)
+    save_tokenizer(load_transformers_tokenizer(model), output)
 
 
 def make_data(tiny: Tiny) -> str:

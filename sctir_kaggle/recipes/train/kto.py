@@ -22,9 +22,16 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from sctir_kaggle.lab.plots import LEGEND, png
 from sctir_kaggle.recipes.settings import run_recipe, settings_of_command
+from sctir_kaggle.recipes.tokenizer import CHAT_TEMPLATE, load_transformers_tokenizer
 from sctir_kaggle.recipes.train.preferences import Weights, balanced, read_preferences
-from sctir_kaggle.recipes.train.sft import last_checkpoint, leave, save_model, say
-from sctir_kaggle.recipes.train.trainer import arguments_of, base_tokenizer
+from sctir_kaggle.recipes.train.trainer import (
+    ResumableSettings,
+    checkpoint_to_resume,
+    leave,
+    save_model,
+    say,
+    training_arguments,
+)
 from sctir_kaggle.recipes.train.unpaired import Collator, Columns, encoded, mismatched
 from sctir_kaggle.types import UserError
 
@@ -32,6 +39,122 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from transformers import PreTrainedTokenizerFast
     from trl import KTOConfig, KTOTrainer
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class KTO(ResumableSettings):
+    """What to train on, and how. The defaults are TRL's where no value of the winning run is known.
+
+    Raises `UserError` on a value outside its limits.
+    """
+
+    runs: tuple[Path, ...]
+    """Recorded runs of `model`, each a folder or its journal."""
+
+    longest: int = 1024
+    """Tokens of a candidate with its problem; longer ones are left out."""
+    loss: Literal["kto", "apo_zero_unpaired"] = "kto"
+    beta: float = 0.1
+    """The price of moving away from the reference model."""
+    quotient: float = 1.0
+    """(weight x count) of right candidates / (weight x count) of wrong ones: 1 to 4/3."""
+    reference_first: bool = False
+    """Compute the reference model's log-probabilities before the training: then one model is in memory."""
+
+    schedule: str = "linear"
+    """The learning rate's schedule, by transformers' names."""
+
+    def __post_init__(self) -> None:
+        self.require_at_least_one("longest", "accumulate", "log_every", "save_every", "keep")
+        if self.batch < 2:
+            raise UserError(f"batch is {self.batch}; it must be at least 2: the KL term needs a mismatched neighbour")
+        if not self.runs:
+            raise UserError("runs is empty; name the folder of a recorded run, or its journal")
+
+
+def main() -> None:
+    """The command."""
+    kto(settings_of_command(KTO, __doc__))
+    leave()
+
+
+def kto(settings: KTO) -> Path:
+    """Train, and write model and rewards; -> the folder of the model."""
+    config = trainer_config(settings)  # first: under ZeRO-3 it says how a model is loaded
+    tokenizer = load_transformers_tokenizer(settings.model, chat_template=CHAT_TEMPLATE)
+    tokenizer.pad_token = tokenizer.pad_token or tokenizer.eos_token
+    last = checkpoint_to_resume(settings)
+    trainer = make_trainer(settings, config, tokenizer)
+    trainer.train(resume_from_checkpoint=str(last) if last else None)
+    if save_model(trainer, tokenizer, settings.output / "model"):
+        _write(settings, points(trainer.state.log_history))
+    return settings.output / "model"
+
+
+def rows_of(settings: KTO, tokenizer: PreTrainedTokenizerFast) -> tuple[list[Columns], Weights, str]:
+    """The candidates, in the order of the training and paired for the KL term; the kinds' weights; a line that says both."""
+    kept, left_out = encoded(read_preferences(settings.runs), tokenizer, longest=settings.longest)
+    rows = mismatched(kept, batch=settings.batch, seed=settings.seed)
+    right = sum(row["label"] for row in rows)
+    weights = balanced(right, len(rows) - right, quotient=settings.quotient)
+    summary = (
+        f"{right} right and {len(rows) - right} wrong candidates, weights {weights.desirable:.3g} and "
+        f"{weights.undesirable:.3g}; {left_out} left out: more than {settings.longest} tokens, or none written"
+    )
+    return rows, weights, summary
+
+
+def trainer_config(settings: KTO) -> KTOConfig:
+    """The settings in TRL's words, but for the weights, which the data say."""
+    from trl import KTOConfig
+
+    config = KTOConfig(
+        **training_arguments(settings),
+        max_length=settings.longest,
+        loss_type=settings.loss,
+        beta=settings.beta,
+        precompute_ref_log_probs=settings.reference_first,
+        precompute_ref_batch_size=settings.batch,
+        lr_scheduler_type=settings.schedule,
+    )
+    if config.bf16 and config.deepspeed_plugin:  # DeepSpeed keeps a float32 copy; else AdamW changes float32 weights
+        config.model_init_kwargs = {"dtype": "bfloat16"}
+    return config
+
+
+def make_trainer(settings: KTO, config: KTOConfig, tokenizer: PreTrainedTokenizerFast) -> KTOTrainer:
+    """TRL's trainer over the candidates of the settings' runs, which are tokens already."""
+    from datasets import Dataset
+
+    rows, weights, summary = rows_of(settings, tokenizer)
+    config.desirable_weight, config.undesirable_weight = weights.desirable, weights.undesirable
+    trainer: KTOTrainer = _trainer_class()(
+        model=settings.model,
+        args=config,
+        train_dataset=Dataset.from_list(rows),
+        data_collator=Collator(tokenizer.pad_token_id, settings.longest),
+        processing_class=tokenizer,
+    )
+    say(trainer, summary)
+    return trainer
+
+
+def _trainer_class() -> Any:
+    from trl import KTOTrainer
+
+    class Trainer(KTOTrainer):  # type: ignore[misc,unused-ignore]
+        """KTOTrainer would make tokens of texts, and count all behind the prompt as the model's."""
+
+        def _prepare_dataset(self, dataset: Any, *_: Any) -> Any:
+            return dataset
+
+    return Trainer
+
+
+def _write(settings: KTO, found: list[Point]) -> None:
+    write_csv(settings.output / "rewards.csv", found)
+    write_png(settings.output / "rewards.png", found)
+    print(f"{settings.output}: model/, and {len(found)} points of implicit rewards in rewards.csv and rewards.png")
 
 
 CURVES = {"chosen": "#0072b2", "rejected": "#d55e00", "margin": "#a6a6a6"}
@@ -98,156 +221,6 @@ def drawn(found: Sequence[Point]) -> Figure:
         axes.spines[["top", "right"]].set_visible(False)
         axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=3, **LEGEND)
     return figure
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class KTO:
-    """What to train on, and how. The defaults are TRL's where no value of the winning run is known."""
-
-    model: str
-    """The checkpoint to start from, which is the reference model too: a folder, or owner/name on the Hub."""
-    runs: tuple[Path, ...]
-    """Its recorded runs, each a folder or its journal."""
-    output: Path
-    """The folder that gets checkpoints, logs, the rewards and `model/`."""
-
-    longest: int = 1024
-    """Tokens of a candidate with its problem; longer ones are left out."""
-    loss: Literal["kto", "apo_zero_unpaired"] = "kto"
-    beta: float = 0.1
-    """How dear it is to move away from the reference model."""
-    quotient: float = 1.0
-    """(weight x count) of right candidates / (weight x count) of wrong ones: 1 to 4/3."""
-    reference_first: bool = False
-    """Whether the reference model's log-probabilities are computed before the training: then one model is in memory."""
-
-    learning_rate: float = 1e-6
-    schedule: str = "linear"
-    """The learning rate's course, by the names of transformers."""
-    epochs: float = 3.0
-    steps: int | None = None
-    """Ends after this many steps instead of `epochs`."""
-    batch: int = 8
-    """Candidates a device, at least 2: the KL term comes from mismatched neighbours."""
-    accumulate: int = 1
-    """Backward passes a step: the total batch is batch x accumulate x devices."""
-    seed: int = 42
-
-    precision: Literal["auto", "bf16", "fp32"] = "auto"
-    """`auto` is bfloat16 where the device has it: float32 on a CPU."""
-    checkpointing: bool = True
-    """Activations are computed again in the backward pass, which saves most of their memory."""
-
-    log_every: int = 10
-    """Steps from one point of the rewards to the next."""
-    save_every: int = 500
-    """Steps between checkpoints."""
-    keep: int = 2
-    """Checkpoints that are kept, each with its optimizer state."""
-    resume: bool = True
-    """Whether to go on from the last checkpoint."""
-    log: Literal["tensorboard", "wandb", "none"] = "tensorboard"
-
-    def __post_init__(self) -> None:
-        """Raises `UserError` on a value outside its limits."""
-        for name in ("longest", "accumulate", "log_every", "save_every", "keep"):
-            if getattr(self, name) < 1:
-                raise UserError(f"{name} is {getattr(self, name)}; it must be at least 1")
-        if self.batch < 2:
-            raise UserError(f"batch is {self.batch}; it must be at least 2: the KL term needs a mismatched neighbour")
-        if not self.runs:
-            raise UserError("runs is empty; name the folder of a recorded run, or its journal")
-
-
-def main() -> None:
-    """The command."""
-    kto(settings_of_command(KTO, __doc__))
-    leave()
-
-
-def kto(settings: KTO) -> Path:
-    """Train, and write model and rewards; -> the folder of the model."""
-    config = trainer_config(settings)  # first: under ZeRO-3 it says how a model is loaded
-    tokenizer = base_tokenizer(settings.model)
-    tokenizer.pad_token = tokenizer.pad_token or tokenizer.eos_token
-    last = last_checkpoint(settings.output)
-    if last and not settings.resume:
-        raise UserError(f"{last} is of an earlier run; go on with resume: true, or take another output")
-    trainer = make_trainer(settings, config, tokenizer)
-    trainer.train(resume_from_checkpoint=str(last) if last else None)
-    if save_model(trainer, tokenizer, settings.output / "model"):
-        _write(settings, points(trainer.state.log_history))
-    return settings.output / "model"
-
-
-def rows_of(settings: KTO, tokenizer: PreTrainedTokenizerFast) -> tuple[list[Columns], Weights, str]:
-    """The candidates, in the order of the training and paired for the KL term; the kinds' weights; a line that says both."""
-    kept, left_out = encoded(read_preferences(settings.runs), tokenizer, longest=settings.longest)
-    rows = mismatched(kept, batch=settings.batch, seed=settings.seed)
-    right = sum(row["label"] for row in rows)
-    weights = balanced(right, len(rows) - right, quotient=settings.quotient)
-    summary = (
-        f"{right} right and {len(rows) - right} wrong candidates, weights {weights.desirable:.3g} and "
-        f"{weights.undesirable:.3g}; {left_out} left out: more than {settings.longest} tokens, or none written"
-    )
-    return rows, weights, summary
-
-
-def trainer_config(settings: KTO) -> KTOConfig:
-    """The settings in TRL's words, but for the weights, which the data say."""
-    from trl import KTOConfig
-
-    config = KTOConfig(
-        **arguments_of(settings),
-        max_length=settings.longest,
-        loss_type=settings.loss,
-        beta=settings.beta,
-        precompute_ref_log_probs=settings.reference_first,
-        precompute_ref_batch_size=settings.batch,
-        lr_scheduler_type=settings.schedule,
-        gradient_accumulation_steps=settings.accumulate,
-        save_steps=settings.save_every,
-        save_total_limit=settings.keep,
-        remove_unused_columns=False,  # the collator reads them
-    )
-    if config.bf16 and config.deepspeed_plugin:  # DeepSpeed keeps a float32 copy; else AdamW changes float32 weights
-        config.model_init_kwargs = {"dtype": "bfloat16"}
-    return config
-
-
-def make_trainer(settings: KTO, config: KTOConfig, tokenizer: PreTrainedTokenizerFast) -> KTOTrainer:
-    """TRL's trainer over the candidates of the settings' runs, which are tokens already."""
-    from datasets import Dataset
-
-    rows, weights, summary = rows_of(settings, tokenizer)
-    config.desirable_weight, config.undesirable_weight = weights.desirable, weights.undesirable
-    trainer: KTOTrainer = _trainer_class()(
-        model=settings.model,
-        args=config,
-        train_dataset=Dataset.from_list(rows),
-        data_collator=Collator(tokenizer.pad_token_id, settings.longest),
-        processing_class=tokenizer,
-    )
-    say(trainer, summary)
-    return trainer
-
-
-def _trainer_class() -> Any:
-    from trl import KTOTrainer
-
-    class Trainer(KTOTrainer):  # type: ignore[misc,unused-ignore]
-        """KTOTrainer would make tokens of texts, and count all behind the prompt as the model's."""
-
-        def _prepare_dataset(self, dataset: Any, *_: Any) -> Any:
-            return dataset
-
-    return Trainer
-
-
-def _write(settings: KTO, found: list[Point]) -> None:
-    write_csv(settings.output / "rewards.csv", found)
-    write_png(settings.output / "rewards.png", found)
-    print(f"{settings.output}: model/, and {len(found)} points of implicit rewards in rewards.csv and rewards.png")
 
 
 if __name__ == "__main__":

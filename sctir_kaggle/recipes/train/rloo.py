@@ -16,7 +16,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from sctir_kaggle.answers import parse, read_answer, to_vote
 from sctir_kaggle.background import BackgroundLoop
@@ -24,9 +24,8 @@ from sctir_kaggle.dialects.fences import python_code
 from sctir_kaggle.dialects.rows import HEADER, OUTPUT_FENCE
 from sctir_kaggle.recipes.rows import read_rows
 from sctir_kaggle.recipes.settings import run_recipe, settings_of_command
-from sctir_kaggle.recipes.tokenizer import encoder_of
-from sctir_kaggle.recipes.train.sft import leave, save_model
-from sctir_kaggle.recipes.train.trainer import arguments_of, base_tokenizer
+from sctir_kaggle.recipes.tokenizer import CHAT_TEMPLATE, encoder_of, load_transformers_tokenizer
+from sctir_kaggle.recipes.train.trainer import TrainSettings, leave, save_model, training_arguments
 from sctir_kaggle.sandbox import Sandbox
 from sctir_kaggle.types import ExecutionStatus, Executor, UserError
 
@@ -34,79 +33,24 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
 
 
-class ExecutionReward:
-    """A reward function as TRL calls it. `seconds` is the longest time from asking for a program's run to its end."""
-
-    __name__ = "execution"
-
-    def __init__(self, executor: Executor, loop: BackgroundLoop, *, seconds: float = 60.0) -> None:
-        self._executor, self._loop, self._seconds = executor, loop, seconds
-        self._numbers = itertools.count()
-
-    def __call__(self, *, completions: Sequence[str], answer: Sequence[int], **_: Any) -> list[float]:
-        """A reward for each completion; `answer` holds their references."""
-        return self._loop.run(self._all(completions, answer))
-
-    async def _all(self, completions: Sequence[str], answers: Sequence[int]) -> list[float]:
-        found = await asyncio.gather(*map(self._answer, completions))
-        return [float(one == answer) for one, answer in zip(found, answers, strict=True)]
-
-    async def _answer(self, completion: str) -> int | None:
-        text = completion.partition(OUTPUT_FENCE)[0]
-        code = python_code(text, last=True)
-        if code is None:
-            return read_answer(text, modulus=None, lowest=None, highest=None).answer
-        candidate_id = f"reward/{next(self._numbers)}"
-        try:
-            deadline = time.monotonic() + self._seconds
-            result = await self._executor.execute(code, request_id=f"{candidate_id}/0", deadline=deadline)
-        finally:
-            self._executor.release(candidate_id)
-        if result.status is not ExecutionStatus.OK:
-            return None
-        last_line = result.output.rstrip().rpartition("\n")[2]
-        return to_vote(parse(last_line), modulus=None, lowest=None, highest=None)
-
-
 @dataclass(frozen=True, kw_only=True, slots=True)
-class RLOO:
-    """What to train on, and how. The defaults are TRL's but for `generations`."""
+class RLOO(TrainSettings):
+    """What to train on, and how. The defaults are TRL's but for `generations`.
 
-    model: str
-    """The checkpoint to start from: a folder, or a name at the Hub."""
+    Raises `UserError` on a value outside its limits.
+    """
 
     problems: Path
     """Rows with integer answers: `.jsonl`, `.jsonl.gz` or `.csv`; others are left out."""
 
-    output: Path
-    """The folder that gets checkpoints, logs and `model/`."""
-
     generations: int = 4
     """Completions a problem, at least 2; each one's baseline is the mean reward of the others. TRL: 2."""
-
     completion_tokens: int = 512
-
+    """New tokens of a completion at most."""
     temperature: float = 1.0
     """Of the samples; the log-probabilities are taken at the same."""
-
     beta: float = 0.05
     """The weight of the KL term."""
-
-    learning_rate: float = 1e-6
-    epochs: float = 3.0
-    steps: int | None = None
-    """Ends after this many steps instead of `epochs`."""
-    batch: int = 8
-    """Completions a device, a multiple of `generations`."""
-    seed: int = 42
-
-    precision: Literal["auto", "bf16", "fp32"] = "auto"
-    """`auto` is bfloat16 where the device has it: float32 on a CPU."""
-    checkpointing: bool = True
-    """Activations are computed again in the backward pass, which saves most of their memory."""
-
-    log_every: int = 10
-    log: Literal["tensorboard", "wandb", "none"] = "tensorboard"
 
     def __post_init__(self) -> None:
         if self.generations < 2 or self.batch % self.generations:
@@ -137,7 +81,7 @@ def trainer_of(settings: RLOO, reward: ExecutionReward) -> Any:
     """TRL's RLOOTrainer over the problems, each with its prompt as the solver sends it."""
     from datasets import Dataset
 
-    tokenizer = base_tokenizer(settings.model)
+    tokenizer = load_transformers_tokenizer(settings.model, chat_template=CHAT_TEMPLATE)
     tokenizer.pad_token = tokenizer.pad_token or tokenizer.eos_token
     return _trainer_class()(
         model=settings.model,
@@ -191,12 +135,46 @@ def _arguments(settings: RLOO) -> Any:
     from trl import RLOOConfig
 
     return RLOOConfig(
-        **arguments_of(settings),
+        **training_arguments(settings),
         num_generations=settings.generations,
         max_completion_length=settings.completion_tokens,
         temperature=settings.temperature,
         beta=settings.beta,
     )
+
+
+class ExecutionReward:
+    """A reward function as TRL calls it. `seconds` is the longest time from asking for a program's run to its end."""
+
+    __name__ = "execution"
+
+    def __init__(self, executor: Executor, loop: BackgroundLoop, *, seconds: float = 60.0) -> None:
+        self._executor, self._loop, self._seconds = executor, loop, seconds
+        self._numbers = itertools.count()
+
+    def __call__(self, *, completions: Sequence[str], answer: Sequence[int], **_: Any) -> list[float]:
+        """A reward for each completion; `answer` holds their references."""
+        return self._loop.run(self._all(completions, answer))
+
+    async def _all(self, completions: Sequence[str], answers: Sequence[int]) -> list[float]:
+        found = await asyncio.gather(*map(self._answer, completions))
+        return [float(one == answer) for one, answer in zip(found, answers, strict=True)]
+
+    async def _answer(self, completion: str) -> int | None:
+        text = completion.partition(OUTPUT_FENCE)[0]
+        code = python_code(text, last=True)
+        if code is None:
+            return read_answer(text, modulus=None, lowest=None, highest=None).answer
+        candidate_id = f"reward/{next(self._numbers)}"
+        try:
+            deadline = time.monotonic() + self._seconds
+            result = await self._executor.execute(code, request_id=f"{candidate_id}/0", deadline=deadline)
+        finally:
+            self._executor.release(candidate_id)
+        if result.status is not ExecutionStatus.OK:
+            return None
+        last_line = result.output.rstrip().rpartition("\n")[2]
+        return to_vote(parse(last_line), modulus=None, lowest=None, highest=None)
 
 
 if __name__ == "__main__":

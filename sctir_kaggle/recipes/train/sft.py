@@ -1,49 +1,55 @@
-"""Supervised fine-tuning, a stage: `python -m sctir_kaggle.recipes.train.sft --config stage1_cot.yaml [--set field=value ...]`.
+"""Supervised fine-tuning, one stage: `python -m sctir_kaggle.recipes.train.sft --config stage1_cot.yaml`.
 
 On several GPUs: `accelerate launch --config_file sctir_kaggle/recipes/configs/accelerate_zero3.yaml -m
-sctir_kaggle.recipes.train.sft --config ...`. Goes on from the last whole checkpoint in `output`; the model ends in
+sctir_kaggle.recipes.train.sft --config ...`. Resumes from the last whole checkpoint in `output`; the model ends in
 `output/model`. Needs the extra `recipes`.
 """
 
 from __future__ import annotations
 
-import json
-import os
-import sys
 import time
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from sctir_kaggle.recipes.settings import run_recipe, settings_of_command
-from sctir_kaggle.recipes.train.trainer import base_tokenizer, make_trainer, trainer_config
+from sctir_kaggle.recipes.tokenizer import CHAT_TEMPLATE, checkpoint_errors, load_transformers_tokenizer
+from sctir_kaggle.recipes.train.packing import IGNORED, Collator, Packing, load_packed
+from sctir_kaggle.recipes.train.trainer import (
+    ResumableSettings,
+    checkpoint_to_resume,
+    leave,
+    save_model,
+    say,
+    training_arguments,
+)
 from sctir_kaggle.recipes.train.validation import validations
 from sctir_kaggle.types import UserError
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
-    from trl import SFTTrainer
+    from trl import SFTConfig, SFTTrainer
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class SFT:
-    """A stage. Defaults are ours where nothing else is said; the YAML files hold the winning values."""
+class SFT(ResumableSettings):
+    """A stage. Defaults are ours where nothing else is said; the YAML files hold the winning values.
 
-    model: str
-    """A checkpoint's folder, or owner/name on the Hub."""
+    The learning rate follows a cosine after the warm-up. Raises `UserError` on a value outside its limits.
+    """
+
     data: tuple[str, ...]
     """Files of rows (`rows.py`), or owner/name on the Hub, whose split `train` is taken."""
-    output: Path
-    """The folder that gets checkpoints, logs and `model/`."""
 
     block: int = 2048
     """Tokens of a packed block, and the longest trace."""
     packing: Literal["whole", "wrapped"] = "whole"
     """`whole` bin-packs traces and drops longer ones; `wrapped`, the original, cuts them where a block ends."""
     isolate: bool = True
-    """Whether the traces of a block see themselves only (the original: false)."""
+    """Whether a trace attends to itself only, not to others in its block (the original: false)."""
     learn: Literal["written", "all"] = "written"
-    """The loss is on what the model `written`, or, as in the original, on `all`: problem and tool outputs too."""
+    """The loss is on what the model has `written`, or, as in the original, on `all`: problem and tool outputs too."""
 
     learning_rate: float = 2e-5
     lowest_rate: float = 0.0
@@ -51,34 +57,15 @@ class SFT:
     warmup: float = 0.0
     """The share of the steps in which the learning rate rises."""
     epochs: int = 3
-    steps: int | None = None
-    """Ends after this many steps instead of `epochs`."""
     batch: int = 4
-    """Blocks a device and step."""
-    accumulate: int = 1
-    """Backward passes a step: the total batch is batch x accumulate x devices."""
     weight_decay: float = 0.0
     clip: float = 1.0
     """The largest norm of a gradient."""
     smoothing: float = 0.0
-    """Label smoothing; the logits are then computed in one piece."""
-    seed: int = 42
-
-    precision: Literal["auto", "bf16", "fp32"] = "auto"
-    """`auto` is bfloat16 where the device has it: float32 on a CPU."""
+    """Label smoothing; the logits are then computed in one piece, which takes more memory."""
     attention: Literal["auto", "flash_attention_2", "sdpa", "eager"] = "auto"
     """`auto` is flash attention 2 on a GPU that has it installed, else PyTorch's own."""
-    checkpointing: bool = True
-    """Activations are computed again in the backward pass (not re-entrant), which saves most of their memory."""
 
-    log_every: int = 10
-    save_every: int = 500
-    """Steps between checkpoints."""
-    keep: int = 2
-    """Checkpoints that are kept, each with its optimizer state."""
-    resume: bool = True
-    """Whether to go on from the last checkpoint (the original starts anew)."""
-    log: Literal["tensorboard", "wandb", "none"] = "tensorboard"
     hub: str | None = None
     """owner/name that the finished model is uploaded to; the original always does."""
 
@@ -93,10 +80,8 @@ class SFT:
     """Executions of code a candidate may have; 0 for chain of thought."""
 
     def __post_init__(self) -> None:
-        """Raises `UserError` on a value outside its limits."""
-        for name in ("block", "epochs", "batch", "accumulate", "log_every", "save_every", "keep", "validate_every"):
-            if getattr(self, name) < 1:
-                raise UserError(f"{name} is {getattr(self, name)}; it must be at least 1")
+        self.require_at_least_one("block", "epochs", "batch", "accumulate", "log_every", "save_every", "keep")
+        self.require_at_least_one("validate_every")
         if not self.data:
             raise UserError("data is empty; name a file of rows, or a data set on the Hub")
         if not 0 <= self.warmup <= 1:
@@ -104,22 +89,20 @@ class SFT:
 
 
 def main() -> None:
-    """The command."""
+    """Run the command."""
     train(settings_of_command(SFT, __doc__))
     leave()
 
 
 def train(settings: SFT) -> Path:
-    """Train a stage to its end; -> the folder of the model."""
-    config = trainer_config(settings)  # first: under ZeRO-3 it says how a model is loaded
-    tokenizer = base_tokenizer(settings.model)
+    """Train a stage to its end; return the folder of the model."""
+    config = trainer_config(settings)  # first: under ZeRO-3 it decides how a model is loaded
+    tokenizer = load_transformers_tokenizer(settings.model, chat_template=CHAT_TEMPLATE)
     trainer, summary = make_trainer(settings, config, tokenizer)
     say(trainer, summary)
     for callback in validations(settings, trainer):
         trainer.add_callback(callback)
-    last = last_checkpoint(settings.output)
-    if last and not settings.resume:
-        raise UserError(f"{last} is of an earlier run; go on with resume: true, or take another output")
+    last = checkpoint_to_resume(settings)
     say(trainer, f"goes on from {last}" if last else "starts")
     started = time.monotonic()
     trainer.train(resume_from_checkpoint=str(last) if last else None)
@@ -128,35 +111,108 @@ def train(settings: SFT) -> Path:
     return settings.output / "model"
 
 
-def last_checkpoint(output: Path) -> Path | None:
-    """The last checkpoint in `output` that was written to its end: its state is what comes last."""
-    found = {int(folder.name.rpartition("-")[2]): folder for folder in output.glob("checkpoint-*[0-9]")}
-    whole = [step for step, folder in found.items() if _is_whole(folder)]
-    return found[max(whole)] if whole else None
+def trainer_config(settings: SFT) -> SFTConfig:
+    """The settings as TRL's `SFTConfig`."""
+    from trl import SFTConfig
+
+    cosine: dict[str, Any] = {"lr_scheduler_type": "cosine"}
+    if settings.lowest_rate:
+        lowest = {"min_lr_rate": settings.lowest_rate}
+        cosine = {"lr_scheduler_type": "cosine_with_min_lr", "lr_scheduler_kwargs": lowest}
+    return SFTConfig(
+        **training_arguments(settings),
+        warmup_steps=settings.warmup,  # below 1 it is a share of the steps
+        weight_decay=settings.weight_decay,
+        max_grad_norm=settings.clip,
+        include_num_input_tokens_seen="all",
+        packing=False,  # the blocks are packed already
+        max_length=None,
+        dataset_kwargs={"skip_prepare_dataset": True},
+        ddp_timeout=6 * 3600,  # the first process packs, and validates, while the others wait
+        **cosine,
+    )
 
 
-def _is_whole(checkpoint: Path) -> bool:
-    try:
-        return bool(json.loads((checkpoint / "trainer_state.json").read_text(encoding="utf-8")))
-    except (OSError, ValueError):
-        return False
+def make_trainer(settings: SFT, config: SFTConfig, tokenizer: PreTrainedTokenizerFast) -> tuple[SFTTrainer, str]:
+    """TRL's trainer over the packed blocks of the settings' data, and a line that counts these.
+
+    The first process packs, the others read its blocks from disk.
+    """
+    packing = Packing(settings.block, settings.packing == "whole", settings.learn)
+    with config.main_process_first(desc="packing"):
+        packed, summary = load_packed(settings.data, tokenizer, packing, folder=settings.output)
+    attention = _attention(settings)
+    pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id
+    collator = Collator(pad, isolate=settings.isolate, flat=attention.startswith("flash"))
+    trainer: SFTTrainer = _trainer_class()(
+        model=_model(settings, config, attention),
+        args=config,
+        train_dataset=packed.blocks,
+        data_collator=collator,
+        processing_class=tokenizer,
+    )
+    trainer.smoothing = settings.smoothing
+    return trainer, summary
 
 
-def save_model(trainer: Any, tokenizer: PreTrainedTokenizerFast, folder: Path) -> bool:
-    """Model and tokenizer in `folder`. Every process calls it; True in the one that wrote."""
-    from sctir_kaggle.recipes.tokenizer import save_tokenizer
+def _trainer_class() -> Any:
+    import torch
+    from trl import SFTTrainer
 
-    trainer.model.config.use_cache = True  # off while it is trained; what is saved is for generation
-    trainer.save_model(str(folder))
-    if not trainer.is_world_process_zero():
-        return False
-    (folder / "training_args.bin").unlink(missing_ok=True)  # a pickle with this machine's paths
-    save_tokenizer(tokenizer, folder)
-    return True
+    class Trainer(SFTTrainer):  # type: ignore[misc,unused-ignore]
+        """Without TRL's token count, which takes a batch for one row; transformers' `num_input_tokens_seen` is right."""
+
+        smoothing = 0.0
+
+        def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+            for metrics in self._metrics.values():
+                metrics.pop("num_tokens", None)
+            super().log(logs, start_time)
+
+        def compute_loss(
+            self, model: Any, inputs: Any, return_outputs: bool = False, num_items_in_batch: Any = None
+        ) -> Any:
+            """TRL's loss; with label smoothing our own, since TRL's would run the model twice.
+
+            `inputs`: int64 tensors of shape [blocks, tokens] as `packing.Collator` makes them. The mean is over the labels of
+            the whole step (`num_items_in_batch`), all processes and accumulated passes together.
+            """
+            if not self.smoothing or return_outputs:
+                return super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
+            labels = inputs["labels"][:, 1:]
+            # No attention mask: positions that restart at 0 keep a trace from seeing its neighbours.
+            places = {name: inputs[name] for name in ("input_ids", "position_ids")}
+            logits = model(**places, use_cache=False).logits[:, :-1][labels != IGNORED].float()
+            loss = torch.nn.functional.cross_entropy(
+                logits, labels[labels != IGNORED], label_smoothing=self.smoothing, reduction="sum"
+            )
+            count = (labels != IGNORED).sum() if num_items_in_batch is None else num_items_in_batch
+            return loss / count * (1 if num_items_in_batch is None else self.accelerator.num_processes)
+
+    return Trainer
+
+
+def _model(settings: SFT, config: SFTConfig, attention: str) -> Any:
+    """The model in float32, since AdamW's small updates vanish in bfloat16; DeepSpeed keeps a float32 copy itself."""
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    auto: Any = AutoModelForCausalLM
+    dtype = torch.bfloat16 if config.bf16 and config.deepspeed_plugin else torch.float32
+    with checkpoint_errors(settings.model):
+        return auto.from_pretrained(settings.model, dtype=dtype, attn_implementation=attention)
+
+
+def _attention(settings: SFT) -> str:
+    import torch
+
+    if settings.attention != "auto":
+        return settings.attention
+    return "flash_attention_2" if torch.cuda.is_available() and find_spec("flash_attn") else "sdpa"
 
 
 def save(trainer: SFTTrainer, tokenizer: PreTrainedTokenizerFast, settings: SFT) -> None:
-    """The model, gathered from all devices, with its tokenizer, in `output/model`; then to the Hub if asked for."""
+    """Write model and tokenizer to `output/model`; upload them to the Hub if `hub` names a repository."""
     folder = settings.output / "model"
     if save_model(trainer, tokenizer, folder) and settings.hub:
         from huggingface_hub import HfApi
@@ -164,31 +220,6 @@ def save(trainer: SFTTrainer, tokenizer: PreTrainedTokenizerFast, settings: SFT)
         hub: Any = HfApi()
         hub.create_repo(settings.hub, private=True, exist_ok=True)
         hub.upload_folder(repo_id=settings.hub, folder_path=folder)
-
-
-def leave() -> None:
-    """End the group of processes in step: one that exits while another still talks to it takes both down.
-
-    Where there are several, each ends here. All is written, and when the interpreter ends by itself a thread of the group
-    that is not joined aborts the process now and then ("terminate called without an active exception").
-    """
-    from torch import distributed
-
-    if not (distributed.is_available() and distributed.is_initialized()):
-        return
-    several = distributed.get_world_size() > 1
-    distributed.barrier()
-    distributed.destroy_process_group()
-    if several:
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(0)
-
-
-def say(trainer: SFTTrainer, line: str) -> None:
-    """A line of the log, from the first process."""
-    if trainer.is_world_process_zero():
-        print(f"{time.strftime('%H:%M:%S')} {line}", flush=True)
 
 
 if __name__ == "__main__":

@@ -1,49 +1,92 @@
-"""TRL's trainer for a stage of fine-tuning: its configuration, its data, the model and the loss."""
+"""Common to SFT, KTO and RLOO: settings, `TrainingArguments`, finding checkpoints, saving, leaving the process group."""
 
 from __future__ import annotations
 
+import json
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
-from importlib.util import find_spec
-from typing import TYPE_CHECKING, Any
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
 
-from sctir_kaggle.recipes.train.packing import IGNORED, Collator, Packing, load_packed
-from sctir_kaggle.types import EngineError, UserError
+from sctir_kaggle.recipes.tokenizer import save_tokenizer
+from sctir_kaggle.types import UserError
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
-    from trl import SFTConfig, SFTTrainer
-
-    from sctir_kaggle.recipes.train.kto import KTO
-    from sctir_kaggle.recipes.train.rloo import RLOO
-    from sctir_kaggle.recipes.train.sft import SFT
 
 
-def arguments_of(settings: SFT | KTO | RLOO) -> dict[str, Any]:
-    """Where to, how long, on which device and in which precision, in the words of transformers' `TrainingArguments`."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainSettings:
+    """The fields that every training has; each recipe adds its own and its defaults."""
+
+    model: str
+    """The checkpoint to start from: a folder, or owner/name on the Hub. KTO's and RLOO's reference model too."""
+    output: Path
+    """The folder that gets checkpoints, logs and `model/`."""
+
+    learning_rate: float = 1e-6
+    epochs: float = 3.0
+    steps: int | None = None
+    """Ends after this many optimizer steps instead of `epochs`."""
+    batch: int = 8
+    """Rows a device and forward pass: packed blocks (SFT), candidates (KTO), completions (RLOO)."""
+    seed: int = 42
+
+    precision: Literal["auto", "bf16", "fp32"] = "auto"
+    """`auto` is bfloat16 where the device has it: float32 on a CPU."""
+    checkpointing: bool = True
+    """Recompute activations in the backward pass (not re-entrant), which saves most of their memory."""
+
+    log_every: int = 10
+    """Steps between log lines."""
+    log: Literal["tensorboard", "wandb", "none"] = "tensorboard"
+
+    def require_at_least_one(self, *names: str) -> None:
+        """Raise `UserError` for the first of these fields that is below 1."""
+        for name in names:
+            if getattr(self, name) < 1:
+                raise UserError(f"{name} is {getattr(self, name)}; it must be at least 1")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ResumableSettings(TrainSettings):
+    """Those of a training that saves checkpoints and goes on from the last one: SFT and KTO."""
+
+    accumulate: int = 1
+    """Backward passes a step: the total batch is batch x accumulate x devices."""
+    save_every: int = 500
+    """Steps between checkpoints."""
+    keep: int = 2
+    """Checkpoints that are kept, each with its optimizer state."""
+    resume: bool = True
+    """Whether to go on from the last checkpoint in `output`."""
+
+
+def training_arguments(settings: TrainSettings) -> dict[str, Any]:
+    """The settings as keyword arguments of transformers' `TrainingArguments`.
+
+    Raises `UserError` where several GPUs are visible to a single process: Trainer would fall back to `DataParallel`.
+    """
     import torch
 
-    cuda = torch.cuda.is_available()
-    if torch.cuda.device_count() > 1 and "LOCAL_RANK" not in os.environ:
+    cuda, launched = torch.cuda.is_available(), "LOCAL_RANK" in os.environ
+    if torch.cuda.device_count() > 1 and not launched:
         raise UserError(
             f"{torch.cuda.device_count()} GPUs, one process: start it by `accelerate launch`, or set CUDA_VISIBLE_DEVICES=0"
         )
-    half = settings.precision == "bf16" or (
-        settings.precision == "auto" and cuda and torch.cuda.is_bf16_supported(including_emulation=False)
-    )
-    return {
+    has_bf16 = cuda and torch.cuda.is_bf16_supported(including_emulation=False)
+    arguments: dict[str, Any] = {
         "output_dir": str(settings.output),
         "learning_rate": settings.learning_rate,
         "num_train_epochs": settings.epochs,
         "max_steps": settings.steps or -1,
         "per_device_train_batch_size": settings.batch,
         "seed": settings.seed,
-        "bf16": half,
-        # DeepSpeed finds the CPU by itself
-        "use_cpu": not cuda and "ACCELERATE_USE_DEEPSPEED" not in os.environ,
-        # else accelerate counts one process
-        "ddp_backend": "gloo" if "LOCAL_RANK" in os.environ and not cuda else None,
+        "bf16": settings.precision == "bf16" or (settings.precision == "auto" and has_bf16),
+        "use_cpu": not cuda and "ACCELERATE_USE_DEEPSPEED" not in os.environ,  # DeepSpeed finds the CPU by itself
+        "ddp_backend": "gloo" if launched and not cuda else None,  # else accelerate counts one process
         "gradient_checkpointing": settings.checkpointing,
         "gradient_checkpointing_kwargs": {"use_reentrant": False},
         "logging_steps": settings.log_every,
@@ -51,118 +94,75 @@ def arguments_of(settings: SFT | KTO | RLOO) -> dict[str, Any]:
         "dataloader_pin_memory": cuda,
         "disable_tqdm": True,
     }
+    if isinstance(settings, ResumableSettings):
+        arguments |= {
+            "gradient_accumulation_steps": settings.accumulate,
+            "save_steps": settings.save_every,
+            "save_total_limit": settings.keep,
+            "remove_unused_columns": False,  # the recipes' collators read columns that no model's forward takes
+        }
+    return arguments
 
 
-def trainer_config(settings: SFT) -> SFTConfig:
-    """The settings in TRL's words."""
-    from trl import SFTConfig
-
-    cosine: dict[str, Any] = {"lr_scheduler_type": "cosine"}
-    if settings.lowest_rate:
-        lowest = {"min_lr_rate": settings.lowest_rate}
-        cosine = {"lr_scheduler_type": "cosine_with_min_lr", "lr_scheduler_kwargs": lowest}
-    return SFTConfig(
-        **arguments_of(settings),
-        warmup_steps=settings.warmup,  # below 1 it is a share of the steps
-        gradient_accumulation_steps=settings.accumulate,
-        weight_decay=settings.weight_decay,
-        max_grad_norm=settings.clip,
-        save_steps=settings.save_every,
-        save_total_limit=settings.keep,
-        include_num_input_tokens_seen="all",
-        packing=False,  # the blocks are packed before
-        max_length=None,
-        dataset_kwargs={"skip_prepare_dataset": True},
-        remove_unused_columns=False,
-        ddp_timeout=6 * 3600,  # the first process packs, and validates, while the others wait
-        **cosine,
-    )
+def checkpoint_to_resume(settings: ResumableSettings) -> Path | None:
+    """The checkpoint to go on from, None to start. Raises `UserError` where there is one and `resume` is off."""
+    last = last_checkpoint(settings.output)
+    if last and not settings.resume:
+        raise UserError(f"{last} is of an earlier run; go on with resume: true, or take another output")
+    return last
 
 
-def make_trainer(settings: SFT, config: SFTConfig, tokenizer: PreTrainedTokenizerFast) -> tuple[SFTTrainer, str]:
-    """TRL's trainer over the packed blocks of the settings' data, and a line on what they are."""
-    packing = Packing(settings.block, settings.packing == "whole", settings.learn)
-    with config.main_process_first(desc="packing"):
-        packed, summary = load_packed(settings.data, tokenizer, packing, folder=settings.output)
-    attention = _attention(settings)
-    pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id
-    collator = Collator(pad, isolate=settings.isolate, flat=attention.startswith("flash"))
-    trainer: SFTTrainer = _trainer_class()(
-        model=_model(settings, config, attention),
-        args=config,
-        train_dataset=packed.blocks,
-        data_collator=collator,
-        processing_class=tokenizer,
-    )
-    trainer.smoothing = settings.smoothing
-    return trainer, summary
+def last_checkpoint(output: Path) -> Path | None:
+    """The last checkpoint in `output` that was written to its end.
+
+    Trainer writes `trainer_state.json` after weights and optimizer, so a readable one marks a whole checkpoint.
+    """
+    found = {int(folder.name.rpartition("-")[2]): folder for folder in output.glob("checkpoint-*[0-9]")}
+    whole = [step for step, folder in found.items() if _is_whole(folder)]
+    return found[max(whole)] if whole else None
 
 
-def _trainer_class() -> Any:
-    import torch
-    from trl import SFTTrainer
-
-    class Trainer(SFTTrainer):  # type: ignore[misc,unused-ignore]
-        """Without TRL's count of tokens, which takes a batch for one row; transformers' `num_input_tokens_seen` is right."""
-
-        smoothing = 0.0
-
-        def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
-            for metrics in self._metrics.values():
-                metrics.pop("num_tokens", None)
-            super().log(logs, start_time)
-
-        def compute_loss(
-            self, model: Any, inputs: Any, return_outputs: bool = False, num_items_in_batch: Any = None
-        ) -> Any:
-            """TRL's; with smoothing our own, since TRL's would run the model twice."""
-            if not self.smoothing or return_outputs:
-                return super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
-            labels = inputs["labels"][:, 1:]
-            places = {name: inputs[name] for name in ("input_ids", "position_ids")}
-            logits = model(**places, use_cache=False).logits[:, :-1][labels != IGNORED].float()
-            loss = torch.nn.functional.cross_entropy(
-                logits, labels[labels != IGNORED], label_smoothing=self.smoothing, reduction="sum"
-            )
-            count = (labels != IGNORED).sum() if num_items_in_batch is None else num_items_in_batch
-            return loss / count * (1 if num_items_in_batch is None else self.accelerator.num_processes)
-
-    return Trainer
-
-
-def base_tokenizer(model: str) -> PreTrainedTokenizerFast:
-    """The base model's, with the chat template of the dialect `numina`."""
-    from sctir_kaggle.recipes.tokenizer import CHAT_TEMPLATE, load_transformers_tokenizer
-
-    with _loading(model):
-        tokenizer = load_transformers_tokenizer(model)
-    tokenizer.chat_template = CHAT_TEMPLATE
-    return tokenizer
-
-
-def _model(settings: SFT, config: SFTConfig, attention: str) -> Any:
-    """Float32 weights, which AdamW changes a little at a time; under DeepSpeed bfloat16, for it keeps a float32 copy."""
-    import torch
-    from transformers import AutoModelForCausalLM
-
-    auto: Any = AutoModelForCausalLM
-    dtype = torch.bfloat16 if config.bf16 and config.deepspeed_plugin else torch.float32
-    with _loading(settings.model):
-        return auto.from_pretrained(settings.model, dtype=dtype, attn_implementation=attention)
-
-
-def _attention(settings: SFT) -> str:
-    import torch
-
-    if settings.attention != "auto":
-        return settings.attention
-    return "flash_attention_2" if torch.cuda.is_available() and find_spec("flash_attn") else "sdpa"
-
-
-@contextmanager
-def _loading(model: str) -> Iterator[None]:
+def _is_whole(checkpoint: Path) -> bool:
     try:
-        yield
-    except (EngineError, OSError, ValueError) as error:
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
-        raise UserError(f"cannot load {model}: {reason}; model is a checkpoint's folder, or owner/name") from None
+        return bool(json.loads((checkpoint / "trainer_state.json").read_text(encoding="utf-8")))
+    except (OSError, ValueError):
+        return False
+
+
+def save_model(trainer: Any, tokenizer: PreTrainedTokenizerFast, folder: Path) -> bool:
+    """Write model and tokenizer to `folder`; True in the process that wrote.
+
+    Every process must call it: under ZeRO-3 the weights are gathered from all of them.
+    """
+    trainer.model.config.use_cache = True  # off while training; what is saved is for generation
+    trainer.save_model(str(folder))
+    if not trainer.is_world_process_zero():
+        return False
+    (folder / "training_args.bin").unlink(missing_ok=True)  # a pickle with this machine's paths
+    save_tokenizer(tokenizer, folder)
+    return True
+
+
+def say(trainer: Any, line: str) -> None:
+    """Print a line with the time, in the first process only."""
+    if trainer.is_world_process_zero():
+        print(f"{time.strftime('%H:%M:%S')} {line}", flush=True)
+
+
+def leave() -> None:
+    """Leave the process group in step: a process that exits while another still talks to it takes both down.
+
+    Where there are several processes, each exits here. Everything is written by then, and a normal interpreter exit aborts
+    now and then ("terminate called without an active exception"), since a thread of the group is not joined.
+    """
+    from torch import distributed
+
+    if not (distributed.is_available() and distributed.is_initialized()):
+        return
+    several = distributed.get_world_size() > 1
+    distributed.barrier()
+    distributed.destroy_process_group()
+    if several:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(0)

@@ -175,7 +175,7 @@ def test_a_server_that_is_gone_ends_the_step_and_keeps_what_was_done(tmp_path: P
     write(tmp_path / "english.jsonl", *map(pair, range(50)))
     left = iter(range(3))
     with JsonServer(lambda body: adds(body) if next(left, None) is not None else (400, {"error": "gone"})) as server:
-        with pytest.raises(EngineError, match="5 failures in a row"):
+        with pytest.raises(EngineError, match="5 requests in a row failed"):
             run_step("realign", settings_in(tmp_path, server, failures=5, at_once=1))
         assert len(server.bodies) == 8
     assert len(read(tmp_path / "chains.jsonl")) == 3

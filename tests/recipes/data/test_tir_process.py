@@ -36,8 +36,8 @@ def test_all_other_records_pass() -> None:
 
 def test_open_files_are_allowed_as_far_as_the_machine_lets() -> None:
     program = (
-        "import resource; from sctir_kaggle.recipes.data.tir.process import allow_files; "
-        "resource.setrlimit(resource.RLIMIT_NOFILE, (300, 2000)); allow_files(100); "
+        "import resource; from sctir_kaggle.recipes.data.tir.process import raise_nofile_limit; "
+        "resource.setrlimit(resource.RLIMIT_NOFILE, (300, 2000)); raise_nofile_limit(100); "
         "print(resource.getrlimit(resource.RLIMIT_NOFILE))"
     )
     said = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout

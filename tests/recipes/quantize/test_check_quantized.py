@@ -15,8 +15,9 @@ from sctir_kaggle.problems import HELD_OUT
 from sctir_kaggle.recipes.quantize.calibration import Calibration
 from sctir_kaggle.recipes.quantize.card import CARD, Checked, publish, table, write_card
 from sctir_kaggle.recipes.quantize.check import CheckSettings, check, held_out_rows, plan_of
-from sctir_kaggle.recipes.quantize.likeness import Reading, load_tokenizer, read
+from sctir_kaggle.recipes.quantize.likeness import Reading, read
 from sctir_kaggle.recipes.quantize.settings import QuantizeSettings
+from sctir_kaggle.recipes.tokenizer import load_transformers_tokenizer
 from sctir_kaggle.types import UserError
 from tests.support.quantize_support import MODEL, PACKED, edit, settings_for
 
@@ -132,7 +133,7 @@ def test_another_model_agrees_less(checks: CheckSettings) -> None:
 def test_a_twin_with_other_tokens_is_refused(checks: CheckSettings) -> None:
     pytest.importorskip("transformers", reason="tokens need the extra `cpu`: pip install 'sctir-kaggle[cpu]'")
     edit(checks.quantized / "tokenizer_config.json", lambda stored: stored.update(eos_token="<pad>"))
-    assert load_tokenizer(checks.quantized).eos_token_id == 0
+    assert load_transformers_tokenizer(checks.quantized).eos_token_id == 0
     with pytest.raises(UserError, match="another tokenizer"):
         held_out_rows(checks)
 

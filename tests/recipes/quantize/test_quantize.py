@@ -42,9 +42,9 @@ def settings(tmp_path: Path) -> QuantizeSettings:
 @pytest.fixture(scope="module")
 def tokenizer() -> PreTrainedTokenizerFast:
     pytest.importorskip("transformers", reason="tokens need the extra `cpu`: pip install 'sctir-kaggle[cpu]'")
-    from sctir_kaggle.recipes.quantize.likeness import load_tokenizer
+    from sctir_kaggle.recipes.tokenizer import load_transformers_tokenizer
 
-    return load_tokenizer(MODEL)
+    return load_transformers_tokenizer(MODEL)
 
 
 def test_the_shipped_file_is_the_winning_run_without_its_activation_order() -> None:

@@ -25,9 +25,9 @@ ROWS = rows(40)
 
 @pytest.fixture(scope="module")
 def tokenizer() -> PreTrainedTokenizerFast:
-    from sctir_kaggle.recipes.quantize.likeness import load_tokenizer
+    from sctir_kaggle.recipes.tokenizer import load_transformers_tokenizer
 
-    return load_tokenizer(MODEL)
+    return load_transformers_tokenizer(MODEL)
 
 
 @pytest.fixture(scope="module")

@@ -11,8 +11,8 @@ from sctir_kaggle.dialects.rows import OUTPUT_FENCE
 from sctir_kaggle.problems import HELD_OUT
 from sctir_kaggle.recipes.rows import read_rows
 from sctir_kaggle.recipes.settings import CONFIGS, read_settings
+from sctir_kaggle.recipes.tokenizer import CHAT_TEMPLATE, load_transformers_tokenizer
 from sctir_kaggle.recipes.train.rloo import RLOO, handed_over, prompts, rloo
-from sctir_kaggle.recipes.train.trainer import base_tokenizer
 from sctir_kaggle.runtime import EMBEDDED_MODEL
 from sctir_kaggle.types import UserError
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 @pytest.fixture(scope="module")
 def tokenizer() -> PreTrainedTokenizerFast:
     pytest.importorskip("torch", reason="tokens need the extra `cpu`: pip install 'sctir-kaggle[cpu]'")
-    return base_tokenizer(str(EMBEDDED_MODEL))
+    return load_transformers_tokenizer(EMBEDDED_MODEL, chat_template=CHAT_TEMPLATE)
 
 
 def test_a_model_that_is_not_there_is_one_line() -> None:
@@ -31,7 +31,7 @@ def test_a_model_that_is_not_there_is_one_line() -> None:
     with pytest.raises(
         UserError, match=r"^cannot load /no/such/model: .*; model is a checkpoint's folder, or owner/name$"
     ):
-        base_tokenizer("/no/such/model")
+        load_transformers_tokenizer("/no/such/model")
 
 
 def ids(tokenizer: PreTrainedTokenizerFast, text: str) -> list[int]:

@@ -16,7 +16,8 @@ import pytest
 
 from sctir_kaggle.problems import HELD_OUT
 from sctir_kaggle.recipes.settings import CONFIGS, read_settings
-from sctir_kaggle.recipes.train.sft import SFT, last_checkpoint
+from sctir_kaggle.recipes.train.sft import SFT
+from sctir_kaggle.recipes.train.trainer import last_checkpoint
 from sctir_kaggle.types import UserError
 from tests.support.sft_support import MODEL, changes, data, loss_alone, rows, tiny
 
@@ -106,11 +107,12 @@ def test_the_loss_is_that_of_the_traces_one_by_one(model: Path, tmp_path: Path, 
     import torch
 
     from sctir_kaggle.recipes.rendering import encode_row
-    from sctir_kaggle.recipes.train.trainer import base_tokenizer, make_trainer, trainer_config
+    from sctir_kaggle.recipes.tokenizer import CHAT_TEMPLATE, load_transformers_tokenizer
+    from sctir_kaggle.recipes.train.sft import make_trainer, trainer_config
 
     settings = read_settings(SFT, CONFIGS / "stage2_tir.yaml", changes(model, data(tmp_path), tmp_path / "out"))
     settings = replace(settings, smoothing=smoothing)
-    tokenizer = base_tokenizer(str(model))
+    tokenizer = load_transformers_tokenizer(model, chat_template=CHAT_TEMPLATE)
     trainer, _ = make_trainer(settings, trainer_config(settings), tokenizer)
     loaded = trainer.model.train()
     batches = [trainer.data_collator([block]) for block in trainer.train_dataset]

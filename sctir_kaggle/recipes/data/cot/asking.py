@@ -1,25 +1,25 @@
-"""Records through a model, many at once: each is done once, failures are data, and a server that is gone ends the run."""
+"""Process records with a model, many at once: each once, a rejected one is data, a server that is gone ends the run."""
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from sctir_kaggle.recipes.data.cot.records import Output, Record, Rejected
+from sctir_kaggle.scheduling import Ended, TaskPool
 from sctir_kaggle.types import Engine, EngineError, SamplingParams
 
 
 @dataclass(frozen=True, slots=True)
 class Model:
-    """An engine and how it is asked."""
+    """An engine with the sampling parameters of a step."""
 
     engine: Engine
     temperature: float = 0.0
     max_tokens: int = 4096
 
     async def ask(self, prompt: str, request_id: str, *, temperature: float | None = None) -> str:
-        """The reply. Raises `Rejected` where it was cut off: half a text is no record."""
+        """Return the reply. Raises `Rejected` where it was cut off at `max_tokens`: half a text is no record."""
         chosen = self.temperature if temperature is None else temperature
         params = SamplingParams(temperature=chosen, max_tokens=self.max_tokens)
         completion = await self.engine.generate((prompt,), params, request_id=request_id)
@@ -29,39 +29,35 @@ class Model:
 
 
 Work = Callable[[Record], Awaitable[Sequence[Record]]]
-"""A record -> those that it becomes."""
+"""Turns a record into those that take its place in the step's output."""
 
 
 async def run(records: Iterable[Record], work: Work, output: Output, *, at_once: int, failures: int) -> None:
-    """`work` on every record that the output lacks, `at_once` at a time, written as they are done.
+    """Do `work` on every record that the output lacks, `at_once` at a time, and write each as it is done.
 
-    What `Rejected` or an `EngineError` ends is noted and left to the next run. Raises `EngineError` after `failures` of
-    the engine in a row.
+    A record for which `work` raises `Rejected` or `EngineError` is noted and left to the next run. Raises `EngineError`
+    after `failures` of the latter in a row: the server is gone.
     """
-    waiting, taken, broken = iter(records), set(output.done), 0
 
-    async def worker() -> None:
-        nonlocal broken
-        for record in waiting:
-            if record["id"] in taken:
-                continue
+    async def lane(record: Record) -> Ended[Record]:
+        try:
+            output.add(*await work(record))
+        except Rejected as error:  # the model's fault, not the server's: not a failure of the run
+            output.reject(record, str(error))
+        except EngineError as error:
+            return Ended(str(error))
+        return Ended()
+
+    pool = TaskPool[Record](
+        max_failures=failures, noun="requests", advice="start it again later", on_failed=output.reject
+    )
+    await pool.run(_missing(records, output), [lane] * at_once)
+
+
+def _missing(records: Iterable[Record], output: Output) -> Iterator[Record]:
+    """The records whose id the output lacks, one an id."""
+    taken = set(output.done)
+    for record in records:
+        if record["id"] not in taken:
             taken.add(record["id"])
-            try:
-                output.add(*await work(record))
-                broken = 0
-            except Rejected as error:
-                output.reject(record, str(error))
-                broken = 0
-            except EngineError as error:
-                output.reject(record, str(error))
-                broken += 1
-                if broken >= failures:
-                    raise EngineError(f"{broken} failures in a row, the last: {error}; start it again later") from error
-
-    tasks = [asyncio.create_task(worker()) for _ in range(at_once)]
-    try:
-        await asyncio.gather(*tasks)
-    finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+            yield record
