@@ -16,12 +16,13 @@ from tests.support.markdown import Block, anchors_of, blocks_of, commands_of, li
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCS = ROOT / "docs"
-PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted(DOCS.glob("*.md"))]
+PAGES = [*(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "examples/README.md"))]
+PAGES += sorted(DOCS.glob("*.md"))
 
 RUNNABLE = [
     pytest.param(block, id=f"{page.name}:{block.line}")
     for page in PAGES
-    if page.name != "README.md"  # its example has a test of its own
+    if page != ROOT / "README.md"  # its example has a test of its own
     for block in blocks_of(page)
     if block.info == "python"  # `py` or `python no-run` is only shown
 ]
@@ -36,7 +37,7 @@ def test_a_block_of_python_runs(block: Block, tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_every_command_parses(page: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for line, arguments in commands_of(page, "sctir"):
         if {"--help", "--version"} & set(arguments):
@@ -51,7 +52,7 @@ def test_the_readme_shows_commands() -> None:
     assert len(list(commands_of(ROOT / "README.md", "sctir"))) >= 8
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_every_relative_link_leads_somewhere(page: Path) -> None:
     broken = []
     for target in links_of(page):
