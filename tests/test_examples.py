@@ -32,12 +32,12 @@ def test_a_vote_is_taken_again_from_a_journal(tmp_path: Path) -> None:
     with Journal.create(tmp_path / "run" / "journal.jsonl", header) as journal:
         for result in results:
             journal.append(result)
-    lines = printed("vote_again.py", str(tmp_path / "run"), "small", "confirmed=0.5").splitlines()
+    lines = printed("vote_again.py", str(tmp_path / "run")).splitlines()
     right = sum(result.correct is True for result in results)
     early = sum(result.stopped not in ("all", "deadline") for result in results)
     assert lines[0] == f"20 problems, {early} of them stopped early"
     assert lines[1].split() == ["plain", "right", f"{right},", "changed", "0"]
-    assert [line.split()[0] for line in lines[2:]] == ["small", "confirmed=0.5"]
+    assert [line.split()[0] for line in lines[2:]] == ["clean", "computed"]
 
 
 def test_an_engine_of_ones_own_solves_a_problem() -> None:
