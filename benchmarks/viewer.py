@@ -79,10 +79,10 @@ def table(measured: Measured) -> str:
 
 
 def main() -> None:
-    """Measure, print, and with `--publish` write the table into docs/benchmarks.md."""
+    """Measure, print, and with `--publish` write the table into the README."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=11)
-    parser.add_argument("--publish", action="store_true", help="write the table into docs/benchmarks.md")
+    parser.add_argument("--publish", action="store_true", help="write the table into README.md")
     args = parser.parse_args()
     from tests.support.pages import chromium
 
@@ -90,7 +90,7 @@ def main() -> None:
         shown = table(measure(browser, Path(folder), args.rounds))
     print(shown)
     if args.publish:
-        publish(Path("docs/benchmarks.md"), "viewer", shown)
+        publish(Path("README.md"), "viewer", shown)
 
 
 if __name__ == "__main__":

@@ -84,6 +84,12 @@ def test_every_file_of_the_tree_is_there() -> None:
     assert not missing, "\n".join(missing)
 
 
+def test_every_module_at_the_packages_root_is_in_the_tree() -> None:
+    [tree] = [block for block in blocks_of(ROOT / "CONTRIBUTING.md") if block.text.startswith("sctir_kaggle/")]
+    listed = set(re.findall(r"^  (\w+\.py)", tree.text, flags=re.MULTILINE))
+    assert {path.name for path in (ROOT / "sctir_kaggle").glob("[!_]*.py")} <= listed
+
+
 def test_the_steps_name_files_that_exist() -> None:
     """In CONTRIBUTING.md, a path in backticks that has a slash and an ending is a file, from the root or from the package."""
     text = (ROOT / "CONTRIBUTING.md").read_text()
