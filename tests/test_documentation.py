@@ -6,10 +6,12 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from pkgutil import resolve_name
 from typing import Any
 
 import pytest
 
+import sctir_kaggle
 from sctir_kaggle import DIALECTS, __version__
 from sctir_kaggle.cli import _parser
 from tests.support.markdown import Block, anchors_of, blocks_of, commands_of, links_of
@@ -46,6 +48,26 @@ def test_every_command_parses(page: Path, capsys: pytest.CaptureFixture[str]) ->
             assert _parser().parse_args(arguments).name == arguments[0]
         except SystemExit:
             pytest.fail(f"{page.name}, line {line}: sctir {' '.join(arguments)}\n{capsys.readouterr().err}")
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_every_module_that_is_run_exists(page: Path) -> None:
+    modules = set(re.findall(r"python -m ((?:sctir_kaggle|benchmarks|tests)(?:\.\w+)*)", page.read_text()))
+    places = {name: ROOT.joinpath(*name.split(".")) for name in sorted(modules)}
+    missing = [
+        name
+        for name, place in places.items()
+        if not (place.with_suffix(".py").exists() or (place / "__main__.py").exists())
+    ]
+    assert missing == []
+
+
+def test_every_name_of_the_reference_exists() -> None:
+    names = re.findall(r"^::: (\S+)$", (DOCS / "api.md").read_text(), flags=re.MULTILINE)
+    for name in names:
+        resolve_name(name)  # raises where there is none
+    public = set(sctir_kaggle.__all__) - {"AIMO1", "AIMO3", "MATH", "DIALECTS", "Prompt", "__version__"}  # no classes
+    assert public <= {name.rpartition(".")[2] for name in names}
 
 
 def test_the_readme_shows_commands() -> None:
