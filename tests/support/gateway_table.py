@@ -27,25 +27,25 @@ Cells = dict[str, str]
 
 HEAD = """# The gateways: Kaggle's and the stand-in
 
-AIMO-2 and AIMO-3 ask their problems through `kaggle_evaluation`, which lies in the competition's input folder and has no
-licence, so it is not part of this project. `sctir dry-run` and the tests ask through a stand-in
-(`sctir_kaggle/competition/gateway.py`). This page holds one against the other: the same scenarios were played on both, over
-real gRPC, by `python -m tests.support.gateway_table`. The columns of the real gateways were made with
+AIMO-2 and AIMO-3 ask their problems through `kaggle_evaluation`, which is part of the competition's input folder and has no
+licence, so it is not part of this project. `sctir dry-run` and the tests use a stand-in instead
+(`sctir_kaggle/competition/gateway.py`). This page compares the two: the same scenarios were played against both, over real
+gRPC, by `python -m tests.support.gateway_table`. The columns of the real gateways were made with
 {made}.
-Copies of both lie in public repositories. Of 0.9.0 that is AIMO-3's gateway, with the core of that version from the folder
-of another competition. The functions that run here were typed from these copies without those that share files, and the
-protobuf code of both was made from the `.proto` of 0.3.0, since none of 0.9.0 was found.
+Public repositories contain copies of both. The copy of 0.9.0 is AIMO-3's gateway with the core of that version taken from
+another competition's folder. The functions that run here were retyped from these copies, without those that share files; the
+protobuf code of both was generated from the `.proto` of 0.3.0, because none of 0.9.0 was found.
 
-A cell says under which types the ids came to `predict` and what is in the file that was written, or the error's name and
-the call of `predict` at which the run ended; after any error there is no file. Where nothing else is said, `predict`
-returns what this project's returns: the id as it came, and an integer.
+A cell gives the types with which the ids reached `predict` and the contents of the file that was written, or the name of the
+error and the call of `predict` at which the run ended; after an error there is no file. Unless stated otherwise, `predict`
+returns what this project returns: the id as it came, and an integer.
 
-- *Types of ids.* Both read the CSV with `polars.read_csv`, which infers the type of every column: 1, 2, 3 come as numbers,
-  `001` has lost its zeros, `424e18` is a float. AIMO-2 compares the id that comes back with its own, so text in the place of
-  a number ends the run at the first answer. AIMO-3 puts its own ids into the file.
-- *The stand-in is stricter in two rows*: a frame without `answer` and one with a third column pass the real gateways. What
-  the scoring makes of such a file is not known, so the stand-in refuses it.
-- *Long errors.* gRPC takes 8 kB of text. Between 8 and 16 kB today's gRPC refuses by chance; the stand-in always does.
+- *Types of ids.* Both read the CSV with `polars.read_csv`, which infers the type of every column: 1, 2, 3 arrive as numbers,
+  `001` has lost its zeros, `424e18` is a float. AIMO-2 compares the returned id with its own, so text in place of a number ends
+  the run at the first answer. AIMO-3 writes its own ids into the file.
+- *The stand-in is stricter in two rows*: a frame without `answer` and one with a third column pass the real gateways. How such
+  a file is scored is not known, so the stand-in refuses it.
+- *Long errors.* gRPC carries 8 kB of text. Between 8 and 16 kB, today's gRPC refuses at random; the stand-in always refuses.
 - *Not compared*: the order of the problems (both shuffle), the limits of 900 s for the server's start and of 30 minutes
   (AIMO-2) or 9 hours (AIMO-3) for an answer, which were shortened here, and whether Kaggle serves both passes of AIMO-3
   from one process.

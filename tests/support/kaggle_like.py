@@ -22,7 +22,7 @@ SETTINGS = {"CANDIDATES": "6", "TURNS": "2", "ENGINE": "transformers"}
 
 AIMO = """
 from pathlib import Path
-from sctir_kaggle.competition.mock import Aimo1
+from sctir_kaggle.competition.aimo1_mock import Aimo1
 from sctir_kaggle.problems import read_problems
 
 problems = read_problems(Path(__file__).parents[1] / "hidden.csv")
