@@ -195,6 +195,16 @@ class Trace:
     seconds: float = field(default=0.0, compare=False)
     cut: PartialTurn | None = field(default=None, compare=False)
 
+    @property
+    def tokens(self) -> int:
+        """Sampled tokens of all whole turns."""
+        return sum(turn.completion.tokens for turn in self.turns)
+
+    @property
+    def executions(self) -> int:
+        """How many turns ran code."""
+        return sum(turn.execution is not None for turn in self.turns)
+
 
 @dataclass(frozen=True, slots=True)
 class Vote:

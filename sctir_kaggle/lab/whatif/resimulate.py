@@ -19,7 +19,6 @@ from sctir_kaggle.runtime import RESERVE
 from sctir_kaggle.solver import Solver
 from sctir_kaggle.stopping import decided
 from sctir_kaggle.types import SolveResult, Trace, TraceStatus, UserError
-from sctir_kaggle.voting import Ballot
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +62,7 @@ def rerun(
 
 def _tokens(trace: Trace, record: SolveResult, engine: Timed) -> int:
     """Of a trace: whole turns, what was written of a turn that was cut, and all of one whose code was running then."""
-    tokens = sum(turn.completion.tokens for turn in trace.turns)
+    tokens = trace.tokens
     if trace.status is not TraceStatus.CANCELLED or trace.cut is None:
         return tokens
     if trace.cut.turn is not None:
@@ -85,14 +84,10 @@ def _unsure(result: SolveResult, missing: set[int], config: SolverConfig) -> boo
     """
     if not missing:
         return False
-    stops, weigh = config.stop != "none", config.vote_rule.weigher(config.modulus)
+    stops, rule = config.stop != "none", config.vote_rule
     open_ = sum(trace.status is TraceStatus.CANCELLED for trace in result.traces) if stops else 0
-    ballots = [
-        Ballot(trace.candidate, trace.answer, 1.0 if weigh is None else weigh(result.problem, trace))
-        for trace in result.traces
-        if trace.answer is not None
-    ]
-    return not decided(ballots, unfinished=len(missing) + open_)
+    ballots = [rule.ballot(result.problem, trace, config.modulus) for trace in result.traces]
+    return not decided(filter(None, ballots), unfinished=len(missing) + open_)
 
 
 Replicate = tuple[int, int]
@@ -215,7 +210,7 @@ class _DeadlineSchedule:
 
 
 def _recorded(replicate: Replicate, result: SolveResult, full: FullVote) -> Outcome:
-    tokens = sum(turn.completion.tokens for trace in result.traces for turn in trace.turns)
+    tokens = sum(trace.tokens for trace in result.traces)
     problem = result.problem
     figures = (result.answer, result.stopped, result.seconds, tokens, False, 0, 0)
     return Outcome(replicate, problem.id, problem.answer, *figures, full)
