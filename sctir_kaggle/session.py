@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
@@ -11,7 +10,7 @@ from typing import Protocol
 from sctir_kaggle.background import BackgroundLoop
 from sctir_kaggle.budget import Budget, Deadlines
 from sctir_kaggle.solver import Solver
-from sctir_kaggle.types import Problem, SolveResult, Trace, TraceStatus, Vote
+from sctir_kaggle.types import Problem, SolveResult, Trace, TraceStatus, Vote, status_counts
 
 log = logging.getLogger("sctir_kaggle")
 
@@ -116,7 +115,7 @@ def _beyond(result: SolveResult) -> int:
 
 def summary(result: SolveResult, seconds_left: float) -> str:
     """One line: id, answer, votes, why candidates ended, what stopped it and at which risk, seconds, budget left."""
-    ends = ", ".join(f"{count} {status.value}" for status, count in status_counts(result).items())
+    ends = ", ".join(f"{count} {status.value}" for status, count in status_counts(result.traces).items())
     votes = " ".join(f"{answer}x{score:g}" for answer, score in result.vote.ranking[:4]) or "none"
     marks = {True: " right", False: f" wrong ({result.problem.answer})", None: ""}[result.correct]
     risk = "" if result.risk is None else f" at a risk of {100 * result.risk:.2g} %"
@@ -124,8 +123,3 @@ def summary(result: SolveResult, seconds_left: float) -> str:
         f"{result.problem.id}: {result.answer}{' (default)' if result.fallback else ''}{marks} | votes {votes} | {ends} | "
         f"stopped by {result.stopped}{risk} | {result.seconds:.1f} s | {seconds_left:.0f} s left"
     )
-
-
-def status_counts(result: SolveResult) -> dict[TraceStatus, int]:
-    """How many candidates ended for which reason, the most frequent first."""
-    return dict(Counter(trace.status for trace in result.traces).most_common())

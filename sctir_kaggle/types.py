@@ -6,6 +6,8 @@ candidate plus, if it wrote code, the execution of that code; a *trace* is a can
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Literal, Protocol
@@ -47,6 +49,21 @@ class PromptTooLong(EngineError):
 
 class ExecutorError(RuntimeError):
     """The executor itself could not run code at all (its processes cannot be started, say). Faulty code is never this."""
+
+
+def one_line(error: BaseException, *, named: bool = False, first: bool = False, limit: int = 500) -> str:
+    """The message of `error` on one line of at most `limit` characters, or its class's name where it has none.
+
+    `named` puts the class's name in front. `first` takes the message's first line only, without its last full stop:
+    libraries' errors often go on with paragraphs of advice.
+
+    >>> one_line(ValueError("a bad\n  value"), named=True)
+    'ValueError: a bad value'
+    """
+    text, name = str(error).strip(), type(error).__name__
+    text = text.splitlines()[0].rstrip(".:") if first and text else " ".join(text.split())
+    line = f"{name}: {text}" if named and text else text or name
+    return line if len(line) <= limit else line[: limit - 3] + "..."
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,6 +221,15 @@ class Trace:
     def executions(self) -> int:
         """How many turns ran code."""
         return sum(turn.execution is not None for turn in self.turns)
+
+
+def status_counts(traces: Iterable[Trace]) -> dict[TraceStatus, int]:
+    """How many candidates ended for which reason, the most frequent first.
+
+    >>> status_counts([Trace(0, (), TraceStatus.PRUNED), Trace(1, (), TraceStatus.PRUNED)])
+    {<TraceStatus.PRUNED: 'pruned'>: 2}
+    """
+    return dict(Counter(trace.status for trace in traces).most_common())
 
 
 @dataclass(frozen=True, slots=True)

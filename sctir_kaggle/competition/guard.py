@@ -26,7 +26,7 @@ from sctir_kaggle.competition.fields import Unreadable, id_text, name_of, text_o
 from sctir_kaggle.competition.health import trouble
 from sctir_kaggle.competition.profile import Profile
 from sctir_kaggle.competition.record import RunRecord
-from sctir_kaggle.types import Problem, SolveResult, Vote
+from sctir_kaggle.types import Problem, SolveResult, Vote, one_line
 
 if TYPE_CHECKING:
     from sctir_kaggle.session import Session
@@ -238,9 +238,9 @@ class FailsafePredictor:
                 return loading
             if error is not None and (self._loaded_again or not self._limits.survive):
                 self._budget.skip()
-                raise error if isinstance(error, Exception) else Unanswered(_line(error))
+                raise error if isinstance(error, Exception) else Unanswered(one_line(error, named=True))
             if error is not None:
-                self._record.fault(f"loading failed: {_line(error)}; trying again")
+                self._record.fault(f"loading failed: {one_line(error, named=True)}; trying again")
                 self._load_again()
 
     def _stands(self, loading: Loading) -> bool:
@@ -312,13 +312,8 @@ class FailsafePredictor:
         return settled if self._profile.in_range(settled.answer) else result
 
     def _note(self, error: Exception, problem: Problem) -> None:
-        self._record.fault(f"{_line(error)}; the answer is {self._limits.default}", problem.id)
+        self._record.fault(f"{one_line(error, named=True)}; the answer is {self._limits.default}", problem.id)
         log.debug("problem %s", problem.id, exc_info=error)
-
-
-def _line(error: BaseException | None) -> str:
-    """An error on one line."""
-    return " ".join(f"{type(error).__name__}: {error}".split())[:500]
 
 
 def _cut(error: Exception) -> Exception:

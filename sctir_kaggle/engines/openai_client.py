@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from sctir_kaggle.engines.openai_reply import FINISHES, BrokenReply, ErrorReply, Lines, Reply
 from sctir_kaggle.engines.openai_server import Server, seconds_to_wait
-from sctir_kaggle.types import EngineError
+from sctir_kaggle.types import EngineError, one_line
 
 if TYPE_CHECKING:
     import httpx
@@ -72,7 +72,8 @@ class Client:
                 mounts={f"all://{host}": None for host in ("localhost", "127.0.0.1", "[::1]")},
             )
         except (ImportError, ValueError, httpx.InvalidURL) as error:  # an address or a kind of proxy that it cannot use
-            raise EngineError(f"no HTTP client: {_told(error)}: check HTTP_PROXY, HTTPS_PROXY and ALL_PROXY") from error
+            reason = one_line(error, named=True)
+            raise EngineError(f"no HTTP client: {reason}: check HTTP_PROXY, HTTPS_PROXY and ALL_PROXY") from error
 
     async def get(self, server: Server, path: str) -> Any:
         """The JSON at `path`, None where there is none. Raises `EngineError`: nothing is tried again here."""
@@ -81,7 +82,8 @@ class Client:
         try:
             response = await self._http.get(server.url + path, auth=server.auth, timeout=ANSWER_SECONDS)
         except httpx.RequestError as error:
-            raise EngineError(f"{server.url} cannot be reached ({_told(error)}): start it, or mend the URL") from error
+            reason = one_line(error, named=True)
+            raise EngineError(f"{server.url} cannot be reached ({reason}): start it, or mend the URL") from error
         if response.status_code in (401, 403):
             said = self._told_by(response.content)
             raise EngineError(f"{server.url}: status {response.status_code}: {said}: set OPENAI_API_KEY")
@@ -116,7 +118,9 @@ class Client:
             raise self._refusal(server, error.status, str(error).encode(), dropped=True) from error
         except (httpx.RequestError, BrokenReply) as error:
             if reply.finish_reason not in FINISHES:  # else only the counts can be missing
-                raise Failed(f"{server.url}: {_told(error)}", dropped=started) from error
+                raise Failed(
+                    f"{server.url}: {one_line(error, named=not isinstance(error, BrokenReply))}", dropped=started
+                ) from error
 
     async def close(self) -> None:
         """Close every connection."""
@@ -170,12 +174,6 @@ def _key(api_key: str | None) -> str:
     if not (key.isascii() and key.isprintable()):
         raise EngineError("the API key holds characters that no HTTP header may: check OPENAI_API_KEY")
     return key
-
-
-def _told(error: Exception) -> str:
-    """An error on one line; some of httpx's have a name only."""
-    said = " ".join(str(error).split())
-    return said if isinstance(error, BrokenReply) else f"{type(error).__name__}{said and ': ' + said}"
 
 
 class Gate:

@@ -17,7 +17,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any
 
-from sctir_kaggle.types import EngineError, TokenIds
+from sctir_kaggle.types import EngineError, TokenIds, one_line
 
 RESTARTS = 1
 """How often a dead engine is built anew. Whatever kills it a second time would do so again."""
@@ -98,7 +98,7 @@ class EngineLoop:
             self.engine = self._build()
         except BaseException as error:  # whoever waits must be told, whatever it is
             log.debug("vLLM did not start", exc_info=True)
-            return f"vLLM did not start: {_told(error)}"
+            return f"vLLM did not start: {one_line(error, named=True)}"
         return None
 
     def _run(self) -> str | None:
@@ -111,7 +111,7 @@ class EngineLoop:
         except BaseException as error:  # a request must never wait for an engine that is gone
             # Only text survives: a kept traceback would hold the dead engine, and its GPU memory, beside the new one.
             log.exception("vLLM died")
-            return f"vLLM died: {_told(error)}"
+            return f"vLLM died: {one_line(error, named=True)}"
         return None
 
     def _receive(self) -> bool:
@@ -132,7 +132,10 @@ class EngineLoop:
         try:
             self.engine.add_request(unique, {"prompt_token_ids": list(request.prompt)}, request.params)
         except Exception as error:  # vLLM's classes for a bad request differ between its versions
-            settle(request.future, EngineError(f"{request.request_id}: vLLM refused the request: {_told(error)}"))
+            settle(
+                request.future,
+                EngineError(f"{request.request_id}: vLLM refused the request: {one_line(error, named=True)}"),
+            )
             return
         self._running[unique] = request
 
@@ -197,9 +200,3 @@ def settle(future: asyncio.Future[Any], outcome: object) -> None:
         future.get_loop().call_soon_threadsafe(hand_over)
     except RuntimeError:  # the loop is closed: nobody waits any more
         pass
-
-
-def _told(error: BaseException) -> str:
-    """An error on one line of at most 500 characters: vLLM's can fill a screen."""
-    line = f"{type(error).__name__}: {' '.join(str(error).split())}"
-    return line if len(line) <= 500 else line[:497] + "..."

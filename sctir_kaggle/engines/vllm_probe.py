@@ -23,7 +23,7 @@ from typing import Any
 
 from sctir_kaggle.engines.plan import Checkpoint, read_checkpoint
 from sctir_kaggle.engines.vllm_attention import Attention, Source
-from sctir_kaggle.types import EngineError
+from sctir_kaggle.types import EngineError, one_line
 
 _SELECTORS = ("vllm.v1.attention.selector", "vllm.attention.selector")
 _KERNELS = (
@@ -100,7 +100,7 @@ def probe_here(model: Path, parts: int, options: Mapping[str, Any] | None = None
         try:
             return work()
         except Exception as error:  # whatever vLLM raises is its answer
-            refused[question] = _line(error)
+            refused[question] = one_line(error, named=True)
             return None
 
     version = tried("import", lambda: str(importlib.import_module("vllm").__version__))
@@ -211,11 +211,6 @@ def _first_module(names: tuple[str, ...]) -> Any:
             if error.name is None or not name.startswith(error.name):
                 raise
     raise LookupError(f"this vLLM has none of {', '.join(names)}")
-
-
-def _line(error: Exception) -> str:
-    text = " ".join(str(error).split())
-    return f"{type(error).__name__}: {text}" if text else type(error).__name__
 
 
 if __name__ == "__main__":

@@ -39,7 +39,6 @@ class Outcome:
     @classmethod
     def of(cls, result: SolveResult) -> Outcome:
         """What is worth remembering of `result`."""
-        turns = [turn for trace in result.traces for turn in trace.turns]
         return cls(
             problem_id=result.problem.id,
             seed=result.seed,
@@ -48,8 +47,8 @@ class Outcome:
             fallback=result.fallback,
             late=result.stopped == "deadline",
             failed=sum(trace.status is TraceStatus.FAILED for trace in result.traces),
-            tokens=sum(turn.completion.tokens for turn in turns),
-            executions=sum(turn.execution is not None for turn in turns),
+            tokens=sum(trace.tokens for trace in result.traces),
+            executions=sum(trace.executions for trace in result.traces),
         )
 
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from sctir_kaggle.engines.openai_client import MAY_PASS
 from sctir_kaggle.engines.openai_server import LONGEST_PAUSE, seconds_to_wait, server_at
 from sctir_kaggle.recipes.data.overlap import Item, words_of
-from sctir_kaggle.types import EngineError, UserError
+from sctir_kaggle.types import EngineError, UserError, one_line
 
 if TYPE_CHECKING:
     import numpy as np
@@ -84,7 +84,7 @@ def sentence_transformer(model: str, *, batch: int = 64) -> Embed:
     try:
         loaded = SentenceTransformer(model)
     except (OSError, ValueError) as error:
-        said = " ".join(str(error).split())[:200]
+        said = one_line(error, limit=200)
         raise UserError(f"no embedding model at {model!r} ({said}); --set model=FOLDER, or a name at the Hub") from None
 
     def embed(texts: Sequence[str]) -> Vectors:
@@ -173,7 +173,7 @@ class Endpoint:
             if response.status_code == 200:
                 return True, response.json(), None
         except (httpx.RequestError, ValueError) as error:
-            return False, f"{type(error).__name__}: {' '.join(str(error).split())}", None
+            return False, one_line(error, named=True), None
         said = " ".join(response.text.split()).replace(self._key or "\0", "***")[:300]
         if response.status_code not in MAY_PASS:
             hint = ": set OPENAI_API_KEY" if response.status_code in (401, 403) else ""

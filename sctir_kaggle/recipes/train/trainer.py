@@ -9,7 +9,7 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 from sctir_kaggle.recipes.train.packing import IGNORED, Collator, Packing, load_packed
-from sctir_kaggle.types import EngineError, UserError
+from sctir_kaggle.types import EngineError, UserError, one_line
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
@@ -164,5 +164,5 @@ def _loading(model: str) -> Iterator[None]:
     try:
         yield
     except (EngineError, OSError, ValueError) as error:
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
+        reason = one_line(error, first=True)
         raise UserError(f"cannot load {model}: {reason}; model is a checkpoint's folder, or owner/name") from None
