@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sctir_kaggle.journal import lock
+from sctir_kaggle.jsonlines import lock
 from sctir_kaggle.kaggle.transfer import Progress, size_text
 from sctir_kaggle.types import UserError, one_line
 

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from sctir_kaggle.journal import MUST_MATCH, stream_journal
+from sctir_kaggle.journal import JOURNAL, MUST_MATCH, journal_of, stream_journal
 from sctir_kaggle.types import TraceStatus, UserError
 
 STATUSES = ("", *(status.value for status in TraceStatus))
@@ -91,11 +91,6 @@ def read_records(paths: Sequence[Path]) -> Records:
         headers.append(header)
         rows += found
     return _stacked(_names(paths), headers, rows)
-
-
-def journal_of(run: Path) -> Path:
-    """The journal of a run that is given as a folder or as a file."""
-    return run / "journal.jsonl" if run.is_dir() else run
 
 
 def _read_run(run: int, path: Path) -> tuple[Json, list[_Row]]:
@@ -185,7 +180,7 @@ def _padded(columns: list[Array], name: str, width: int) -> Array:
 
 def _names(paths: Sequence[Path]) -> list[str]:
     """What a run is called: its folder, or its file; with as much of the path as tells it from the others."""
-    folders = [path.parent if path.name == "journal.jsonl" else path for path in map(Path.absolute, paths)]
+    folders = [path.parent if path.name == JOURNAL else path for path in map(Path.absolute, paths)]
     short = Counter(folder.name for folder in folders)
     return [folder.name if short[folder.name] == 1 else str(path) for folder, path in zip(folders, paths, strict=True)]
 

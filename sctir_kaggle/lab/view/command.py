@@ -22,10 +22,10 @@ def add_view(commands: Commands) -> None:
 
 def view(args: argparse.Namespace, _: float) -> int:
     """The page of a run, on the disk; its path is printed."""
-    from sctir_kaggle.journal import read_faults, read_journal, refuse_journal
+    from sctir_kaggle.journal import journal_of, read_faults, read_journal, refuse_journal
     from sctir_kaggle.lab.view.page import write_page
 
-    journal = args.run / "journal.jsonl" if args.run.is_dir() else args.run
+    journal = journal_of(args.run)
     output = args.output or journal.parent / "view.html"
     refuse_journal(output, "--output")
     header, results = read_journal(journal)

@@ -11,8 +11,7 @@ from typing import NamedTuple
 
 from sctir_kaggle.budget import Budget
 from sctir_kaggle.config import SolverConfig
-from sctir_kaggle.journal import stream_results
-from sctir_kaggle.lab.records import journal_of
+from sctir_kaggle.journal import journal_of, stream_results
 from sctir_kaggle.lab.whatif.rules import Rules
 from sctir_kaggle.lab.whatif.timed import SimulatedLoop, Timed, run_simulated
 from sctir_kaggle.runtime import RESERVE
