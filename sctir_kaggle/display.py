@@ -7,7 +7,7 @@ import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from sctir_kaggle.session import NullObserver
+from sctir_kaggle.session import Observer
 from sctir_kaggle.types import Problem, SolveResult, Trace, TraceStatus, Vote
 
 if TYPE_CHECKING:
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from rich.text import Text
 
 
-class LiveLine(NullObserver):
+class LiveLine(Observer):
     """Problem k of n, candidates done, leading answer, seconds, budget left, right so far: one line, drawn again 4 x a second.
 
     A context manager; each ended problem leaves nothing behind, the table comes at the end.
