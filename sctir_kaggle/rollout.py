@@ -48,7 +48,7 @@ def seed_for(seed: int, request_id: str) -> int:
 class Rollout:
     """Candidate number `candidate` of `problem`. `trace` may be taken at any time, also after a cancellation.
 
-    `deadline` is absolute, in seconds on `clock`; it bounds executions. Whoever runs the rollout cancels it by then.
+    `deadline` is absolute, in seconds on `clock`; it bounds executions. The solver cancels the rollout by then.
     """
 
     problem: Problem
