@@ -66,7 +66,7 @@ def one_line(error: BaseException, *, named: bool = False, first: bool = False, 
     `named` puts the class's name in front. `first` takes the message's first line only, without its last full stop:
     libraries' errors often go on with paragraphs of advice.
 
-    >>> one_line(ValueError("a bad\n  value"), named=True)
+    >>> one_line(ValueError("a bad\\n  value"), named=True)
     'ValueError: a bad value'
     """
     text, name = str(error).strip(), type(error).__name__
