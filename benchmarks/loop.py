@@ -37,7 +37,7 @@ from benchmarks.tables import publish
 from sctir_kaggle import Problem, SolverConfig, SolveResult
 from sctir_kaggle.engines.vllm import VLLMEngine
 from sctir_kaggle.engines.vllm_options import ENVIRONMENT
-from sctir_kaggle.journal import Journal, read_journal
+from sctir_kaggle.journal import JOURNAL, Journal, read_journal
 from sctir_kaggle.problems import ASSETS, HELD_OUT, read_problems
 from sctir_kaggle.sandbox import Sandbox
 from sctir_kaggle.types import Engine
@@ -153,7 +153,7 @@ def rounds_of(bench: Bench, ways: str, config: SolverConfig, rounds: int) -> tup
 def through_a_journal(results: list[SolveResult]) -> list[SolveResult]:
     """The results as a journal keeps them."""
     with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder, "journal.jsonl")
+        path = Path(folder, JOURNAL)
         with Journal.create(path, {}) as journal:
             for result in results:
                 journal.append(result)

@@ -33,7 +33,7 @@ def changed_by_the_stop(results: list[SolveResult], config: SolverConfig) -> tup
 
 def tokens(results: Iterable[SolveResult]) -> int:
     """Tokens sampled, those of cancelled candidates' finished turns too."""
-    return sum(turn.completion.tokens for result in results for trace in result.traces for turn in trace.turns)
+    return sum(trace.tokens for result in results for trace in result.traces)
 
 
 def score(results: list[SolveResult]) -> float:

@@ -19,6 +19,7 @@ from typing import NamedTuple
 
 from benchmarks.machine import machine
 from benchmarks.synthetic import write_run
+from sctir_kaggle.journal import JOURNAL
 
 
 class Cost(NamedTuple):
@@ -76,7 +77,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        journal = Path(folder) / "journal.jsonl"
+        journal = Path(folder) / JOURNAL
         write_run(journal, problems=args.problems, candidates=args.candidates)
         print(f"{args.problems} problems x {args.candidates} candidates: {journal.stat().st_size / 1e6:,.0f} MB")
         costs = [cost(["score", folder]) for _ in range(args.rounds)]

@@ -20,10 +20,10 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.machine import machine
-from sctir_kaggle.journal import read_journal
+from sctir_kaggle.journal import JOURNAL, read_journal
 from sctir_kaggle.recipes.data.tir.attempts import Outcome, outcome_of
 from sctir_kaggle.recipes.data.tir.exercise import read_exercises
-from sctir_kaggle.recipes.data.tir_data import JOURNAL, ROWS, STATISTICS
+from sctir_kaggle.recipes.data.tir_data import ROWS, STATISTICS
 from sctir_kaggle.recipes.rows import read_rows
 
 ROUNDS = 3

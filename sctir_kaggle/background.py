@@ -1,7 +1,7 @@
-"""One event loop in one daemon thread, for callers that must not or cannot be asynchronous.
+"""An event loop in a daemon thread, for callers that cannot be asynchronous.
 
-A notebook cell has a running loop already, and a competition's `predict` is called in a worker thread: neither may run the
-solver itself, both may wait for it here.
+A notebook cell already has a running loop, and a competition's `predict` is called in a worker thread: neither can run the
+solver itself, both can wait for it here.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 T = TypeVar("T")
 
 CLOSE_SECONDS = 10.0
-"""How long a closing loop may take to cancel its tasks."""
+"""Seconds that a closing loop may take to cancel its tasks."""
 
 
 class BackgroundLoop:
@@ -28,7 +28,7 @@ class BackgroundLoop:
         self._thread.start()
 
     def run(self, work: Coroutine[Any, Any, T]) -> T:
-        """The result of `work`. If the caller is interrupted meanwhile, `work` is cancelled before the interrupt goes on."""
+        """Run `work` and return its result. An interrupt of the caller cancels `work` first, then propagates."""
         future = self.submit(work)
         try:
             return future.result()
@@ -37,11 +37,11 @@ class BackgroundLoop:
             raise
 
     def submit(self, work: Coroutine[Any, Any, T]) -> Future[T]:
-        """Start `work` and do not wait for it. Cancelling the future cancels it."""
+        """Start `work` without waiting. Cancelling the future cancels it."""
         return asyncio.run_coroutine_threadsafe(work, self._loop)
 
     def close(self) -> None:
-        """Cancel what still runs, end the thread; a loop that a bug has blocked is left behind, a daemon."""
+        """Cancel all tasks and end the thread; a loop that a bug has blocked is left behind, its thread being a daemon."""
         if self._loop.is_closed():
             return
         self.drain()
@@ -51,7 +51,7 @@ class BackgroundLoop:
             self._loop.close()
 
     def drain(self, seconds: float = CLOSE_SECONDS) -> None:
-        """Cancel every task and wait until all have cleaned up, but not for ever."""
+        """Cancel every task and wait until all have cleaned up, for `seconds` at most."""
         try:
             asyncio.run_coroutine_threadsafe(_cancel_others(), self._loop).result(seconds)
         except (TimeoutError, CancelledError):
@@ -65,13 +65,13 @@ class BackgroundLoop:
 
 
 def in_thread(work: Callable[[], T], name: str) -> Future[T]:
-    """The result of `work`, in a daemon thread of its own: nobody has to wait for it, Ctrl-C neither."""
+    """Run `work` in a daemon thread of its own, which neither Ctrl-C nor the end of the process waits for."""
     future: Future[T] = Future()
 
     def run() -> None:
         try:
             future.set_result(work())
-        except BaseException as error:  # whoever waits must be told, whatever it is
+        except BaseException as error:  # a waiting thread must see it, whatever it is
             future.set_exception(error)
 
     threading.Thread(target=run, name=name, daemon=True).start()

@@ -1,4 +1,16 @@
-"""The wall clock: how long the next problem may take, so that the last answer is given before the limit."""
+"""The wall clock: how long the next problem may take, so that the last answer is given before the limit.
+
+All times are in seconds, deadlines absolute on the budget's clock. Five problems in 100 seconds get 20 each. The first takes
+8: the other four share the 12 it leaves and get 23, or 26 where their vote is contested.
+
+    >>> now = [0.0]
+    >>> budget = Budget(100, problems=5, clock=lambda: now[0])
+    >>> budget.next_deadlines().soft
+    20.0
+    >>> now[0] = 8.0
+    >>> budget.next_deadlines()
+    Deadlines(soft=31.0, hard=34.0)
+"""
 
 from __future__ import annotations
 
@@ -14,36 +26,34 @@ from sctir_kaggle.types import UserError
 Clock = Callable[[], float]
 
 UNPLANNED_SHARE = 0.1
-"""What a problem beyond the planned number may take of the time that is left: it never runs out, whatever comes."""
+"""Share of the time left for a problem beyond the planned number; a geometric series, so it never runs out."""
 
 
 @dataclass(frozen=True, slots=True)
 class Deadlines:
-    """Absolute times on the budget's clock: `soft` for every problem, `hard` for one whose vote is then still contested."""
+    """Absolute times on the budget's clock: `soft` for every problem, `hard` for one whose vote is still contested then."""
 
     soft: float
     hard: float
 
 
 class Budget:
-    """Shares of the time that is left, for problems that come one at a time with no look-ahead.
+    """Divides the time left among problems that come one at a time, without look-ahead.
 
-    The base share is what the first problem would get if all got the same. A problem that ends early leaves its time to
-    all that follow, in equal parts: their soft deadlines. What is saved beyond a base share for every problem to come is
-    the bank. A contested problem may take the part `draw` of it, and not more than `cap` base shares in all: its hard
-    deadline. So whatever contested problems take, each that follows gets at least its base share.
+    Soft deadlines: the base share is the first problem's equal share. A problem that ends early leaves its time to all that
+    follow, in equal parts. Hard deadlines: what is saved beyond a base share for every problem to come is the bank. A
+    contested problem may draw the fraction `draw` of it, and take at most `cap` base shares in all. So whatever contested
+    problems take, each that follows gets at least its base share.
 
-    `high` is what no deadline exceeds, in seconds from the problem's start, also beyond the plan; what it leaves goes to
-    later problems, or to none. `floor` is what a planned problem gets at least, to its soft deadline, as long as the clock
-    has it: the smaller of `floor` and all that is left. A floor up to the base share changes nothing. A larger one is lent
-    by the problems at the end, in the hope that others end early. Where none does, the first `left // floor` of them get
-    it, the next one what remains, and those after it no time at all: there the base share is not guaranteed any more. The
-    end is never passed, whatever `cap`, `draw`, `floor` and `high` are.
+    `high` caps every deadline, in seconds from the problem's start; the rest goes to later problems. `floor` is the least
+    that a planned problem gets to its soft deadline, as far as the clock has it. Up to the base share it changes nothing. A
+    larger floor is lent by the problems at the end, in the hope that others end early: where none does, the first
+    `left // floor` problems get it, the next one the remainder and the others no time at all.
 
-    `seconds` count from `started` (a reading of `clock`; `process_started` gives one), so that loading the model is paid
-    from them; the last `reserve` seconds are never given out. `grace` is how long a problem may go on after its deadline:
-    it is kept back once for every problem planned, so that no sequence of durations, each up to its hard deadline plus
-    the grace, passes the end. After that a problem's deadline is the moment it starts, and it has to be answered at once.
+    `seconds` count from `started` (a reading of `clock`, see `process_started`), so loading the model is paid from them;
+    the last `reserve` seconds are never given out. `grace` is how long a problem may overrun its deadline. It is kept back
+    once for every problem planned, so that no sequence of durations, each up to its hard deadline plus the grace, passes
+    the end, whatever `cap`, `draw`, `floor` and `high` are. After the end a problem's deadline is the moment it starts.
     """
 
     def __init__(
@@ -78,28 +88,29 @@ class Budget:
         return self._left(self._clock())
 
     def next_deadline(self) -> float:
-        """The soft deadline of `next_deadlines`, for a caller that grants no more. Call one of the two, once a problem."""
+        """The soft one of `next_deadlines`, for a caller that grants no more. Call one of the two, once a problem."""
         return self.next_deadlines().soft
 
     def next_deadlines(self) -> Deadlines:
-        """By when the problem that starts now must be answered, and by when if its vote is contested."""
+        """Deadlines of the problem that starts now, which counts as one of those planned."""
         now = self._clock()
         left, problems = self._left(now), self.problems_left
         self._given += 1
         share = left / problems if problems else left * UNPLANNED_SHARE
         if self._base is None:
             self._base = share
+        # The bank is what exceeds a base share for each problem to come, this one included.
         bank = max(0.0, left - self._base * problems) if problems else 0.0
         longest = max(share, min(self._cap * self._base, self._base + self._draw * bank))
         soft = min(max(share, self._floor if problems else 0.0), self._high, left)
         return Deadlines(now + soft, now + max(soft, min(longest, self._high, left)))
 
     def skip(self) -> None:
-        """One planned problem needs no time (it was answered in an earlier run)."""
+        """Count a planned problem that needs no time: an earlier run answered it."""
         self._given += 1
 
     def replan(self, problems: int) -> None:
-        """From here on so many problems are planned, as in a second pass over them: what is left is theirs, in equal parts."""
+        """Plan `problems` from here on, as in a second pass over them: they share what is left in equal parts."""
         self._planned = self._given + problems
         self._base = None
 
@@ -109,12 +120,12 @@ class Budget:
         return max(0, self._planned - self._given)
 
     def _left(self, now: float) -> float:
-        """Without the graces: that of every problem to come, or of the one beyond the plan."""
+        # One grace is kept back for every problem to come, or for the one beyond the plan.
         return max(0.0, self._end - now - self._grace * max(1, self.problems_left))
 
 
 def check_clamps(*, cap: float, draw: float, floor: float, high: float | None) -> None:
-    """Raises `UserError` on what no `Budget` can do."""
+    """Raise `UserError` where no `Budget` can keep these limits; see `Budget` for what they mean."""
     if not cap >= 1:
         raise UserError(f"cap is {cap}; a problem may take at least 1 base share")
     if not 0 <= draw <= 1:
@@ -128,11 +139,11 @@ def check_clamps(*, cap: float, draw: float, floor: float, high: float | None) -
 
 
 def process_started(clock: Clock = time.monotonic, *, stat: Path = Path("/proc/self/stat")) -> float:
-    """When this process began, as a reading of `clock`; now, where the system does not tell.
+    """Start of this process as a reading of `clock`, or now where the system does not know it.
 
     A limit like Kaggle's counts from before the first import. Linux gives the start in ticks since boot, field 22 of
-    /proc/self/stat (proc(5)); the name in field 2 may hold blanks and brackets. A start that is 0 or lies in the future
-    is no answer: some sandboxed kernels do not count it.
+    /proc/self/stat (proc(5)); the name in field 2 may hold blanks and brackets, so fields count from behind its last
+    bracket. Some sandboxed kernels report 0 or a time in the future: then it is now.
     """
     try:
         ticks = int(stat.read_text().rpartition(")")[2].split()[19])

@@ -1,9 +1,9 @@
-"""How to solve a problem: one frozen dataclass.
+"""How to solve a problem: one frozen dataclass, `SolverConfig`.
 
-Its defaults are the winner of the first AIMO Progress Prize (48 candidates, 4 turns, T = 0.8) with its flaws mended, the
-preset `numina-fixed`. What the winning notebook did differently is the preset `numina`: it showed the first 200 characters
-of an output, ran the last block in a fresh process, forced no answer, began again where a turn had neither code nor answer,
-and waited for all candidates.
+Its defaults are the settings that won the first AIMO Progress Prize (48 candidates, 4 turns, T = 0.8) with their flaws
+fixed, the preset `numina-fixed`. The preset `numina` is the winning notebook as published: it showed the first 200
+characters of an output, ran the last block in a fresh process, forced no answer, began again where a turn had neither code
+nor answer, and waited for all candidates.
 """
 
 from __future__ import annotations
@@ -19,43 +19,43 @@ from sctir_kaggle.voting import TieBreak, VoteRule
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SolverConfig:
-    """Every choice that changes an answer. Raises `UserError` on a value outside its limits."""
+    """Every setting that can change an answer. Raises `UserError` on a value outside its limits."""
 
     candidates: int = 48
     """N: solution attempts a problem."""
 
     turns: int = 4
-    """M: executions of code a candidate may have; the last one runs too. 0 is chain of thought: nothing is executed."""
+    """M: executions of code a candidate may have, the last turn's included. 0 is chain of thought: nothing is executed."""
 
     temperature: float = 0.8
     """Sampling temperature; 0 is greedy."""
 
     top_p: float = 1.0
-    """Nucleus sampling: the smallest set of tokens with this probability."""
+    """Nucleus sampling: only the smallest set of tokens with this probability; 1 is off."""
 
     top_k: int = 0
-    """Sample among so many of the likeliest tokens only; 0 is off."""
+    """Sample among this many of the likeliest tokens only; 0 is off."""
 
     min_p: float = 0.0
-    """Sample among tokens with at least this share of the likeliest one's probability only; 0 is off."""
+    """Sample only among tokens with at least this fraction of the likeliest one's probability; 0 is off."""
 
     repetition_penalty: float = 1.0
-    """Above 1 makes tokens that are there already less likely, the prompt's too; 1 is off."""
+    """Above 1 makes tokens of the text so far less likely, the prompt's included; 1 is off."""
 
     max_tokens: int = 2048
-    """New tokens a turn; an engine cuts it to what the context leaves."""
+    """New tokens a turn, at most; an engine lowers it to what the context leaves."""
 
     code_seconds: float = 5.0
-    """Seconds of wall clock for one block of code."""
+    """Seconds of wall clock for one block of code, at most."""
 
     output_chars: int = 600
     """Characters of output shown to the model, head and tail."""
 
     output_clip: Literal["middle", "head"] = "middle"
-    """What of a longer output is shown: `middle` leaves out its middle, `head` all but its beginning."""
+    """How a longer output is clipped: `middle` leaves out its middle, `head` keeps its beginning only."""
 
     blocks: Literal["all", "last"] = "all"
-    """Which of a turn's blocks of code are run: `all`, in order, as one, or the `last` alone."""
+    """Which of a turn's blocks of code run: `all`, in order and as one, or the `last` alone."""
 
     restart: bool = False
     """Whether a candidate whose turn has neither code nor answer begins again from the bare prompt, as one of its turns."""
@@ -64,10 +64,10 @@ class SolverConfig:
     """Whether a candidate's blocks share their variables, as in the training traces; False is a fresh process a block."""
 
     force_answer: bool = True
-    """Whether a candidate that ran its code and has no answer is asked once to finish `\\boxed{`."""
+    """Whether a candidate that ran code and has no answer is asked once to finish `\\boxed{`."""
 
     force_tokens: int = 32
-    """New tokens for that forced answer."""
+    """New tokens of that forced answer, at most."""
 
     modulus: int | None = 1000
     """Answers are reduced modulo this; None leaves them as they are."""
@@ -79,48 +79,48 @@ class SolverConfig:
     """The largest integer that is a vote; None has no limit."""
 
     default_answer: int = 0
-    """The answer where nobody voted."""
+    """The answer of a problem without votes."""
 
     vote: str = "plain"
     """What a vote counts: 1 each in a `plain` majority; less than that for `small` answers (0 to 5), for numbers that
     occur in the `statement`, or for answers that the candidate's own code has not `confirmed`; `small=0.1` says how much."""
 
     stop: str = "exact"
-    """What ends a problem early: `exact`, that no continuation can change the winner; `beta`, that probably none does;
-    `k=4`, that 4 candidates agree; `margin=3`, that the leader is 3 votes ahead; `none` waits for all. All but `none`
+    """When a problem ends early: `exact`, once no continuation can change the winner; `beta`, once probably none does;
+    `k=4`, once 4 candidates agree; `margin=3`, once the leader is 3 votes ahead; `none` waits for all. All but `none`
     stop where `exact` does; `beta`, `k` and `margin` may change an answer (`stopping.StopRule`)."""
 
     stop_delta: float = 0.05
     """The risk at which `beta` stops: the probability, under its model, that the rest would elect another answer."""
 
     stop_ballots: int = 8
-    """`beta` never stops with fewer votes than this, unless the vote is exactly decided."""
+    """`beta` does not stop with fewer votes than this, unless the vote is exactly decided."""
 
     contested_risk: float = 0.05
     """At its deadline a problem may use time that others saved only if its leader would lose with more than this risk.
-    Of another vote than `plain` no risk is known: there it may until it is decided."""
+    For votes other than `plain` no risk is known: there it may until it is decided."""
 
     extra_candidates: int = 0
-    """How many more candidates a problem gets once all have ended, where they would then overturn its vote with more than
-    `contested_risk`; they are cancelled as soon as that is no longer so. 0 asks for none."""
+    """How many more candidates a problem gets after all have ended, if they would overturn its vote with more than
+    `contested_risk`; they are cancelled as soon as that no longer holds. 0 is off."""
 
     tie_break: TieBreak = "first"
-    """Who wins among equal scores."""
+    """Which of several answers with equal scores wins: `first` is that of the lowest candidate number."""
 
     seed: int = 0
-    """Every candidate's every turn draws its own seed from this and its request id."""
+    """Each request derives its own seed from this and its request id."""
 
     grace_seconds: float = 2.0
-    """How long cancelled candidates may take to go away before the solver goes on without them."""
+    """Seconds that cancelled candidates may take to end before the solver goes on without them."""
 
     @property
     def vote_rule(self) -> VoteRule:
-        """`vote`, read."""
+        """`vote`, parsed."""
         return VoteRule.parse(self.vote)
 
     @property
     def stop_rule(self) -> StopRule:
-        """`stop`, read, with what belongs to it."""
+        """`stop`, parsed, with its risk and its least number of votes."""
         return StopRule.parse(self.stop, delta=self.stop_delta, least=self.stop_ballots)
 
     def __post_init__(self) -> None:

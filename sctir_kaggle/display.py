@@ -7,7 +7,7 @@ import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from sctir_kaggle.session import NullObserver
+from sctir_kaggle.session import Observer
 from sctir_kaggle.types import Problem, SolveResult, Trace, TraceStatus, Vote
 
 if TYPE_CHECKING:
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from rich.text import Text
 
 
-class LiveLine(NullObserver):
+class LiveLine(Observer):
     """Problem k of n, candidates done, leading answer, seconds, budget left, right so far: one line, drawn again 4 x a second.
 
     A context manager; each ended problem leaves nothing behind, the table comes at the end.
@@ -106,9 +106,9 @@ def score_line(results: Sequence[SolveResult], *, seconds: float) -> str:
     graded = [result for result in results if result.correct is not None]
     right = sum(map(is_correct, graded))
     score = f"{right}/{len(graded)} right ({100 * right / len(graded):.1f} %)" if graded else f"{len(results)} answered"
-    turns = [turn for result in results for trace in result.traces for turn in trace.turns]
-    tokens = sum(turn.completion.tokens for turn in turns)
-    executions = sum(turn.execution is not None for turn in turns)
+    traces = [trace for result in results for trace in result.traces]
+    tokens = sum(trace.tokens for trace in traces)
+    executions = sum(trace.executions for trace in traces)
     return f"{score} in {clock_face(seconds)}: {tokens:,} tokens, {executions:,} executions"
 
 

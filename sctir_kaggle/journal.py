@@ -1,22 +1,28 @@
-"""A run on disk: JSON lines, a header first, then one line per solved problem, written through to the disk at once.
+"""A run on disk: JSON lines, a header first, then one line for each solved problem, on the disk before the next begins.
 
-A competition's run notes faults between them: a problem that one cost has no line, and a resumed run solves it. Where it
-asks a problem a second time and solves it again, the later line, which begins with `"replaces"`, holds all traces, and
-readers leave the earlier one out. A line `"canary"` says what came of the problem that was tried before the first.
+    {"schema":1,"config":{...},"dialect":{...},"problems":...,"engine":{...}}
+    {"problem":{...},"answer":42,"vote":{"ranking":[[42,31.0],...]},"traces":[...],"stopped":"exact",...}
 
-Sampling is dear, voting is free: a line keeps every text, output, status and time, so that the vote can be held again under
-another rule and the loop run again without a model. Token ids are not kept, only their number.
+Sampling is expensive, voting is cheap: a line keeps every text, output, status and time, so that the vote can be repeated
+under another rule and the loop without a model. Token ids are not kept, only their number.
+
+Three other kinds of lines stand between them. `"fault"` is a failure that the run survived; a problem that one cost has no
+line, and a resumed run solves it. `"canary"` is the result of the known problem that is tried before the first. A line that
+begins with `"replaces"` is a problem that was solved again: it holds all traces, and readers leave the earlier line out.
+
+This module is the one writer and the one reader. `Journal` writes; what it keeps in memory of each result is `remember`, which
+a run over many seeds overrides to keep less. `stream_results` and `read_journal` read.
 """
 
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import IO, Any, TextIO, TypeVar
+from typing import Any, TypeVar
 
+from sctir_kaggle.jsonlines import Json, LineWriter
 from sctir_kaggle.types import (
     Completion,
     Control,
@@ -32,90 +38,100 @@ from sctir_kaggle.types import (
     Vote,
 )
 
+JOURNAL = "journal.jsonl"
+"""Name of the file in a run's folder."""
+
 SCHEMA = 1
 
 MUST_MATCH = ("config", "dialect", "prompt", "problems", "engine")
-"""The header's fields that a resumed run has to share with the run it goes on with."""
+"""Fields of the header in which a resumed run has to agree with the earlier one."""
 
-Json = dict[str, Any]
 AnyJournal = TypeVar("AnyJournal", bound="Journal")
 
 _BEGINNING = b'{"schema":'
-"""Of every journal's first line."""
+"""The first bytes of every journal."""
 
 _REPLACING = b'{"replaces":'
-"""How a line begins that takes the place of an earlier one."""
+"""The first bytes of a line that replaces an earlier one: found without parsing the others."""
 
-_CHUNK = 1 << 16
+
+def journal_of(run: Path) -> Path:
+    """The journal of a run that is given as its folder or as the file itself."""
+    return run / JOURNAL if run.is_dir() else run
+
+
+# --- Write ---
 
 
 class Journal:
     """An open run. `results` holds what an earlier run left, by problem id. A context manager; `close` may be repeated."""
 
-    def __init__(self, path: Path, file: TextIO, results: Iterable[SolveResult] = ()) -> None:
-        self.path = path
+    def __init__(self, lines: LineWriter, results: Iterable[SolveResult] = ()) -> None:
+        self.path = lines.path
         self.results: dict[str, SolveResult] = {}
-        self._file = file
+        self._lines = lines
         for result in results:
-            self._remember(result)
+            self.remember(result)
 
     @classmethod
     def create(cls: type[AnyJournal], path: Path, header: Json) -> AnyJournal:
-        """Start a new run. Raises `UserError` where one lies already: nothing is ever overwritten."""
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            journal = cls(path, path.open("x", encoding="utf-8"))
-        except FileExistsError:
-            raise UserError(f"{path} exists; add --resume to go on with that run, or choose another --output") from None
-        except OSError as error:
-            raise UserError(f"cannot write {path}: {error.strerror}") from None
-        lock(path, journal._file)
-        journal._write({"schema": SCHEMA, **header})
+        """Start a new run. Raises `UserError` where there is one already: nothing is ever overwritten."""
+        journal = cls(LineWriter.create(path))
+        journal.write({"schema": SCHEMA, **header})
         return journal
 
     @classmethod
     def resume(cls: type[AnyJournal], path: Path, header: Json) -> AnyJournal:
-        """Go on with a run of the same config, prompt, problems and engine; a last line torn by a kill is cut off.
+        """Go on with a run, a last line that a kill has torn being cut off.
 
-        A file in which not even the header is whole begins anew.
+        Raises `UserError` where the run's config, dialect, prompt, problems or engine differ from those of `header`. A file
+        without even a whole header is started again.
         """
+        lines = LineWriter.resume(path)
         try:
-            file = path.open("a", encoding="utf-8")
-        except OSError as error:
-            raise UserError(f"cannot write {path}: {error.strerror}") from None
-        try:
-            lock(path, file)  # before it is read: no other run adds a result from here on
             fresh = _holds_no_header(path)
-            journal = cls(path, file, () if fresh else _matching(path, header))
-            _cut_torn_line(path)
+            journal = cls(lines, () if fresh else _matching(path, header))
+            lines.cut_torn_line()
         except UserError:
-            file.close()
+            lines.close()
             raise
         if fresh:
-            journal._write({"schema": SCHEMA, **header})
+            journal.write({"schema": SCHEMA, **header})
         return journal
 
-    def note(self, fault: str, problem: str | None = None) -> None:
-        """Write what went wrong and was survived, with the id of the problem that it cost, through to the disk."""
-        self._write({"fault": fault, "problem": problem})
-
     def append(self, result: SolveResult) -> None:
-        """Write one solved problem, and do not return before it is on the disk."""
-        self._write(result_to_json(result))
-        self._remember(result)
+        """Write one solved problem; it is on the disk when this returns."""
+        self.write(result_to_json(result))
+        self.remember(result)
 
     def replace(self, result: SolveResult) -> None:
-        """As `append`, for a problem that has a line already: readers take this one in its place."""
-        self._write({"replaces": True, **result_to_json(result)})
-        self._remember(result)
+        """As `append`, for a problem that has a line already: readers take the new one in its place."""
+        self.write({"replaces": True, **result_to_json(result)})
+        self.remember(result)
+
+    def note(self, fault: str, problem: str | None = None, **details: Any) -> None:
+        """Write a failure that the run survived, with the id of the problem that it cost, if any."""
+        self.write({"fault": fault, "problem": problem, **details})
 
     def tried(self, canary: Json) -> None:
-        """Write what came of the problem with a known answer that was tried before the first one."""
-        self._write({"canary": canary})
+        """Write the result of the problem with a known answer that is tried before the first one."""
+        self.write({"canary": canary})
+
+    def change_header(self, header: Json) -> None:
+        """Put `header`, a whole one, in the place of the present one."""
+        self._lines.replace_first(header)
+
+    def remember(self, result: SolveResult) -> None:
+        """Keep in memory what is needed later of a result, of this run or an earlier one: here all of it."""
+        self.results[result.problem.id] = result
+
+    def write(self, line: Json) -> None:
+        """Append a line of any kind."""
+        self._lines.write(line)
 
     def close(self) -> None:
         """Close the file."""
-        self._file.close()
+        self._lines.close()
 
     def __enter__(self) -> Journal:
         return self
@@ -123,17 +139,53 @@ class Journal:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _remember(self, result: SolveResult) -> None:
-        self.results[result.problem.id] = result
 
-    def _write(self, line: Json) -> None:
-        self._file.write(json.dumps(line, ensure_ascii=False, separators=(",", ":")) + "\n")
-        self._file.flush()
-        os.fsync(self._file.fileno())
+def _holds_no_header(path: Path) -> bool:
+    """Whether a kill came before the first line was whole: then nothing is lost if it is written again."""
+    with path.open("rb") as file:
+        start = file.read(1 << 16)
+    return b"\n" not in start and (not start or start.startswith(_BEGINNING))
+
+
+def _matching(path: Path, header: Json) -> Iterator[SolveResult]:
+    """The results of a run that a run with this header may go on with."""
+    old, results = stream_results(path)
+    for name in MUST_MATCH:
+        new = _plain(header.get(name))
+        if old.get(name) != new:
+            raise UserError(f"cannot resume {path}: its {_difference(name, old.get(name), new)}")
+    return results
+
+
+def _difference(name: str, old: object, new: object) -> str:
+    if name == "problems":
+        return "problems are others (another CSV, or another --limit)"
+    if name == "dialect":
+        was, now = (dict(each) if isinstance(each, dict) else {} for each in (old, new))
+        names = [key for key in {**was, **now} if was.get(key) != now.get(key)]
+        return f"dialect was another: it differs in {', '.join(names)}"
+    if isinstance(old, dict) and isinstance(new, dict):
+        keys = [key for key in {**old, **new} if old.get(key) != new.get(key)]
+        return ", ".join(f"{name} {key} is {old.get(key)}, now {new.get(key)}" for key in keys)
+    return f"{name} is {old}, now {new}"
+
+
+def refuse_journal(path: Path, option: str) -> None:
+    """Raise `UserError` where `option` would overwrite a run's journal with its output: runs are expensive."""
+    try:
+        with path.open("rb") as file:
+            is_journal = file.read(len(_BEGINNING)) == _BEGINNING
+    except OSError:
+        return
+    if is_journal:
+        raise UserError(f"{option} {path} is a run's journal, which would be lost; choose another file")
+
+
+# --- Read ---
 
 
 def read_journal(path: Path) -> tuple[Json, list[SolveResult]]:
-    """Header and results of a run. A torn last line is left out; anything else that is not a journal raises `UserError`."""
+    """Header and results of a run. A torn last line is left out; any other fault raises `UserError`."""
     header, results = stream_results(path)
     return header, list(results)
 
@@ -145,9 +197,9 @@ def stream_results(path: Path) -> tuple[Json, Iterator[SolveResult]]:
 
 
 def stream_journal(path: Path) -> tuple[Json, Iterator[tuple[int, Json]]]:
-    """Header of a run, and its results as they are written, with their line numbers: one in memory at a time.
+    """Header of a run, and its result lines as (line number, JSON), one in memory at a time.
 
-    One that a later line replaces is left out.
+    Lines that a later one replaces are left out.
     """
     lines = whole_lines(path)
     header = next(lines, None)
@@ -160,26 +212,39 @@ def stream_journal(path: Path) -> tuple[Json, Iterator[tuple[int, Json]]]:
     return header, _standing(enumerate(lines, 2), _replacements(path), header.get("config", {}).get("seed", 0))
 
 
-def refuse_journal(path: Path, option: str) -> None:
-    """Raises `UserError` where the file that `option` is to write over is a run's journal: runs are dear."""
-    try:
-        with path.open("rb") as file:
-            is_journal = file.read(len(_BEGINNING)) == _BEGINNING
-    except OSError:
-        return
-    if is_journal:
-        raise UserError(f"{option} {path} is a run's journal, which would be lost; choose another file")
-
-
 def read_faults(path: Path) -> list[str]:
-    """What went wrong in a run and was survived, in order; a fault that cost a problem begins with its id."""
+    """Failures that a run survived, in order; one that cost a problem begins with the problem's id."""
     faults = [line for line in whole_lines(path) if "fault" in line]
     return [line["fault"] if line["problem"] is None else f"{line['problem']}: {line['fault']}" for line in faults]
 
 
 def read_canaries(path: Path) -> list[Json]:
-    """What came of the problem with a known answer, once for each engine that was loaded."""
+    """Results of the problem with a known answer, one for each engine that was loaded."""
     return [line["canary"] for line in whole_lines(path) if "canary" in line]
+
+
+def whole_lines(path: Path) -> Iterator[Json]:
+    """Every line, one at a time, but for a last one that a kill has torn. Raises `UserError`."""
+    try:
+        with path.open("rb") as file:
+            for number, line in enumerate(file, 1):
+                if line.endswith(b"\n") and line.strip():
+                    yield _parsed(path, number, line)
+    except FileNotFoundError:
+        raise UserError(
+            f"there is no journal {path}; give a folder that sctir dry-run, solve or replay wrote"
+        ) from None
+    except OSError as error:
+        raise UserError(f"cannot read {path}: {error.strerror}") from None
+
+
+def _parsed(path: Path, number: int, line: bytes) -> Json:
+    try:
+        parsed: Json = json.loads(line)
+    except ValueError:
+        what = "so it is no journal; give a run's folder" if number == 1 else "restore the file or start a new run"
+        raise UserError(f"{path}, line {number}, is not JSON; {what}") from None
+    return parsed
 
 
 def _standing(lines: Iterable[tuple[int, Json]], later: Mapping[object, int], seed: int) -> Iterator[tuple[int, Json]]:
@@ -195,7 +260,7 @@ def _standing(lines: Iterable[tuple[int, Json]], later: Mapping[object, int], se
 
 
 def _key(line: Json, seed: int) -> tuple[object, object] | None:
-    """Problem and seed of a line; None where it is not a result, which whoever reads it finds out."""
+    """Problem and seed of a line; None where it is not a result, which its reader reports."""
     try:
         return line["problem"]["id"], line.get("seed", seed)
     except (KeyError, TypeError, AttributeError):
@@ -208,16 +273,6 @@ def _replacements(path: Path) -> Mapping[object, int]:
         whole = (line for line in file if line.endswith(b"\n") and line.strip())
         replacing = [(number, line) for number, line in enumerate(whole, 1) if line.startswith(_REPLACING)]
     return {_key(_parsed(path, number, line), 0): number for number, line in replacing}
-
-
-def _matching(path: Path, header: Json) -> Iterator[SolveResult]:
-    """The results of a run that a run with this header may go on with."""
-    old, results = stream_results(path)
-    for name in MUST_MATCH:
-        new = _plain(header.get(name))
-        if old.get(name) != new:
-            raise UserError(f"cannot resume {path}: its {_difference(name, old.get(name), new)}")
-    return results
 
 
 def _results(path: Path, lines: Iterator[tuple[int, Json]], seed: int) -> Iterator[SolveResult]:
@@ -236,6 +291,9 @@ def _read_result(path: Path, number: int, line: Json, seed: int) -> SolveResult:
         return result_from_json({"seed": seed, **line})
     except (KeyError, TypeError, ValueError):
         raise UserError(f"{path}, line {number}, is not a result; restore the file or start a new run") from None
+
+
+# --- SolveResult <-> JSON ---
 
 
 def result_to_json(result: SolveResult) -> Json:
@@ -266,7 +324,7 @@ def _cut(line: Json) -> PartialTurn:
 
 
 def _turn_cut_short(trace: Json) -> list[Json]:
-    """The turn whose code was running when the candidate was ended, if there is one."""
+    """The turn whose code was running when the candidate was cancelled, if there is one."""
     return [trace["cut"]["turn"]] if trace["cut"] and trace["cut"]["turn"] else []
 
 
@@ -304,73 +362,3 @@ def _plain(value: Any) -> Any:
     """As it comes back from a JSON file: tuples are lists, enums their values. Lone surrogates become `?`."""
     text = json.dumps(value, ensure_ascii=False).encode("utf-8", "replace").decode("utf-8")
     return json.loads(text)
-
-
-def whole_lines(path: Path) -> Iterator[Json]:
-    """One at a time; a last one without its end was torn by a kill."""
-    try:
-        with path.open("rb") as file:
-            for number, line in enumerate(file, 1):
-                if line.endswith(b"\n") and line.strip():
-                    yield _parsed(path, number, line)
-    except FileNotFoundError:
-        raise UserError(
-            f"there is no journal {path}; give a folder that sctir dry-run, solve or replay wrote"
-        ) from None
-    except OSError as error:
-        raise UserError(f"cannot read {path}: {error.strerror}") from None
-
-
-def _parsed(path: Path, number: int, line: bytes) -> Json:
-    try:
-        parsed: Json = json.loads(line)
-    except ValueError:
-        what = "so it is no journal; give a run's folder" if number == 1 else "restore the file or start a new run"
-        raise UserError(f"{path}, line {number}, is not JSON; {what}") from None
-    return parsed
-
-
-def lock(path: Path, file: IO[Any]) -> None:
-    """One run writes to a journal at a time: raises `UserError` where another does. The lock goes with the process."""
-    try:
-        import fcntl
-    except ImportError:  # not on Windows
-        return
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        raise UserError(f"another run is writing to {path}; wait for it, or choose another --output") from None
-
-
-def _holds_no_header(path: Path) -> bool:
-    """Whether a kill came before the first line was whole: then nothing is lost if it is written again."""
-    with path.open("rb") as file:
-        start = file.read(_CHUNK)
-    return b"\n" not in start and (not start or start.startswith(_BEGINNING))
-
-
-def _cut_torn_line(path: Path) -> None:
-    with path.open("r+b") as file:
-        end = file.seek(0, os.SEEK_END)
-        while end:
-            start = max(0, end - _CHUNK)
-            file.seek(start)
-            newline = file.read(end - start).rfind(b"\n")
-            if newline >= 0:
-                end = start + newline + 1
-                break
-            end = start
-        file.truncate(end)
-
-
-def _difference(name: str, old: object, new: object) -> str:
-    if name == "problems":
-        return "problems are others (another CSV, or another --limit)"
-    if name == "dialect":
-        was, now = (dict(each) if isinstance(each, dict) else {} for each in (old, new))
-        names = [key for key in {**was, **now} if was.get(key) != now.get(key)]
-        return f"dialect was another: it differs in {', '.join(names)}"
-    if isinstance(old, dict) and isinstance(new, dict):
-        keys = [key for key in {**old, **new} if old.get(key) != new.get(key)]
-        return ", ".join(f"{name} {key} is {old.get(key)}, now {new.get(key)}" for key in keys)
-    return f"{name} is {old}, now {new}"

@@ -14,6 +14,7 @@ from typing import Any, NoReturn
 from sctir_kaggle import kinds
 from sctir_kaggle.competition.profile import PROFILES
 from sctir_kaggle.engines.registry import ENGINES
+from sctir_kaggle.journal import JOURNAL
 from sctir_kaggle.kinds import shown
 from sctir_kaggle.presets import PRESETS, preset_of
 from sctir_kaggle.runtime import Setup, without_secrets
@@ -120,7 +121,7 @@ def folder_of(args: argparse.Namespace, run: RunConfig) -> Path:
     if run.output is None and args.resume:
         raise UserError("--resume goes on with a run that is kept somewhere: say where with --output DIR")
     folder = Path(run.output or Path("runs") / f"{args.name}-{datetime.now():%Y%m%d-%H%M%S}")
-    journal, submission = folder / "journal.jsonl", folder / run.profile.submission_file
+    journal, submission = folder / JOURNAL, folder / run.profile.submission_file
     if folder.exists() and not folder.is_dir():
         raise UserError(f"{folder} is a file; --output wants a folder, new or old")
     if submission.is_dir():

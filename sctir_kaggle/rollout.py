@@ -1,11 +1,15 @@
-"""One candidate: generate, execute what it wrote, append the output, until it has answered or is out of turns."""
+"""One candidate: generate, read, execute the code, append its output; until it has answered or its turns are used up.
+
+`Rollout.run` is the loop, `Rollout.step` one turn of it. What a candidate knows is a list of turns that only grows: the
+next prompt, the answer and the saved trace are all derived from it.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import time
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import KW_ONLY, dataclass, field, replace
 
 from sctir_kaggle.answers import Reading, read_answer
 from sctir_kaggle.config import SolverConfig
@@ -31,137 +35,107 @@ from sctir_kaggle.types import (
 
 
 def seed_for(seed: int, request_id: str) -> int:
-    """A 63-bit seed for one request: without it, all candidates of a run would sample the same text."""
+    """Derive the seed of one request, 63 bits. With one seed for all, every candidate would sample the same text.
+
+    >>> seed_for(0, "p/0/0") == seed_for(0, "p/0/0"), seed_for(0, "p/0/0") == seed_for(0, "p/1/0")
+    (True, False)
+    """
     digest = hashlib.blake2b(f"{seed}/{request_id}".encode(), digest_size=8).digest()
     return int.from_bytes(digest, "big") >> 1
 
 
+@dataclass(eq=False)
 class Rollout:
-    """Candidate number `candidate` of `problem`. Its trace so far can be taken at any time, also after a cancellation."""
+    """Candidate number `candidate` of `problem`. `trace` may be taken at any time, also after a cancellation.
 
-    def __init__(
-        self,
-        problem: Problem,
-        candidate: int,
-        *,
-        engine: Engine,
-        executor: Executor,
-        config: SolverConfig,
-        deadline: float,
-        dialect: Dialect = NUMINA,
-        clock: Callable[[], float] = time.monotonic,
-    ) -> None:
-        self.candidate_id = f"{problem.id}/{candidate}"
-        self._problem = problem
-        self._candidate = candidate
-        self._engine = engine
-        self._executor = executor
-        self._config = config
-        self._dialect = dialect
-        self._deadline = deadline
-        self._clock = clock
-        self._started = clock()
-        self._turns: list[Turn] = []
-        self._reading = Reading()
-        self._written = Written()
-        self._begun: PartialTurn | None = None
-        self._begun_at = self._started
+    `deadline` is absolute, in seconds on `clock`; it bounds executions. The solver cancels the rollout by then.
+    """
+
+    problem: Problem
+    candidate: int
+    _: KW_ONLY
+    engine: Engine
+    executor: Executor
+    config: SolverConfig
+    deadline: float
+    dialect: Dialect = NUMINA
+    clock: Callable[[], float] = time.monotonic
+    turns: list[Turn] = field(init=False, default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.candidate_id = f"{self.problem.id}/{self.candidate}"
+        self._started = self._began = self.clock()
+        self._written = Written()  # the last turn, read: its code, its text outside of thinking
+        self._reading = Reading()  # the answer in the last turn that is complete
+        self._unfinished: PartialTurn | None = None  # the turn that runs, begun at `_began`
 
     async def run(self) -> Trace:
-        """The candidate from its first turn to its end. What goes wrong with it is in the trace; a bug raises."""
+        """Run the candidate from its first turn to its end. Its failures are data in the trace; a bug raises."""
         try:
-            return self.trace(await self._solve())
+            for number in range(1, max(1, self.config.turns) + 1):
+                turn = await self.step()
+                if self._reading.answer is not None:
+                    break
+                if turn.execution is None:
+                    # No code, no answer: nothing to continue with. NuminaMath's notebook starts such a candidate over.
+                    if not self._may_restart(number):
+                        break
+                    self.turns[-1] = replace(turn, restarted=True)
+            if self._reading.answer is None and turn.execution is not None and self.dialect.closing_turn:
+                turn = await self.step(runs_code=False)
+            if self._reading.answer is None and self._may_force():
+                await self.step(prefix=self._opened_box(), runs_code=False)
+            return self.trace(self._status())
         except PromptTooLong as error:
             return self.trace(TraceStatus.OUT_OF_CONTEXT, detail=str(error))
         except (EngineError, ExecutorError) as error:
             return self.trace(TraceStatus.FAILED, detail=f"{type(error).__name__}: {error}")
         finally:
-            self._executor.release(self.candidate_id)
+            self.executor.release(self.candidate_id)
 
-    def trace(self, status: TraceStatus, *, detail: str = "") -> Trace:
-        """The trace of the turns so far, ended for the reason `status`."""
-        vote = self._reading.answer if status is TraceStatus.ANSWERED else None
-        cut = self._cut() if status in (TraceStatus.CANCELLED, TraceStatus.FAILED) else None
-        seconds = self._clock() - self._started
-        return Trace(self._candidate, tuple(self._turns), status, vote, self._reading.boxed, detail, seconds, cut)
-
-    def _begin(self, begun: PartialTurn) -> None:
-        """Remember what is being done, for the case that it is cut short."""
-        self._begun, self._begun_at = begun, self._clock()
-
-    def _cut(self) -> PartialTurn | None:
-        return self._begun and replace(self._begun, seconds=self._clock() - self._begun_at)
-
-    async def _solve(self) -> TraceStatus:
-        for number in range(max(1, self._config.turns)):
-            turn = await self._take_turn()
-            if self._reading.answer is not None:
-                return TraceStatus.ANSWERED
-            if turn.execution is None and not self._restarted(number):
-                break
-        if self._turns[-1].execution is not None and self._dialect.closing_turn:
-            await self._take_turn(runs_code=False)
-        if self._reading.answer is None and self._may_force():
-            await self._take_turn(prefix=self._opened_box(), runs_code=False)
-        return self._unanswered() if self._reading.answer is None else TraceStatus.ANSWERED
-
-    async def _take_turn(self, *, prefix: str = "", runs_code: bool = True) -> Turn:
-        """Generate, and execute the code that was written, if any and if it may run; else read the answer."""
+    async def step(self, *, prefix: str = "", runs_code: bool = True) -> Turn:
+        """Take one turn: generate after `prefix`, read what was written and, if it is code that may run, execute it."""
         runs_code = runs_code and self._runs_code
-        request_id = f"{self.candidate_id}/{len(self._turns)}"
-        started = self._clock()
-        prompt = render(self._dialect, self._problem, self._turns, prefix=prefix)
-        self._begin(PartialTurn(request_id, "generating"))
-        params = self._params(request_id, forced=bool(prefix), runs_code=runs_code)
-        completion = await self._engine.generate(prompt, params, request_id=request_id)
-        turn = Turn(completion, prefix, generate_seconds=self._clock() - started)
-        self._written = read_turn(self._dialect, self._turns, completion, last_block=self._config.blocks == "last")
+        request_id = f"{self.candidate_id}/{len(self.turns)}"
+        turn = await self._generate(request_id, prefix=prefix, runs_code=runs_code)
+        last_block = self.config.blocks == "last"
+        self._written = read_turn(self.dialect, self.turns, turn.completion, last_block=last_block)
         reading = self._read(turn)
         if runs_code and self._written.wrote_code:
             turn = await self._execute(turn, request_id)
-        self._turns.append(turn)
-        self._reading, self._begun = reading, None
+        # Only a whole turn becomes part of the trace, and its reading counts only then.
+        self.turns.append(turn)
+        self._reading, self._unfinished = reading, None
         return turn
 
-    async def _execute(self, turn: Turn, request_id: str) -> Turn:
-        code, fault = self._written.code, self._written.fault
-        turn = replace(turn, code=code or "")
-        self._begin(PartialTurn(request_id, "executing", turn))
-        if code is None:
-            result = ExecutionResult(str(fault), ExecutionStatus.ERROR)
-        else:
-            result = await self._executor.execute(code, request_id=request_id, deadline=self._deadline)
-        ran = 1 + sum(earlier.execution is not None for earlier in self._turns)
-        left, limit, clip = self._config.turns - ran, self._config.output_chars, self._config.output_clip
-        appended = bridge(self._dialect, turn.completion, result, left=left, limit=limit, clip=clip)
-        return replace(turn, execution=result, bridge=appended)
-
-    @property
-    def _runs_code(self) -> bool:
-        return self._config.turns > 0 and self._dialect.runs_code
-
-    def _params(self, request_id: str, *, forced: bool, runs_code: bool) -> SamplingParams:
-        config, dialect = self._config, self._dialect
-        return SamplingParams(
+    async def _generate(self, request_id: str, *, prefix: str, runs_code: bool) -> Turn:
+        """Sample a completion of the prompt so far, up to a stop string, an end token or the token limit."""
+        config, dialect = self.config, self.dialect
+        self._unfinished, self._began = PartialTurn(request_id, "generating"), self.clock()
+        prompt = render(dialect, self.problem, self.turns, prefix=prefix)
+        params = SamplingParams(
             temperature=config.temperature,
             top_p=config.top_p,
             top_k=config.top_k,
             min_p=config.min_p,
             repetition_penalty=config.repetition_penalty,
-            max_tokens=config.force_tokens if forced else config.max_tokens,
-            stop=(dialect.force_stop,) if forced else dialect.stop if runs_code else (),
+            max_tokens=config.force_tokens if prefix else config.max_tokens,
+            # Where no code runs there is nothing to stop for: a stop string would only cut the model's own text.
+            stop=(dialect.force_stop,) if prefix else dialect.stop if runs_code else (),
             stop_token_ids=dialect.stop_token_ids,
             seed=seed_for(config.seed, request_id),
         )
+        completion = await self.engine.generate(prompt, params, request_id=request_id)
+        return Turn(completion, prefix, generate_seconds=self.clock() - self._began)
 
     def _read(self, turn: Turn) -> Reading:
-        """The answer that this turn may end the candidate with.
+        """Read the answer that this turn may end the candidate with.
 
-        None beside code of the same turn: where the code is run, the model has to read its output first, and where it is
-        not, an answer behind it rests on an output that the model made up. None in open thinking, and none in a turn that
-        its token limit cut: those are drafts. Only a candidate that has ended by itself may state it without a box.
+        There is none beside code of the same turn: where the code runs, the model has to see its output first, and where
+        it does not, the answer rests on an output that the model made up. There is none in open thinking or in a turn that
+        its token limit cut: those are drafts. Only a candidate that ended by itself may state its answer without a box.
         """
-        config, completion, written = self._config, turn.completion, self._written
+        config, completion, written = self.config, turn.completion, self._written
         draft = completion.finish_reason == "length" or (self._runs_code and written.wrote_code)
         if draft and not turn.prefix:
             return Reading()
@@ -173,36 +147,76 @@ class Rollout:
             allow_stated=completion.ended_by_token,
         )
 
-    def _restarted(self, number: int) -> bool:
-        """Begin again from the bare prompt, where the settings say so: the last turn is kept, and no longer shown."""
-        if not self._config.restart or number + 1 >= self._config.turns or self._reading.boxed is not None:
-            return False
-        self._turns[-1] = replace(self._turns[-1], restarted=True)
-        return True
+    async def _execute(self, turn: Turn, request_id: str) -> Turn:
+        """Run the turn's code and append its output, or the fault of a tool call that cannot be read."""
+        config, code = self.config, self._written.code
+        turn = replace(turn, code=code or "")
+        self._unfinished, self._began = PartialTurn(request_id, "executing", turn), self.clock()
+        if code is None:
+            result = ExecutionResult(str(self._written.fault), ExecutionStatus.ERROR)
+        else:
+            result = await self.executor.execute(code, request_id=request_id, deadline=self.deadline)
+        left = config.turns - self._executions - 1
+        limit, clip = config.output_chars, config.output_clip
+        appended = bridge(self.dialect, turn.completion, result, left=left, limit=limit, clip=clip)
+        return replace(turn, execution=result, bridge=appended)
 
-    def _may_force(self) -> bool:
-        """It ran code and has no box, or is a thinker that its token limit cut."""
-        ran = any(turn.execution is not None for turn in self._turns)
-        cut = self._turns[-1].completion.finish_reason == "length" and not self._out_of_context
-        thinks = bool(self._dialect.think_end) or self._dialect.code == "harmony"
-        may = self._config.force_answer and bool(self._dialect.force) and self._reading.boxed is None
-        return may and (ran or (cut and thinks))
+    def trace(self, status: TraceStatus, *, detail: str = "") -> Trace:
+        """The trace of the turns so far, ended for the reason `status`."""
+        cut = None
+        if self._unfinished is not None and status in (TraceStatus.CANCELLED, TraceStatus.FAILED):
+            cut = replace(self._unfinished, seconds=self.clock() - self._began)
+        return Trace(
+            candidate=self.candidate,
+            turns=tuple(self.turns),
+            status=status,
+            answer=self._reading.answer if status is TraceStatus.ANSWERED else None,
+            boxed=self._reading.boxed,
+            detail=detail,
+            seconds=self.clock() - self._started,
+            cut=cut,
+        )
 
-    def _opened_box(self) -> str:
-        begins = bool(self._turns[-1].bridge and self._dialect.turn_end)
-        thinking = self._dialect.thinks_first if begins else self._written.thinking
-        return opened_box(self._dialect, self._turns, thinking=thinking)
+    # --- What a candidate's turns so far allow ---
+
+    @property
+    def _runs_code(self) -> bool:
+        return self.config.turns > 0 and self.dialect.runs_code
+
+    @property
+    def _executions(self) -> int:
+        return sum(turn.execution is not None for turn in self.turns)
 
     @property
     def _out_of_context(self) -> bool:
-        """Cut short of what was asked for: only the end of the context does that."""
-        last = self._turns[-1].completion
-        return last.finish_reason == "length" and last.tokens < self._config.max_tokens
+        """Cut off below the tokens asked for: only the end of the model's context does that."""
+        last = self.turns[-1].completion
+        return last.finish_reason == "length" and last.tokens < self.config.max_tokens
 
-    def _unanswered(self) -> TraceStatus:
-        ran = sum(turn.execution is not None for turn in self._turns)
-        if self._turns[-1].prefix:
-            return TraceStatus.EXHAUSTED
+    def _may_restart(self, number: int) -> bool:
+        """Whether another turn may begin from the bare prompt; earlier turns stay in the trace and leave the prompt."""
+        return self.config.restart and number < self.config.turns and self._reading.boxed is None
+
+    def _may_force(self) -> bool:
+        """Whether to ask for the answer: the candidate ran code and has no box, or it thinks and its token limit cut it."""
+        cut = self.turns[-1].completion.finish_reason == "length" and not self._out_of_context
+        thinks = bool(self.dialect.think_end) or self.dialect.code == "harmony"
+        may = self.config.force_answer and bool(self.dialect.force) and self._reading.boxed is None
+        return may and (self._executions > 0 or (cut and thinks))
+
+    def _opened_box(self) -> str:
+        # Behind an output that ends a message, the next message begins as every one does; else the text goes on.
+        new_message = bool(self.turns[-1].bridge and self.dialect.turn_end)
+        thinking = self.dialect.thinks_first if new_message else self._written.thinking
+        return opened_box(self.dialect, self.turns, thinking=thinking)
+
+    def _status(self) -> TraceStatus:
+        """Why a candidate that nothing failed or cancelled has ended."""
+        if self._reading.answer is not None:
+            return TraceStatus.ANSWERED
+        if self.turns[-1].prefix:
+            return TraceStatus.EXHAUSTED  # asked for its answer, it had none
         if self._out_of_context:
             return TraceStatus.OUT_OF_CONTEXT
-        return TraceStatus.EXHAUSTED if ran and ran >= self._config.turns else TraceStatus.PRUNED
+        used_up = 0 < self.config.turns <= self._executions
+        return TraceStatus.EXHAUSTED if used_up else TraceStatus.PRUNED

@@ -23,6 +23,7 @@ from sctir_kaggle.dialects.dialect import Dialect, dialect_from
 from sctir_kaggle.dialects.recognition import AUTO, announcement, choose, described
 from sctir_kaggle.dialects.rows import NUMINA
 from sctir_kaggle.engines.registry import EngineConfig, check, checkpoint_of, entry_of, is_hub_name
+from sctir_kaggle.journal import JOURNAL
 from sctir_kaggle.settings import ClockConfig, RunConfig, with_dialect_defaults
 from sctir_kaggle.types import Engine, Problem, SolveResult, UserError
 
@@ -133,7 +134,7 @@ def open_session(
         engine, executor = stack.enter_context(open_engine(setup, problems=problems, load=load))
         setup = bound_to(engine, setup)
         header = journal_header(setup, problems, engine=engine.describe(), executor=executor.describe())
-        path = setup.folder / "journal.jsonl"
+        path = setup.folder / JOURNAL
         journal = keep(path, header) if keep else stack.enter_context(closing(start_of(setup)(path, header)))
         loop = stack.enter_context(BackgroundLoop())
         budget = budget or budget_of(setup, planned=planned, started=started)
@@ -165,7 +166,7 @@ def bound_to(engine: object, setup: Setup) -> Setup:
 
 def _of_that_day(setup: Setup, dialect: Dialect) -> Dialect:
     """The dialect of the run that is resumed, where it differs in the date that stands in its prompt alone."""
-    journal = setup.folder / "journal.jsonl"
+    journal = setup.folder / JOURNAL
     if not setup.resume or not journal.exists():
         return dialect
     from sctir_kaggle.journal import stream_journal
@@ -255,12 +256,12 @@ def _close_loaded(loading: Future[ManagedEngine]) -> None:
 def _recorded(setup: Setup, problems: Sequence[Problem]) -> Recorded:
     """A run to play again. What it cannot answer is refused before the replay starts."""
     from sctir_kaggle.engines.recorded import Recorded
-    from sctir_kaggle.journal import read_journal
+    from sctir_kaggle.journal import journal_of, read_journal
 
     if setup.model is None:
         raise UserError("--engine recorded plays a run again: say which with --model JOURNAL")
     journal = Path(setup.model)
-    header, results = read_journal(journal / "journal.jsonl" if journal.is_dir() else journal)
+    header, results = read_journal(journal_of(journal))
     dialect = dialect_of(header, journal)
     config = with_dialect_defaults(setup.config, setup.given, dialect.sampling)
     results = _of_seed(journal, results, config.seed)

@@ -1,9 +1,8 @@
-"""A run over many problems, one at a time: the clock gives a deadline, the solver an answer, the journal keeps it."""
+"""A run over many problems, one at a time: the budget sets the deadlines, the solver answers, the journal keeps it."""
 
 from __future__ import annotations
 
 import logging
-from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
@@ -11,13 +10,13 @@ from typing import Protocol
 from sctir_kaggle.background import BackgroundLoop
 from sctir_kaggle.budget import Budget, Deadlines
 from sctir_kaggle.solver import Solver
-from sctir_kaggle.types import Problem, SolveResult, Trace, TraceStatus, Vote
+from sctir_kaggle.types import Problem, SolveResult, Trace, TraceStatus, Vote, status_counts
 
 log = logging.getLogger("sctir_kaggle")
 
 
 class ResultStore(Protocol):
-    """Keeps results, by problem id, and where: a `Journal`, or what a competition has in its place."""
+    """Where results are kept, by problem id: a `Journal`, or a competition's record, which outlives a full disk."""
 
     path: Path
     results: dict[str, SolveResult]
@@ -25,28 +24,24 @@ class ResultStore(Protocol):
     def append(self, result: SolveResult) -> None: ...
 
 
-class Observer(Protocol):
-    """Watches a session. Called in the solver's thread (`candidate_ended`) or the caller's (the other two)."""
+class Observer:
+    """Watches a run: override the hooks of interest, the others do nothing. `seconds_left` are those of the budget.
 
-    def problem_started(self, problem: Problem, seconds_left: float) -> None: ...
+    `candidate_ended` is called in the solver's thread, the other two in the caller's.
+    """
 
-    def candidate_ended(self, trace: Trace, vote: Vote) -> None: ...
+    def problem_started(self, problem: Problem, seconds_left: float) -> None:
+        """A problem begins that has no result yet."""
 
-    def problem_ended(self, result: SolveResult, seconds_left: float) -> None: ...
+    def candidate_ended(self, trace: Trace, vote: Vote) -> None:
+        """A candidate ended; `vote` is the vote after it."""
 
-
-class NullObserver:
-    """The observer that does nothing."""
-
-    def problem_started(self, problem: Problem, seconds_left: float) -> None: ...
-
-    def candidate_ended(self, trace: Trace, vote: Vote) -> None: ...
-
-    def problem_ended(self, result: SolveResult, seconds_left: float) -> None: ...
+    def problem_ended(self, result: SolveResult, seconds_left: float) -> None:
+        """A problem has its result, a new one or that of an earlier run."""
 
 
 class Session:
-    """Synchronous and thread-safe for one caller at a time, as both kinds of competition API want it."""
+    """Solves problem after problem. Synchronous, from any thread, one caller at a time: the evaluation APIs call it so."""
 
     def __init__(
         self,
@@ -61,15 +56,15 @@ class Session:
         self._solver = solver
         self._budget = budget
         self._loop = loop
-        self._observer = observer or NullObserver()
+        self._observer = observer or Observer()
 
     def solve(self, problem: Problem, limits: Deadlines | None = None, *, again: bool = False) -> SolveResult:
-        """The journalled result if an earlier run solved this problem, else a new one, journalled before it is returned.
+        """Return the journal's result of this problem, or solve it and journal the result before returning it.
 
-        A caller that has taken `limits` from the budget itself, in order to watch over them, hands them on. With `again` a
-        known result without a vote is solved again: its traces and the new ones are one result.
+        A caller that enforces the deadlines itself takes `limits` from the budget and passes them on. With `again` a known
+        result without a vote is solved again, and the new result holds the traces of both times.
         """
-        known = self.journal.results.get(problem.id)
+        known = self.journal.results.get(problem.id)  # from an earlier run, or the problem is asked again
         if known is not None and not (again and known.fallback):
             if limits is None:
                 self._budget.skip()
@@ -82,7 +77,7 @@ class Session:
             deadline=limits.soft,
             hard_deadline=limits.hard,
             on_trace=self._observer.candidate_ended,
-            first=0 if known is None else _beyond(known),
+            first=0 if known is None else _beyond(known),  # new numbers, so new seeds: the old ones led nowhere
         )
         result = self._loop.run(work)
         if known is not None:
@@ -93,14 +88,14 @@ class Session:
         return result
 
     def try_out(self, problem: Problem, deadline: float) -> SolveResult:
-        """What comes of a problem that is none of the run's: neither budget nor journal nor observer know of it."""
+        """Solve a problem outside the run, unknown to budget, journal and observer: the canary before the first one."""
         return self._loop.run(self._solver.solve(problem, deadline=deadline))
 
 
 def joined(earlier: SolveResult, later: SolveResult) -> SolveResult:
-    """The result of a problem that was solved again since nothing had voted, with the traces of both times.
+    """Join two results of a problem that was solved again because nothing had voted: the later one, with all traces.
 
-    The later candidates, which decided, get the numbers from 0 on, as in a run with one pass; the earlier follow.
+    The later candidates, which decided, are numbered from 0 as in a run with one pass; the earlier ones follow.
     """
     new = [replace(trace, candidate=trace.candidate - _beyond(earlier)) for trace in later.traces]
     after = max((trace.candidate for trace in new), default=-1) + 1
@@ -110,13 +105,13 @@ def joined(earlier: SolveResult, later: SolveResult) -> SolveResult:
 
 
 def _beyond(result: SolveResult) -> int:
-    """The first candidate's number that a result does not hold."""
+    """The first candidate number above those in `result`."""
     return max((trace.candidate for trace in result.traces), default=-1) + 1
 
 
 def summary(result: SolveResult, seconds_left: float) -> str:
-    """One line: id, answer, votes, why candidates ended, what stopped it and at which risk, seconds, budget left."""
-    ends = ", ".join(f"{count} {status.value}" for status, count in status_counts(result).items())
+    """One line on a result: id, answer, votes, why candidates ended, what stopped it, risk, seconds, budget left."""
+    ends = ", ".join(f"{count} {status.value}" for status, count in status_counts(result.traces).items())
     votes = " ".join(f"{answer}x{score:g}" for answer, score in result.vote.ranking[:4]) or "none"
     marks = {True: " right", False: f" wrong ({result.problem.answer})", None: ""}[result.correct]
     risk = "" if result.risk is None else f" at a risk of {100 * result.risk:.2g} %"
@@ -124,8 +119,3 @@ def summary(result: SolveResult, seconds_left: float) -> str:
         f"{result.problem.id}: {result.answer}{' (default)' if result.fallback else ''}{marks} | votes {votes} | {ends} | "
         f"stopped by {result.stopped}{risk} | {result.seconds:.1f} s | {seconds_left:.0f} s left"
     )
-
-
-def status_counts(result: SolveResult) -> dict[TraceStatus, int]:
-    """How many candidates ended for which reason, the most frequent first."""
-    return dict(Counter(trace.status for trace in result.traces).most_common())

@@ -1,4 +1,16 @@
-"""A vote -> when to stop: no continuation changes the winner (exact), probably none does (beta), enough agree (k, margin)."""
+"""When to stop: no continuation can change the winner (exact), probably none does (beta), enough agree (k, margin).
+
+With three candidates unfinished, a lead of four votes is safe and a lead of three is not (the three could tie it):
+
+    >>> decided([Ballot(c, 42) for c in range(4)], unfinished=3)
+    True
+    >>> decided([Ballot(c, 42) for c in range(3)], unfinished=3)
+    False
+
+A stop is a function of the ballots and of the number of unfinished candidates, so what-if can replay it. To add one, give
+it a name in `StopName` and `BARE` or `NUMBERED`, a line in `StopRule._fires` and its reason in `types.StopReason`. Which
+stop is the default is one line in `config.py`.
+"""
 
 from __future__ import annotations
 
@@ -14,27 +26,27 @@ from sctir_kaggle.voting import Ballot, scores_of
 StopName = Literal["exact", "beta", "k", "margin", "none"]
 
 BARE: tuple[StopName, ...] = ("exact", "beta", "none")
-"""Stops that are their name alone."""
+"""Stops written as their name alone."""
 
 NUMBERED: tuple[StopName, ...] = ("k", "margin")
-"""Stops with a number."""
+"""Stops written with a number, `k=4`."""
 
 AT_A_RISK: tuple[StopReason, ...] = ("beta", "k", "margin", "uncontested")
-"""Why a vote ended that the rest might have changed."""
+"""Reasons that end a vote which the candidates still missing might have changed."""
 
 MOST = 2048
-"""The largest K and M: there are never more candidates."""
+"""The largest K and M: N and the extra candidates are at most 1024 each."""
 
 
 @dataclass(frozen=True, slots=True)
 class StopRule:
-    """A stop by name. Each but `none` also ends a problem as soon as its vote is exactly `decided`; `exact` only then.
+    """A stop by name. All but `none` stop as soon as the vote is exactly `decided`; `exact` stops only then.
 
-    `beta` stops once the leader wins with probability 1 - `delta` or more, with `least` votes or more (`beta_decided`).
-    `k` stops once one answer has `number` votes, of weighted votes a sum of weights of at least that: `k=4` of 8
-    candidates is the rule of the public AIMO-3 notebooks. `margin` stops once the leader is `number` votes, or that sum of
-    weights, ahead of the runner-up; of 0 where there is none. With more than half of all candidates `k` is exact, with
-    fewer it may change an answer, as `margin` may: the first K that agree need not be those of the majority.
+    `beta` stops once the leader wins with probability 1 - `delta` or more and `least` ballots are in (`beta_decided`).
+    `k` stops once one answer has a score of `number`: `k=4` of 8 candidates is the rule of the public AIMO-3 notebooks.
+    `margin` stops once the leader's score is `number` ahead of the runner-up's, or of 0 where there is no runner-up. With
+    more than half of all candidates `k` is exact. With fewer it may change an answer, as `margin` may: the first K
+    candidates that agree need not agree with the majority.
     """
 
     name: StopName = "exact"
@@ -44,7 +56,11 @@ class StopRule:
 
     @classmethod
     def parse(cls, text: str, *, delta: float = 0.05, least: int = 8) -> StopRule:
-        """`exact`, `beta`, `k=4`, `margin=3` or `none`. Raises `UserError`."""
+        """Read `exact`, `beta`, `k=4`, `margin=3` or `none`. Raises `UserError`.
+
+        >>> StopRule.parse("k=4").label
+        'k=4'
+        """
         name, given, digits = text.partition("=")
         number = int(digits) if digits.isascii() and digits.isdecimal() and len(digits) <= 4 else 0
         for known in BARE:
@@ -59,19 +75,20 @@ class StopRule:
 
     @property
     def label(self) -> str:
-        """As it is typed."""
+        """The text that `parse` reads as this rule."""
         return f"{self.name}={self.number}" if self.number else self.name
 
     def reason(self, ballots: Sequence[Ballot], *, unfinished: int) -> StopReason | None:
-        """Why the work ends now; None while it goes on."""
+        """Why the work ends now; None while it goes on. `unfinished` candidates are running, queued or not started."""
         if self.name == "none":
             return None
+        # Exact first: a vote that is decided is reported as such, and without a risk, under every rule.
         if decided(ballots, unfinished=unfinished):
             return "exact"
-        return self.name if self._strikes(ballots, unfinished) else None
+        return self.name if self._fires(ballots, unfinished) else None
 
-    def _strikes(self, ballots: Sequence[Ballot], unfinished: int) -> bool:
-        """Where the vote is not decided."""
+    def _fires(self, ballots: Sequence[Ballot], unfinished: int) -> bool:
+        """Whether the rule's own condition holds."""
         leader, runner_up = _first_two(ballots)
         if self.name == "beta":
             return beta_decided(ballots, unfinished=unfinished, delta=self.delta, min_ballots=self.least)
@@ -81,17 +98,24 @@ class StopRule:
 
 
 def decided(ballots: Iterable[Ballot], *, unfinished: int, max_weight: float = 1.0) -> bool:
-    """Whether the leader wins for every possible continuation: the exact stop rule.
+    """Whether the leader wins under every possible continuation: the exact stop rule.
 
-    With R = `unfinished` candidates (running, queued or not started), each good for at most one vote of `max_weight`, the
-    leader a is safe iff S(a) - S(b) > R * max_weight for every rival b; an answer that no candidate gave yet has S = 0. The
-    inequality is strict, so it holds under any tie-break. Sums are exact: no rounding, whatever the order.
+    Each of the R = `unfinished` candidates casts at most one vote of at most `max_weight`, so a rival b gains at most
+    R * max_weight on the leader a, who loses nothing. a is safe iff S(a) - S(b) > R * max_weight for every rival b, an
+    answer that is still unseen having S = 0. The inequality is strict, so no tie-break matters, and scores are exact
+    fractions, so no rounding does. Raises ValueError where a weight lies outside 0..`max_weight`.
     """
     ballots = list(ballots)
     if any(not 0 <= ballot.weight <= max_weight for ballot in ballots):
         raise ValueError(f"a weight lies outside 0..{max_weight}: the stop rule would not be exact")
     leader, runner_up = _first_two(ballots)
     return leader - runner_up > unfinished * Fraction(max_weight) if ballots else False
+
+
+def _first_two(ballots: Iterable[Ballot]) -> tuple[Fraction, Fraction]:
+    """Scores of leader and runner-up; 0 for one that does not exist."""
+    first, second, *_ = [*sorted(scores_of(ballots).values(), reverse=True), Fraction(0), Fraction(0)]
+    return first, second
 
 
 def beta_decided(ballots: Iterable[Ballot], *, unfinished: int, delta: float, min_ballots: int = 1) -> bool:
@@ -107,17 +131,22 @@ def beta_decided(ballots: Iterable[Ballot], *, unfinished: int, delta: float, mi
 
 
 def leader_risk(ballots: Iterable[Ballot], *, unfinished: int) -> Fraction:
-    """At most this probable: that the leader does not win alone once all `unfinished` candidates have ended.
+    """Upper bound on the probability that the leader does not win alone once all `unfinished` candidates have ended.
 
-    Model: candidates vote independently of each other with fixed, unknown shares, a priori uniform (Dirichlet with all
-    parameters 1) over the answers seen and one not seen yet; any number of the unfinished may not vote. Then the leader's
-    share against one rival is a posteriori Beta(a + 1, b + 1), with a and b their votes (the stop criterion of
-    Adaptive-Consistency, Aggarwal et al., EMNLP 2023, arXiv:2305.11860, which looks at the runner-up alone and at
-    infinitely many votes to come), and k further votes for the two split beta-binomially. Here the rivals' risks are
-    added up (Boole's inequality), each for the k <= `unfinished` that is worst, and a tie counts as lost.
+    Model: candidates vote independently with fixed, unknown shares, a priori uniform (Dirichlet, all parameters 1) over
+    the answers seen and one not seen yet; any number of the unfinished may not vote. The leader's share against one rival
+    is then a posteriori Beta(a + 1, b + 1), a and b being their votes, and k further votes for the two split
+    beta-binomially. That is the stop criterion of Adaptive-Consistency (Aggarwal et al., EMNLP 2023, arXiv:2305.11860),
+    which looks at the runner-up alone and at infinitely many votes to come. Here the rivals' risks are added up (Boole's
+    inequality), each at its worst k <= `unfinished`, and a tie counts as lost.
 
-    Exact rational arithmetic; plain votes only, another weight than 1 raises ValueError. Without votes, and at a tie for
-    the lead, it is 1. The model does not hold where quick candidates vote otherwise than slow ones.
+    Exact rational arithmetic. Without votes, and at a tie for the lead, it is 1. The model does not hold where quick
+    candidates vote differently from slow ones. Raises ValueError on a weight other than 1.
+
+    >>> float(leader_risk([Ballot(c, 42) for c in range(5)], unfinished=3)), leader_risk([], unfinished=3)
+    (0.0, Fraction(1, 1))
+    >>> round(float(leader_risk([Ballot(c, 42) for c in range(5)], unfinished=11)), 3)
+    0.007
     """
     ballots = list(ballots)
     if any(ballot.weight != 1 for ballot in ballots):
@@ -125,23 +154,23 @@ def leader_risk(ballots: Iterable[Ballot], *, unfinished: int) -> Fraction:
     votes = sorted((int(score) for score in scores_of(ballots).values()), reverse=True)
     if not votes:
         return Fraction(1)
-    leader, rivals = votes[0], [*votes[1:], 0]
+    leader, rivals = votes[0], [*votes[1:], 0]  # the last is the answer not seen yet
     risks = {rival: worst_overtaking(leader, rival, unfinished) for rival in set(rivals)}
     return min(Fraction(1), sum((risks[rival] for rival in rivals), Fraction(0)))
 
 
 def worst_overtaking(leader: int, rival: int, unfinished: int) -> Fraction:
-    """The largest `_overtaking` over 0..`unfinished` further votes for the two.
+    """The largest probability of `_overtaking` over 0 to `unfinished` further votes for the two.
 
-    By twos it rises with the votes (a path that crosses back needs rarer votes), but for an odd number of them at a lead
-    of one: there a single vote is the worst. A test compares all.
+    In steps of two votes it rises (crossing back takes rarer votes), except for odd numbers at a lead of one, where a
+    single vote is the worst. So four candidates for the maximum are enough; a test compares them with all.
     """
     further = {0, 1, unfinished - 1, unfinished}
     return max(_overtaking(leader, rival, votes) for votes in further if 0 <= votes <= unfinished)
 
 
 def _overtaking(leader: int, rival: int, votes: int) -> Fraction:
-    """The probability that the rival draws level or passes with exactly `votes` further votes for the two.
+    """The probability that exactly `votes` further votes for the two let the rival draw level or pass.
 
     The leader gets x of them with probability C(leader + x, x) C(rival + votes - x, votes - x) / C(leader + rival +
     votes + 1, votes): the beta-binomial distribution in whole numbers. Summed over leader + x <= rival + votes - x.
@@ -151,9 +180,3 @@ def _overtaking(leader: int, rival: int, votes: int) -> Fraction:
         ways += term
         term = term * (leader + x + 1) * (votes - x) // ((x + 1) * (rival + votes - x))
     return Fraction(ways, comb(leader + rival + votes + 1, votes))
-
-
-def _first_two(ballots: Iterable[Ballot]) -> tuple[Fraction, Fraction]:
-    """The scores of leader and runner-up; 0 where there is none."""
-    first, second, *_ = [*sorted(scores_of(ballots).values(), reverse=True), Fraction(0), Fraction(0)]
-    return first, second

@@ -1,11 +1,21 @@
-"""The nouns of the package: plain frozen data, and the two seams (`Engine`, `Executor`) everything else is written against.
+"""The nouns of the package, frozen data, and the two seams `Engine` and `Executor` that everything else is written against.
 
-Standard library only. A *candidate* is one of the N solution attempts for a problem; a *turn* is one generation of a
-candidate plus, if it wrote code, the execution of that code; a *trace* is a candidate's list of turns and why it ended.
+A *candidate* is one of the N solution attempts at a problem. A *turn* is one generation of a candidate and, if it wrote
+code, the execution of that code. A *trace* is a candidate's turns and why it ended. A *vote* ranks the candidates' answers.
+
+    SolveResult             one problem, its answer and vote
+      Trace                 x N candidates, in the order in which they ended
+        Turn                x 1 to M, and one more where the answer is asked for
+          Completion        text and token ids
+          ExecutionResult   output, if the turn wrote code
+
+Times are in seconds. Standard library only.
 """
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Literal, Protocol
@@ -14,31 +24,32 @@ TokenIds = tuple[int, ...]
 
 
 class Control(str):
-    """Text that a dialect wrote: the tokenizer's added tokens (`<|im_start|>`, `<tool_call>`, ...) are read as such in it.
+    """Text written by a dialect, in which the tokenizer's added tokens (`<|im_start|>`, `<tool_call>`, ...) count as tokens.
 
-    In any other text (a problem, what a program printed) they are ordinary characters, whatever it spells.
+    In any other text (a problem, a program's output) their spelling is encoded as ordinary characters, so that no problem
+    and no program can inject a control token.
     """
 
     __slots__ = ()
 
 
 Prompt = tuple[str | TokenIds, ...]
-"""Segments in order: token ids are passed to the model as they were sampled, text is encoded by the engine.
+"""Segments in order: token ids go to the model as they were sampled, text is encoded by the engine.
 
-Neighbouring texts are encoded as one text, in which added tokens count only where they stand in a `Control`. The
-tokenizer's BOS, where it adds one, stands in front of the first segment and nowhere else.
+Adjacent texts are encoded as one text, with added tokens only where a `Control` has them. The tokenizer's BOS, where it
+adds one, stands in front of the first segment only.
 """
 
 FinishReason = Literal["stop", "length", "abort"]
-"""vLLM's words: `stop` is a stop string or the end-of-sequence token, `length` the token limit or the context's end."""
+"""vLLM's words: `stop` is a stop string or an end token, `length` the token limit or the end of the context."""
 
 
 class UserError(ValueError):
-    """Something that the user can mend: the message gives the value, the limit and the next step."""
+    """A user-fixable error: the message gives the value, the limit and the next step."""
 
 
 class EngineError(RuntimeError):
-    """The engine could not serve a request: the model is gone or refused it. A bug in the loop is never this."""
+    """The engine could not serve a request: the model is gone or refused it. Bugs raise other errors."""
 
 
 class PromptTooLong(EngineError):
@@ -46,14 +57,29 @@ class PromptTooLong(EngineError):
 
 
 class ExecutorError(RuntimeError):
-    """The executor itself could not run code at all (its processes cannot be started, say). Faulty code is never this."""
+    """The executor could not run code at all, say because no process can start. Faulty code is a result instead."""
+
+
+def one_line(error: BaseException, *, named: bool = False, first: bool = False, limit: int = 500) -> str:
+    """The message of `error` on one line of at most `limit` characters, or its class's name where it has none.
+
+    `named` puts the class's name in front. `first` takes the message's first line only, without its last full stop:
+    libraries' errors often go on with paragraphs of advice.
+
+    >>> one_line(ValueError("a bad\\n  value"), named=True)
+    'ValueError: a bad value'
+    """
+    text, name = str(error).strip(), type(error).__name__
+    text = text.splitlines()[0].rstrip(".:") if first and text else " ".join(text.split())
+    line = f"{name}: {text}" if named and text else text or name
+    return line if len(line) <= limit else line[: limit - 3] + "..."
 
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """One problem as the competition states it. `answer` is the reference where one is known; no prompt ever shows it.
+    """One problem as the competition states it.
 
-    `level` and `subject` are what a validation set says of it.
+    `answer` is the reference, where one is known; no prompt shows it. `level` and `subject` are a validation set's labels.
     """
 
     id: str
@@ -67,10 +93,10 @@ class Problem:
 class SamplingParams:
     """How to sample one completion; names and meanings are vLLM's.
 
-    `max_tokens` is a ceiling: an engine cuts it to what the context leaves. A stop string ends the completion and is
-    kept at the end of its text; so does a token of `stop_token_ids`, besides the checkpoint's own end tokens. `temperature`
-    0 is greedy, `top_k` 0 and `min_p` 0 are off, and so is a `repetition_penalty` of 1. The same `seed` and prompt give the
-    same draws, as far as the engine's arithmetic is reproducible.
+    `temperature` 0 is greedy; `top_k` 0, `min_p` 0 and `repetition_penalty` 1 are off. `max_tokens` is a ceiling, which an
+    engine lowers to what the context leaves. A string of `stop` ends the completion and stays at the end of its text, as in
+    vLLM's `include_stop_str_in_output`. A token of `stop_token_ids` ends it as the checkpoint's own end tokens do. The same
+    `seed` and prompt give the same draws, as far as the engine's arithmetic is reproducible.
     """
 
     temperature: float = 0.8
@@ -86,14 +112,15 @@ class SamplingParams:
 
 @dataclass(frozen=True, slots=True)
 class Completion:
-    """What the model wrote.
+    """Text and token ids that the model wrote for one prompt.
 
-    `token_ids` are those that were sampled, special tokens and the token that ended the completion included; behind a
-    stop string that ends inside a token they are cut and encoded again, so that they end where `text` does. They are
-    empty where an engine does not give them, and then `text` is sent instead. They are not part of equality, because a
-    journal keeps only their number, `tokens`. `text` is what they read as, special tokens visible, without the token that
-    ended it. `stop_reason` is the stop string or the one of `stop_token_ids` that was hit, None for the checkpoint's own
-    end of a sequence. `prompt_tokens` counts the prompt, `cached_tokens` how many of it the engine had.
+    `token_ids` are the sampled ones, with special tokens and the token that ended the completion. Where a stop string ends
+    inside a token, the last ids are encoded again so that they end where `text` does. They are empty where an engine does
+    not return them; then `text` is sent back instead. `text` shows special tokens, but not the token that ended it.
+
+    `tokens` counts the sampled ids, `prompt_tokens` the prompt's, `cached_tokens` those of the prompt that the engine had
+    cached. `stop_reason` is the stop string or the id of `stop_token_ids` that was hit, None for the checkpoint's own end
+    token. A journal keeps no ids, so they are not part of equality.
     """
 
     text: str
@@ -106,7 +133,7 @@ class Completion:
 
     @property
     def ended_by_token(self) -> bool:
-        """The model ended it with a token: the last of `token_ids`, where there are any, which `text` does not show."""
+        """Whether an end token ended it: the last of `token_ids`, where there are any, which `text` does not show."""
         return self.finish_reason == "stop" and not isinstance(self.stop_reason, str)
 
 
@@ -123,7 +150,7 @@ class ExecutionStatus(str, Enum):
 
 @dataclass(frozen=True, slots=True)
 class ExecutionResult:
-    """What a block of code printed (standard output, then the traceback or a one-line note on why it was ended)."""
+    """Standard output of a block of code, then its traceback or one line on why it was ended; seconds of wall clock."""
 
     output: str
     status: ExecutionStatus = ExecutionStatus.OK
@@ -132,11 +159,11 @@ class ExecutionResult:
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """One generation and, if it wrote code, its execution. A turn is never changed once it is part of a trace.
+    """One generation and, if it wrote code, its execution. A turn does not change once it is part of a trace.
 
-    `prefix` is what the solver wrote before the model went on (the opening of the forced box; else empty). `bridge` is what
-    was appended after the completion: the output and, as `Control`, what the dialect writes around it. After a turn that
-    is `restarted` the candidate began again from the bare prompt.
+    `prefix` is the text that the solver put in front of the completion, to ask for the answer: the opening of a box, else
+    empty. `bridge` is what follows the completion in the next prompt: the output and, as `Control`, what the dialect writes
+    around it. After a turn that is `restarted` the candidate began again from the bare prompt.
     """
 
     completion: Completion
@@ -155,10 +182,10 @@ class Turn:
 
 @dataclass(frozen=True, slots=True)
 class PartialTurn:
-    """What a candidate was doing when it was ended from outside, so that a journal says what was lost with it.
+    """The turn in flight when a candidate was cancelled or failed, so that a journal accounts for the work lost.
 
-    `turn` is None while the model was `generating`: an engine gives whole completions only. While its code was
-    `executing`, `turn` is that turn without an execution. `seconds` is how long it had been at it.
+    While the model was `generating`, `turn` is None: engines return whole completions only. While code was `executing`,
+    `turn` is the turn without its execution. `seconds` is the time spent on it so far.
     """
 
     request_id: str
@@ -171,9 +198,9 @@ class TraceStatus(str, Enum):
     """Why a candidate ended."""
 
     ANSWERED = "answered"  # it gave an integer in range: one vote
-    PRUNED = "pruned"  # it stopped with nothing to execute and nothing to vote with
+    PRUNED = "pruned"  # it stopped with neither code nor an answer
     EXHAUSTED = "exhausted"  # no answer after the last turn
-    OUT_OF_CONTEXT = "out_of_context"
+    OUT_OF_CONTEXT = "out_of_context"  # the model's context was full
     CANCELLED = "cancelled"  # the vote was decided, or the deadline passed
     FAILED = "failed"  # the engine or the sandbox failed it
 
@@ -182,8 +209,8 @@ class TraceStatus(str, Enum):
 class Trace:
     """One candidate, from its first turn to its end. `boxed` is the answer as written, `answer` the integer it votes for.
 
-    `turns` are whole turns. `cut` is the one that a cancelled or failed candidate had begun; like times it is not part of
-    equality, since a replay ends a candidate before the turn that its record does not finish.
+    `turns` are whole turns, `cut` is the one that a cancelled or failed candidate had begun. Neither `cut` nor times are
+    part of equality: a replay ends a candidate before the turn that its record does not finish.
     """
 
     candidate: int
@@ -195,6 +222,25 @@ class Trace:
     seconds: float = field(default=0.0, compare=False)
     cut: PartialTurn | None = field(default=None, compare=False)
 
+    @property
+    def tokens(self) -> int:
+        """Sampled tokens of all whole turns."""
+        return sum(turn.completion.tokens for turn in self.turns)
+
+    @property
+    def executions(self) -> int:
+        """How many turns ran code."""
+        return sum(turn.execution is not None for turn in self.turns)
+
+
+def status_counts(traces: Iterable[Trace]) -> dict[TraceStatus, int]:
+    """How many candidates ended for which reason, the most frequent first.
+
+    >>> status_counts([Trace(0, (), TraceStatus.PRUNED), Trace(1, (), TraceStatus.PRUNED)])
+    {<TraceStatus.PRUNED: 'pruned'>: 2}
+    """
+    return dict(Counter(trace.status for trace in traces).most_common())
+
 
 @dataclass(frozen=True, slots=True)
 class Vote:
@@ -204,7 +250,7 @@ class Vote:
 
     @property
     def winner(self) -> int | None:
-        """The leading answer, None while nobody has voted."""
+        """The leading answer; None before the first vote."""
         return self.ranking[0][0] if self.ranking else None
 
 
@@ -215,13 +261,12 @@ StopReason = Literal["all", "exact", "beta", "k", "margin", "uncontested", "dead
 class SolveResult:
     """One solved problem: the integer that goes to the competition, and everything needed to vote again.
 
-    `traces` stand in the order in which the candidates ended. `fallback` is True where nobody voted and `answer` is the
-    configured default. `stopped` says what ended the work: `all` candidates finished, a stop rule (`exact`, `beta`, `k`,
-    `margin`), a vote `uncontested` again by extra candidates, the `deadline`, or an `error` at the competition's edge.
-    `risk`, where plain votes stopped it otherwise than exactly (`beta`, `k`, `margin`, `uncontested`), bounds the
-    probability under beta's model (`stopping.leader_risk`) that all candidates would have elected another answer; else it
-    is None. `seed` is the one under which it was sampled. Neither it nor times
-    (seconds of wall clock) are part of equality.
+    `traces` are in the order in which the candidates ended. `fallback` marks a result without votes, whose `answer` is the
+    configured default. `stopped` is what ended the work: `all` candidates finished, a stop rule fired (`exact`, `beta`,
+    `k`, `margin`), extra candidates made the vote `uncontested`, the `deadline` passed, or an `error` at the competition's
+    edge. `risk` bounds the probability that all candidates would have elected another answer, under beta's model
+    (`stopping.leader_risk`); it is None unless plain votes stopped at a risk (`beta`, `k`, `margin`, `uncontested`). `seed`
+    is the run's seed. Neither `seed` nor times are part of equality.
     """
 
     problem: Problem
@@ -241,24 +286,25 @@ class SolveResult:
 
 
 class Engine(Protocol):
-    """Writes text. One prompt per call: concurrent calls are batched inside the engine.
+    """Generates text. One prompt per call: concurrent calls become one batch inside the engine.
 
-    Raises `PromptTooLong` before any work is done, `EngineError` where it failed; anything else is a bug and ends the run.
-    Cancelling the awaiting task aborts the request, frees what it held and must propagate. `request_id` is
-    "{problem.id}/{candidate}/{turn}".
+    Raises `PromptTooLong` before any work is done and `EngineError` where the engine failed; anything else is a bug and
+    ends the run. Cancelling the awaiting task aborts the request and frees its memory; the cancellation must propagate.
+    `request_id` is "{problem.id}/{candidate}/{turn}": key of logs, aborts and replays, source of the seed.
     """
 
     async def generate(self, prompt: Prompt, params: SamplingParams, *, request_id: str) -> Completion: ...
 
 
 class Executor(Protocol):
-    """Runs code that nobody has read. Faulty code is a result, never an exception.
+    """Runs untrusted, model-generated code. Faulty code is a result, never an exception.
 
-    `deadline` is absolute, in `time.monotonic()` seconds. Cancelling the awaiting task kills the code. Calls with the
-    same "{problem.id}/{candidate}" share one interpreter's state where the executor is stateful, until `release`.
+    `deadline` is absolute, in seconds of `time.monotonic()`. Cancelling the awaiting task kills the code. Calls with the
+    same "{problem.id}/{candidate}" share one interpreter until `release`, where the executor is stateful. Raises
+    `ExecutorError` where no code can run at all.
     """
 
     async def execute(self, code: str, *, request_id: str, deadline: float) -> ExecutionResult: ...
 
     def release(self, candidate_id: str) -> None:
-        """Forget the candidate "{problem.id}/{candidate}": end its process, free its state. Unknown ids are ignored."""
+        """End the process of candidate "{problem.id}/{candidate}" and free its state. Unknown ids are ignored."""

@@ -1,4 +1,13 @@
-"""Answers -> a vote: ballots are added up exactly, and equal scores are ordered by a rule of their own."""
+"""Majority vote: each candidate that answered casts one ballot, ballots are added up exactly, ties have a fixed order.
+
+    >>> vote = tally([Ballot(0, 42), Ballot(1, 7), Ballot(2, 42)])
+    >>> vote.winner, vote.ranking
+    (42, ((42, 2.0), (7, 1.0)))
+
+A vote may be weighted (`VoteRule`). To add a weighting, write one function like `unless_small` and give it a name in
+`WEIGHTINGS`: the setting `vote`, the command line, what-if and the journal know it by that name, and a test of its own
+says what it weighs.
+"""
 
 from __future__ import annotations
 
@@ -11,15 +20,15 @@ from typing import Literal
 from sctir_kaggle.types import ExecutionStatus, Problem, Trace, UserError, Vote
 
 TieBreak = Literal["first", "smallest", "largest"]
-"""How equal scores are ordered: the answer that has the lowest candidate number, the smallest or the largest answer.
+"""Who wins among equal scores: the answer of the candidate with the lowest number, the smallest or the largest answer.
 
-None of them depends on the order in which candidates finish.
+None of them depends on the order in which candidates finish, or a busy machine could change an answer.
 """
 
 
 @dataclass(frozen=True, slots=True)
 class Ballot:
-    """One candidate's vote. `weight` lies between 0 and 1; plain majority is weight 1."""
+    """One candidate's vote. `weight` is from 0 to 1; in a plain majority it is 1."""
 
     candidate: int
     answer: int
@@ -27,7 +36,11 @@ class Ballot:
 
 
 def tally(ballots: Iterable[Ballot], *, tie_break: TieBreak = "first") -> Vote:
-    """The vote over `ballots`, whatever their order. A candidate that ballots twice raises ValueError."""
+    """Count `ballots`, whatever their order. Raises ValueError where a candidate votes twice.
+
+    >>> tally([Ballot(0, 9), Ballot(1, 5)], tie_break="smallest").winner
+    5
+    """
     ballots = list(ballots)
     if len({ballot.candidate for ballot in ballots}) != len(ballots):
         raise ValueError("a candidate has at most one vote")
@@ -38,7 +51,11 @@ def tally(ballots: Iterable[Ballot], *, tie_break: TieBreak = "first") -> Vote:
 
 
 def scores_of(ballots: Iterable[Ballot]) -> dict[int, Fraction]:
-    """What each answer got, exactly."""
+    """Sum of weights by answer. Exact, so it does not depend on the order of the ballots as a sum of floats would.
+
+    >>> scores_of([Ballot(0, 42), Ballot(1, 42, 0.25)])
+    {42: Fraction(5, 4)}
+    """
     scores: dict[int, Fraction] = {}
     for ballot in ballots:
         scores[ballot.answer] = scores.get(ballot.answer, Fraction(0)) + Fraction(ballot.weight)
@@ -56,8 +73,13 @@ def _tie_order(ballots: list[Ballot], tie_break: TieBreak) -> Callable[[int], in
     return lambda answer: first[answer]
 
 
-GRAIN = 4096
-"""Weights are multiples of one part in so many: less than one part, all candidates together, is below a single vote."""
+# --- Weightings: how far each candidate's vote is trusted ---
+
+Trust = Callable[[Problem, Trace, "int | None"], float]
+"""(problem, candidate that has answered, modulus of answers) -> from 0 (not trusted) to 1 (a full vote).
+
+It looks at this one candidate alone: were a weight to change with later candidates, no stop could be exact.
+"""
 
 SMALL = range(6)
 """The answers that `small` trusts less."""
@@ -65,94 +87,106 @@ SMALL = range(6)
 _INTEGER = re.compile(r"(?<![\d.])\d{1,3}(?:(?:,|\{,\}|\\,)\d{3})+(?!\d|\.\d)|(?<![\d.])\d+(?!\.?\d)")
 _PRINTED = re.compile(r"(?<![\w.])-?\d+(?:\.0+)?(?![\w]|\.\d)")
 
-Weigh = Callable[[Problem, Trace], float]
-"""What the vote of a candidate that has answered counts, from 0 to 1; it may not depend on other candidates."""
 
-Doubt = Callable[[Problem, Trace, "int | None"], bool]
-"""(problem, candidate, modulus of answers) -> whether its answer is trusted less."""
-
-
-def is_small(problem: Problem, trace: Trace, modulus: int | None) -> bool:
-    """The answer is one of 0 to 5: what a model says that has lost its way (a fourth place of AIMO-1 weighed them 0.25)."""
-    return trace.answer in SMALL
+def unless_small(problem: Problem, trace: Trace, modulus: int | None) -> bool:
+    """Distrust 0 to 5, the guesses of a model that has lost its way (a fourth place of AIMO-1 weighed them 0.25)."""
+    return trace.answer not in SMALL
 
 
-def is_of_statement(problem: Problem, trace: Trace, modulus: int | None) -> bool:
-    """The answer stands in the problem's text: it may be copied (the third place of AIMO-1 took some per cent off)."""
+def unless_in_statement(problem: Problem, trace: Trace, modulus: int | None) -> bool:
+    """Distrust a number of the problem's text: it may be copied (the third place of AIMO-1 took some per cent off)."""
     numbers = {int(re.sub(r"\D", "", found)) for found in _INTEGER.findall(problem.text)}
-    return trace.answer in numbers | {_reduced(number, modulus) for number in numbers}
+    return trace.answer not in numbers | {_reduced(number, modulus) for number in numbers}
 
 
-def is_unconfirmed(problem: Problem, trace: Trace, modulus: int | None) -> bool:
-    """No code of the candidate printed its answer (the second place of AIMO-1 let results of code vote alone)."""
+def if_confirmed(problem: Problem, trace: Trace, modulus: int | None) -> bool:
+    """Trust an answer that the candidate's own code printed (the second place of AIMO-1 let only those vote)."""
     printed = {
         int(found.partition(".")[0])
         for turn in trace.turns
         if turn.execution is not None and turn.execution.status is ExecutionStatus.OK
         for found in _PRINTED.findall(turn.execution.output)
     }
-    return trace.answer not in {_reduced(number, modulus) for number in printed}
+    return trace.answer in {_reduced(number, modulus) for number in printed}
 
 
 def _reduced(number: int, modulus: int | None) -> int:
     return number if modulus is None else number % modulus
 
 
-DOUBTS: Mapping[str, tuple[Doubt, float]] = {
-    "small": (is_small, 0.25),
-    "statement": (is_of_statement, 0.5),
-    "confirmed": (is_unconfirmed, 1 / GRAIN),
-}
-"""By the vote's name: whom it doubts, and what a doubted vote counts.
+GRAIN = 4096
+"""Weights are multiples of 1/4096: exact as floats, and more than the at most 2048 candidates of a problem, so that all
+their votes of the smallest weight together stay below one full vote."""
 
-A vote that no code confirmed counts so little that it decides only where no vote was confirmed.
-"""
+WEIGHTINGS: Mapping[str, tuple[Trust, float]] = {
+    "small": (unless_small, 0.25),
+    "statement": (unless_in_statement, 0.5),
+    "confirmed": (if_confirmed, 1 / GRAIN),  # decides only where no vote is confirmed
+}
+"""By the name of the vote: its trust, and the default weight of a ballot that is not trusted at all."""
 
 
 @dataclass(frozen=True, slots=True)
 class VoteRule:
-    """A vote by name: `plain` counts every vote 1; the others count one that is in doubt `weight`, a multiple of 1/4096."""
+    """A vote by name: `plain`, where every ballot weighs 1, or one of `WEIGHTINGS`.
+
+    `weight` is that of a ballot with trust 0, a multiple of 1/4096; one with trust 1 weighs 1.
+    """
 
     name: str = "plain"
     weight: float = 1.0
 
     @classmethod
     def parse(cls, text: str) -> VoteRule:
-        """`plain`, or one of `DOUBTS` as it is or with a weight of one's own: `small=0.1`. Raises `UserError`."""
+        """Read `plain`, or a name in `WEIGHTINGS`, alone or with a weight. Raises `UserError`.
+
+        >>> VoteRule.parse("small=0.5")
+        VoteRule(name='small', weight=0.5)
+        """
         name, given, number = text.partition("=")
         if text == "plain":
             return cls()
-        weight = _weight(number) if given else DOUBTS[name][1] if name in DOUBTS else None
-        if name not in DOUBTS or weight is None or not 0 <= weight <= 1:
-            *some, last = ("plain", *DOUBTS)
+        weight = _number(number) if given else WEIGHTINGS[name][1] if name in WEIGHTINGS else None
+        if name not in WEIGHTINGS or weight is None or not 0 <= weight <= 1:
+            *some, last = ("plain", *WEIGHTINGS)
             raise UserError(
                 f"vote is {text}; it must be {', '.join(some)} or {last}; all but plain may have a weight from 0 to 1, "
                 "within which the exact stop is exact: small=0.1"
             )
-        return cls(name, round(weight * GRAIN) / GRAIN)
+        return cls(name, _to_grain(weight))
 
     @property
     def label(self) -> str:
-        """As it is typed, with as few digits as tell the weight."""
-        if self.name == "plain" or self.weight == DOUBTS[self.name][1]:
+        """The text that `parse` reads as this rule, with as few digits of the weight as identify it."""
+        if self.name == "plain" or self.weight == WEIGHTINGS[self.name][1]:
             return self.name
         texts = (f"{self.name}={self.weight:.{digits}g}" for digits in range(1, 8))
         return next(text for text in texts if VoteRule.parse(text) == self)
 
-    def weigher(self, modulus: int | None) -> Weigh | None:
-        """For answers that are reduced modulo that; None is plain majority."""
+    def weigh(self, problem: Problem, trace: Trace, modulus: int | None) -> float:
+        """Weight of the vote of a candidate that has answered, from 0 to 1; `modulus` is that of the answers."""
         if self.name == "plain":
+            return 1.0
+        trust = WEIGHTINGS[self.name][0](problem, trace, modulus)
+        return _to_grain(self.weight + (1 - self.weight) * trust)
+
+    def ballot(self, problem: Problem, trace: Trace, modulus: int | None) -> Ballot | None:
+        """The candidate's ballot; None where it has no answer."""
+        if trace.answer is None:
             return None
-        doubts = DOUBTS[self.name][0]
-        return lambda problem, trace: self.weight if doubts(problem, trace, modulus) else 1.0
+        return Ballot(trace.candidate, trace.answer, self.weigh(problem, trace, modulus))
 
 
 PLAIN = VoteRule()
-"""Majority: every vote counts 1."""
+"""Plain majority: every ballot weighs 1."""
 
 
-def _weight(number: str) -> float | None:
+def _to_grain(weight: float) -> float:
+    return round(weight * GRAIN) / GRAIN
+
+
+def _number(text: str) -> float | None:
     try:
-        return float(number)
+        return float(text)
     except ValueError:
         return None

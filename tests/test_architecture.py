@@ -17,6 +17,7 @@ PACKAGE = Path(sctir_kaggle.__file__).parent
 ORDER = [
     ["_version"],
     ["types", "kinds"],
+    ["jsonlines"],
     ["dialects"],
     ["answers", "voting", "stopping", "budget", "background", "scheduling"],
     ["config"],

@@ -25,7 +25,7 @@ from sctir_kaggle.engines.scripted import Scripted
 from sctir_kaggle.journal import result_from_json, result_to_json
 from sctir_kaggle.sandbox import Sandbox
 from sctir_kaggle.session import summary
-from sctir_kaggle.solver import Solver
+from sctir_kaggle.solver import Overtime, Solver
 from sctir_kaggle.stopping import leader_risk
 from sctir_kaggle.voting import Ballot
 
@@ -378,3 +378,26 @@ def test_a_run_with_a_turn_that_was_cut_short_says_what_was_lost_and_replays_equ
     engine = Recorded([result_from_json(result_to_json(live))])
     assert solve(engine, engine, candidates=5) == live
     assert live.stopped == "exact"
+
+
+@pytest.mark.parametrize(
+    ("votes", "unfinished", "contested"), [((3, 0), 0, False), ((1, 1), 4, True), ((9, 0), 4, False)]
+)
+def test_a_vote_is_contested_while_its_leader_may_still_lose(
+    votes: tuple[int, int], unfinished: int, contested: bool
+) -> None:
+    cast = [Ballot(c, answer) for c, answer in enumerate([42] * votes[0] + [7] * votes[1])]
+    assert Overtime(risk=0.05).is_contested(cast, unfinished=unfinished) is contested
+
+
+def test_extra_candidates_are_started_only_where_they_may_overturn_the_vote() -> None:
+    close, clear = [Ballot(0, 42), Ballot(1, 7)], [Ballot(c, 42) for c in range(20)]
+    overtime = Overtime(risk=0.05, extra_candidates=8)
+    assert (overtime.extra(close), overtime.extra(clear), Overtime(risk=0.05).extra(close)) == (8, 0, 0)
+
+
+def test_without_a_known_risk_a_vote_is_contested_until_it_is_decided() -> None:
+    cast = [Ballot(c, 42, 0.5) for c in range(8)]
+    weighted = Overtime(risk=0.05, plain=False)
+    assert weighted.is_contested(cast, unfinished=4)
+    assert not weighted.is_contested(cast, unfinished=3)

@@ -31,14 +31,12 @@ def candidate(answer: int, *outputs: str, status: ExecutionStatus = ExecutionSta
 
 
 def weight(vote: str, trace: Trace, text: str = "Add.", config: SolverConfig = AIMO1) -> float:
-    weigh = VoteRule.parse(vote).weigher(config.modulus)
-    assert weigh is not None
-    return weigh(Problem("p", text), trace)
+    return VoteRule.parse(vote).weigh(Problem("p", text), trace, config.modulus)
 
 
 def test_plain_majority_is_the_solvers_own_vote() -> None:
     assert VoteRule.parse("plain") == PLAIN
-    assert PLAIN.weigher(1000) is None
+    assert PLAIN.weigh(Problem("p", "Add."), candidate(0), 1000) == 1
 
 
 @pytest.mark.parametrize(("answer", "counts"), [(0, 0.25), (5, 0.25), (6, 1.0), (42, 1.0), (-1, 1.0)])
@@ -151,12 +149,20 @@ def test_what_needs_probabilities_is_refused_where_they_are_not_known(fields: di
 def test_under_every_vote_the_exact_stop_gives_the_full_votes_winner(
     stream: list[tuple[int, bool] | None], vote: str
 ) -> None:
-    weigh = VoteRule.parse(vote).weigher(1000) or (lambda problem, trace: 1.0)
-    problem = Problem("p", "Add $2$ and $7$.")
+    rule, problem = VoteRule.parse(vote), Problem("p", "Add $2$ and $7$.")
     ends = [one and candidate(one[0], *[f"{one[0]}\n"] * one[1]) for one in stream]
-    cast = [Ballot(c, stream[c][0], weigh(problem, end)) for c, end in enumerate(ends) if end]  # type: ignore[index]
+    cast = [Ballot(c, stream[c][0], rule.weigh(problem, end, 1000)) for c, end in enumerate(ends) if end]  # type: ignore[index]
     full = tally(cast).winner
     for done in range(len(stream) + 1):
         so_far = [ballot for ballot in cast if ballot.candidate < done]
         if StopRule.parse("exact").reason(so_far, unfinished=len(stream) - done):
             assert tally(so_far).winner == full
+
+
+def test_a_weighting_is_a_function_and_a_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    def half(problem: Problem, trace: Trace, modulus: int | None) -> float:
+        return 0.5
+
+    monkeypatch.setattr("sctir_kaggle.voting.WEIGHTINGS", {"half": (half, 0.0)})
+    assert SolverConfig(vote="half").vote_rule.weigh(Problem("p", "Add."), candidate(9), None) == 0.5
+    assert SolverConfig(vote="half=0.5").vote_rule.weigh(Problem("p", "Add."), candidate(9), None) == 0.75

@@ -21,10 +21,10 @@ from sctir_kaggle.background import in_thread
 from sctir_kaggle.budget import Budget, Deadlines
 from sctir_kaggle.competition.fields import Unreadable, id_text, name_of, text_of
 from sctir_kaggle.competition.health import trouble
-from sctir_kaggle.competition.lifecycle import Opener, SessionLifecycle, Unanswered, one_line
+from sctir_kaggle.competition.lifecycle import Opener, SessionLifecycle, Unanswered
 from sctir_kaggle.competition.profile import Profile
 from sctir_kaggle.competition.record import RunRecord
-from sctir_kaggle.types import Problem, SolveResult, Vote
+from sctir_kaggle.types import Problem, SolveResult, Vote, one_line
 
 log = logging.getLogger("sctir_kaggle")
 
@@ -117,7 +117,7 @@ class FailsafePredictor:
                 return self._recall(problem) or self._in_range(self._solve(problem, called))
             # The one broad except of the package: one bad problem must not cost the submission.
             except Exception as error:
-                self._record.fault(f"{one_line(error)}; the answer is {self._limits.default}", problem.id)
+                self._record.fault(f"{one_line(error, named=True)}; the answer is {self._limits.default}", problem.id)
                 log.debug("problem %s", problem.id, exc_info=error)
                 if not (self._limits.survive or isinstance(error, (Unanswered, Unreadable))):
                     raise _cut(error) from None

@@ -1,5 +1,6 @@
 """The session of a competition run: loaded in a thread, tried on a canary, and loaded a second time where it is dead.
 
+from sctir_kaggle.types import one_line
 `SessionThread` owns one session; `SessionLifecycle` decides which one is in use. Covered: a load that fails or never
 ends, an engine that dies later, an engine that only the canary finds dead. An engine is reloaded at most once in each
 pass over the problems, and only while enough of the budget is left to use it. Not covered: a load that hangs in a C call
@@ -18,6 +19,7 @@ from typing import TYPE_CHECKING
 from sctir_kaggle.budget import Budget
 from sctir_kaggle.competition.canary import seconds_for, try_canary
 from sctir_kaggle.competition.record import RunRecord
+from sctir_kaggle.types import one_line
 
 if TYPE_CHECKING:
     from sctir_kaggle.session import Session
@@ -150,9 +152,9 @@ class SessionLifecycle:
                     return current.session
             elif self._reloaded or not self._survive:
                 self._budget.skip()
-                raise error if isinstance(error, Exception) else Unanswered(one_line(error))
+                raise error if isinstance(error, Exception) else Unanswered(one_line(error, named=True))
             else:
-                self._record.fault(f"loading failed: {one_line(error)}; trying again")
+                self._record.fault(f"loading failed: {one_line(error, named=True)}; trying again")
                 self._reload()
 
     def succeeded(self) -> None:
@@ -195,8 +197,3 @@ class SessionLifecycle:
     def _reload(self) -> None:
         self._reloaded, self._failed_in_a_row = True, 0
         self._current = SessionThread(self._opener, after=self._current)
-
-
-def one_line(error: BaseException | None) -> str:
-    """An error's class and text on one line of at most 500 characters."""
-    return " ".join(f"{type(error).__name__}: {error}".split())[:500]

@@ -22,7 +22,7 @@ from sctir_kaggle.competition.push_server import predict_of, server_of
 from sctir_kaggle.competition.record import RunRecord, free
 from sctir_kaggle.config import SolverConfig
 from sctir_kaggle.engines.registry import entry_of, is_hub_name
-from sctir_kaggle.journal import Journal
+from sctir_kaggle.journal import JOURNAL, Journal
 from sctir_kaggle.runtime import Load, Setup, budget_of, journal_header, open_session, start_of
 from sctir_kaggle.types import Problem, SolveResult, UserError
 
@@ -159,7 +159,7 @@ class Submission:
     def _new_record(self) -> RunRecord:
         header = journal_header(self.setup, self._problems, engine=None, executor=None)
         start = start_of(self.setup) if self.setup.resume else lambda path, header: Journal.create(free(path), header)
-        return RunRecord(self.setup.folder / "journal.jsonl", header, start=start)
+        return RunRecord(self.setup.folder / JOURNAL, header, start=start)
 
     def _new_predictor(self, started: float, load: Load | None, observer: Observer | None) -> FailsafePredictor:
         setup, config, planned = self.setup, self.setup.config, len(self._problems) or self.profile.problems

@@ -18,8 +18,8 @@ from typing import Any
 
 from sctir_kaggle.dialects.control_tokens import Renamed
 from sctir_kaggle.dialects.tokenizer_check import read_tokenizer
-from sctir_kaggle.dialects.tokenizer_files import TokenizerFiles, reason_of
-from sctir_kaggle.types import Control, EngineError, Prompt, TokenIds
+from sctir_kaggle.dialects.tokenizer_files import TokenizerFiles
+from sctir_kaggle.types import Control, EngineError, Prompt, TokenIds, one_line
 
 _ANCHORS = "\n", "|", "=", "a"  # texts to encode behind: one that the tokenizer does not join to what follows
 _REPLACEMENT = "\ufffd"  # what a part of a character decodes to
@@ -144,7 +144,9 @@ class Tokenizer:
         try:
             rendered, _ = render(conversations=[chat], tools=functions, chat_template=template, **values)
         except Exception as error:  # a template is a program: it may raise anything
-            raise EngineError(f"the chat template of {self.files.folder.name} failed: {reason_of(error)}") from error
+            raise EngineError(
+                f"the chat template of {self.files.folder.name} failed: {one_line(error, first=True)}"
+            ) from error
         return str(rendered[0])
 
     def _parts(self, prompt: Prompt) -> Iterator[str | TokenIds]:

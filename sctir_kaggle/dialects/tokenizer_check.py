@@ -11,8 +11,8 @@ from functools import cache
 from importlib import metadata
 from typing import Any
 
-from sctir_kaggle.dialects.tokenizer_files import TokenizerFiles, reason_of
-from sctir_kaggle.types import EngineError
+from sctir_kaggle.dialects.tokenizer_files import TokenizerFiles
+from sctir_kaggle.types import EngineError, one_line
 
 RIGHT = "4.57.6, 5.0.0, 5.22 or later"
 """Versions of transformers that read all files rightly, as far as we have seen."""
@@ -66,7 +66,7 @@ def from_file(files: TokenizerFiles) -> Any:
         raw = Tokenizer.from_file(str(files.vocabulary))
     except Exception as error:  # the library raises it bare
         raise EngineError(
-            f"{files.vocabulary} cannot be read ({reason_of(error)}): copy it from the original"
+            f"{files.vocabulary} cannot be read ({one_line(error, first=True)}): copy it from the original"
         ) from None
     raw.no_truncation()
     raw.no_padding()
@@ -124,7 +124,7 @@ def auto_tokenizer(files: TokenizerFiles) -> Any:
     try:
         return auto.from_pretrained(str(files.folder), local_files_only=True)
     except Exception as error:  # any library may find any fault with a file
-        where = f"{files.folder} has no usable tokenizer ({reason_of(error)})"
+        where = f"{files.folder} has no usable tokenizer ({one_line(error, first=True)})"
         raise EngineError(f"{where}: pass a complete checkpoint") from error
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sctir_kaggle.types import EngineError
+from sctir_kaggle.types import EngineError, one_line
 
 WANTED = ("*token*.json", "tokenizer.model", "vocab.json", "merges.txt", "config.json", "generation_config.json")
 TEMPLATES = ("chat_template.jinja", "chat_template.json", "additional_chat_templates/*.jinja")
@@ -54,13 +54,8 @@ def _folder(model: str | Path) -> Path:
         raise EngineError(f"{error.name} is not installed: pip install transformers") from error
     except Exception as error:  # the network, the Hub, a name that it does not have
         raise EngineError(
-            f"{model} has no usable tokenizer ({reason_of(error)}): pass a folder, or a name that the Hub has"
+            f"{model} has no usable tokenizer ({one_line(error, first=True)}): pass a folder, or a name that the Hub has"
         ) from error
-
-
-def reason_of(error: BaseException) -> str:
-    """Its first line."""
-    return (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".:")
 
 
 def _json(file: Path) -> dict[str, Any]:
@@ -70,7 +65,8 @@ def _json(file: Path) -> dict[str, Any]:
     try:
         found = json.loads(file.read_text(encoding="utf-8"))
     except ValueError as error:
-        raise EngineError(f"{file} is not whole JSON ({reason_of(error)}): copy it from the original model") from None
+        reason = one_line(error, first=True)
+        raise EngineError(f"{file} is not whole JSON ({reason}): copy it from the original model") from None
     return found if isinstance(found, dict) else {}
 
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from sctir_kaggle.engines.openai_reply import FINISHES, BrokenReply, ErrorReply, Lines, Reply
 from sctir_kaggle.engines.openai_server import LONGEST_PAUSE, Server, seconds_to_wait
-from sctir_kaggle.types import EngineError
+from sctir_kaggle.types import EngineError, one_line
 
 if TYPE_CHECKING:
     import httpx
@@ -85,7 +85,7 @@ class Client:
             )
         except (ImportError, ValueError, httpx.InvalidURL) as error:  # an address or a kind of proxy that it cannot use
             raise EngineError(
-                f"no HTTP client: {_one_line(error)}: check HTTP_PROXY, HTTPS_PROXY and ALL_PROXY"
+                f"no HTTP client: {_reason(error)}: check HTTP_PROXY, HTTPS_PROXY and ALL_PROXY"
             ) from error
 
     async def get(self, server: Server, path: str) -> Any:
@@ -95,9 +95,7 @@ class Client:
         try:
             response = await self._http.get(server.url + path, auth=server.auth, timeout=ANSWER_SECONDS)
         except httpx.RequestError as error:
-            raise EngineError(
-                f"{server.url} cannot be reached ({_one_line(error)}): start it, or fix the URL"
-            ) from error
+            raise EngineError(f"{server.url} cannot be reached ({_reason(error)}): start it, or fix the URL") from error
         if response.status_code in (401, 403):
             said = self._excerpt(response.content)
             raise EngineError(f"{server.url}: status {response.status_code}: {said}: set OPENAI_API_KEY")
@@ -118,12 +116,12 @@ class Client:
                 await asyncio.sleep(min(pause or FIRST_PAUSE * 2.0 ** (number - 1), LONGEST_PAUSE))
             pause = None
             try:
-                response = await self._http.post(url, auth=server.auth, **_encoded(body))
+                response = await self._http.request("POST", url, auth=server.auth, **_encoded(body))
                 if response.status_code == 200:
                     return response.json()
                 raise self._failure(server, response.status_code, response.content, response.headers)
             except (httpx.RequestError, ValueError) as error:
-                failure = _one_line(error)
+                failure = _reason(error)
             except TransientFailure as error:
                 failure, pause = str(error), error.pause
             except Refusal as refusal:
@@ -152,7 +150,7 @@ class Client:
             raise self._failure(server, error.status, str(error).encode(), {}, dropped=True) from error
         except (httpx.RequestError, BrokenReply) as error:
             if reply.finish_reason not in FINISHES:  # else the text is whole, only the counts can be missing
-                raise TransientFailure(f"{server.url}: {_one_line(error)}", dropped=started) from error
+                raise TransientFailure(f"{server.url}: {_reason(error)}", dropped=started) from error
 
     async def close(self) -> None:
         """Close every connection."""
@@ -207,10 +205,9 @@ async def _read_to_the_end(pieces: AsyncIterator[bytes]) -> None:
         await asyncio.wait_for(rest(), 0.25)
 
 
-def _one_line(error: Exception) -> str:
-    """An error with its type, on one line: some of httpx's have no text."""
-    said = " ".join(str(error).split())
-    return said if isinstance(error, BrokenReply) else f"{type(error).__name__}{said and ': ' + said}"
+def _reason(error: Exception) -> str:
+    """Some of httpx's errors have no text, so the class is part of it; a broken reply says all by itself."""
+    return one_line(error, named=not isinstance(error, BrokenReply))
 
 
 class RequestLimiter:

@@ -24,7 +24,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from sctir_kaggle.dialects.tokenizer import Tokenizer
-from sctir_kaggle.types import Completion, EngineError, FinishReason, Prompt, PromptTooLong, SamplingParams, TokenIds
+from sctir_kaggle.types import (
+    Completion,
+    EngineError,
+    FinishReason,
+    Prompt,
+    PromptTooLong,
+    SamplingParams,
+    TokenIds,
+    one_line,
+)
 
 if TYPE_CHECKING:
     from sctir_kaggle.engines.slots import Slots
@@ -325,9 +334,8 @@ def _load(model: str, device: str, dtype: str | None) -> Any:
     except EngineError:
         raise
     except Exception as error:  # any library may find any fault with a file
-        reason = (str(error).strip().splitlines() or [""])[0]
         raise EngineError(
-            f"{model} cannot be loaded as a causal language model ({type(error).__name__}: {reason}): "
+            f"{model} cannot be loaded as a causal language model ({one_line(error, named=True, first=True)}): "
             "pass a complete checkpoint with config.json, tokenizer.json and *.safetensors"
         ) from error
 

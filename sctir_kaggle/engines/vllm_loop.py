@@ -17,7 +17,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any
 
-from sctir_kaggle.types import EngineError, TokenIds
+from sctir_kaggle.types import EngineError, TokenIds, one_line
 
 RESTARTS = 1
 """Times that a dead engine is built again: what kills it twice would do so a third time."""
@@ -99,7 +99,7 @@ class EngineLoop:
             self.engine = self._build()
         except BaseException as error:  # whatever it is: `wait_until_started` must not wait for ever
             log.debug("vLLM did not start", exc_info=True)
-            return f"vLLM did not start: {_one_line(error)}"
+            return f"vLLM did not start: {one_line(error, named=True)}"
         return None
 
     def _run(self) -> str | None:
@@ -112,7 +112,7 @@ class EngineLoop:
         except BaseException as error:  # a request must never wait for an engine that is gone
             # Only text survives: a kept traceback would hold the dead engine, and its GPU memory, beside the new one.
             log.exception("vLLM died")
-            return f"vLLM died: {_one_line(error)}"
+            return f"vLLM died: {one_line(error, named=True)}"
         return None
 
     def _receive(self) -> bool:
@@ -133,7 +133,10 @@ class EngineLoop:
         try:
             self.engine.add_request(unique, {"prompt_token_ids": list(request.prompt)}, request.params)
         except Exception as error:  # vLLM's classes for a bad request differ between its versions
-            settle(request.future, EngineError(f"{request.request_id}: vLLM refused the request: {_one_line(error)}"))
+            settle(
+                request.future,
+                EngineError(f"{request.request_id}: vLLM refused the request: {one_line(error, named=True)}"),
+            )
             return
         self._running[unique] = request
 
@@ -198,9 +201,3 @@ def settle(future: asyncio.Future[Any], outcome: object) -> None:
         future.get_loop().call_soon_threadsafe(hand_over)
     except RuntimeError:  # that loop is closed: no caller waits any more
         pass
-
-
-def _one_line(error: BaseException) -> str:
-    """An error with its type on one line of at most 500 characters: vLLM's can fill a screen."""
-    line = f"{type(error).__name__}: {' '.join(str(error).split())}"
-    return line if len(line) <= 500 else line[:497] + "..."

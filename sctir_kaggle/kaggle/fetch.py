@@ -19,9 +19,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sctir_kaggle.journal import lock
+from sctir_kaggle.jsonlines import lock
 from sctir_kaggle.kaggle.transfer import Progress, size_text
-from sctir_kaggle.types import UserError
+from sctir_kaggle.types import UserError, one_line
 
 NO_HUB = "huggingface_hub is not installed: pip install 'sctir-kaggle[kaggle]'"
 
@@ -250,4 +250,4 @@ def _line(repo: str, revision: str | None, error: Exception) -> str:
     if isinstance(error, errors.LocalEntryNotFoundError) or _is_network(error):
         why = type(error.__cause__ or error).__name__
         return f"{repo}: the Hub cannot be reached ({why}): is this machine connected? it goes on where it was"
-    return f"{repo}: {' '.join(str(error).split())[:300] or type(error).__name__}: try again, it goes on where it was"
+    return f"{repo}: {one_line(error, limit=300)}: try again, it goes on where it was"

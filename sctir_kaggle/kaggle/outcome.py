@@ -20,7 +20,7 @@ from sctir_kaggle.kaggle.wheels.image import FREEZE, freeze
 from sctir_kaggle.kinds import shown
 from sctir_kaggle.runtime import dialect_of, without_secrets
 from sctir_kaggle.settings import DEFAULT, RunConfig, known
-from sctir_kaggle.types import Problem, SolveResult, Trace, TraceStatus, Turn
+from sctir_kaggle.types import Problem, SolveResult, Trace, TraceStatus, Turn, status_counts
 
 ORDERED = 64
 """Votes that are listed one by one."""
@@ -35,7 +35,7 @@ def worked_problem(results: Sequence[SolveResult], dialect: Dialect | None = Non
     if not voted:
         return ""
     result = max(voted, key=telling)
-    trace = max(winners(result), key=_executions)
+    trace = max(winners(result), key=lambda trace: trace.executions)
     return "".join(
         (
             html.heading(f"Problem {result.problem.id}"),
@@ -51,7 +51,7 @@ def worked_problem(results: Sequence[SolveResult], dialect: Dialect | None = Non
 
 def telling(result: SolveResult) -> tuple[bool, bool, bool, int]:
     """How much a problem shows: a right answer, code that ran, a vote with a rival, candidates that answered."""
-    ran = any(_executions(trace) for trace in winners(result))
+    ran = any(trace.executions for trace in winners(result))
     answered = sum(trace.status is TraceStatus.ANSWERED for trace in result.traces)
     return result.correct is not False, ran, len(result.vote.ranking) > 1, answered
 
@@ -59,10 +59,6 @@ def telling(result: SolveResult) -> tuple[bool, bool, bool, int]:
 def winners(result: SolveResult) -> list[Trace]:
     """The candidates that voted for the answer."""
     return [trace for trace in result.traces if not result.fallback and trace.answer == result.answer]
-
-
-def _executions(trace: Trace) -> int:
-    return sum(turn.execution is not None for turn in trace.turns)
 
 
 def _prompt(dialect: Dialect | None, problem: Problem) -> str:
@@ -120,9 +116,8 @@ def _course(result: SolveResult) -> Iterator[str]:
     """The votes in the order in which they came, why the other candidates have none, and why it ended."""
     came = [str(trace.answer) for trace in result.traces if trace.answer is not None]
     yield f"as they came: {', '.join(came[:ORDERED])}{', ...' if len(came) > ORDERED else ''}"
-    ends = Counter(trace.status for trace in result.traces if trace.status is not TraceStatus.ANSWERED)
-    if ends:
-        yield "without a vote: " + ", ".join(f"{count} {status.value}" for status, count in ends.most_common())
+    if ends := status_counts(trace for trace in result.traces if trace.status is not TraceStatus.ANSWERED):
+        yield "without a vote: " + ", ".join(f"{count} {status.value}" for status, count in ends.items())
     yield f"{result.seconds:.1f} s, ended by: {result.stopped}"
 
 

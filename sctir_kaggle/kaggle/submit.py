@@ -18,14 +18,12 @@ from typing import Any, Protocol
 from sctir_kaggle.competition.health import health_of
 from sctir_kaggle.competition.profile import profile_of
 from sctir_kaggle.display import clock_face
-from sctir_kaggle.journal import read_journal
+from sctir_kaggle.journal import JOURNAL, read_journal
 from sctir_kaggle.kaggle import metadata, upload, versions
 from sctir_kaggle.kaggle.client import once, open_client, patiently
 from sctir_kaggle.kaggle.transfer import Sleep
 from sctir_kaggle.kaggle.versions import NotGreen, StateLine, newest_version
 from sctir_kaggle.types import UserError
-
-JOURNAL = "journal.jsonl"
 
 MESSAGE = "sctir"
 """Of a submission for which the user says none."""

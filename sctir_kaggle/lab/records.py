@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from sctir_kaggle.journal import MUST_MATCH, stream_journal
+from sctir_kaggle.journal import JOURNAL, MUST_MATCH, journal_of, stream_journal
 from sctir_kaggle.types import TraceStatus, UserError
 
 STATUSES = ("", *(status.value for status in TraceStatus))
@@ -84,11 +84,6 @@ def read_records(paths: Sequence[Path]) -> Records:
         headers.append(header)
         rows += found
     return _stacked(_names(paths), headers, rows)
-
-
-def journal_of(run: Path) -> Path:
-    """The journal of a run that is given as a folder or as a file."""
-    return run / "journal.jsonl" if run.is_dir() else run
 
 
 def groups_of(records: Records) -> list[Group]:
@@ -213,7 +208,7 @@ def _padded(columns: list[Array], name: str, width: int) -> Array:
 
 def _names(paths: Sequence[Path]) -> list[str]:
     """The name of each run: its folder or file, or the whole path where that is not unique."""
-    folders = [path.parent if path.name == "journal.jsonl" else path for path in map(Path.absolute, paths)]
+    folders = [path.parent if path.name == JOURNAL else path for path in map(Path.absolute, paths)]
     short = Counter(folder.name for folder in folders)
     return [folder.name if short[folder.name] == 1 else str(path) for folder, path in zip(folders, paths, strict=True)]
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from types import NoneType, UnionType
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
-from sctir_kaggle.types import EngineError, ExecutorError, UserError
+from sctir_kaggle.types import EngineError, ExecutorError, UserError, one_line
 
 Settings = TypeVar("Settings")
 
@@ -93,7 +93,7 @@ def _parse_yaml(text: str, source: str) -> Any:
     try:
         return yaml.safe_load(text)
     except yaml.YAMLError as error:
-        raise UserError(f"{source} is not YAML: {' '.join(str(error).split())}") from None
+        raise UserError(f"{source} is not YAML: {one_line(error)}") from None
 
 
 def _checked(cls: type[Any], given: Mapping[str, Any], source: Mapping[str, str]) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from typing import Any, Literal
 from sctir_kaggle.competition.profile import Profile
 from sctir_kaggle.config import SolverConfig
 from sctir_kaggle.engines.gpus import GPU
+from sctir_kaggle.types import one_line
 
 Level = Literal["ok", "warning", "fatal"]
 
@@ -89,7 +90,7 @@ Check = Callable[[Machine], Iterable[Finding]]
 
 def of_error(check: str, error: Exception, level: Level = "fatal") -> Finding:
     """An error of this package: its message ends with the next step, after the last colon."""
-    what, _, remedy = " ".join(str(error).split()).rpartition(": ")
+    what, _, remedy = one_line(error).rpartition(": ")
     return Finding(check, level, what, remedy) if what else Finding(check, level, remedy)
 
 

@@ -26,7 +26,7 @@ from sctir_kaggle.lab.replay.run import Observer, Plan, header_of, open_journal,
 from sctir_kaggle.lab.replay.scheduler import Lane, Task, TaskSolver
 from sctir_kaggle.runtime import Load, bound_to, open_engine
 from sctir_kaggle.scheduling import WorkerLost
-from sctir_kaggle.types import EngineError, ExecutorError, SolveResult, UserError
+from sctir_kaggle.types import EngineError, ExecutorError, SolveResult, UserError, one_line
 
 log = logging.getLogger("sctir_kaggle")
 
@@ -96,8 +96,10 @@ class WorkerHandle:
         except exceptions.RayError as error:
             if not self.lost:
                 self.lost = True
-                log.warning("worker %d is lost, its tasks go to the others: %s", self.number, _first_line(error))
-            raise WorkerLost(f"worker {self.number}: {_first_line(error)}") from None
+                log.warning(
+                    "worker %d is lost, its tasks go to the others: %s", self.number, one_line(error, first=True)
+                )
+            raise WorkerLost(f"worker {self.number}: {one_line(error, first=True)}") from None
 
 
 def replay_on_ray(
@@ -152,8 +154,9 @@ def _cluster(address: str) -> Iterator[None]:
         alone = {"include_dashboard": False} if address == LOCAL else {}
         ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, configure_logging=False, **alone)
     except (OSError, ValueError, RuntimeError) as error:
+        reason = one_line(error, first=True)
         raise UserError(
-            f"no Ray cluster at {address!r}: {_first_line(error)}; start one with `ray start --head`, or give --ray alone"
+            f"no Ray cluster at {address!r}: {reason}; start one with `ray start --head`, or give --ray alone"
         ) from None
     try:
         yield
@@ -245,7 +248,3 @@ def _cause(error: Any) -> BaseException:
     cause = error.cause
     known = (UserError, EngineError, ExecutorError)
     return cause if isinstance(cause, known) else RuntimeError(f"a bug in a worker: {error}")
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0]

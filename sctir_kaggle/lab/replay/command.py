@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from sctir_kaggle.journal import JOURNAL
 from sctir_kaggle.options import add_run_options, add_settings, positive, run_of, seconds, setup_of
 
 if TYPE_CHECKING:
@@ -65,7 +66,7 @@ def replay(args: argparse.Namespace, started: float) -> int:
 
                 outcomes = replay_here(plan, progress)
         except KeyboardInterrupt:
-            kept = f"{progress.done} of {len(plan.tasks)} are in {plan.setup.folder / 'journal.jsonl'}"
+            kept = f"{progress.done} of {len(plan.tasks)} are in {plan.setup.folder / JOURNAL}"
             raise KeyboardInterrupt(f"; {kept}: --resume --output {plan.setup.folder} goes on") from None
     _show(plan, outcomes, seconds=time.monotonic() - started)
     return 0
@@ -101,4 +102,4 @@ def _show(plan: Plan, outcomes: list[Outcome], *, seconds: float) -> None:
     terminal.print(f"{mean_line(outcomes)} in {clock_face(seconds)}", highlight=False)
     for warning in warnings_of(outcomes):
         terminal.print(f"[yellow]{warning}", highlight=False)
-    terminal.print(f"journal: {plan.setup.folder / 'journal.jsonl'}", highlight=False, soft_wrap=True)
+    terminal.print(f"journal: {plan.setup.folder / JOURNAL}", highlight=False, soft_wrap=True)

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import json
-import os
-import shutil
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, Any
 
-from sctir_kaggle.journal import Journal, lock, stream_journal
+from sctir_kaggle.journal import Journal, stream_journal
+from sctir_kaggle.jsonlines import LineWriter
 from sctir_kaggle.types import SolveResult, TraceStatus
 
 if TYPE_CHECKING:
@@ -39,7 +37,6 @@ class Outcome:
     @classmethod
     def of(cls, result: SolveResult) -> Outcome:
         """Keep of `result` what the table needs; the texts stay on disk."""
-        turns = [turn for trace in result.traces for turn in trace.turns]
         return cls(
             problem_id=result.problem.id,
             seed=result.seed,
@@ -48,8 +45,8 @@ class Outcome:
             fallback=result.fallback,
             late=result.stopped == "deadline",
             failed=sum(trace.status is TraceStatus.FAILED for trace in result.traces),
-            tokens=sum(turn.completion.tokens for turn in turns),
-            executions=sum(turn.execution is not None for turn in turns),
+            tokens=sum(trace.tokens for trace in result.traces),
+            executions=sum(trace.executions for trace in result.traces),
         )
 
 
@@ -110,45 +107,27 @@ def warnings_of(outcomes: Sequence[Outcome]) -> list[str]:
 
 
 class ReplayJournal(Journal):
-    """A `Journal` of several seeds, whose header says which. `outcomes` are those of both this run and earlier ones."""
+    """A `Journal` of several seeds, whose header lists them. `outcomes` are those of both this run and earlier ones."""
 
-    def __init__(self, path: Path, file: TextIO, results: Iterable[SolveResult] = ()) -> None:
+    def __init__(self, lines: LineWriter, results: Iterable[SolveResult] = ()) -> None:
         self.outcomes: dict[tuple[str, int], Outcome] = {}
-        super().__init__(path, file, results)
+        super().__init__(lines, results)
 
     @classmethod
     def resume(cls, path: Path, header: dict[str, Any]) -> ReplayJournal:
-        """As `Journal.resume`; seeds that `header` has and the run had not are added to its header."""
+        """As `Journal.resume`; seeds of `header` that the run did not have are added to its header."""
         journal = super().resume(path, header)
         try:
-            journal._extend(header["seeds"])
+            old, _ = stream_journal(path)
+            known = old.get("seeds", [old.get("config", {}).get("seed", 0)])
+            wanted = sorted({*known, *header["seeds"]})
+            if wanted != old.get("seeds"):
+                journal.change_header({**old, "seeds": wanted})
         except BaseException:
             journal.close()
             raise
         return journal
 
-    def _remember(self, result: SolveResult) -> None:
+    def remember(self, result: SolveResult) -> None:
+        """Keep the outcome only: the traces of many seeds need not fit into memory."""
         self.outcomes[result.problem.id, result.seed] = Outcome.of(result)
-
-    def _extend(self, seeds: Iterable[int]) -> None:
-        """Only lines can be added to a file, so with another header it is written anew and takes the old one's place.
-
-        A kill before that leaves the old file as it is. Both are locked while there are two.
-        """
-        old, _ = stream_journal(self.path)
-        known = old.get("seeds", [old.get("config", {}).get("seed", 0)])
-        wanted = sorted({*known, *seeds})
-        if wanted == old.get("seeds"):
-            return
-        anew = self.path.with_suffix(".new")
-        file = anew.open("w", encoding="utf-8")
-        lock(anew, file)
-        file.write(json.dumps({**old, "seeds": wanted}, ensure_ascii=False, separators=(",", ":")) + "\n")
-        with self.path.open(encoding="utf-8", newline="") as lines:
-            lines.readline()
-            shutil.copyfileobj(lines, file)
-        file.flush()
-        os.fsync(file.fileno())
-        os.replace(anew, self.path)
-        self._file.close()
-        self._file = file

@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 from sctir_kaggle.engines.registry import entry_of
+from sctir_kaggle.journal import JOURNAL
 from sctir_kaggle.lab.replay.results import Outcome, ReplayJournal
 from sctir_kaggle.lab.replay.scheduler import Scheduler, Task, TaskSolver, Watcher
 from sctir_kaggle.runtime import Load, Setup, bound_to, journal_header, open_engine
@@ -91,7 +92,7 @@ def header_of(plan: Plan, *, engine: Mapping[str, Any], executor: Mapping[str, A
 
 def open_journal(plan: Plan, header: dict[str, Any]) -> ReplayJournal:
     """As a new one, or where an earlier run ended."""
-    path = plan.setup.folder / "journal.jsonl"
+    path = plan.setup.folder / JOURNAL
     return ReplayJournal.resume(path, header) if plan.setup.resume else ReplayJournal.create(path, header)
 
 

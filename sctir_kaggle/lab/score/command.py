@@ -76,8 +76,7 @@ def _refuse(outputs: dict[str, Path]) -> None:
 
 def _write_html(runs: Sequence[Path], path: Path) -> None:
     """Write the page of all runs together. Unlike the tables it needs whole results, for their texts."""
-    from sctir_kaggle.journal import read_faults, read_journal
-    from sctir_kaggle.lab.records import journal_of
+    from sctir_kaggle.journal import journal_of, read_faults, read_journal
     from sctir_kaggle.lab.view.page import write_page
 
     journals = [journal_of(run) for run in runs]

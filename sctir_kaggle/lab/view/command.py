@@ -22,8 +22,7 @@ def add_view(commands: Commands) -> None:
 
 def view(args: argparse.Namespace, _: float) -> int:
     """Write the page of a run and print its path; with `--open`, open it in the browser."""
-    from sctir_kaggle.journal import read_faults, read_journal, refuse_journal
-    from sctir_kaggle.lab.records import journal_of
+    from sctir_kaggle.journal import journal_of, read_faults, read_journal, refuse_journal
     from sctir_kaggle.lab.view.page import write_page
 
     journal = journal_of(args.run)

@@ -60,16 +60,6 @@ def is_contested(result: SolveResult) -> bool:
     return bool(scores) and 2 * scores[0] <= sum(scores)
 
 
-def tokens_of(trace: Trace) -> int:
-    """Tokens that the model wrote in whole turns."""
-    return sum(turn.completion.tokens for turn in trace.turns)
-
-
-def executions_of(trace: Trace) -> int:
-    """Blocks of code that ran to an end."""
-    return sum(turn.execution is not None for turn in trace.turns)
-
-
 def _problem(problem: Problem, number: int) -> Json:
     reference = None if problem.answer is None else str(problem.answer)
     id_ = problem.id if number == 1 else f"{problem.id} ({number})"
@@ -86,8 +76,8 @@ def _attempt(result: SolveResult) -> Json:
         "stopped": result.stopped,
         "risk": result.risk,
         "seconds": round(result.seconds, 2),
-        "tokens": sum(map(tokens_of, result.traces)),
-        "executions": sum(map(executions_of, result.traces)),
+        "tokens": sum(trace.tokens for trace in result.traces),
+        "executions": sum(trace.executions for trace in result.traces),
         "votes": [[str(answer), score] for answer, score in result.vote.ranking],
         "ended": [_ended(result, trace) for trace in result.traces],
     }
@@ -113,7 +103,7 @@ def _candidate(trace: Trace, texts: bool) -> Json:
         "boxed": trace.boxed,
         "detail": trace.detail,
         "seconds": round(trace.seconds, 2),
-        "tokens": tokens_of(trace),
+        "tokens": trace.tokens,
         "turns": [_turn(turn) for turn in trace.turns] if texts else None,
         "cut": _cut(trace.cut) if texts and trace.cut else None,
     }

@@ -8,8 +8,8 @@ from statistics import fmean, median
 
 from sctir_kaggle.display import clock_face
 from sctir_kaggle.lab.statistics import format_mean_sd
-from sctir_kaggle.lab.view.problems import executions_of, runs, tokens_of
-from sctir_kaggle.types import SolveResult
+from sctir_kaggle.lab.view.problems import runs
+from sctir_kaggle.types import SolveResult, status_counts
 
 Tile = dict[str, str]
 """A `name`, a `value`, and below it a `note`."""
@@ -24,7 +24,8 @@ def tiles(results: Sequence[SolveResult]) -> list[Tile]:
 
 def ends(results: Iterable[SolveResult]) -> list[tuple[str, int]]:
     """Why candidates ended, the most frequent reason first."""
-    return Counter(trace.status.value for result in results for trace in result.traces).most_common()
+    counts = status_counts(trace for result in results for trace in result.traces)
+    return [(status.value, count) for status, count in counts.items()]
 
 
 def stops(results: Iterable[SolveResult]) -> list[tuple[str, int]]:
@@ -78,12 +79,12 @@ def _defaults(results: Sequence[SolveResult]) -> list[Tile]:
 
 
 def _tokens(results: Sequence[SolveResult]) -> Tile:
-    total = sum(tokens_of(trace) for result in results for trace in result.traces)
+    total = sum(trace.tokens for result in results for trace in result.traces)
     return _tile("Tokens", _short(total), f"{_short(total / len(results))} a problem")
 
 
 def _executions(results: Sequence[SolveResult]) -> Tile:
-    total = sum(executions_of(trace) for result in results for trace in result.traces)
+    total = sum(trace.executions for result in results for trace in result.traces)
     candidates = sum(len(result.traces) for result in results)
     return _tile("Executions", _short(total), f"{total / max(1, candidates):.1f} a candidate")
 

@@ -11,16 +11,14 @@ from typing import NamedTuple
 
 from sctir_kaggle.budget import Budget
 from sctir_kaggle.config import SolverConfig
-from sctir_kaggle.journal import stream_results
+from sctir_kaggle.journal import journal_of, stream_results
 from sctir_kaggle.lab.clock import simulated_budget
-from sctir_kaggle.lab.records import journal_of
 from sctir_kaggle.lab.whatif.rules import Rules
 from sctir_kaggle.lab.whatif.timed import SimulatedLoop, Timed, run_simulated
 from sctir_kaggle.runtime import RESERVE
 from sctir_kaggle.solver import Solver
 from sctir_kaggle.stopping import decided
 from sctir_kaggle.types import SolveResult, Trace, TraceStatus, UserError
-from sctir_kaggle.voting import Ballot
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +61,7 @@ def rerun(
 
 def _tokens(trace: Trace, record: SolveResult, engine: Timed) -> int:
     """Of a trace: whole turns, what was written of a turn that was cut, and all of one whose code was running then."""
-    tokens = sum(turn.completion.tokens for turn in trace.turns)
+    tokens = trace.tokens
     if trace.status is not TraceStatus.CANCELLED or trace.cut is None:
         return tokens
     if trace.cut.turn is not None:
@@ -85,14 +83,10 @@ def _unsure(result: SolveResult, missing: set[int], config: SolverConfig) -> boo
     """
     if not missing:
         return False
-    stops, weigh = config.stop != "none", config.vote_rule.weigher(config.modulus)
+    stops, rule = config.stop != "none", config.vote_rule
     open_ = sum(trace.status is TraceStatus.CANCELLED for trace in result.traces) if stops else 0
-    ballots = [
-        Ballot(trace.candidate, trace.answer, 1.0 if weigh is None else weigh(result.problem, trace))
-        for trace in result.traces
-        if trace.answer is not None
-    ]
-    return not decided(ballots, unfinished=len(missing) + open_)
+    ballots = [rule.ballot(result.problem, trace, config.modulus) for trace in result.traces]
+    return not decided(filter(None, ballots), unfinished=len(missing) + open_)
 
 
 Replicate = tuple[int, int]

@@ -66,7 +66,7 @@ class VoteTrajectories:
 
 def completion_order_of(results: Sequence[SolveResult], config: SolverConfig) -> CompletionOrder:
     """The completion order of R results, without cancelled candidates, with the weights of the config's vote rule."""
-    shape, weigh = (len(results), config.candidates), config.vote_rule.weigher(config.modulus)
+    shape, rule = (len(results), config.candidates), config.vote_rule
     seconds, weights = np.full(shape, np.inf), np.zeros(shape)
     choices, numbers, values = np.full(shape, -1), np.zeros(shape, np.int64), np.zeros(shape, np.int64)
     truth, default = np.full(len(results), -1), np.zeros(len(results), bool)
@@ -77,7 +77,7 @@ def completion_order_of(results: Sequence[SolveResult], config: SolverConfig) ->
             seconds[row, place], numbers[row, place] = trace.seconds, trace.candidate
             if trace.answer is not None:
                 choices[row, place] = answers.index(trace.answer)
-                weights[row, place] = 1.0 if weigh is None else weigh(result.problem, trace)
+                weights[row, place] = rule.weigh(result.problem, trace, config.modulus)
         values[row, : len(answers)] = _places(answers)
         truth[row] = answers.index(result.problem.answer) if result.problem.answer in answers else -1
         default[row] = result.fallback and result.correct is True

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from sctir_kaggle.engines.openai_client import Client
 from sctir_kaggle.engines.openai_server import Server, server_at
 from sctir_kaggle.recipes.data.overlap import Item, words_of
-from sctir_kaggle.types import EngineError, UserError
+from sctir_kaggle.types import EngineError, UserError, one_line
 
 if TYPE_CHECKING:
     import numpy as np
@@ -82,7 +82,7 @@ def sentence_transformer(model: str, *, batch: int = 64) -> Embed:
     try:
         loaded = SentenceTransformer(model)
     except (OSError, ValueError) as error:
-        said = " ".join(str(error).split())[:200]
+        said = one_line(error, limit=200)
         raise UserError(f"no embedding model at {model!r} ({said}); --set model=FOLDER, or a name at the Hub") from None
 
     def embed(texts: Sequence[str]) -> Vectors:

@@ -22,6 +22,7 @@ from sctir_kaggle.dialects.dialect import Dialect
 from sctir_kaggle.dialects.rows import CHAT_SERVER, NUMINA
 from sctir_kaggle.engines.openai import OpenAIEngine
 from sctir_kaggle.engines.openai_chat import ChatEngine
+from sctir_kaggle.journal import JOURNAL
 from sctir_kaggle.lab.replay.scheduler import TaskSolver
 from sctir_kaggle.recipes.data.tir.attempts import Attempts, kept_rows
 from sctir_kaggle.recipes.data.tir.exercise import Exercise, read_exercises
@@ -34,7 +35,7 @@ from sctir_kaggle.recipes.settings import run_recipe, settings_of_command
 from sctir_kaggle.runtime import Load, ManagedEngine, Setup, journal_header, open_engine
 from sctir_kaggle.types import Executor
 
-ROWS, STATISTICS, JOURNAL = "tir.jsonl.gz", "statistics.json", "journal.jsonl"
+ROWS, STATISTICS = "tir.jsonl.gz", "statistics.json"
 
 log = logging.getLogger("sctir_kaggle")
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
+from sctir_kaggle.journal import JOURNAL
 from sctir_kaggle.lab.replay.progress import watched
 from sctir_kaggle.lab.replay.results import accuracies
 from sctir_kaggle.lab.replay.run import Plan, replay
@@ -146,7 +147,7 @@ def plan_of(settings: CheckSettings, folder: Path, name: str) -> Plan:
         budget=math.inf,
         engine=settings.engine,
         model=folder,
-        resume=_goes_on(kept / "journal.jsonl", folder),
+        resume=_goes_on(kept / JOURNAL, folder),
     )
     problems = read_set(settings.problems, data=settings.sets, limit=settings.limit)
     return Plan(setup=setup, problems=problems, seeds=range(config.seed, config.seed + settings.seeds))

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sctir_kaggle.types import UserError
+from sctir_kaggle.types import UserError, one_line
 
 if TYPE_CHECKING:
     from sctir_kaggle.recipes.rendering import Row
@@ -67,9 +67,9 @@ def load_model(folder: Path, *, device: str | None = None) -> Any:
         model: Any = AutoModelForCausalLM.from_pretrained(folder, local_files_only=True, **options)
     except ImportError as error:
         raise UserError(
-            f"{folder} cannot be loaded ({str(error).splitlines()[0]}): pip install -r "
+            f"{folder} cannot be loaded ({one_line(error, first=True)}): pip install -r "
             "sctir_kaggle/recipes/requirements-gptqmodel.txt"
         ) from None
     except (OSError, ValueError) as error:
-        raise UserError(f"{folder} cannot be loaded ({str(error).splitlines()[0]}): pass a whole checkpoint") from None
+        raise UserError(f"{folder} cannot be loaded ({one_line(error, first=True)}): pass a whole checkpoint") from None
     return model.eval()

@@ -18,8 +18,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from sctir_kaggle._version import __version__
-from sctir_kaggle.journal import stream_results
-from sctir_kaggle.lab.records import journal_of
+from sctir_kaggle.journal import journal_of, stream_results
 from sctir_kaggle.lab.score.report import report_of
 from sctir_kaggle.lab.score.summary import Summary
 from sctir_kaggle.recipes.quantize.card import version_of

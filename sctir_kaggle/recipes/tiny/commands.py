@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from sctir_kaggle.journal import JOURNAL
 from sctir_kaggle.recipes.tiny.settings import Tiny
 
 Command = tuple[str, ...]
@@ -61,6 +62,6 @@ def first(tiny: Tiny) -> Command:
 
 def solve(tiny: Tiny, problems: str, model: str, run: str, *options: str) -> Command:
     """A replay, which goes on with what an earlier one left."""
-    resume = ["--resume"] if (tiny.at(run) / "journal.jsonl").exists() else []
+    resume = ["--resume"] if (tiny.at(run) / JOURNAL).exists() else []
     where = ("--model", str(tiny.at(model)), "--output", str(tiny.at(run)), *resume)
     return ("sctir_kaggle", "replay", str(tiny.at(problems)), "--answers", "aimo1", "--stop", "none", *options, *where)

@@ -20,7 +20,7 @@ from sctir_kaggle.dialects.rows import NUMINA
 from sctir_kaggle.recipes.rendering import encode_row
 from sctir_kaggle.recipes.rows import KINDS, read_rows
 from sctir_kaggle.recipes.tokenizer import encoder_of
-from sctir_kaggle.types import UserError
+from sctir_kaggle.types import UserError, one_line
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -138,7 +138,7 @@ def _read_hub(name: str) -> Iterator[Mapping[str, Any]]:
     try:
         rows: Any = load_dataset(name, split="train")
     except (OSError, ValueError) as error:  # ConnectionError and "not found" are OSErrors
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        reason = one_line(error, first=True)
         raise UserError(f"cannot load {name}: {reason}; give a file of rows ({', '.join(KINDS)})") from None
     for number, row in enumerate(rows):
         yield {"id": f"{name}:{number}", **row}

@@ -12,8 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sctir_kaggle.dialects.rows import HEADER
-from sctir_kaggle.journal import stream_results
-from sctir_kaggle.lab.records import journal_of
+from sctir_kaggle.journal import journal_of, stream_results
 from sctir_kaggle.recipes.synthetic.corpus import Segment
 from sctir_kaggle.types import Completion, Control, Problem, SolveResult, Trace, TraceStatus, UserError
 

@@ -99,7 +99,7 @@ def test_shares_are_the_budgets_to_the_last_bit(
 def test_the_vectorised_vote_is_the_vote_at_every_candidate(seed: int, rules: Any, tie: Any) -> None:
     config = SolverConfig(candidates=N, tie_break=tie, stop_ballots=3, stop_delta=0.2, **rules)
     results = [solved(seed + i, candidates=N, stop="none", tie_break=tie) for i in range(4)]
-    weigh = config.vote_rule.weigher(config.modulus)
+    rule = config.vote_rule
     found = trajectories_of(completion_order_of(results, config), config)
     for row, result in enumerate(results):
         cast: list[Ballot] = []
@@ -107,11 +107,12 @@ def test_the_vectorised_vote_is_the_vote_at_every_candidate(seed: int, rules: An
         for k in range(N + 1):
             if k and (answer := result.traces[k - 1].answer) is not None:
                 trace = result.traces[k - 1]
-                cast.append(Ballot(trace.candidate, answer, weigh(result.problem, trace) if weigh else 1.0))
+                cast.append(Ballot(trace.candidate, answer, rule.weigh(result.problem, trace, config.modulus)))
             winner = tally(cast, tie_break=tie).winner
             assert found.right[row, k] == ((winner or 0) == result.problem.answer)
             assert found.voted[row, k] == (winner is not None)
-            risk = not decided(cast, unfinished=N - k) if weigh else leader_risk(cast, unfinished=N - k)
+            plain = rule.name == "plain"
+            risk = leader_risk(cast, unfinished=N - k) if plain else not decided(cast, unfinished=N - k)
             assert found.contested[row, k] == (risk > config.contested_risk)
             if config.stop_rule.reason(cast, unfinished=N - k):
                 struck = min(struck, k)

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sctir_kaggle.recipes.data.cot.records import Output, Record, Rejected
-from sctir_kaggle.types import UserError
+from sctir_kaggle.types import UserError, one_line
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -155,7 +155,7 @@ def _pages(document: Path, dpi: int) -> Iterator[tuple[int, Look]]:
     except pypdfium2.PdfiumError as error:
         raise Rejected(f"no PDF that can be opened ({error}); a password is to be taken off first") from None
     except (PIL.UnidentifiedImageError, OSError) as error:
-        raise Rejected(f"cannot be opened: {' '.join(str(error).split())}") from None
+        raise Rejected(f"cannot be opened: {one_line(error)}") from None
 
 
 def _of_pdf(path: Path, dpi: int) -> Iterator[tuple[int, Look]]:
@@ -191,7 +191,7 @@ def _look_at_image(frame: Image) -> Image:
     try:
         return frame.convert("RGB")
     except (OSError, SyntaxError) as error:  # Pillow's own for a damaged file
-        raise Rejected(f"an image that cannot be read: {' '.join(str(error).split())}") from None
+        raise Rejected(f"an image that cannot be read: {one_line(error)}") from None
 
 
 def tidy(text: str) -> str:

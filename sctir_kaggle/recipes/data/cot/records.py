@@ -1,7 +1,7 @@
 """What a step of the CoT data reads and writes: a JSON object a line, written as it is done, so that a kill loses one.
 
-Covered: a step that is started again skips the ids that its output has; half a line at the end is cut away. Not covered:
-two processes that write one file.
+Covered: a step that is started again skips the ids that its output has; half a line at the end is cut away; a second
+process is refused.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from types import TracebackType
 from typing import Any, Literal
 
 from sctir_kaggle.answers import boxed, parse
+from sctir_kaggle.jsonlines import LineWriter
 from sctir_kaggle.types import UserError
 
 Record = dict[str, Any]
@@ -58,24 +59,25 @@ class Output:
         self.path, self.failures = path, path.with_name(path.name.removesuffix(".jsonl") + ".failed.jsonl")
         self.written = self.failed = 0
         path.parent.mkdir(parents=True, exist_ok=True)
-        self.done = _heal(path)
-        self.before = len(self.done)
 
     def __enter__(self) -> Output:
-        self._file = self.path.open("a", encoding="utf-8")
+        # A kill of the process loses nothing without `sync`; a crash of the machine costs a page's tokens, not a run.
+        self._lines = LineWriter.resume(self.path, encode=lambda record: json.dumps(record) + "\n", sync=False)
+        self.done = _ids(self.path)
+        self.before = len(self.done)
+        self._lines.cut_torn_line()
         self._failures = self.failures.open("w", encoding="utf-8")
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        self._file.close()
+        self._lines.close()
         self._failures.close()
         if not self.failed:
             self.failures.unlink(missing_ok=True)
 
     def add(self, *records: Record) -> None:
         """Through to the system in one piece: a killed process loses nothing that was added, and never a part of it."""
-        self._file.write("".join(json.dumps(record) + "\n" for record in records))
-        self._file.flush()
+        self._lines.write(*records)
         self.done |= {record["id"] for record in records}
         self.written += len(records)
 
@@ -91,18 +93,10 @@ class Output:
         return f"{self.path}: {self.before} were there, {self.written} written{failed}"
 
 
-def _heal(path: Path) -> set[str]:
-    """The ids in the file, whose last line is cut away where it lacks its end."""
-    if not path.exists():
-        return set()
-    with path.open("rb+") as file:
-        whole, done = 0, set()
-        for line in file:
-            if line.endswith(b"\n"):
-                whole += len(line)
-                done.add(_checked(line.decode("utf-8", "replace"), (), str(path))["id"])
-        file.truncate(whole)
-    return done
+def _ids(path: Path) -> set[str]:
+    """The ids in the file's whole lines."""
+    with path.open("rb") as file:
+        return {_checked(line.decode("utf-8", "replace"), (), str(path))["id"] for line in file if line.endswith(b"\n")}
 
 
 Answers = Literal["any", "number", "integer"]

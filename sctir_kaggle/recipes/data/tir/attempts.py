@@ -8,11 +8,12 @@ from dataclasses import asdict, dataclass, replace
 from enum import Enum
 from fractions import Fraction
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 from sctir_kaggle.answers import parse
 from sctir_kaggle.dialects.rows import CHAT_SERVER, OUTPUT_FENCE
 from sctir_kaggle.journal import Journal, stream_results, whole_lines
+from sctir_kaggle.jsonlines import LineWriter
 from sctir_kaggle.recipes.data.tir.exercise import Exercise
 from sctir_kaggle.recipes.rows import Row
 from sctir_kaggle.types import Problem, SolveResult, Trace, TraceStatus, Turn
@@ -87,11 +88,11 @@ class Attempts(Journal):
     `tokens` are those of all of them.
     """
 
-    def __init__(self, path: Path, file: TextIO, results: Iterable[SolveResult] = ()) -> None:
+    def __init__(self, lines: LineWriter, results: Iterable[SolveResult] = ()) -> None:
         self.made: dict[tuple[str, int], Attempt] = {}
         self.failed: list[Attempt] = []
         self.tokens = Tokens()
-        super().__init__(path, file, results)
+        super().__init__(lines, results)
 
     @classmethod
     def opened(cls, path: Path, header: dict[str, Any]) -> Attempts:
@@ -108,14 +109,15 @@ class Attempts(Journal):
         attempt = Attempt.of(result)
         why = attempt.trace.detail or "it took too long"
         tokens = asdict(attempt.tokens)
-        self._write({"fault": why, "problem": attempt.problem_id, "seed": attempt.seed, "tokens": tokens})
+        self.note(why, attempt.problem_id, seed=attempt.seed, tokens=tokens)
         self._note_failure(attempt)
 
     def _note_failure(self, attempt: Attempt) -> None:
         self.failed.append(attempt)
         self.tokens += attempt.tokens
 
-    def _remember(self, result: SolveResult) -> None:
+    def remember(self, result: SolveResult) -> None:
+        """Keep the attempt without its texts."""
         attempt = Attempt.of(result)
         self.made[attempt.problem_id, attempt.seed] = attempt
         self.tokens += attempt.tokens

@@ -17,7 +17,7 @@ from typing import Any
 from sctir_kaggle.answers import boxed, parse
 from sctir_kaggle.dialects.rows import HEADER, OUTPUT_FENCE
 from sctir_kaggle.recipes.rows import KINDS, Row, read_rows
-from sctir_kaggle.types import Problem, UserError
+from sctir_kaggle.types import Problem, UserError, one_line
 
 _MARKS = (HEADER.split("{problem}")[1].strip(), OUTPUT_FENCE.strip())
 
@@ -103,5 +103,5 @@ def _loaded(source: str, split: str) -> Any:
             return saved[split] if isinstance(saved, dict) else saved
         return datasets.load_dataset(source, split=split)
     except (OSError, ValueError, KeyError) as error:  # ConnectionError and "not found" are OSErrors
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        reason = one_line(error, first=True)
         raise UserError(f"cannot load {source}: {reason}; give a file, or a folder that holds the set") from None
