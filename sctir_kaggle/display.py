@@ -1,11 +1,13 @@
-"""What a person sees of a run: a live line in a terminal, and a table with the score at the end."""
+"""Show a run to a person: log lines, a live line in a terminal, and a table with the score at the end."""
 
 from __future__ import annotations
 
+import logging
 import sys
 import time
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, TextIO, TypeVar
 
 from sctir_kaggle.session import NullObserver
 from sctir_kaggle.types import Problem, SolveResult, Trace, TraceStatus, Vote
@@ -16,15 +18,45 @@ if TYPE_CHECKING:
     from rich.text import Text
 
 
-class LiveLine(NullObserver):
-    """Problem k of n, candidates done, leading answer, seconds, budget left, right so far: one line, drawn again 4 x a second.
+log = logging.getLogger("sctir_kaggle")
 
-    A context manager; each ended problem leaves nothing behind, the table comes at the end.
+LineT = TypeVar("LineT")
+
+
+def setup_logging(*, stream: TextIO | None = None, results: bool = True) -> None:
+    """Write log records as bare lines to `stream`, by default standard output.
+
+    Warnings and what a run decides before its first problem (the logger `sctir_kaggle.start`) are always written; a line a
+    problem or task only with `results`.
     """
+    logging.raiseExceptions = False  # a closed pipe (`| head`) is no reason for a traceback per line
+    logging.basicConfig(stream=stream or sys.stdout, format="%(message)s")
+    logging.getLogger("sctir_kaggle.start").setLevel(logging.INFO)
+    if results:
+        log.setLevel(logging.INFO)
 
-    def __init__(self, console: Console, *, problems: int, candidates: int) -> None:
-        from rich.live import Live
 
+@contextmanager
+def live(line: LineT) -> Iterator[LineT]:
+    """Draw `line` (anything that rich can print) 4 times a second in a terminal; elsewhere write log lines instead.
+
+    Warnings appear above the line. It leaves nothing behind when it ends.
+    """
+    terminal = console()
+    setup_logging(results=not terminal.is_terminal)
+    if not terminal.is_terminal:
+        yield line
+        return
+    from rich.live import Live
+
+    with Live(line, console=terminal, refresh_per_second=4, transient=True):  # type: ignore[arg-type]
+        yield line
+
+
+class LiveLine(NullObserver):
+    """One line for the problem at hand: its number, candidates done, leading answer, seconds, budget left, score so far."""
+
+    def __init__(self, *, problems: int, candidates: int) -> None:
         self._problems = problems
         self._candidates = candidates
         self._ended: list[SolveResult] = []
@@ -33,7 +65,6 @@ class LiveLine(NullObserver):
         self._done = 0
         self._vote = Vote()
         self._started = self._until = time.monotonic()
-        self._live = Live(self, console=console, refresh_per_second=4, transient=True)
 
     def problem_started(self, problem: Problem, seconds_left: float) -> None:
         now = time.monotonic()
@@ -68,13 +99,6 @@ class LiveLine(NullObserver):
                 f"{now - self._started:.0f} s",
             ]
         return [*parts, f"left {clock_face(self._until - now)}"]
-
-    def __enter__(self) -> LiveLine:
-        self._live.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._live.stop()
 
 
 def console() -> Console:
@@ -123,6 +147,28 @@ def warnings_of(results: Sequence[SolveResult]) -> list[str]:
     if failed:
         warnings.append(f"{len(failed)} candidates failed, the first with: {failed[0].detail}")
     return warnings
+
+
+def risk_line(results: Sequence[SolveResult]) -> str:
+    """What each stop rule that is not exact risked, one line for each that stopped a problem; empty where none did."""
+    stops = ("beta", "k", "margin")
+    stopped = {name: [result.risk for result in results if result.stopped == name] for name in stops}
+    return "\n".join(_risk_of(name, risks, len(results)) for name, risks in stopped.items() if risks)
+
+
+def _risk_of(name: str, risks: Sequence[float | None], total: int) -> str:
+    """The line for one stop rule. A risk is None where the vote is not plain: the model behind it knows plain votes only."""
+    estimates = [risk for risk in risks if risk is not None]
+    head = f"{name} stopped {len(risks)} of {total} problems; "
+    if not estimates:
+        return (
+            head
+            + "its risk is known for plain votes only: sctir what-if on a run with stop none counts what it changes"
+        )
+    return head + (
+        f"under beta's model each answer differs from the full vote's with probability at most {100 * max(estimates):.2g} %, "
+        f"and at most {sum(estimates):.2g} of them are expected to (not where quick candidates vote otherwise than slow ones)"
+    )
 
 
 def print_failure(line: str) -> None:

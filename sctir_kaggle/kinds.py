@@ -9,7 +9,7 @@ import math
 import sys
 import types
 import typing
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -75,9 +75,7 @@ class Kind:
         return value
 
     def _wrong(self, name: str, value: object) -> UserError:
-        near = difflib.get_close_matches(str(value), self.choices, n=1)
-        meant = f"; did you mean {near[0]}?" if near else ""
-        return UserError(f"{name} is {value!r}; it must be {self.wanted}{meant}")
+        return UserError(f"{name} is {value!r}; it must be {self.wanted}{nearest(str(value), self.choices)}")
 
 
 def kind_of(hint: Any, *, time: bool = False) -> Kind:
@@ -125,10 +123,16 @@ def shown(value: Any) -> str:
     return "none" if value == "" else f"{value:g}" if isinstance(value, float) and abs(value) < 1e6 else str(value)
 
 
-def nearest(name: str, known: Iterable[str], *, cutoff: float = 0.6) -> str:
-    """`; did you mean ...?`, or nothing. `cutoff` is how like it has to be, from 0 to 1."""
-    near = difflib.get_close_matches(name, list(known), n=1, cutoff=cutoff)
-    return f"; did you mean {near[0]}?" if near else ""
+def nearest(name: str, choices: Iterable[str], *, cutoff: float = 0.6, shown: Callable[[str], object] = str) -> str:
+    """The end of an error message that suggests the choice most like `name`; empty where none is like it.
+
+    `cutoff` is the least similarity, from 0 to 1. `shown` turns the choice into what is to be typed.
+
+    >>> nearest("candidate", ["candidates", "turns"])
+    '; did you mean candidates?'
+    """
+    near = difflib.get_close_matches(name, list(choices), n=1, cutoff=cutoff)
+    return f"; did you mean {shown(near[0])}?" if near else ""
 
 
 def read_toml(path: Path) -> dict[str, Any]:

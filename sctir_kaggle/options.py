@@ -13,26 +13,22 @@ from typing import Any, NoReturn
 
 from sctir_kaggle import kinds
 from sctir_kaggle.competition.profile import PROFILES
-from sctir_kaggle.engines.registry import ENGINES
+from sctir_kaggle.engines.registry import ENGINES, check, checkpoint_of, entry_of
+from sctir_kaggle.header import without_secrets
 from sctir_kaggle.kinds import shown
 from sctir_kaggle.presets import PRESETS, preset_of
-from sctir_kaggle.runtime import Setup, without_secrets
 from sctir_kaggle.settings import (
-    ANSWERS,
-    DEFAULT,
     Layer,
     RunConfig,
     Setting,
+    all_settings,
     environment_file,
     environment_layer,
-    known,
     resolve,
     set_layer,
     toml_layer,
 )
 from sctir_kaggle.types import UserError
-
-__all__ = ["ANSWERS", "Parser", "add_settings", "positive", "run_of", "seconds", "setup_of"]
 
 SHORT = {"candidates": ("-n",), "turns": ("-m",), "stop_delta": ("--delta",)}
 
@@ -77,14 +73,21 @@ def add_settings(parser: argparse.ArgumentParser, words: str = "", *, without: C
     add("--set", action="append", default=[], dest="pairs", metavar="NAME=VALUE", help="any setting by its name")
     add("--answers", default=argparse.SUPPRESS, metavar="{aimo1,aimo3,any}", help=_ANSWERS)
     groups = {name: parser.add_argument_group(title) for name, title in _TITLES.items()}
-    for setting in known().values():
+    for setting in all_settings().values():
         if setting.name not in without:
             _add(groups[setting.group], setting)
 
 
 _ANSWERS = "0..999 mod 1000, 0..99999, any integer; stands for modulus, lowest and highest"
 
-_TITLES = {"": "the run", "solver": "how a problem is solved", "engine": "the engine", "clock": "the clock"}
+_TITLES = {
+    "": "the run",
+    "solver": "how a problem is solved",
+    "engine": "the engine",
+    "sandbox": "the sandbox",
+    "clock": "the clock",
+}
+"""The headings of `--help`, by the field of `RunConfig` whose settings stand below."""
 
 
 def _add(group: Any, setting: Setting) -> None:
@@ -102,17 +105,28 @@ def _add(group: Any, setting: Setting) -> None:
     group.add_argument(*names, nargs=several, metavar=metavar, help=described, **kept)
 
 
-def run_of(args: argparse.Namespace, *, command: Mapping[str, Any] | None = None) -> RunConfig:
-    """All settings; raises `UserError` on one that cannot be. `command` holds the defaults of the command."""
-    typed = {name: _text(value) for name, value in vars(args).items() if name in known() or name == "answers"}
-    flags = Layer("command line", typed, lambda name: f"--{name.replace('_', '-')}")
+def parse_settings(args: argparse.Namespace, *, command: Mapping[str, Any] | None = None) -> RunConfig:
+    """Resolve the settings from all their sources: files, environment, `--set` and options, the later the stronger.
+
+    `command` holds the command's own defaults. Raises `UserError` on an unknown name or a value outside its limits.
+    """
+    names = {*all_settings(), "answers"}
+    typed = {name: _text(value) for name, value in vars(args).items() if name in names}
+    options = Layer("command line", typed, lambda name: f"--{name.replace('_', '-')}")
     files = [*environment_file(), *map(toml_layer, args.config)]
-    return resolve([*files, environment_layer(), set_layer(args.pairs), flags], command=command)
+    return resolve([*files, environment_layer(), set_layer(args.pairs), options], command=command)
 
 
-def setup_of(args: argparse.Namespace, run: RunConfig, **changes: Any) -> Setup:
-    """What the run is made of; raises `UserError` where options do not go together."""
-    return Setup.of(run, folder_of(args, run), resume=args.resume, **changes)
+def check_settings(run: RunConfig) -> RunConfig:
+    """The run with its checkpoint found. Raises `UserError` where there is none, or where settings are for another engine.
+
+    Apart from `parse_settings`, so that `sctir settings` can list settings that do not go together yet.
+    """
+    model = run.engine.model
+    if model is not None and entry_of(run.engine.engine).model in ("weights", "tokenizer"):
+        run = run.with_model(checkpoint_of(model))
+    check(run.engine)
+    return run
 
 
 def folder_of(args: argparse.Namespace, run: RunConfig) -> Path:
@@ -167,11 +181,11 @@ WIDTH = 120
 
 def as_text(run: RunConfig) -> str:
     """A line a setting, below what the preset is."""
-    rows = [(name, shown(without_secrets(run.value(name))), run.sources.get(name, DEFAULT)) for name in known()]
+    rows = [(name, shown(without_secrets(run.value(name))), run.source(name)) for name in all_settings()]
     first, second, third = (max(len(row[place]) for row in rows) for place in range(3))
     second = min(second, 24)
     lines = (
-        f"{name:{first}}  {value:{second}}  {source:{third}}  {known()[name].help}".rstrip()
+        f"{name:{first}}  {value:{second}}  {source:{third}}  {all_settings()[name].help}".rstrip()
         for name, value, source in rows
     )
     return "\n".join([*_preset(run), *lines, *_dialect(run)])
@@ -183,10 +197,10 @@ def as_json(run: RunConfig) -> str:
         {
             "name": name,
             "value": without_secrets(run.value(name)),
-            "source": run.sources.get(name, DEFAULT),
-            "help": known()[name].help,
+            "source": run.source(name),
+            "help": all_settings()[name].help,
         }
-        for name in known()
+        for name in all_settings()
     ]
     preset = preset_of(run.preset) if run.preset else None
     about = preset and {"name": preset.name, "source": preset.source, "note": preset.note}

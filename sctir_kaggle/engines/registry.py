@@ -5,7 +5,6 @@ The command line's choices, replay, the notebook, the doctor and `Submission` re
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import MISSING, dataclass, field, fields
@@ -160,9 +159,8 @@ def checkpoint_of(model: str | Path) -> str | Path:
     if here.exists():
         return here
     beside = [path.name for path in here.parent.iterdir() if path.is_dir()] if here.parent.is_dir() else []
-    near = difflib.get_close_matches(here.name, beside, n=1)
-    meant = f"did you mean {here.parent / near[0]}?" if near else "pass a checkpoint's folder, or owner/name at the Hub"
-    raise UserError(f"{model} is not a folder: {meant}")
+    hint = "; pass a checkpoint's folder, or owner/name at the Hub"
+    raise UserError(f"{model} is not a folder{nearest(here.name, beside, shown=here.parent.joinpath) or hint}")
 
 
 def _chosen(config: EngineConfig, *names: str) -> dict[str, Any]:

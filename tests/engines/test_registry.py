@@ -96,7 +96,7 @@ def test_a_folder_is_a_folder_and_a_name_at_the_hub_stays_text(tmp_path: Path, m
     assert checkpoint_of("runs/model-a") == Path("runs/model-a")
     assert checkpoint_of(str(EMBEDDED_MODEL)) == EMBEDDED_MODEL
     assert checkpoint_of("AI-MO/NuminaMath-7B-TIR") == "AI-MO/NuminaMath-7B-TIR"
-    with pytest.raises(UserError, match=r"runs/model-b is not a folder: did you mean runs/model-a\?"):
+    with pytest.raises(UserError, match=r"runs/model-b is not a folder; did you mean runs/model-a\?"):
         checkpoint_of("runs/model-b")
 
 

@@ -12,7 +12,8 @@ from typing import Any
 
 from sctir_kaggle.budget import Budget
 from sctir_kaggle.dialects.rendering import clipped, defuse
-from sctir_kaggle.runtime import RESERVE, clamps_of
+from sctir_kaggle.header import clamps_of
+from sctir_kaggle.runtime import RESERVE
 from sctir_kaggle.types import ExecutionResult, PartialTurn, Problem, SolveResult, Trace, Turn
 
 Share = tuple[float, float]
