@@ -109,12 +109,12 @@ def console() -> Console:
 
 
 def is_correct(result: SolveResult) -> bool:
-    """Whether the answer is known to be right."""
+    """Whether the answer is known, and right."""
     return result.correct is True
 
 
 def results_table(results: Sequence[SolveResult]) -> Table:
-    """A row a problem: id, answer, reference, the two leading votes, how many candidates answered, seconds."""
+    """One row per problem: id, answer, reference, the two leading votes, how many candidates answered, seconds."""
     from rich.table import Table
 
     table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0))
@@ -126,7 +126,7 @@ def results_table(results: Sequence[SolveResult]) -> Table:
 
 
 def score_line(results: Sequence[SolveResult], *, seconds: float) -> str:
-    """`46/50 right (92.0 %)` and what it cost: seconds, tokens, executions."""
+    """`46/50 right (92.0 %)` and its cost: time, sampled tokens, executions of code."""
     graded = [result for result in results if result.correct is not None]
     right = sum(map(is_correct, graded))
     score = f"{right}/{len(graded)} right ({100 * right / len(graded):.1f} %)" if graded else f"{len(results)} answered"
@@ -137,7 +137,7 @@ def score_line(results: Sequence[SolveResult], *, seconds: float) -> str:
 
 
 def warnings_of(results: Sequence[SolveResult]) -> list[str]:
-    """What makes a score worth less than it looks: defaults in place of answers, candidates that were failed."""
+    """Reasons why a score says little about the model: default answers, candidates that engine or sandbox failed."""
     warnings = []
     if defaults := [result for result in results if result.fallback]:
         late = sum(result.stopped == "deadline" for result in defaults)
@@ -172,7 +172,7 @@ def _risk_of(name: str, risks: Sequence[float | None], total: int) -> str:
 
 
 def print_failure(line: str) -> None:
-    """On standard error, red where that is a terminal, in one line however long it is."""
+    """Print to standard error, red in a terminal, on one line however long it is."""
     from rich.console import Console
     from rich.text import Text
 
@@ -180,7 +180,11 @@ def print_failure(line: str) -> None:
 
 
 def clock_face(seconds: float) -> str:
-    """`8:59:03`, `4:07`: hours only where there are any."""
+    """A time as a clock shows it, with hours only where there are any.
+
+    >>> clock_face(32343), clock_face(247)
+    ('8:59:03', '4:07')
+    """
     whole = max(0, round(seconds))
     hours, rest = divmod(whole, 3600)
     minutes, left = divmod(rest, 60)

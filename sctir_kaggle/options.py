@@ -1,4 +1,4 @@
-"""The settings of a run as they are typed: an option for each field of `settings`, and what is built from them."""
+"""The settings of a run on the command line: an option for each, the `RunConfig` read from them, and their list."""
 
 from __future__ import annotations
 
@@ -46,26 +46,28 @@ NAMES = {"engine": ENGINES, "preset": PRESETS, "competition": PROFILES}
 
 
 class Parser(argparse.ArgumentParser):
-    """One that says what is wrong in one line: with an option for each setting, its usage would be a page."""
+    """A parser whose errors are one line: with an option for each setting, its usage would fill a page."""
 
     def error(self, message: str) -> NoReturn:
-        print(f"{self.prog}: {message}{self._meant(message)}; see {self.prog} --help", file=sys.stderr)
+        print(f"{self.prog}: {message}{self._suggestion(message)}; see {self.prog} --help", file=sys.stderr)
         raise SystemExit(2)
 
     def unknown(self, arguments: list[str]) -> NoReturn:
-        """Refuses what `parse_known_args` left over."""
+        """Refuse the arguments that `parse_known_args` left over."""
         self.error(f"unrecognized arguments: {' '.join(arguments)}")
 
-    def _meant(self, message: str) -> str:
+    def _suggestion(self, message: str) -> str:
+        """The option most like the first one that is unknown; empty for any other error."""
         _, found, arguments = message.partition("unrecognized arguments: ")
         options = [word.partition("=")[0] for word in arguments.split() if word.startswith("--")]
         return kinds.nearest(options[0], self._option_string_actions).removesuffix("?") if found and options else ""
 
 
 def add_settings(parser: argparse.ArgumentParser, words: str = "", *, without: Collection[str] = ()) -> None:
-    """An option for each setting but those in `without`, and the other places that settings come from.
+    """Add an option for each setting but those in `without`, and options for the other sources: `--config`, `--set`.
 
-    `words` are the command's arguments without a name, for its usage.
+    `words` are the command's positional arguments, for its usage line. An option that is not typed leaves no attribute, so
+    that weaker sources show through.
     """
     parser.usage = f"%(prog)s {words}{' ' if words else ''}[OPTIONS]"
     add = parser.add_argument_group("where settings come from").add_argument
@@ -130,7 +132,11 @@ def check_settings(run: RunConfig) -> RunConfig:
 
 
 def folder_of(args: argparse.Namespace, run: RunConfig) -> Path:
-    """Where the run is kept. An existing journal is refused here, before a minute is spent on loading the model."""
+    """The folder of the run, by default a new one below runs/.
+
+    Raises `UserError` where a journal is there already (with `--resume`, where none is): before minutes are spent on
+    loading the model.
+    """
     if run.output is None and args.resume:
         raise UserError("--resume goes on with a run that is kept somewhere: say where with --output DIR")
     folder = Path(run.output or Path("runs") / f"{args.name}-{datetime.now():%Y%m%d-%H%M%S}")
@@ -147,40 +153,37 @@ def folder_of(args: argparse.Namespace, run: RunConfig) -> Path:
 
 
 def add_run_options(parser: argparse.ArgumentParser) -> None:
-    """What of the problems, and whether a run goes on."""
+    """Add the options that are no settings: how many problems, and whether an earlier run goes on."""
     add = parser.add_argument
     add("--limit", type=positive, metavar="K", help="the first K problems only")
     add("--resume", action="store_true", help="go on with the run in --output")
 
 
 def seconds(text: str) -> float:
-    """`9h`, `30m`, `90` in seconds; an argparse type."""
+    """An argparse type: `9h`, `30m`, `90` in seconds."""
     try:
         value = kinds.seconds(text)
     except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} is no time; write 9h, 30m or 90") from None
+        raise argparse.ArgumentTypeError(f"{text!r} is not a time; write 9h, 30m or 90") from None
     if not 0 < value < math.inf:
         raise argparse.ArgumentTypeError(f"{text!r} must be more than 0 seconds")
     return value
 
 
 def positive(text: str) -> int:
-    """A whole number of at least 1; an argparse type."""
+    """An argparse type: a whole number of at least 1."""
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"{text!r} must be a whole number of at least 1")
     return int(text)
 
 
 def _text(value: Any) -> Any:
-    """Several words are read as one text, as in a variable of the environment."""
+    """Join several words into one text, which is read as one from an environment variable."""
     return " ".join(value) if isinstance(value, list) else str(value) if isinstance(value, Path) else value
 
 
-WIDTH = 120
-
-
 def as_text(run: RunConfig) -> str:
-    """A line a setting, below what the preset is."""
+    """List the settings, one per line, below the preset and its source."""
     rows = [(name, shown(without_secrets(run.value(name))), run.source(name)) for name in all_settings()]
     first, second, third = (max(len(row[place]) for row in rows) for place in range(3))
     second = min(second, 24)
@@ -192,7 +195,7 @@ def as_text(run: RunConfig) -> str:
 
 
 def as_json(run: RunConfig) -> str:
-    """The preset with its source, and of each setting `name`, `value`, `source`, `help`."""
+    """List the preset with its source, and `name`, `value`, `source`, `help` of each setting."""
     rows = [
         {
             "name": name,

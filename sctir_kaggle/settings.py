@@ -36,7 +36,7 @@ TIMES = {"budget", "floor", "high"}
 """Settings in seconds that may be written with a unit: 9h, 30m."""
 
 DEFAULT, COMMAND, COMPETITION, DIALECT = "default", "the command", "competition", "dialect"
-"""Sources of what was not chosen; the last two with a name behind them."""
+"""Sources of values that nobody chose; the last two are followed by a name."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -147,17 +147,17 @@ class Setting:
 
     @property
     def flag(self) -> str:
-        """As it is typed."""
+        """The option on the command line."""
         return f"--{self.name.replace('_', '-')}"
 
 
 @dataclass(frozen=True)
 class Layer:
-    """Settings from one place. `said` is how that place calls a setting, for an error."""
+    """Settings from one source. `label` writes a setting's name as that source does, for error messages."""
 
     source: str
     values: Mapping[str, Any]
-    said: Callable[[str], str] = str
+    label: Callable[[str], str] = str
 
 
 _GROUPS: Mapping[str, type] = {
@@ -187,16 +187,19 @@ def _settings_of(cls: type, group: str) -> Iterable[Setting]:
 
 
 def resolve(layers: Sequence[Layer], *, command: Mapping[str, Any] | None = None) -> RunConfig:
-    """The run that the layers ask for, each stronger than those before it; `command` is what a command's defaults are.
+    """Merge the layers into one run; each is stronger than those before it.
 
-    Raises `UserError` on an unknown name, a wrong type or a value outside its limits.
+    Below them lie, from the weakest: the defaults, the competition that a preset implies, the command's own defaults
+    (`command`), a competition chosen by name, the sampling of a dialect chosen by name, the preset. Raises `UserError` on
+    an unknown name, a wrong type or a value outside its limits.
     """
     read = [_read(layer) for layer in layers]
-    chosen = {name: value for layer in read for name, value in layer.values.items()}
-    preset = _of_preset(chosen)
-    below = [*_of_competition(preset), Layer(COMMAND, command or {}), *_of_competition(read)]
-    below += [
-        *_of_dialect({name: value for layer in (*preset, *read) for name, value in layer.values.items()}),
+    preset = _preset_layers(_merged(read))
+    below = [
+        *_competition_layers(preset),
+        Layer(COMMAND, command or {}),
+        *_competition_layers(read),
+        *_dialect_layers(_merged([*preset, *read])),
         *preset,
     ]
     values: dict[str, Any] = {}
@@ -204,13 +207,17 @@ def resolve(layers: Sequence[Layer], *, command: Mapping[str, Any] | None = None
     for layer in [*below, *read]:
         values.update(layer.values)
         sources.update(dict.fromkeys(layer.values, layer.source))
-    return _built(values, sources)
+    return _build(values, sources)
+
+
+def _merged(layers: Iterable[Layer]) -> dict[str, Any]:
+    return {name: value for layer in layers for name, value in layer.values.items()}
 
 
 def with_dialect_defaults(
     config: SolverConfig, given: Mapping[str, str] | None, sampling: Mapping[str, float]
 ) -> SolverConfig:
-    """`config` with the dialect's sampling in the fields that are not in `given`; as it is where that is None."""
+    """`config` with the dialect's `sampling` in the fields that are not in `given`; unchanged where `given` is None."""
     if given is None:
         return config
     filled = {name: value for name, value in sampling.items() if name not in given}
@@ -218,40 +225,41 @@ def with_dialect_defaults(
 
 
 def _read(layer: Layer) -> Layer:
-    """The layer with checked names and values, and with what `answers` stands for."""
+    """The layer with its names and values checked, and `answers` replaced by the settings that it stands for."""
     values: dict[str, Any] = {}
     for name, value in layer.values.items():
-        said = layer.said(name)
         if name == "answers":
             continue
+        label = layer.label(name)
         if name not in all_settings():
             meant = nearest(name, [*all_settings(), "answers"]) or "; `sctir settings` lists them"
-            raise UserError(f"{said}: there is no such setting{meant}")
+            raise UserError(f"{label}: there is no such setting{meant}")
         kind = all_settings()[name].kind
-        values[name] = kind.read(said, value) if isinstance(value, str) else kind.check(said, value)
-    return Layer(layer.source, {**_range(layer), **values})
+        values[name] = kind.read(label, value) if isinstance(value, str) else kind.check(label, value)
+    return Layer(layer.source, {**_range(layer), **values})  # one of the three beside `answers` overrides it
 
 
 def _range(layer: Layer) -> dict[str, Any]:
+    """The three settings that the layer's `answers` stands for."""
     if "answers" not in layer.values:
         return {}
-    said = layer.said("answers")
-    chosen = ANSWERS[Kind(base="text", choices=tuple(ANSWERS)).check(said, layer.values["answers"])]
+    kind = Kind(base="text", choices=tuple(ANSWERS))
+    chosen = ANSWERS[kind.check(layer.label("answers"), layer.values["answers"])]
     return {name: getattr(chosen, name) for name in ("modulus", "lowest", "highest")}
 
 
-def _of_competition(layers: Sequence[Layer]) -> list[Layer]:
-    """What a competition that somebody named implies; the default one implies what the defaults are."""
-    named = [layer.values["competition"] for layer in layers if "competition" in layer.values]
-    if not named:
+def _competition_layers(layers: Sequence[Layer]) -> list[Layer]:
+    """The range of answers and the hours of the competition that a layer names. The default one has the defaults."""
+    chosen = [layer.values["competition"] for layer in layers if "competition" in layer.values]
+    if not chosen:
         return []
-    profile = profile_of(named[-1])
+    profile = profile_of(chosen[-1])
     implied = {name: getattr(profile.config, name) for name in ("lowest", "highest", "modulus", "default_answer")}
     return [Layer(f"{COMPETITION} {profile.name}", {**implied, "budget": profile.hours * 3600})]
 
 
-def _of_dialect(chosen: Mapping[str, Any]) -> list[Layer]:
-    """The sampling of a dialect that is asked for by name; the checkpoint's own is not known yet."""
+def _dialect_layers(chosen: Mapping[str, Any]) -> list[Layer]:
+    """The sampling of a dialect that is chosen by name. With `auto` it is known only once the checkpoint is opened."""
     choice = chosen.get("dialect", AUTO)
     if choice == AUTO:
         return []
@@ -259,8 +267,8 @@ def _of_dialect(chosen: Mapping[str, Any]) -> list[Layer]:
     return [Layer(f"{DIALECT} {dialect.name}", dialect.sampling)]
 
 
-def _of_preset(chosen: Mapping[str, Any]) -> list[Layer]:
-    """Its settings, without those that the engine has no use for."""
+def _preset_layers(chosen: Mapping[str, Any]) -> list[Layer]:
+    """The settings of the chosen preset, without those that the chosen engine does not read."""
     if chosen.get("preset") is None:
         return []
     preset = preset_of(chosen["preset"])
@@ -271,8 +279,8 @@ def _of_preset(chosen: Mapping[str, Any]) -> list[Layer]:
     return [_read(Layer(f"preset {preset.name}", values))]
 
 
-def _built(values: Mapping[str, Any], sources: Mapping[str, str]) -> RunConfig:
-    """The dataclasses, which check their limits. An error ends with the source of the value that it names."""
+def _build(values: Mapping[str, Any], sources: Mapping[str, str]) -> RunConfig:
+    """Build the dataclasses, which check their limits. An error ends with the source of the value that it names."""
 
     def values_in(group: str) -> dict[str, Any]:
         return {name: value for name, value in values.items() if all_settings()[name].group == group}
@@ -285,7 +293,7 @@ def _built(values: Mapping[str, Any], sources: Mapping[str, str]) -> RunConfig:
         source = sources.get(str(error).split()[0])
         raise UserError(f"{error} ({source})" if source else str(error)) from None
     run = RunConfig(**groups, **values_in(""), sources=dict(sources))
-    entry_of(run.engine.engine)
+    entry_of(run.engine.engine)  # raises where there is no such engine
     return replace(run, competition=profile_of(run.competition).name)
 
 
@@ -303,7 +311,7 @@ OTHERS = {
     *("SCTIR_CONFIG", "SCTIR_DATA", "SCTIR_GATEWAY_PORT", "SCTIR_KAGGLE_EVALUATION", "SCTIR_KAGGLE_INPUT"),
     *("SCTIR_KAGGLE_WORKING", "SCTIR_GPTQ_TWIN", "SCTIR_REPLICA", "SCTIR_TOKENIZERS"),
 }
-"""Variables of ours that are no settings."""
+"""Variables of this package that are no settings."""
 
 
 def toml_layer(path: Path) -> Layer:
@@ -317,7 +325,7 @@ def environment_file(environment: Mapping[str, str] = os.environ) -> list[Layer]
 
 
 def environment_layer(environment: Mapping[str, str] = os.environ) -> Layer:
-    """What the SCTIR_ variables say. Raises `UserError` for one that is nearly a setting."""
+    """The settings in SCTIR_ variables. Raises `UserError` for a variable whose name is nearly a setting's."""
     variables = {f"{PREFIX}{name.upper()}": name for name in (*all_settings(), "answers")}
     for variable in environment:
         if variable.startswith(PREFIX) and variable not in {*variables, *OTHERS}:
@@ -327,14 +335,14 @@ def environment_layer(environment: Mapping[str, str] = os.environ) -> Layer:
 
 
 def _refuse_typo(variable: str) -> None:
-    """Variables that are like no setting may be somebody else's."""
+    """Raises `UserError` where a setting has nearly this name; any other variable may belong to another program."""
     name = variable.removeprefix(PREFIX).lower()
     if meant := nearest(name, (*all_settings(), "answers"), cutoff=0.8):
         raise UserError(f"{variable} sets nothing: there is no setting {name}{meant}")
 
 
 def set_layer(pairs: Sequence[str]) -> Layer:
-    """What `--set NAME=VALUE` says. Raises `UserError` where there is no `=`."""
+    """The settings of `--set NAME=VALUE`, once for each. Raises `UserError` where there is no `=`."""
     values: dict[str, str] = {}
     for pair in pairs:
         name, equals, value = pair.partition("=")

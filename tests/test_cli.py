@@ -186,7 +186,7 @@ def _wait_for_lines(path: Path, lines: int, process: subprocess.Popen[str]) -> N
     [
         (("dry-run", "--problems", "none.csv"), "cannot read none.csv: No such file or directory"),
         (("solve", "empty.csv"), "empty.csv is empty"),
-        (("solve", "double.csv"), "the id 'a' is there twice"),
+        (("solve", "double.csv"), "the id 'a' occurs twice"),
         (("solve", "wrong.csv"), "has no column problem; it has: id, question"),
         (("solve", "good.csv", "-n", "0"), "candidates is 0; it must be 1 to 1024"),
         (("solve", "good.csv", "-n", "many"), "--candidates is 'many'; it must be a whole number"),
@@ -199,7 +199,7 @@ def _wait_for_lines(path: Path, lines: int, process: subprocess.Popen[str]) -> N
         (("solve", "good.csv", "--set", "top_q=1"), "--set top_q: there is no such setting; did you mean top_p?"),
         (("solve", "good.csv", "--set", "top_p"), "--set top_p sets nothing: write --set NAME=VALUE"),
         (("solve", "good.csv", "--config", "none.toml"), "cannot read none.toml: No such file or directory"),
-        (("solve", "good.csv", "--config", "good.csv"), "good.csv is no TOML: "),
+        (("solve", "good.csv", "--config", "good.csv"), "good.csv is not TOML: "),
         (
             ("solve", "good.csv", "--config", "typo.toml"),
             "candidate: there is no such setting; did you mean candidates?",
@@ -220,7 +220,7 @@ def _wait_for_lines(path: Path, lines: int, process: subprocess.Popen[str]) -> N
         (("solve", "good.csv", "--delta", "0.7"), "stop_delta is 0.7; it must be 0 (exact) or more and below 0.5"),
         (
             ("solve", "good.csv", "--model", "nowhere"),
-            "nowhere is not a folder: pass a checkpoint's folder, or owner/name",
+            "nowhere is not a folder; pass a checkpoint's folder, or owner/name",
         ),
         (("solve", "good.csv", "--model", "odl"), "odl is not a folder; did you mean old?"),
         (("solve", "good.csv", "--model", "."), "config.json"),

@@ -102,7 +102,7 @@ def test_a_folder_is_a_folder_and_a_name_at_the_hub_stays_text(tmp_path: Path, m
 
 @pytest.mark.parametrize("wrong", ["nowhere", "/no/where", "a/b/c", "./a/b", "owner/", "~nobody/x y"])
 def test_what_is_neither_is_refused(wrong: str) -> None:
-    with pytest.raises(UserError, match="is not a folder: pass a checkpoint's folder, or owner/name at the Hub"):
+    with pytest.raises(UserError, match="is not a folder; pass a checkpoint's folder, or owner/name at the Hub"):
         checkpoint_of(wrong)
 
 
