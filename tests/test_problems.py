@@ -49,7 +49,7 @@ def test_a_limit_takes_the_first_rows(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("", "is empty; a header `id,problem,answer`"),
+        ("", "is empty; it needs a header `id,problem,answer`"),
         ("id,problem\n", "has no rows"),
         ("id,question\na,P\n", "has no column problem; it has: id, question"),
         ("name,question\na,P\n", "has no column id and no column problem"),
