@@ -70,7 +70,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _add_dry_run(commands: Commands) -> None:
-    parser = commands.add_parser("dry-run", help="answer problems through what plays the competition's API")
+    parser = commands.add_parser("dry-run", help="answer problems through a stand-in of the competition's API")
     add_run_options(parser)
     add_settings(parser)
     parser.set_defaults(command=lambda args, started: run_command(args, started, DryRun()), name="dry-run")
@@ -107,7 +107,7 @@ def _add_doctor(commands: Commands) -> None:
     add("--competition", metavar="NAME", help="aimo1, aimo2, aimo3 or a slug: also checks its files and its clock")
     add("--model", metavar="DIR", help="a checkpoint; default: the one that is attached")
     add("--wheels", type=Path, metavar="DIR", help="offline wheels; default: those that are attached")
-    add("--engine", choices=tuple(ENGINES), default="vllm", help="what is to serve the model (%(default)s)")
+    add("--engine", choices=tuple(ENGINES), default="vllm", help="the engine that will serve the model (%(default)s)")
     add(
         "--dialect", default="auto", metavar="NAME", help="a dialect's name or its TOML file; default: the checkpoint's"
     )

@@ -43,7 +43,7 @@ MAY_DIFFER = {
 log = logging.getLogger("sctir_kaggle")
 
 start = logging.getLogger("sctir_kaggle.start")
-"""What a run decided by itself before its first problem. Shown beside the live line of a terminal, too."""
+"""Logger of the choices that a run makes before its first problem (the dialect). Shown in a terminal, too."""
 
 
 class ManagedEngine(Engine, Protocol):

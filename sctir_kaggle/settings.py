@@ -111,7 +111,7 @@ class RunConfig:
 
     @property
     def given(self) -> Mapping[str, str] | None:
-        """The source of each setting that somebody chose: neither a default nor implied by competition or dialect."""
+        """The source of each setting that was chosen: neither a default nor implied by competition or dialect."""
         if self.sources is None:
             return None
         implied = (COMMAND, f"{COMPETITION} ", f"{DIALECT} ")

@@ -376,6 +376,7 @@ def test_a_variable_that_is_nearly_a_setting_is_refused_and_others_are_left_alon
         ({"temperature": float("nan")}, "temperature is nan; it must be a number"),
         ({"restart": "perhaps"}, "restart is 'perhaps'; it must be true or false"),
         ({"modulus": 0}, "modulus is 0; it must be at least 1, or None (cell)"),
+        ({"output_bytes": 0}, "output_bytes is 0; it must be at least 1 byte (cell)"),
         ({"blocks": "lst"}, "blocks is 'lst'; it must be one of all, last; did you mean last?"),
         ({"engine_options": 3}, "engine_options is 3; it must be NAME=VALUE pairs, or a JSON object"),
         ({"base_url": [1]}, "base_url is [1]; it must be a list of texts"),

@@ -20,7 +20,7 @@ log = logging.getLogger("sctir_kaggle")
 
 
 class Progress:
-    """Counts. `begin` says what there is to do once it is known; until then it is loading."""
+    """Counts tasks. `begin` gives their number once the engine is loaded; until then `line` says that it is loading."""
 
     def __init__(self, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
