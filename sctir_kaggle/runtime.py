@@ -186,12 +186,10 @@ def open_engine(
         # Two slow starts at once. If the sandbox does not start, the callback closes the engine as soon as it is loaded.
         loading = in_thread(lambda: (load or _load)(run, slots), "sctir-load")
         stack.callback(loading.add_done_callback, _close_loaded)
-        sandbox = Sandbox(
-            code_seconds=run.solver.code_seconds,
-            stateful=run.solver.stateful,
-            output_bytes=run.sandbox.output_bytes,
+        config, output_bytes = run.solver, run.sandbox.output_bytes
+        sandbox = stack.enter_context(
+            Sandbox(code_seconds=config.code_seconds, stateful=config.stateful, output_bytes=output_bytes)
         )
-        stack.enter_context(sandbox)
         yield loading.result(), sandbox
 
 
