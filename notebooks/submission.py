@@ -97,16 +97,13 @@ SETTINGS = {
 }
 
 # %%
-import logging
-
 from IPython.display import HTML, Image, display
 
 from sctir_kaggle.competition.submission import Submission, in_rerun
+from sctir_kaggle.display import setup_logging
 from sctir_kaggle.kaggle.clone import settings_here
-from sctir_kaggle.runtime import Setup
 
-logging.basicConfig(stream=sys.stdout, format="%(message)s")
-logging.getLogger("sctir_kaggle").setLevel(logging.INFO)  # a line a problem
+setup_logging()  # a line a problem
 run = settings_here(SETTINGS)
 profile, engine, folder = run.profile, run.engine.engine, Path(run.output).resolve()
 if not in_rerun():  # what is only to be looked at is left out where the answers count
@@ -145,9 +142,9 @@ findings = examine(profile, attached.model, engine=engine, dialect=run.dialect, 
 print(report(findings))
 
 # %%
-setup = Setup.of(run, folder, model=attached.model)
+run = run.with_model(attached.model)
 problems = Path(run.problems) if run.problems else None  # a CSV of your own, for the editor
-submission = Submission(profile, setup, problems=problems, faults=attached.faults)
+submission = Submission(profile, run, folder=folder, problems=problems, faults=attached.faults)
 assert submission.rerun or worst(findings) != "fatal", "the doctor says what to do, above; a rerun would go on"
 submission.start()
 

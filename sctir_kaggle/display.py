@@ -1,11 +1,13 @@
-"""What a person sees of a run: a live line in a terminal, and a table with the score at the end."""
+"""Show a run to a person: log lines, a live line in a terminal, and a table with the score at the end."""
 
 from __future__ import annotations
 
+import logging
 import sys
 import time
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, TextIO, TypeVar
 
 from sctir_kaggle.session import Observer
 from sctir_kaggle.types import Problem, SolveResult, Trace, TraceStatus, Vote
@@ -16,15 +18,45 @@ if TYPE_CHECKING:
     from rich.text import Text
 
 
-class LiveLine(Observer):
-    """Problem k of n, candidates done, leading answer, seconds, budget left, right so far: one line, drawn again 4 x a second.
+log = logging.getLogger("sctir_kaggle")
 
-    A context manager; each ended problem leaves nothing behind, the table comes at the end.
+LineT = TypeVar("LineT")
+
+
+def setup_logging(*, stream: TextIO | None = None, results: bool = True) -> None:
+    """Write log records as bare lines to `stream`, by default standard output.
+
+    Warnings and what a run decides before its first problem (the logger `sctir_kaggle.start`) are always written; a line a
+    problem or task only with `results`.
     """
+    logging.raiseExceptions = False  # a closed pipe (`| head`) is no reason for a traceback per line
+    logging.basicConfig(stream=stream or sys.stdout, format="%(message)s")
+    logging.getLogger("sctir_kaggle.start").setLevel(logging.INFO)
+    if results:
+        log.setLevel(logging.INFO)
 
-    def __init__(self, console: Console, *, problems: int, candidates: int) -> None:
-        from rich.live import Live
 
+@contextmanager
+def live(line: LineT) -> Iterator[LineT]:
+    """Draw `line` (anything that rich can print) 4 times a second in a terminal; elsewhere write log lines instead.
+
+    Warnings appear above the line. It leaves nothing behind when it ends.
+    """
+    terminal = console()
+    setup_logging(results=not terminal.is_terminal)
+    if not terminal.is_terminal:
+        yield line
+        return
+    from rich.live import Live
+
+    with Live(line, console=terminal, refresh_per_second=4, transient=True):  # type: ignore[arg-type]
+        yield line
+
+
+class LiveLine(Observer):
+    """One line for the problem at hand: its number, candidates done, leading answer, seconds, budget left, score so far."""
+
+    def __init__(self, *, problems: int, candidates: int) -> None:
         self._problems = problems
         self._candidates = candidates
         self._ended: list[SolveResult] = []
@@ -33,7 +65,6 @@ class LiveLine(Observer):
         self._done = 0
         self._vote = Vote()
         self._started = self._until = time.monotonic()
-        self._live = Live(self, console=console, refresh_per_second=4, transient=True)
 
     def problem_started(self, problem: Problem, seconds_left: float) -> None:
         now = time.monotonic()
@@ -69,13 +100,6 @@ class LiveLine(Observer):
             ]
         return [*parts, f"left {clock_face(self._until - now)}"]
 
-    def __enter__(self) -> LiveLine:
-        self._live.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._live.stop()
-
 
 def console() -> Console:
     """Standard output; as wide as a table needs where that is no terminal."""
@@ -85,12 +109,12 @@ def console() -> Console:
 
 
 def is_correct(result: SolveResult) -> bool:
-    """Whether the answer is known to be right."""
+    """Whether the answer is known, and right."""
     return result.correct is True
 
 
 def results_table(results: Sequence[SolveResult]) -> Table:
-    """A row a problem: id, answer, reference, the two leading votes, how many candidates answered, seconds."""
+    """One row per problem: id, answer, reference, the two leading votes, how many candidates answered, seconds."""
     from rich.table import Table
 
     table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0))
@@ -102,7 +126,7 @@ def results_table(results: Sequence[SolveResult]) -> Table:
 
 
 def score_line(results: Sequence[SolveResult], *, seconds: float) -> str:
-    """`46/50 right (92.0 %)` and what it cost: seconds, tokens, executions."""
+    """`46/50 right (92.0 %)` and its cost: time, sampled tokens, executions of code."""
     graded = [result for result in results if result.correct is not None]
     right = sum(map(is_correct, graded))
     score = f"{right}/{len(graded)} right ({100 * right / len(graded):.1f} %)" if graded else f"{len(results)} answered"
@@ -113,7 +137,7 @@ def score_line(results: Sequence[SolveResult], *, seconds: float) -> str:
 
 
 def warnings_of(results: Sequence[SolveResult]) -> list[str]:
-    """What makes a score worth less than it looks: defaults in place of answers, candidates that were failed."""
+    """Reasons why a score says little about the model: default answers, candidates that engine or sandbox failed."""
     warnings = []
     if defaults := [result for result in results if result.fallback]:
         late = sum(result.stopped == "deadline" for result in defaults)
@@ -125,8 +149,30 @@ def warnings_of(results: Sequence[SolveResult]) -> list[str]:
     return warnings
 
 
+def risk_line(results: Sequence[SolveResult]) -> str:
+    """What each stop rule that is not exact risked, one line for each that stopped a problem; empty where none did."""
+    stops = ("beta", "k", "margin")
+    stopped = {name: [result.risk for result in results if result.stopped == name] for name in stops}
+    return "\n".join(_risk_of(name, risks, len(results)) for name, risks in stopped.items() if risks)
+
+
+def _risk_of(name: str, risks: Sequence[float | None], total: int) -> str:
+    """The line for one stop rule. A risk is None where the vote is not plain: the model behind it knows plain votes only."""
+    estimates = [risk for risk in risks if risk is not None]
+    head = f"{name} stopped {len(risks)} of {total} problems; "
+    if not estimates:
+        return (
+            head
+            + "its risk is known for plain votes only: sctir what-if on a run with stop none counts what it changes"
+        )
+    return head + (
+        f"under beta's model each answer differs from the full vote's with probability at most {100 * max(estimates):.2g} %, "
+        f"and at most {sum(estimates):.2g} of them are expected to (not where quick candidates vote otherwise than slow ones)"
+    )
+
+
 def print_failure(line: str) -> None:
-    """On standard error, red where that is a terminal, in one line however long it is."""
+    """Print to standard error, red in a terminal, on one line however long it is."""
     from rich.console import Console
     from rich.text import Text
 
@@ -134,7 +180,11 @@ def print_failure(line: str) -> None:
 
 
 def clock_face(seconds: float) -> str:
-    """`8:59:03`, `4:07`: hours only where there are any."""
+    """A time as a clock shows it, with hours only where there are any.
+
+    >>> clock_face(32343), clock_face(247)
+    ('8:59:03', '4:07')
+    """
     whole = max(0, round(seconds))
     hours, rest = divmod(whole, 3600)
     minutes, left = divmod(rest, 60)

@@ -1,4 +1,4 @@
-"""The kind of a setting, from its annotation: reads its value from text, checks one that a file or a cell gives."""
+"""The type of a setting, from its annotation: parse its value from text, check a value from a TOML file or a cell."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import math
 import sys
 import types
 import typing
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -36,7 +36,7 @@ _WANTED: Mapping[Base, str] = {
 
 @dataclass(frozen=True, kw_only=True)
 class Kind:
-    """What values a setting may have. `choices` are all of them, where they are few texts; `optional` adds none."""
+    """The values that a setting may have: those of `base`, or only `choices`, and `none` where it is `optional`."""
 
     base: Base
     choices: tuple[str, ...] = ()
@@ -44,12 +44,12 @@ class Kind:
 
     @property
     def wanted(self) -> str:
-        """In words, for an error."""
+        """The values in words, for an error message."""
         what = f"one of {', '.join(self.choices)}" if self.choices else _WANTED[self.base]
         return f"{what}, or none" if self.optional else what
 
     def read(self, name: str, text: str) -> Any:
-        """The value that `text` (a flag, a variable of the environment) stands for. Raises `UserError`."""
+        """Parse `text`, from a flag or an environment variable. Raises `UserError`, which calls the setting `name`."""
         if self.optional and text.strip().lower() == "none":
             return None
         try:
@@ -58,7 +58,7 @@ class Kind:
             raise error if isinstance(error, UserError) else self._wrong(name, text) from None
 
     def check(self, name: str, value: Any) -> Any:
-        """`value` (of a file or a cell), if it is of this kind. Raises `UserError`."""
+        """Return `value`, from a TOML file or a cell, in its canonical type. Raises `UserError` where it is another kind."""
         if value is None or (self.optional and value == "none"):
             if self.optional:
                 return None
@@ -75,13 +75,16 @@ class Kind:
         return value
 
     def _wrong(self, name: str, value: object) -> UserError:
-        near = difflib.get_close_matches(str(value), self.choices, n=1)
-        meant = f"; did you mean {near[0]}?" if near else ""
-        return UserError(f"{name} is {value!r}; it must be {self.wanted}{meant}")
+        """The error for a value that is not of this kind."""
+        return UserError(f"{name} is {value!r}; it must be {self.wanted}{nearest(str(value), self.choices)}")
 
 
 def kind_of(hint: Any, *, time: bool = False) -> Kind:
-    """From a resolved annotation. `time` marks a number of seconds that may be written with a unit."""
+    """The kind that a resolved annotation describes. `time` marks seconds that may be written with a unit.
+
+    >>> kind_of(int | None)
+    Kind(base='int', choices=(), optional=True)
+    """
     parts = typing.get_args(hint) if typing.get_origin(hint) in (typing.Union, types.UnionType) else (hint,)
     inner = [part for part in parts if part is not type(None)]
     optional = len(inner) < len(parts)
@@ -95,13 +98,20 @@ def kind_of(hint: Any, *, time: bool = False) -> Kind:
 
 
 def seconds(text: str) -> float:
-    """`9h`, `30m`, `90` in seconds. Raises ValueError."""
+    """Parse a time into seconds. Raises ValueError.
+
+    >>> seconds("9h"), seconds("90")
+    (32400.0, 90.0)
+    """
     number, unit = (text[:-1], text[-1:]) if text[-1:] in ("s", "m", "h") else (text, "")
     return float(number) * UNITS[unit]
 
 
 def docstrings(cls: type) -> dict[str, str]:
-    """What stands below each field of a dataclass, in one line; nothing where its source is not at hand."""
+    """The docstring below each field of a dataclass, in one line; empty where there is no source file.
+
+    Python keeps no docstrings of fields, so they are read from the source.
+    """
     try:
         tree = ast.parse(Path(str(sys.modules[cls.__module__].__file__)).read_text(encoding="utf-8"))
     except OSError:
@@ -115,7 +125,7 @@ def docstrings(cls: type) -> dict[str, str]:
 
 
 def shown(value: Any) -> str:
-    """As it is written on a command line."""
+    """A setting's value as it is written on a command line."""
     if isinstance(value, bool) or value is None:
         return str(value).lower()
     if isinstance(value, Mapping):
@@ -125,10 +135,16 @@ def shown(value: Any) -> str:
     return "none" if value == "" else f"{value:g}" if isinstance(value, float) and abs(value) < 1e6 else str(value)
 
 
-def nearest(name: str, known: Iterable[str], *, cutoff: float = 0.6) -> str:
-    """`; did you mean ...?`, or nothing. `cutoff` is how like it has to be, from 0 to 1."""
-    near = difflib.get_close_matches(name, list(known), n=1, cutoff=cutoff)
-    return f"; did you mean {near[0]}?" if near else ""
+def nearest(name: str, choices: Iterable[str], *, cutoff: float = 0.6, shown: Callable[[str], object] = str) -> str:
+    """The end of an error message that suggests the choice most like `name`; empty where none is like it.
+
+    `cutoff` is the least similarity, from 0 to 1. `shown` turns the choice into what is to be typed.
+
+    >>> nearest("candidate", ["candidates", "turns"])
+    '; did you mean candidates?'
+    """
+    near = difflib.get_close_matches(name, list(choices), n=1, cutoff=cutoff)
+    return f"; did you mean {shown(near[0])}?" if near else ""
 
 
 def read_toml(path: Path) -> dict[str, Any]:
@@ -140,7 +156,7 @@ def read_toml(path: Path) -> dict[str, Any]:
     try:
         values: dict[str, Any] = tomllib.loads(path.read_text(encoding="utf-8"))
     except tomllib.TOMLDecodeError as error:
-        raise UserError(f"{path} is no TOML: {error}") from None
+        raise UserError(f"{path} is not TOML: {error}") from None
     except (OSError, UnicodeError) as error:
         raise UserError(f"cannot read {path}: {getattr(error, 'strerror', None) or error}") from None
     return values

@@ -1,4 +1,4 @@
-"""The settings of a run as they are typed: an option for each field of `settings`, and what is built from them."""
+"""The settings of a run on the command line: an option for each, the `RunConfig` read from them, and their list."""
 
 from __future__ import annotations
 
@@ -13,27 +13,23 @@ from typing import Any, NoReturn
 
 from sctir_kaggle import kinds
 from sctir_kaggle.competition.profile import PROFILES
-from sctir_kaggle.engines.registry import ENGINES
+from sctir_kaggle.engines.registry import ENGINES, check, checkpoint_of, entry_of
+from sctir_kaggle.header import without_secrets
 from sctir_kaggle.journal import JOURNAL
 from sctir_kaggle.kinds import shown
 from sctir_kaggle.presets import PRESETS, preset_of
-from sctir_kaggle.runtime import Setup, without_secrets
 from sctir_kaggle.settings import (
-    ANSWERS,
-    DEFAULT,
     Layer,
     RunConfig,
     Setting,
+    all_settings,
     environment_file,
     environment_layer,
-    known,
     resolve,
     set_layer,
     toml_layer,
 )
 from sctir_kaggle.types import UserError
-
-__all__ = ["ANSWERS", "Parser", "add_settings", "positive", "run_of", "seconds", "setup_of"]
 
 SHORT = {"candidates": ("-n",), "turns": ("-m",), "stop_delta": ("--delta",)}
 
@@ -51,26 +47,28 @@ NAMES = {"engine": ENGINES, "preset": PRESETS, "competition": PROFILES}
 
 
 class Parser(argparse.ArgumentParser):
-    """One that says what is wrong in one line: with an option for each setting, its usage would be a page."""
+    """A parser whose errors are one line: with an option for each setting, its usage would fill a page."""
 
     def error(self, message: str) -> NoReturn:
-        print(f"{self.prog}: {message}{self._meant(message)}; see {self.prog} --help", file=sys.stderr)
+        print(f"{self.prog}: {message}{self._suggestion(message)}; see {self.prog} --help", file=sys.stderr)
         raise SystemExit(2)
 
     def unknown(self, arguments: list[str]) -> NoReturn:
-        """Refuses what `parse_known_args` left over."""
+        """Refuse the arguments that `parse_known_args` left over."""
         self.error(f"unrecognized arguments: {' '.join(arguments)}")
 
-    def _meant(self, message: str) -> str:
+    def _suggestion(self, message: str) -> str:
+        """The option most like the first one that is unknown; empty for any other error."""
         _, found, arguments = message.partition("unrecognized arguments: ")
         options = [word.partition("=")[0] for word in arguments.split() if word.startswith("--")]
         return kinds.nearest(options[0], self._option_string_actions).removesuffix("?") if found and options else ""
 
 
 def add_settings(parser: argparse.ArgumentParser, words: str = "", *, without: Collection[str] = ()) -> None:
-    """An option for each setting but those in `without`, and the other places that settings come from.
+    """Add an option for each setting but those in `without`, and options for the other sources: `--config`, `--set`.
 
-    `words` are the command's arguments without a name, for its usage.
+    `words` are the command's positional arguments, for its usage line. An option that is not typed leaves no attribute, so
+    that weaker sources show through.
     """
     parser.usage = f"%(prog)s {words}{' ' if words else ''}[OPTIONS]"
     add = parser.add_argument_group("where settings come from").add_argument
@@ -78,14 +76,21 @@ def add_settings(parser: argparse.ArgumentParser, words: str = "", *, without: C
     add("--set", action="append", default=[], dest="pairs", metavar="NAME=VALUE", help="any setting by its name")
     add("--answers", default=argparse.SUPPRESS, metavar="{aimo1,aimo3,any}", help=_ANSWERS)
     groups = {name: parser.add_argument_group(title) for name, title in _TITLES.items()}
-    for setting in known().values():
+    for setting in all_settings().values():
         if setting.name not in without:
             _add(groups[setting.group], setting)
 
 
 _ANSWERS = "0..999 mod 1000, 0..99999, any integer; stands for modulus, lowest and highest"
 
-_TITLES = {"": "the run", "solver": "how a problem is solved", "engine": "the engine", "clock": "the clock"}
+_TITLES = {
+    "": "the run",
+    "solver": "how a problem is solved",
+    "engine": "the engine",
+    "sandbox": "the sandbox",
+    "clock": "the clock",
+}
+"""The headings of `--help`, by the field of `RunConfig` whose settings stand below."""
 
 
 def _add(group: Any, setting: Setting) -> None:
@@ -103,21 +108,36 @@ def _add(group: Any, setting: Setting) -> None:
     group.add_argument(*names, nargs=several, metavar=metavar, help=described, **kept)
 
 
-def run_of(args: argparse.Namespace, *, command: Mapping[str, Any] | None = None) -> RunConfig:
-    """All settings; raises `UserError` on one that cannot be. `command` holds the defaults of the command."""
-    typed = {name: _text(value) for name, value in vars(args).items() if name in known() or name == "answers"}
-    flags = Layer("command line", typed, lambda name: f"--{name.replace('_', '-')}")
+def parse_settings(args: argparse.Namespace, *, command: Mapping[str, Any] | None = None) -> RunConfig:
+    """Resolve the settings from all their sources: files, environment, `--set` and options, the later the stronger.
+
+    `command` holds the command's own defaults. Raises `UserError` on an unknown name or a value outside its limits.
+    """
+    names = {*all_settings(), "answers"}
+    typed = {name: _text(value) for name, value in vars(args).items() if name in names}
+    options = Layer("command line", typed, lambda name: f"--{name.replace('_', '-')}")
     files = [*environment_file(), *map(toml_layer, args.config)]
-    return resolve([*files, environment_layer(), set_layer(args.pairs), flags], command=command)
+    return resolve([*files, environment_layer(), set_layer(args.pairs), options], command=command)
 
 
-def setup_of(args: argparse.Namespace, run: RunConfig, **changes: Any) -> Setup:
-    """What the run is made of; raises `UserError` where options do not go together."""
-    return Setup.of(run, folder_of(args, run), resume=args.resume, **changes)
+def check_settings(run: RunConfig) -> RunConfig:
+    """The run with its checkpoint found. Raises `UserError` where there is none, or where settings are for another engine.
+
+    Apart from `parse_settings`, so that `sctir settings` can list settings that do not go together yet.
+    """
+    model = run.engine.model
+    if model is not None and entry_of(run.engine.engine).model in ("weights", "tokenizer"):
+        run = run.with_model(checkpoint_of(model))
+    check(run.engine)
+    return run
 
 
 def folder_of(args: argparse.Namespace, run: RunConfig) -> Path:
-    """Where the run is kept. An existing journal is refused here, before a minute is spent on loading the model."""
+    """The folder of the run, by default a new one below runs/.
+
+    Raises `UserError` where a journal is there already (with `--resume`, where none is): before minutes are spent on
+    loading the model.
+    """
     if run.output is None and args.resume:
         raise UserError("--resume goes on with a run that is kept somewhere: say where with --output DIR")
     folder = Path(run.output or Path("runs") / f"{args.name}-{datetime.now():%Y%m%d-%H%M%S}")
@@ -134,60 +154,57 @@ def folder_of(args: argparse.Namespace, run: RunConfig) -> Path:
 
 
 def add_run_options(parser: argparse.ArgumentParser) -> None:
-    """What of the problems, and whether a run goes on."""
+    """Add the options that are no settings: how many problems, and whether an earlier run goes on."""
     add = parser.add_argument
     add("--limit", type=positive, metavar="K", help="the first K problems only")
     add("--resume", action="store_true", help="go on with the run in --output")
 
 
 def seconds(text: str) -> float:
-    """`9h`, `30m`, `90` in seconds; an argparse type."""
+    """An argparse type: `9h`, `30m`, `90` in seconds."""
     try:
         value = kinds.seconds(text)
     except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} is no time; write 9h, 30m or 90") from None
+        raise argparse.ArgumentTypeError(f"{text!r} is not a time; write 9h, 30m or 90") from None
     if not 0 < value < math.inf:
         raise argparse.ArgumentTypeError(f"{text!r} must be more than 0 seconds")
     return value
 
 
 def positive(text: str) -> int:
-    """A whole number of at least 1; an argparse type."""
+    """An argparse type: a whole number of at least 1."""
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"{text!r} must be a whole number of at least 1")
     return int(text)
 
 
 def _text(value: Any) -> Any:
-    """Several words are read as one text, as in a variable of the environment."""
+    """Join several words into one text, which is read as one from an environment variable."""
     return " ".join(value) if isinstance(value, list) else str(value) if isinstance(value, Path) else value
 
 
-WIDTH = 120
-
-
 def as_text(run: RunConfig) -> str:
-    """A line a setting, below what the preset is."""
-    rows = [(name, shown(without_secrets(run.value(name))), run.sources.get(name, DEFAULT)) for name in known()]
+    """List the settings, one per line, below the preset and its source."""
+    rows = [(name, shown(without_secrets(run.value(name))), run.source(name)) for name in all_settings()]
     first, second, third = (max(len(row[place]) for row in rows) for place in range(3))
     second = min(second, 24)
     lines = (
-        f"{name:{first}}  {value:{second}}  {source:{third}}  {known()[name].help}".rstrip()
+        f"{name:{first}}  {value:{second}}  {source:{third}}  {all_settings()[name].help}".rstrip()
         for name, value, source in rows
     )
     return "\n".join([*_preset(run), *lines, *_dialect(run)])
 
 
 def as_json(run: RunConfig) -> str:
-    """The preset with its source, and of each setting `name`, `value`, `source`, `help`."""
+    """List the preset with its source, and `name`, `value`, `source`, `help` of each setting."""
     rows = [
         {
             "name": name,
             "value": without_secrets(run.value(name)),
-            "source": run.sources.get(name, DEFAULT),
-            "help": known()[name].help,
+            "source": run.source(name),
+            "help": all_settings()[name].help,
         }
-        for name in known()
+        for name in all_settings()
     ]
     preset = preset_of(run.preset) if run.preset else None
     about = preset and {"name": preset.name, "source": preset.source, "note": preset.note}

@@ -1,4 +1,4 @@
-"""Settings that have a name and a source: what was published, as far as it can be set here, for every command.
+"""Named settings with a source: what winners and papers published, as far as it can be set here.
 
 A preset sets the loop, the dialect and the engine's limits; `--model` names the weights and `--engine` who serves them.
 """
@@ -15,7 +15,10 @@ from sctir_kaggle.types import UserError
 
 @dataclass(frozen=True, kw_only=True)
 class Preset:
-    """`values` are settings by name, checked when they are used; `note` says what of the source cannot be set, or may be."""
+    """Settings by name, checked when they are used.
+
+    `source` is where they were published, `note` what the source does that no setting here does, or that is left to you.
+    """
 
     name: str
     source: str
@@ -50,7 +53,7 @@ _ROWS = (
     ),
     Preset(
         name="numina-fixed",
-        source="the same, mended: the defaults of this package",
+        source="the same with its flaws fixed: the defaults of this package",
         values={
             "dialect": "numina",
             "candidates": 48,
@@ -137,11 +140,11 @@ _ROWS = (
 )
 
 PRESETS: Mapping[str, Preset] = {preset.name: preset for preset in _ROWS}
-"""By name. A further one is one more row."""
+"""The presets by name. To add one, add a row."""
 
 
 def preset_of(name: str) -> Preset:
-    """Raises `UserError`, which names the nearest one."""
+    """The preset of this name. Raises `UserError`, which names the nearest one, where there is none."""
     if name in PRESETS:
         return PRESETS[name]
     raise UserError(f"there is no preset {name!r}{nearest(name, PRESETS) or '; take one of ' + ', '.join(PRESETS)}")

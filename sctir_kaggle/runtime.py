@@ -1,35 +1,30 @@
-"""A run, opened: engine, sandbox, journal, event loop and clock are built from one `Setup` and closed together."""
+"""Build a run from its settings: engine, sandbox, clock, journal and event loop are opened here and closed together."""
 
 from __future__ import annotations
 
 import logging
-import math
-import platform
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import ExitStack, closing, contextmanager
-from dataclasses import asdict, dataclass, fields, replace
-from datetime import datetime, timezone
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from sctir_kaggle import problems as problem_sets
-from sctir_kaggle._version import __version__
 from sctir_kaggle.background import in_thread
 from sctir_kaggle.budget import Budget
-from sctir_kaggle.config import SolverConfig
-from sctir_kaggle.dialects.dialect import Dialect, dialect_from
-from sctir_kaggle.dialects.recognition import AUTO, announcement, choose, described
+from sctir_kaggle.dialects.dialect import Dialect
+from sctir_kaggle.dialects.recognition import AUTO, announcement, choose
 from sctir_kaggle.dialects.rows import NUMINA
-from sctir_kaggle.engines.registry import EngineConfig, check, checkpoint_of, entry_of, is_hub_name
+from sctir_kaggle.engines.registry import check, entry_of, is_hub_name
+from sctir_kaggle.header import dialect_of, journal_header
 from sctir_kaggle.journal import JOURNAL
-from sctir_kaggle.settings import ClockConfig, RunConfig, with_dialect_defaults
+from sctir_kaggle.settings import RunConfig, with_dialect_defaults
 from sctir_kaggle.types import Engine, Problem, SolveResult, UserError
 
 if TYPE_CHECKING:
     from sctir_kaggle.engines.recorded import Recorded
-    from sctir_kaggle.journal import Journal
     from sctir_kaggle.session import Observer, ResultStore, Session
 
 EMBEDDED_MODEL = problem_sets.ASSETS / "model"
@@ -37,215 +32,189 @@ EMBEDDED_MODEL = problem_sets.ASSETS / "model"
 RESERVE = 0.02
 """The share of the budget that is kept for cancelling the last candidates and writing the submission."""
 
+MOST_SLOTS = 48
+"""Requests at once that an engine is loaded for at most, where the caller does not say: memory is kept for each of them."""
+
 MAY_DIFFER = {
     *("candidates", "extra_candidates", "vote", "stop", "stop_delta", "stop_ballots", "contested_risk"),
     *("tie_break", "seed", "default_answer", "grace_seconds"),
 }
-"""What a replay may choose anew; every other field led to the texts that were recorded."""
+"""Settings of the solver that a replay of a recorded run may change; every other one led to the recorded texts."""
 
 log = logging.getLogger("sctir_kaggle")
 
 start = logging.getLogger("sctir_kaggle.start")
-"""Told in a terminal, too: what a run decided by itself before its first problem."""
+"""Logger of the choices that a run makes before its first problem (the dialect). Shown in a terminal, too."""
 
 
 class ManagedEngine(Engine, Protocol):
-    """What the command needs of an engine besides its text: a description for the journal, and an end."""
+    """An engine that describes itself for the journal and can be closed."""
 
     def describe(self) -> dict[str, str | int]: ...
 
     def close(self) -> None: ...
 
 
-Load = Callable[["Setup", int], ManagedEngine]
-"""Loads the engine of a setup for so many requests at a time."""
+Load = Callable[[RunConfig, int], ManagedEngine]
+"""Load the engine of a run for that many requests at once."""
 
-Keep = Callable[[Path, "dict[str, Any]"], "ResultStore"]
-"""Opens what keeps the results, at a path and with a header."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Setup(EngineConfig, ClockConfig):
-    """What a run is made of, besides its problems: how to solve, the engine, the clock, and where it is kept."""
-
-    config: SolverConfig
-
-    folder: Path
-    """Where the run is kept."""
-
-    resume: bool = False
-    """Go on with the run that is kept in `folder`."""
-
-    competition: str | None = None
-    preset: str | None = None
-
-    dialect: str = "auto"
-    """See `RunConfig.dialect`."""
-
-    given: Mapping[str, str] | None = None
-    """Which settings were chosen, and where (`RunConfig.given`): a dialect's or a competition's values stay out. None
-    where `config` was made by hand: all of it was chosen, but for the range of answers."""
-
-    spoken: Dialect | None = None
-    """The dialect that was chosen, once the engine is there (`bound_to`)."""
-
-    def __post_init__(self) -> None:
-        EngineConfig.__post_init__(self)
-        check(self)
-
-    @classmethod
-    def of(cls, run: RunConfig, folder: Path, *, resume: bool = False, **changes: Any) -> Setup:
-        """As `run` says, kept in `folder`. Raises `UserError` where its settings do not go together."""
-        chosen = {each.name: getattr(run.engine, each.name) for each in fields(EngineConfig)}
-        clock = {each.name: getattr(run.clock, each.name) for each in fields(ClockConfig)}
-        about = {"competition": run.competition, "preset": run.preset, "dialect": run.dialect, "given": run.given}
-        named = chosen["model"]
-        if (
-            named is not None
-            and "model" not in changes
-            and entry_of(run.engine.engine).model in ("weights", "tokenizer")
-        ):
-            chosen["model"] = checkpoint_of(named)
-        return cls(config=run.solver, folder=folder, resume=resume, **{**chosen, **clock, **about, **changes})
+OpenStore = Callable[[Path, "dict[str, Any]"], "ResultStore"]
+"""Open a store of results from its path and its header."""
 
 
 @contextmanager
 def open_session(
-    setup: Setup,
+    run: RunConfig,
+    folder: Path,
     *,
     planned: int,
     started: float,
+    resume: bool = False,
     problems: Sequence[Problem] = (),
     observer: Observer | None = None,
     load: Load | None = None,
-    keep: Keep | None = None,
+    open_store: OpenStore | None = None,
     budget: Budget | None = None,
 ) -> Iterator[Session]:
-    """A session for `planned` problems, whose budget counts from `started` (monotonic); `budget` is one that runs already.
+    """Open a session for `planned` problems, whose results go to `folder`/journal.jsonl.
 
-    `problems` are those that are known beforehand; a competition shows them one at a time. `load` stands in for the
-    engine that the setup names. What `keep` opens is its owner's to close; without it the results go to a journal.
+    The budget counts from `started` (a reading of `time.monotonic`), so that loading is paid from it; `budget` is one that
+    is running already. `problems` are those known beforehand: a competition shows them one at a time. With `resume` the
+    journal of an earlier run goes on. `load` replaces the engine that `run` names. `open_store` replaces the journal; what
+    it opens is closed by its owner. Raises `UserError` where settings do not go together.
     """
     from sctir_kaggle.background import BackgroundLoop
+    from sctir_kaggle.journal import Journal
     from sctir_kaggle.session import Session
     from sctir_kaggle.solver import Solver
 
+    path = folder / JOURNAL
     with ExitStack() as stack:
-        engine, executor = stack.enter_context(open_engine(setup, problems=problems, load=load))
-        setup = bound_to(engine, setup)
-        header = journal_header(setup, problems, engine=engine.describe(), executor=executor.describe())
-        path = setup.folder / JOURNAL
-        journal = keep(path, header) if keep else stack.enter_context(closing(start_of(setup)(path, header)))
+        engine, executor = stack.enter_context(open_engine(run, problems=problems, load=load))
+        run, dialect = bind_dialect(engine, run, resumed=path if resume else None)
+        header = journal_header(run, problems, dialect=dialect, engine=engine.describe(), executor=executor.describe())
+        if open_store:
+            store = open_store(path, header)
+        else:
+            store = stack.enter_context(closing((Journal.resume if resume else Journal.create)(path, header)))
         loop = stack.enter_context(BackgroundLoop())
-        budget = budget or budget_of(setup, planned=planned, started=started)
+        budget = budget or budget_of(run, planned=planned, started=started)
         if budget.left == 0:
-            log.warning("loading took the whole budget of %g s: every problem gets the default answer", setup.budget)
-        solver = Solver(engine, executor, setup.config, dialect=setup.spoken or NUMINA)
-        yield Session(solver, budget, journal, loop, observer)
+            log.warning(
+                "loading took the whole budget of %g s: every problem gets the default answer", run.clock.budget
+            )
+        solver = Solver(engine, executor, run.solver, dialect=dialect)
+        yield Session(solver, budget, store, loop, observer)
 
 
-def bound_to(engine: object, setup: Setup) -> Setup:
-    """`setup` with the dialect that the engine's checkpoint speaks, or that was asked for, and with its sampling defaults.
+def budget_of(run: RunConfig, *, planned: int, started: float, grace: float | None = None) -> Budget:
+    """The run's seconds for `planned` problems, counted from `started` (a reading of `time.monotonic`).
 
-    Raises `UserError` where none is recognised. An engine with a `dialect` of its own takes no other; one that knows no
-    `tokenizer` at all reads plain text, as in tests, and is spoken to in NuminaMath's.
+    `grace` is how long a problem may go on after its deadline, in seconds; by default as long as the solver waits for its
+    cancelled candidates.
+    """
+    clock = run.clock
+    return Budget(
+        clock.budget,
+        planned,
+        reserve=RESERVE * clock.budget,
+        grace=run.solver.grace_seconds if grace is None else grace,
+        cap=clock.cap,
+        draw=clock.draw,
+        floor=clock.floor,
+        high=clock.high,
+        started=started,
+    )
+
+
+def bind_dialect(engine: object, run: RunConfig, *, resumed: Path | None = None) -> tuple[RunConfig, Dialect]:
+    """Choose the dialect of the engine's checkpoint, and fill `run` with the sampling that the dialect recommends.
+
+    An engine with a `dialect` of its own takes no other; one without a `tokenizer` attribute reads plain text, as in
+    tests, and is prompted in NuminaMath's. `resumed` is the journal that goes on. Raises `UserError` where no dialect is
+    recognised.
     """
     own, tokenizer = getattr(engine, "dialect", None), getattr(engine, "tokenizer", None)
     if isinstance(own, Dialect):
         dialect = own
-    elif setup.dialect == AUTO and not hasattr(engine, "tokenizer"):
+    elif run.dialect == AUTO and not hasattr(engine, "tokenizer"):
         dialect = NUMINA
     else:
-        model = str(setup.model or (EMBEDDED_MODEL if tokenizer is not None else "the server's model"))
-        dialect = choose(setup.dialect, tokenizer, model=model, turns=setup.config.turns)
-        dialect = _of_that_day(setup, dialect)
-        start.info(announcement(dialect, tokenizer, choice=setup.dialect, model=model))
-    config = with_dialect_defaults(setup.config, setup.given, dialect.sampling)
-    return replace(setup, config=config, spoken=dialect)
+        model = str(run.engine.model or (EMBEDDED_MODEL if tokenizer is not None else "the server's model"))
+        dialect = choose(run.dialect, tokenizer, model=model, turns=run.solver.turns)
+        if resumed is not None and resumed.exists():
+            dialect = _with_old_date(dialect, resumed)
+        start.info(announcement(dialect, tokenizer, choice=run.dialect, model=model))
+    return replace(run, solver=with_dialect_defaults(run.solver, run.given, dialect.sampling)), dialect
 
 
-def _of_that_day(setup: Setup, dialect: Dialect) -> Dialect:
-    """The dialect of the run that is resumed, where it differs in the date that stands in its prompt alone."""
-    journal = setup.folder / JOURNAL
-    if not setup.resume or not journal.exists():
-        return dialect
+def _with_old_date(dialect: Dialect, journal: Path) -> Dialect:
+    """The journal's dialect, if it differs from `dialect` only in the date in its prompt (gpt-oss states today's date).
+
+    Otherwise a run could not be resumed after midnight: its prompts would be others.
+    """
     from sctir_kaggle.journal import stream_journal
 
     old = dialect_of(stream_journal(journal)[0], journal)
-    timeless = [replace(each, prompt=_DAY.sub("", each.prompt)) for each in (old, dialect)]
-    return old if timeless[0] == timeless[1] else dialect
+    undated = [replace(each, prompt=_DATE.sub("", each.prompt)) for each in (old, dialect)]
+    return old if undated[0] == undated[1] else dialect
 
 
-_DAY = re.compile(r"\b\d{4}-\d\d-\d\d\b")
-
-
-def budget_of(setup: Setup, *, planned: int, started: float, grace: float | None = None) -> Budget:
-    """The setup's seconds for `planned` problems, counted from `started` (monotonic).
-
-    `grace` is how long a problem may go on after its deadline, in seconds; by default as long as the solver's cancelled
-    candidates may.
-    """
-    grace = setup.config.grace_seconds if grace is None else grace
-    limits = {name: value for name in ("floor", "high") if (value := getattr(setup, name))}
-    return Budget(
-        setup.budget,
-        planned,
-        reserve=RESERVE * setup.budget,
-        grace=grace,
-        cap=setup.cap,
-        draw=setup.draw,
-        started=started,
-        **limits,
-    )
-
-
-def start_of(setup: Setup) -> Callable[[Path, dict[str, Any]], Journal]:
-    """How the setup's journal begins: as a new one, or where an earlier run ended."""
-    from sctir_kaggle.journal import Journal
-
-    return Journal.resume if setup.resume else Journal.create
+_DATE = re.compile(r"\b\d{4}-\d\d-\d\d\b")
 
 
 @contextmanager
 def open_engine(
-    setup: Setup, *, problems: Sequence[Problem] = (), slots: int | None = None, load: Load | None = None
+    run: RunConfig, *, problems: Sequence[Problem] = (), slots: int | None = None, load: Load | None = None
 ) -> Iterator[tuple[ManagedEngine, Any]]:
-    """The engine, for `slots` requests at once (one problem's candidates, 48 at most), and the executor that goes with it."""
-    if entry_of(setup.engine).load is None:
-        recorded = _recorded(setup, problems)
+    """Open the engine and the executor that goes with it.
+
+    The engine is loaded for `slots` requests at once, by default the candidates of one problem, 48 at most. A recorded run
+    is both engine and executor, and is refused if it lacks one of `problems`. Raises `UserError` where settings are for
+    another engine.
+    """
+    check(run.engine)
+    if entry_of(run.engine.engine).load is None:
+        recorded = _open_recorded(run, problems)
         yield recorded, recorded
         return
     from sctir_kaggle.sandbox import Sandbox
 
-    room = slots or min(setup.config.candidates, 48)
+    slots = slots or min(run.solver.candidates, MOST_SLOTS)
     if load is None:
-        _check_dialect(setup)
+        _check_dialect(run)
     with ExitStack() as stack:
-        loading = in_thread(lambda: (load or _load)(setup, room), "sctir-load")  # the sandbox starts meanwhile
+        # Two slow starts at once. If the sandbox does not start, the callback closes the engine as soon as it is loaded.
+        loading = in_thread(lambda: (load or _load)(run, slots), "sctir-load")
         stack.callback(loading.add_done_callback, _close_loaded)
-        sandbox = stack.enter_context(Sandbox(code_seconds=setup.config.code_seconds, stateful=setup.config.stateful))
+        config, output_bytes = run.solver, run.sandbox.output_bytes
+        sandbox = stack.enter_context(
+            Sandbox(code_seconds=config.code_seconds, stateful=config.stateful, output_bytes=output_bytes)
+        )
         yield loading.result(), sandbox
 
 
-def _load(setup: Setup, slots: int) -> ManagedEngine:
-    """The engine that writes the text: on servers, which have their model, or here."""
-    entry = entry_of(setup.engine)
+def _load(run: RunConfig, slots: int) -> ManagedEngine:
+    """Load the engine that the settings name, with the embedded model if it needs weights and none are given."""
+    entry = entry_of(run.engine.engine)
     assert entry.load is not None
-    model = setup.model or (EMBEDDED_MODEL if entry.model == "weights" else None)
-    engine: ManagedEngine = entry.load(setup, model, slots)
+    engine: ManagedEngine = entry.load(run.engine, _checkpoint(run), slots)
     return engine
 
 
-def _check_dialect(setup: Setup) -> None:
-    """Raises `UserError` for a dialect that cannot be, before minutes are spent on loading the weights."""
-    needs = entry_of(setup.engine).model
-    if needs == "none" and setup.dialect != AUTO:
-        raise UserError(f"dialect is {setup.dialect}; --engine {setup.engine} speaks its server's: leave it out")
-    model = setup.model or EMBEDDED_MODEL
-    if needs == "weights" and (is_hub_name(model) or (Path(model).expanduser() / "config.json").is_file()):
+def _checkpoint(run: RunConfig) -> str | Path | None:
+    return run.engine.model or (EMBEDDED_MODEL if entry_of(run.engine.engine).model == "weights" else None)
+
+
+def _check_dialect(run: RunConfig) -> None:
+    """Raises `UserError` for a dialect that the checkpoint cannot have, before minutes are spent on loading its weights."""
+    needs, model = entry_of(run.engine.engine).model, _checkpoint(run)
+    if needs == "none" and run.dialect != AUTO:
+        raise UserError(f"dialect is {run.dialect}; --engine {run.engine.engine} speaks its server's: leave it out")
+    if needs == "weights" and model and (is_hub_name(model) or (Path(model).expanduser() / "config.json").is_file()):
         from sctir_kaggle.dialects.tokenizer import Tokenizer
 
-        choose(setup.dialect, Tokenizer.load(model, compare=False), model=str(model))
+        choose(run.dialect, Tokenizer.load(model, compare=False), model=str(model))
 
 
 def _close_loaded(loading: Future[ManagedEngine]) -> None:
@@ -253,18 +222,18 @@ def _close_loaded(loading: Future[ManagedEngine]) -> None:
         loading.result().close()
 
 
-def _recorded(setup: Setup, problems: Sequence[Problem]) -> Recorded:
-    """A run to play again. What it cannot answer is refused before the replay starts."""
+def _open_recorded(run: RunConfig, problems: Sequence[Problem]) -> Recorded:
+    """Open a recorded run as an engine. Raises `UserError` where it lacks a problem or was recorded under other settings."""
     from sctir_kaggle.engines.recorded import Recorded
     from sctir_kaggle.journal import journal_of, read_journal
 
-    if setup.model is None:
+    if run.engine.model is None:
         raise UserError("--engine recorded plays a run again: say which with --model JOURNAL")
-    journal = Path(setup.model)
+    journal = Path(run.engine.model)
     header, results = read_journal(journal_of(journal))
     dialect = dialect_of(header, journal)
-    config = with_dialect_defaults(setup.config, setup.given, dialect.sampling)
-    results = _of_seed(journal, results, config.seed)
+    config = with_dialect_defaults(run.solver, run.given, dialect.sampling)
+    results = _results_under(config.seed, results, journal)
     known = {(result.problem.id, result.problem.text) for result in results}
     missing = [problem.id for problem in problems if (problem.id, problem.text) not in known]
     if missing:
@@ -273,6 +242,7 @@ def _recorded(setup: Setup, problems: Sequence[Problem]) -> Recorded:
         )
     recorded = header.get("config", {})
     for name, value in asdict(config).items():
+        # A field that the journal lacks is newer than the journal: the run had its default.
         if name not in MAY_DIFFER and recorded.get(name, value) != value:
             raise UserError(
                 f"{journal} was recorded with {name} {recorded[name]}, not {value}: replay it with the same"
@@ -290,63 +260,9 @@ def _recorded(setup: Setup, problems: Sequence[Problem]) -> Recorded:
     return Recorded(results, dialect=dialect)
 
 
-def _of_seed(journal: Path, results: list[SolveResult], seed: int) -> list[SolveResult]:
-    """Of a run under several seeds, one; of a run under one seed, all, whatever `seed` is now."""
+def _results_under(seed: int, results: list[SolveResult], journal: Path) -> list[SolveResult]:
+    """The results under `seed` of a run with several seeds; all results of a run with one, whichever that is."""
     seeds = sorted({result.seed for result in results})
     if len(seeds) > 1 and seed not in seeds:
         raise UserError(f"{journal} has the seeds {', '.join(map(str, seeds))}, not {seed}: choose one with --seed")
     return [result for result in results if result.seed == seed] if len(seeds) > 1 else results
-
-
-def dialect_of(header: Mapping[str, Any], journal: Path | str) -> Dialect:
-    """The dialect in which a run was recorded; until 0.1.0 there was NuminaMath's alone."""
-    return dialect_from(header["dialect"], source=str(journal)) if header.get("dialect") else NUMINA
-
-
-def clamps_of(header: Mapping[str, Any]) -> dict[str, float]:
-    """The clock's `cap`, `draw`, `floor` and `high` of a recorded run, as far as its journal says them: for a `Budget`."""
-    settings = header.get("settings") or {}
-    names = ("cap", "draw", "floor", "high")
-    return {name: float(settings[name]) for name in names if settings.get(name) is not None}
-
-
-def journal_header(
-    setup: Setup, problems: Sequence[Problem], *, engine: dict[str, Any] | None, executor: dict[str, Any] | None
-) -> dict[str, Any]:
-    """What a journal says of its run; `engine` and `executor` describe themselves, None where they never came up."""
-    return {
-        "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),
-        "version": __version__,
-        "python": platform.python_version(),
-        "machine": f"{platform.system()} {platform.machine()}",
-        "config": asdict(setup.config),
-        "budget": setup.budget if math.isfinite(setup.budget) else None,
-        "settings": settings_of(setup),
-        "given": None if setup.given is None else dict(setup.given),
-        "prompt": None if setup.spoken is None else setup.spoken.fingerprint,
-        "dialect": None if setup.spoken is None else described(setup.spoken),
-        "problems": problem_sets.fingerprint(problems),
-        "problem_count": len(problems),
-        "engine": engine,
-        "executor": executor,
-    }
-
-
-def settings_of(setup: Setup) -> dict[str, Any]:
-    """All but the config's, for a journal; passwords and tokens are left out."""
-    names = [each.name for cls in (EngineConfig, ClockConfig) for each in fields(cls) if each.name != "budget"]
-    values = {name: getattr(setup, name) for name in ("competition", "preset", "dialect", *names)}
-    return {name: without_secrets(value) for name, value in values.items()}
-
-
-def without_secrets(value: Any) -> Any:
-    """A setting's value as it may be shown: no user in an address, no token among the engine's options."""
-    if isinstance(value, Mapping):
-        return {name: "..." if _SECRET.search(name) else without_secrets(each) for name, each in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [without_secrets(each) for each in value]
-    return _USER.sub("//...@", str(value)) if isinstance(value, (str, Path)) else value
-
-
-_SECRET = re.compile(r"(^|_)(token|password|secret|(api_)?key)$", re.IGNORECASE)
-_USER = re.compile(r"//[^/@]+@")

@@ -1,7 +1,11 @@
 """All settings of a run, described once: the command line, TOML files, the environment and the notebook's cell read this.
 
-A field of one of the four dataclasses is a setting everywhere, under its name: `--top-p 0.9`, `top_p = 0.9` in a file,
-`SCTIR_TOP_P=0.9`, `--set top_p=0.9`, `SETTINGS = {"top_p": 0.9}`. Where several sources give it, the later `Layer` wins.
+A field of one of the five dataclasses (`SolverConfig`, `EngineConfig`, `SandboxConfig`, `ClockConfig`, `RunConfig`) is a
+setting everywhere, under its name: `--top-p 0.9`, `top_p = 0.9` in a file, `SCTIR_TOP_P=0.9`, `--set top_p=0.9`,
+`SETTINGS = {"top_p": 0.9}`. Where several sources give it, the later `Layer` wins.
+
+To add a setting, add a field with a default and a docstring of one line, and read it where it is used. The flag and its
+help, the TOML key, the environment variable, the notebook's key, `sctir settings` and the journal's header follow.
 """
 
 from __future__ import annotations
@@ -16,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from sctir_kaggle import config as configs
+from sctir_kaggle.budget import check_clamps
 from sctir_kaggle.competition.profile import Profile, profile_of
 from sctir_kaggle.config import SolverConfig
 from sctir_kaggle.dialects.recognition import AUTO, named
@@ -31,7 +36,7 @@ TIMES = {"budget", "floor", "high"}
 """Settings in seconds that may be written with a unit: 9h, 30m."""
 
 DEFAULT, COMMAND, COMPETITION, DIALECT = "default", "the command", "competition", "dialect"
-"""Sources of what was not chosen; the last two with a name behind them."""
+"""Sources of values that nobody chose; the last two are followed by a name."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,20 +59,30 @@ class ClockConfig:
     """Seconds that a problem gets at most; none has no limit besides `cap`."""
 
     def __post_init__(self) -> None:
-        _require(0 < self.budget < math.inf, "budget", self.budget, "more than 0 seconds, and finite")
-        _require(1 <= self.cap < math.inf, "cap", self.cap, "at least 1 base share")
-        _require(0 <= self.draw <= 1, "draw", self.draw, "from 0 to 1")
-        _require(0 <= self.floor < math.inf, "floor", self.floor, "0 seconds or more")
-        _require(self.high is None or self.high > 0, "high", self.high, "more than 0 seconds, or none")
-        _require(self.high is None or self.floor <= self.high, "floor", self.floor, f"at most high, {self.high}")
+        # A run without a clock, such as a replay, has an infinite budget; no source of settings can ask for one.
+        _require(self.budget > 0, "budget", self.budget, "more than 0 seconds")
+        _require(self.cap < math.inf, "cap", self.cap, "finite")
+        check_clamps(cap=self.cap, draw=self.draw, floor=self.floor, high=self.high)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SandboxConfig:
+    """Limits on the programs that candidates run. Raises `UserError` on a value outside its limits."""
+
+    output_bytes: int = 16_384
+    """Bytes kept of a program's output from its beginning, and as many from its end; `output_chars` of them are shown."""
+
+    def __post_init__(self) -> None:
+        _require(self.output_bytes >= 1, "output_bytes", self.output_bytes, "at least 1 byte")
 
 
 @dataclass(frozen=True, kw_only=True)
 class RunConfig:
-    """A run, as it was asked for. `sources` says of each setting that is not the default's who gave it."""
+    """All settings of a run: how to solve a problem, the engine, the sandbox, the clock, the competition."""
 
     solver: SolverConfig = field(default_factory=SolverConfig)
     engine: EngineConfig = field(default_factory=EngineConfig)
+    sandbox: SandboxConfig = field(default_factory=SandboxConfig)
     clock: ClockConfig = field(default_factory=ClockConfig)
 
     competition: str = "aimo1"
@@ -85,7 +100,9 @@ class RunConfig:
     output: str | None = None
     """Where the run is kept; default: below runs/, with the time in its name, at Kaggle the working folder."""
 
-    sources: Mapping[str, str] = field(default_factory=dict)
+    sources: Mapping[str, str] | None = None
+    """The source of each setting that is not at its default. None for a run that is built in code, not by `resolve`: all
+    of its settings count as chosen, and no dialect replaces its sampling."""
 
     @property
     def profile(self) -> Profile:
@@ -93,19 +110,29 @@ class RunConfig:
         return profile_of(self.competition)
 
     @property
-    def given(self) -> Mapping[str, str]:
-        """Who gave each setting that somebody chose: neither a default nor what follows from the competition."""
+    def given(self) -> Mapping[str, str] | None:
+        """The source of each setting that was chosen: neither a default nor implied by competition or dialect."""
+        if self.sources is None:
+            return None
         implied = (COMMAND, f"{COMPETITION} ", f"{DIALECT} ")
         return {name: source for name, source in self.sources.items() if not source.startswith(implied)}
 
+    def source(self, name: str) -> str:
+        """The source of the setting with this name."""
+        return (self.sources or {}).get(name, DEFAULT)
+
     def value(self, name: str) -> Any:
-        """Of the setting with this name."""
-        group = known()[name].group
+        """The value of the setting with this name."""
+        group = all_settings()[name].group
         return getattr(getattr(self, group) if group else self, name)
 
     def settings(self) -> dict[str, Any]:
-        """All of them, by name."""
-        return {name: self.value(name) for name in known()}
+        """Values by name."""
+        return {name: self.value(name) for name in all_settings()}
+
+    def with_model(self, model: str | Path | None) -> RunConfig:
+        """The same run with another checkpoint."""
+        return replace(self, engine=replace(self.engine, model=model))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -120,24 +147,30 @@ class Setting:
 
     @property
     def flag(self) -> str:
-        """As it is typed."""
+        """The option on the command line."""
         return f"--{self.name.replace('_', '-')}"
 
 
 @dataclass(frozen=True)
 class Layer:
-    """Settings from one place. `said` is how that place calls a setting, for an error."""
+    """Settings from one source. `label` writes a setting's name as that source does, for error messages."""
 
     source: str
     values: Mapping[str, Any]
-    said: Callable[[str], str] = str
+    label: Callable[[str], str] = str
 
 
-_GROUPS: Mapping[str, type] = {"solver": SolverConfig, "engine": EngineConfig, "clock": ClockConfig}
+_GROUPS: Mapping[str, type] = {
+    "solver": SolverConfig,
+    "engine": EngineConfig,
+    "sandbox": SandboxConfig,
+    "clock": ClockConfig,
+}
+"""The dataclasses of settings, by the field of `RunConfig` that holds them."""
 
 
 @cache
-def known() -> Mapping[str, Setting]:
+def all_settings() -> Mapping[str, Setting]:
     """Every setting by name, in the order of the dataclasses."""
     found = [setting for group, cls in {"": RunConfig, **_GROUPS}.items() for setting in _settings_of(cls, group)]
     return {setting.name: setting for setting in found}
@@ -154,16 +187,19 @@ def _settings_of(cls: type, group: str) -> Iterable[Setting]:
 
 
 def resolve(layers: Sequence[Layer], *, command: Mapping[str, Any] | None = None) -> RunConfig:
-    """The run that the layers ask for, each stronger than those before it; `command` is what a command's defaults are.
+    """Merge the layers into one run; each is stronger than those before it.
 
-    Raises `UserError` on an unknown name, a wrong type or a value outside its limits.
+    Below them lie, from the weakest: the defaults, the competition that a preset implies, the command's own defaults
+    (`command`), a competition chosen by name, the sampling of a dialect chosen by name, the preset. Raises `UserError` on
+    an unknown name, a wrong type or a value outside its limits.
     """
     read = [_read(layer) for layer in layers]
-    chosen = {name: value for layer in read for name, value in layer.values.items()}
-    preset = _of_preset(chosen)
-    below = [*_of_competition(preset), Layer(COMMAND, command or {}), *_of_competition(read)]
-    below += [
-        *_of_dialect({name: value for layer in (*preset, *read) for name, value in layer.values.items()}),
+    preset = _preset_layers(_merged(read))
+    below = [
+        *_competition_layers(preset),
+        Layer(COMMAND, command or {}),
+        *_competition_layers(read),
+        *_dialect_layers(_merged([*preset, *read])),
         *preset,
     ]
     values: dict[str, Any] = {}
@@ -171,54 +207,59 @@ def resolve(layers: Sequence[Layer], *, command: Mapping[str, Any] | None = None
     for layer in [*below, *read]:
         values.update(layer.values)
         sources.update(dict.fromkeys(layer.values, layer.source))
-    return _built(values, sources)
+    return _build(values, sources)
+
+
+def _merged(layers: Iterable[Layer]) -> dict[str, Any]:
+    return {name: value for layer in layers for name, value in layer.values.items()}
 
 
 def with_dialect_defaults(
     config: SolverConfig, given: Mapping[str, str] | None, sampling: Mapping[str, float]
 ) -> SolverConfig:
-    """`config` with the dialect's sampling in the fields that are not in `given`; as it is where that is None."""
+    """`config` with the dialect's `sampling` in the fields that are not in `given`; unchanged where `given` is None."""
     if given is None:
         return config
     filled = {name: value for name, value in sampling.items() if name not in given}
-    return replace(config, **{name: known()[name].kind.check(name, value) for name, value in filled.items()})
+    return replace(config, **{name: all_settings()[name].kind.check(name, value) for name, value in filled.items()})
 
 
 def _read(layer: Layer) -> Layer:
-    """The layer with checked names and values, and with what `answers` stands for."""
+    """The layer with its names and values checked, and `answers` replaced by the settings that it stands for."""
     values: dict[str, Any] = {}
     for name, value in layer.values.items():
-        said = layer.said(name)
         if name == "answers":
             continue
-        if name not in known():
-            meant = nearest(name, [*known(), "answers"]) or "; `sctir settings` lists them"
-            raise UserError(f"{said}: there is no such setting{meant}")
-        kind = known()[name].kind
-        values[name] = kind.read(said, value) if isinstance(value, str) else kind.check(said, value)
-    return Layer(layer.source, {**_range(layer), **values})
+        label = layer.label(name)
+        if name not in all_settings():
+            meant = nearest(name, [*all_settings(), "answers"]) or "; `sctir settings` lists them"
+            raise UserError(f"{label}: there is no such setting{meant}")
+        kind = all_settings()[name].kind
+        values[name] = kind.read(label, value) if isinstance(value, str) else kind.check(label, value)
+    return Layer(layer.source, {**_range(layer), **values})  # one of the three beside `answers` overrides it
 
 
 def _range(layer: Layer) -> dict[str, Any]:
+    """The three settings that the layer's `answers` stands for."""
     if "answers" not in layer.values:
         return {}
-    said = layer.said("answers")
-    chosen = ANSWERS[Kind(base="text", choices=tuple(ANSWERS)).check(said, layer.values["answers"])]
+    kind = Kind(base="text", choices=tuple(ANSWERS))
+    chosen = ANSWERS[kind.check(layer.label("answers"), layer.values["answers"])]
     return {name: getattr(chosen, name) for name in ("modulus", "lowest", "highest")}
 
 
-def _of_competition(layers: Sequence[Layer]) -> list[Layer]:
-    """What a competition that somebody named implies; the default one implies what the defaults are."""
-    named = [layer.values["competition"] for layer in layers if "competition" in layer.values]
-    if not named:
+def _competition_layers(layers: Sequence[Layer]) -> list[Layer]:
+    """The range of answers and the hours of the competition that a layer names. The default one has the defaults."""
+    chosen = [layer.values["competition"] for layer in layers if "competition" in layer.values]
+    if not chosen:
         return []
-    profile = profile_of(named[-1])
+    profile = profile_of(chosen[-1])
     implied = {name: getattr(profile.config, name) for name in ("lowest", "highest", "modulus", "default_answer")}
     return [Layer(f"{COMPETITION} {profile.name}", {**implied, "budget": profile.hours * 3600})]
 
 
-def _of_dialect(chosen: Mapping[str, Any]) -> list[Layer]:
-    """The sampling of a dialect that is asked for by name; the checkpoint's own is not known yet."""
+def _dialect_layers(chosen: Mapping[str, Any]) -> list[Layer]:
+    """The sampling of a dialect that is chosen by name. With `auto` it is known only once the checkpoint is opened."""
     choice = chosen.get("dialect", AUTO)
     if choice == AUTO:
         return []
@@ -226,8 +267,8 @@ def _of_dialect(chosen: Mapping[str, Any]) -> list[Layer]:
     return [Layer(f"{DIALECT} {dialect.name}", dialect.sampling)]
 
 
-def _of_preset(chosen: Mapping[str, Any]) -> list[Layer]:
-    """Its settings, without those that the engine has no use for."""
+def _preset_layers(chosen: Mapping[str, Any]) -> list[Layer]:
+    """The settings of the chosen preset, without those that the chosen engine does not read."""
     if chosen.get("preset") is None:
         return []
     preset = preset_of(chosen["preset"])
@@ -238,19 +279,21 @@ def _of_preset(chosen: Mapping[str, Any]) -> list[Layer]:
     return [_read(Layer(f"preset {preset.name}", values))]
 
 
-def _built(values: Mapping[str, Any], sources: Mapping[str, str]) -> RunConfig:
-    """The dataclasses, which check their limits."""
+def _build(values: Mapping[str, Any], sources: Mapping[str, str]) -> RunConfig:
+    """Build the dataclasses, which check their limits. An error ends with the source of the value that it names."""
 
-    def of(group: str) -> dict[str, Any]:
-        return {name: value for name, value in values.items() if known()[name].group == group}
+    def values_in(group: str) -> dict[str, Any]:
+        return {name: value for name, value in values.items() if all_settings()[name].group == group}
 
     try:
-        groups: dict[str, Any] = {group: cls(**of(group)) for group, cls in _GROUPS.items()}
+        groups: dict[str, Any] = {group: cls(**values_in(group)) for group, cls in _GROUPS.items()}
+        budget = groups["clock"].budget
+        _require(budget < math.inf, "budget", budget, "more than 0 seconds, and finite")
     except UserError as error:
         source = sources.get(str(error).split()[0])
         raise UserError(f"{error} ({source})" if source else str(error)) from None
-    run = RunConfig(**groups, **of(""), sources=dict(sources))
-    entry_of(run.engine.engine)
+    run = RunConfig(**groups, **values_in(""), sources=dict(sources))
+    entry_of(run.engine.engine)  # raises where there is no such engine
     return replace(run, competition=profile_of(run.competition).name)
 
 
@@ -268,7 +311,7 @@ OTHERS = {
     *("SCTIR_CONFIG", "SCTIR_DATA", "SCTIR_GATEWAY_PORT", "SCTIR_KAGGLE_EVALUATION", "SCTIR_KAGGLE_INPUT"),
     *("SCTIR_KAGGLE_WORKING", "SCTIR_GPTQ_TWIN", "SCTIR_REPLICA", "SCTIR_TOKENIZERS"),
 }
-"""Variables of ours that are no settings."""
+"""Variables of this package that are no settings."""
 
 
 def toml_layer(path: Path) -> Layer:
@@ -282,8 +325,8 @@ def environment_file(environment: Mapping[str, str] = os.environ) -> list[Layer]
 
 
 def environment_layer(environment: Mapping[str, str] = os.environ) -> Layer:
-    """What the SCTIR_ variables say. Raises `UserError` for one that is nearly a setting."""
-    variables = {f"{PREFIX}{name.upper()}": name for name in (*known(), "answers")}
+    """The settings in SCTIR_ variables. Raises `UserError` for a variable whose name is nearly a setting's."""
+    variables = {f"{PREFIX}{name.upper()}": name for name in (*all_settings(), "answers")}
     for variable in environment:
         if variable.startswith(PREFIX) and variable not in {*variables, *OTHERS}:
             _refuse_typo(variable)
@@ -292,14 +335,14 @@ def environment_layer(environment: Mapping[str, str] = os.environ) -> Layer:
 
 
 def _refuse_typo(variable: str) -> None:
-    """Variables that are like no setting may be somebody else's."""
+    """Raises `UserError` where a setting has nearly this name; any other variable may belong to another program."""
     name = variable.removeprefix(PREFIX).lower()
-    if meant := nearest(name, (*known(), "answers"), cutoff=0.8):
+    if meant := nearest(name, (*all_settings(), "answers"), cutoff=0.8):
         raise UserError(f"{variable} sets nothing: there is no setting {name}{meant}")
 
 
 def set_layer(pairs: Sequence[str]) -> Layer:
-    """What `--set NAME=VALUE` says. Raises `UserError` where there is no `=`."""
+    """The settings of `--set NAME=VALUE`, once for each. Raises `UserError` where there is no `=`."""
     values: dict[str, str] = {}
     for pair in pairs:
         name, equals, value = pair.partition("=")

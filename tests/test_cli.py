@@ -17,12 +17,15 @@ import pandas as pd
 import pytest
 
 from sctir_kaggle import DIALECTS, Problem, SolverConfig, SolveResult, Vote
-from sctir_kaggle.cli import main, risk_line
+from sctir_kaggle.cli import main
 from sctir_kaggle.dialects.recognition import bind
+from sctir_kaggle.display import risk_line
 from sctir_kaggle.engines.transformers import TransformersEngine
+from sctir_kaggle.header import journal_header
 from sctir_kaggle.journal import Journal, read_journal
-from sctir_kaggle.runtime import Setup, bound_to, journal_header
+from sctir_kaggle.runtime import bind_dialect
 from sctir_kaggle.sandbox import Sandbox
+from sctir_kaggle.settings import RunConfig
 from sctir_kaggle.types import EngineError, ExecutorError
 from tests.support.fake_server import FakeServer, says
 
@@ -183,7 +186,7 @@ def _wait_for_lines(path: Path, lines: int, process: subprocess.Popen[str]) -> N
     [
         (("dry-run", "--problems", "none.csv"), "cannot read none.csv: No such file or directory"),
         (("solve", "empty.csv"), "empty.csv is empty"),
-        (("solve", "double.csv"), "the id 'a' is there twice"),
+        (("solve", "double.csv"), "the id 'a' occurs twice"),
         (("solve", "wrong.csv"), "has no column problem; it has: id, question"),
         (("solve", "good.csv", "-n", "0"), "candidates is 0; it must be 1 to 1024"),
         (("solve", "good.csv", "-n", "many"), "--candidates is 'many'; it must be a whole number"),
@@ -196,7 +199,7 @@ def _wait_for_lines(path: Path, lines: int, process: subprocess.Popen[str]) -> N
         (("solve", "good.csv", "--set", "top_q=1"), "--set top_q: there is no such setting; did you mean top_p?"),
         (("solve", "good.csv", "--set", "top_p"), "--set top_p sets nothing: write --set NAME=VALUE"),
         (("solve", "good.csv", "--config", "none.toml"), "cannot read none.toml: No such file or directory"),
-        (("solve", "good.csv", "--config", "good.csv"), "good.csv is no TOML: "),
+        (("solve", "good.csv", "--config", "good.csv"), "good.csv is not TOML: "),
         (
             ("solve", "good.csv", "--config", "typo.toml"),
             "candidate: there is no such setting; did you mean candidates?",
@@ -217,9 +220,9 @@ def _wait_for_lines(path: Path, lines: int, process: subprocess.Popen[str]) -> N
         (("solve", "good.csv", "--delta", "0.7"), "stop_delta is 0.7; it must be 0 (exact) or more and below 0.5"),
         (
             ("solve", "good.csv", "--model", "nowhere"),
-            "nowhere is not a folder: pass a checkpoint's folder, or owner/name",
+            "nowhere is not a folder; pass a checkpoint's folder, or owner/name",
         ),
-        (("solve", "good.csv", "--model", "odl"), "odl is not a folder: did you mean old?"),
+        (("solve", "good.csv", "--model", "odl"), "odl is not a folder; did you mean old?"),
         (("solve", "good.csv", "--model", "."), "config.json"),
         (("solve", "good.csv", "--engine", "recorded", "--model", "good.csv"), "is not JSON"),
         (("solve", "good.csv", "--engine", "recorded"), "say which with --model JOURNAL"),
@@ -424,11 +427,11 @@ def test_a_record_that_its_stop_ended_is_not_played_under_another(
 
 
 def test_a_run_is_resumed_on_another_day_with_the_date_that_it_began_with(tmp_path: Path) -> None:
-    setup = Setup(config=SolverConfig(), folder=tmp_path, budget=60.0, dialect="gpt-oss")
+    journal, run = tmp_path / "journal.jsonl", RunConfig(solver=SolverConfig(), dialect="gpt-oss")
     prompt = DIALECTS["gpt-oss"].prompt.replace("{date}", "2026-01-01")
-    began = replace(setup, spoken=bind(replace(DIALECTS["gpt-oss"], prompt=prompt), None, model="m"))
-    Journal.create(tmp_path / "journal.jsonl", journal_header(began, [], engine={}, executor={})).close()
+    began = bind(replace(DIALECTS["gpt-oss"], prompt=prompt), None, model="m")
+    Journal.create(journal, journal_header(run, [], dialect=began, engine={}, executor={})).close()
     text_engine = SimpleNamespace(tokenizer=None)
-    resumed = bound_to(text_engine, replace(setup, resume=True))
-    assert resumed.spoken == began.spoken
-    Journal.resume(tmp_path / "journal.jsonl", journal_header(resumed, [], engine={}, executor={})).close()
+    resumed, dialect = bind_dialect(text_engine, run, resumed=journal)
+    assert dialect == began
+    Journal.resume(journal, journal_header(resumed, [], dialect=dialect, engine={}, executor={})).close()

@@ -77,7 +77,7 @@ def test_what_makes_a_score_worth_less_is_said() -> None:
 
 
 def test_the_live_line_follows_the_problem() -> None:
-    line = LiveLine(Console(file=io.StringIO()), problems=2, candidates=16)
+    line = LiveLine(problems=2, candidates=16)
     assert shown(line).startswith("loading | ")
     line.problem_started(Problem("a", "?"), 300.0)
     assert shown(line).startswith("problem 1 of 2 | candidates 0/16 | leading none yet | 0 s | left ")

@@ -49,11 +49,11 @@ def test_a_limit_takes_the_first_rows(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("", "is empty; a header `id,problem,answer`"),
+        ("", "is empty; it needs a header `id,problem,answer`"),
         ("id,problem\n", "has no rows"),
         ("id,question\na,P\n", "has no column problem; it has: id, question"),
         ("name,question\na,P\n", "has no column id and no column problem"),
-        ("id,problem\na,P\na,Q\n", "row 2: the id 'a' is there twice"),
+        ("id,problem\na,P\na,Q\n", "row 2: the id 'a' occurs twice"),
         ("id,problem\n,P\n", "row 1: the id is empty"),
         ("id,problem\na,  \n", "row 1: the problem is empty"),
         ("id,problem,answer\na,P,4.5\n", "row 1: the answer '4.5' is not an integer"),

@@ -18,15 +18,18 @@ from sctir_kaggle.competition.submission import Submission
 from sctir_kaggle.engines import vllm_layout
 from sctir_kaggle.engines.registry import EngineConfig
 from sctir_kaggle.engines.scripted import Scripted
+from sctir_kaggle.header import journal_header
 from sctir_kaggle.journal import read_journal
 from sctir_kaggle.kaggle.clone import notebook_settings
+from sctir_kaggle.options import check_settings
 from sctir_kaggle.presets import PRESETS
-from sctir_kaggle.runtime import EMBEDDED_MODEL, Setup, journal_header
+from sctir_kaggle.runtime import EMBEDDED_MODEL
 from sctir_kaggle.settings import (
     ClockConfig,
     Layer,
+    RunConfig,
+    all_settings,
     environment_layer,
-    known,
     resolve,
     set_layer,
     toml_layer,
@@ -64,6 +67,7 @@ VALUES: dict[str, Any] = {
     "tie_break": "smallest",
     "seed": 5,
     "grace_seconds": 0.5,
+    "output_bytes": 999,
     "engine": "vllm",
     "model": "owner/some-model",
     "base_url": ["http://one:8000", "http://two:8000/v1"],
@@ -87,7 +91,7 @@ VALUES: dict[str, Any] = {
 }
 """A value of each setting that is not its default."""
 
-NAMES = [name for name in VALUES if name in known()]
+NAMES = [name for name in VALUES if name in all_settings()]
 
 CLOCK: dict[str, Any] = {}
 """What the last budget was made with."""
@@ -106,7 +110,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(runtime, "Budget", Clock)
 
 
-Resolved = Callable[[dict[str, Any], pytest.MonkeyPatch, Path], Setup]
+Resolved = Callable[[dict[str, Any], pytest.MonkeyPatch, Path], RunConfig]
 
 
 def text(value: Any) -> str:
@@ -135,42 +139,42 @@ def as_flags(values: dict[str, Any]) -> list[str]:
     return words
 
 
-def typed(arguments: list[str], monkeypatch: pytest.MonkeyPatch, folder: Path) -> Setup:
+def typed(arguments: list[str], monkeypatch: pytest.MonkeyPatch, folder: Path) -> RunConfig:
     """What `sctir dry-run` opens."""
-    asked: list[Setup] = []
+    asked: list[RunConfig] = []
 
-    def opened(setup: Setup, **_: Any) -> Any:
-        asked.append(setup)
+    def opened(run: RunConfig, folder: Path, **_: Any) -> Any:
+        asked.append(run)
         raise UserError("enough")
 
-    monkeypatch.setattr(cli, "opened", opened)
+    monkeypatch.setattr(runtime, "open_session", opened)
     assert cli.main(["dry-run", "--output", str(folder / "run"), *arguments]) == 2
     return asked[0]
 
 
-def by_flags(values: dict[str, Any], monkeypatch: pytest.MonkeyPatch, folder: Path) -> Setup:
+def by_flags(values: dict[str, Any], monkeypatch: pytest.MonkeyPatch, folder: Path) -> RunConfig:
     return typed(as_flags(values), monkeypatch, folder)
 
 
-def by_set(values: dict[str, Any], monkeypatch: pytest.MonkeyPatch, folder: Path) -> Setup:
+def by_set(values: dict[str, Any], monkeypatch: pytest.MonkeyPatch, folder: Path) -> RunConfig:
     pairs = [word for name, value in values.items() for word in ("--set", f"{name}={text(value)}")]
     return typed(pairs, monkeypatch, folder)
 
 
-def by_toml(values: dict[str, Any], monkeypatch: pytest.MonkeyPatch, folder: Path) -> Setup:
+def by_toml(values: dict[str, Any], monkeypatch: pytest.MonkeyPatch, folder: Path) -> RunConfig:
     (folder / "run.toml").write_text(as_toml(values))
     return typed(["--config", str(folder / "run.toml")], monkeypatch, folder)
 
 
-def by_environment(values: dict[str, Any], monkeypatch: pytest.MonkeyPatch, folder: Path) -> Setup:
+def by_environment(values: dict[str, Any], monkeypatch: pytest.MonkeyPatch, folder: Path) -> RunConfig:
     for name, value in values.items():
         monkeypatch.setenv(f"SCTIR_{name.upper()}", text(value))
     return typed([], monkeypatch, folder)
 
 
-def by_cell(values: dict[str, Any], monkeypatch: pytest.MonkeyPatch, folder: Path) -> Setup:
+def by_cell(values: dict[str, Any], monkeypatch: pytest.MonkeyPatch, folder: Path) -> RunConfig:
     run = notebook_settings(values)
-    return Submission(run.profile, Setup.of(run, folder), rerun=True).setup
+    return Submission(run.profile, run, folder=folder, rerun=True).run_config
 
 
 SOURCES: dict[str, Resolved] = {
@@ -197,8 +201,8 @@ def in_header(header: dict[str, Any], name: str) -> Any:
 
 
 def test_every_setting_has_a_value_to_be_tried_with() -> None:
-    assert set(known()) - set(VALUES) == {"problems", "output"}
-    assert {name for name in NAMES if known()[name].default == VALUES[name]} == set()
+    assert set(all_settings()) - set(VALUES) == {"problems", "output"}
+    assert {name for name in NAMES if all_settings()[name].default == VALUES[name]} == set()
 
 
 @pytest.mark.parametrize("source", SOURCES)
@@ -206,8 +210,8 @@ def test_every_setting_has_a_value_to_be_tried_with() -> None:
 def test_every_setting_arrives_in_the_journals_header(
     name: str, source: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    setup = SOURCES[source]({**companions(name), name: VALUES[name]}, monkeypatch, tmp_path)
-    header = json.loads(json.dumps(journal_header(setup, [], engine=None, executor=None)))
+    run = SOURCES[source]({**companions(name), name: VALUES[name]}, monkeypatch, tmp_path)
+    header = json.loads(json.dumps(journal_header(run, [], engine=None, executor=None)))
     wanted = VALUES[name]
     if name in SolverConfig.__dataclass_fields__:
         wanted = getattr(replace(SolverConfig(), **{name: wanted}), name)
@@ -229,11 +233,12 @@ def test_a_run_writes_what_its_engine_and_its_clock_were_given(tmp_path: Path, m
     chosen = {name: VALUES[name] for name in NAMES if name in ENGINE_FIELDS | set(ClockConfig.__dataclass_fields__)}
     values = {name: value for name, value in chosen.items() if name not in ("base_url", "served_model")}
     values["model"] = str(EMBEDDED_MODEL)
-    (tmp_path / "run.toml").write_text(as_toml({**values, "candidates": 2}))
+    (tmp_path / "run.toml").write_text(as_toml({**values, "candidates": 2, "output_bytes": 999}))
     options = ["--config", str(tmp_path / "run.toml"), "--output", str(tmp_path / "run")]
     assert cli.main(["solve", str(tmp_path / "problems.csv"), *options]) == 0
     header, [result] = read_journal(tmp_path / "run" / "journal.jsonl")
     assert result.answer == 3
+    assert header["executor"]["output_bytes"] == 999
     assert {name: in_header(header, name) for name in values} == values
     assert loaded.pop("options") == {
         "kv_cache_dtype": "fp8",
@@ -251,7 +256,7 @@ def test_a_notebooks_run_writes_them_too(tmp_path: Path) -> None:
     run = notebook_settings({"candidates": 3, "turns": 2, "engine": "vllm", "memory": 0.5, "grace_seconds": 0.5})
     (tmp_path / "problems.csv").write_text("id,problem\na,What is 3?\n")
     submission = Submission(
-        run.profile, Setup.of(run, tmp_path), load=scripted(), problems=tmp_path / "problems.csv", rerun=False
+        run.profile, run, folder=tmp_path, load=scripted(), problems=tmp_path / "problems.csv", rerun=False
     )
     submission.run()
     header, _ = read_journal(submission.journal)
@@ -265,7 +270,7 @@ def test_the_stronger_source_wins_on_the_command_line(tmp_path: Path, monkeypatc
     monkeypatch.setenv("SCTIR_MIN_P", "0.6")
     monkeypatch.setenv("SCTIR_SEED", "6")
     typed_ = ["--config", str(tmp_path / "run.toml"), "--set", "min_p=0.7", "--set", "seed=7", "--seed", "8"]
-    config = typed(typed_, monkeypatch, tmp_path).config
+    config = typed(typed_, monkeypatch, tmp_path).solver
     found = (config.output_chars, config.turns, config.top_k, config.min_p, config.seed)
     assert found == (200, 5, 6, 0.7, 8)
 
@@ -275,7 +280,7 @@ def test_in_the_notebook_a_file_and_the_environment_win_over_the_cell(tmp_path: 
     environment = {"SCTIR_CONFIG": str(tmp_path / "run.toml"), "SCTIR_SEED": "6"}
     run = notebook_settings({"preset": "numina", "candidates": 7, "turns": 7, "seed": 7}, environment)
     assert (run.solver.output_chars, run.solver.candidates, run.solver.turns, run.solver.seed) == (200, 7, 5, 6)
-    assert [run.sources[name] for name in ("output_chars", "candidates", "turns", "seed")] == [
+    assert [run.source(name) for name in ("output_chars", "candidates", "turns", "seed")] == [
         "preset numina",
         "the notebook's cell",
         "file run.toml",
@@ -287,7 +292,7 @@ def test_in_the_notebook_a_file_and_the_environment_win_over_the_cell(tmp_path: 
 def test_a_competition_brings_its_range_and_its_hours(name: str) -> None:
     profile, run = PROFILES[name], resolve([Layer("cell", {"competition": name})])
     assert (run.solver, run.clock.budget) == (profile.config, profile.hours * 3600)
-    assert dict(run.given) == {"competition": "cell"}
+    assert run.given == {"competition": "cell"}
 
 
 def test_a_range_by_name_gives_way_to_a_limit_of_the_same_source() -> None:
@@ -322,7 +327,7 @@ def test_numina_fixed_is_the_default() -> None:
 def test_a_presets_limits_of_an_engine_are_for_the_engine_that_has_them(tmp_path: Path) -> None:
     for engine, length in (("vllm", 81_920), ("recorded", None)):
         run = resolve([Layer("cell", {"preset": "aimo3-gpt-oss", "engine": engine, "model": str(tmp_path)})])
-        assert Setup.of(run, tmp_path).context_length == length
+        assert check_settings(run).engine.context_length == length
 
 
 def test_the_list_of_settings_says_where_each_comes_from(
@@ -340,11 +345,11 @@ def test_the_list_of_settings_says_where_each_comes_from(
         "stop": ("none", "preset numina"),
         "seed": (0, "default"),
     }
-    assert set(rows) == set(known())
+    assert set(rows) == set(all_settings())
     assert all(row["help"] for row in rows.values())
     assert "secret" not in shown
     assert cli.main(["settings", *options]) == 0
-    assert len(capsys.readouterr().out.splitlines()) >= len(known())
+    assert len(capsys.readouterr().out.splitlines()) >= len(all_settings())
 
 
 @contextmanager
@@ -371,11 +376,15 @@ def test_a_variable_that_is_nearly_a_setting_is_refused_and_others_are_left_alon
         ({"temperature": float("nan")}, "temperature is nan; it must be a number"),
         ({"restart": "perhaps"}, "restart is 'perhaps'; it must be true or false"),
         ({"modulus": 0}, "modulus is 0; it must be at least 1, or None (cell)"),
+        ({"output_bytes": 0}, "output_bytes is 0; it must be at least 1 byte (cell)"),
         ({"blocks": "lst"}, "blocks is 'lst'; it must be one of all, last; did you mean last?"),
         ({"engine_options": 3}, "engine_options is 3; it must be NAME=VALUE pairs, or a JSON object"),
         ({"base_url": [1]}, "base_url is [1]; it must be a list of texts"),
         ({"answers": "aimo"}, "answers is 'aimo'; it must be one of aimo1, aimo3, any"),
-        ({"floor": "2h", "high": "1h"}, "floor is 7200.0; it must be at most high, 3600.0"),
+        (
+            {"floor": "2h", "high": "1h"},
+            "floor is 7200.0 and high is 3600.0; a problem cannot get more at least than at most",
+        ),
     ],
 )
 def test_a_wrong_value_is_named_with_what_is_right(values: dict[str, Any], message: str) -> None:

@@ -1,4 +1,4 @@
-"""`sctir dry-run`: ask problems through a stand-in of the competition's API, on the path of a real submission."""
+"""Ask problems through a stand-in of a competition's API: the code path of a submission, for `sctir dry-run`."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ Solve = Callable[[Problem], SolveResult]
 
 
 def check_ready(profile: Profile) -> None:
-    """Raise `UserError` where the stand-in lacks a library or does not know the API's version, before a model is loaded."""
+    """Raises `UserError` where the stand-in of this API lacks a library, before a model is loaded."""
     if profile.api == "push":
         from sctir_kaggle.competition.stand_in import check_installed
         from sctir_kaggle.competition.verdict import rules_of
@@ -34,18 +34,18 @@ def check_ready(profile: Profile) -> None:
 
 
 def serve(profile: Profile, problems: Sequence[Problem], solve: Solve, *, submission: Path, seed: int | None) -> None:
-    """Ask every problem, in an order drawn with `seed` (None: as given), and write `submission` at the end.
+    """Ask every problem once, in an order that `seed` draws; write `submission` at the end. Raises what `solve` raises.
 
-    Raises what `solve` raises.
+    `solve` is given the problem of the CSV, with its reference answer, and the text as the API sent it.
     """
     asked = _as_asked(problems, typed=profile.api == "push")
 
     def answer(id_: object, text: object) -> SolveResult:
         text = text_of(text, "problem")
         alike = asked[id_text(id_)]
-        known = next((problem for problem in alike if problem.text == text), alike[0])
-        alike.remove(known)
-        return solve(replace(known, text=text))
+        problem = next((problem for problem in alike if problem.text == text), alike[0])
+        alike.remove(problem)
+        return solve(replace(problem, text=text))
 
     if profile.api == "pull":
         env = aimo1_mock.Aimo1(problems, submission=submission, seed=seed).make_env()
@@ -55,7 +55,7 @@ def serve(profile: Profile, problems: Sequence[Problem], solve: Solve, *, submis
 
 
 def _as_asked(problems: Sequence[Problem], *, typed: bool) -> Mapping[str | None, list[Problem]]:
-    """The problems by the id with which they are asked. A gateway infers types, and then 001 and 1 are one number."""
+    """The problems by the id that the API sends. Several may share one: a gateway infers types and reads 001 and 1 alike."""
     written = [problem.id for problem in problems]
     ids: Iterable[object] = inferred_ids(written) if typed else written
     asked: dict[str | None, list[Problem]] = {}
@@ -71,7 +71,7 @@ def _push(
     submission: Path,
     seed: int | None,
 ) -> None:
-    """Let the gateway's process ask. An error of `answer` is raised as it was, not as the gateway reports it."""
+    """Serve a gateway in another process. An error of `answer` is raised as it was, not as the gateway reports it."""
     from sctir_kaggle.competition.stand_in import InferenceServer
 
     raised: list[Exception] = []
@@ -92,7 +92,7 @@ def _push(
 
 
 def _written(problems: Sequence[Problem], folder: Path) -> Path:
-    """Write the problems as a competition's CSV (id, problem, no answers); returns its path."""
+    """Write the problems as a competition does, without answers; return the file."""
     path = folder / "test.csv"
     with path.open("w", newline="", encoding="utf-8") as file:
         csv.writer(file).writerows([("id", "problem"), *((problem.id, problem.text) for problem in problems)])
@@ -108,11 +108,11 @@ def _version(profile: Profile) -> str:
 
 
 def score(submissions: Sequence[Path], references: Mapping[str, int]) -> float:
-    """The score of the `submission.parquet` of each run: the number of right answers, averaged over the runs.
+    """The score of AIMO-3: a point for each right answer, averaged over the `submission.parquet` files of its runs.
 
-    A column of anything but integers scores 0 without an error, as on Kaggle: one text among the answers is enough.
-    Whether Kaggle accepts floats is not known. The ids in `references` are as in the CSV and are compared as polars infers
-    them. Raises `UserError` where the ids of a submission are others.
+    A column that is not of integers scores 0 without an error, as on Kaggle: one text among the answers makes it one.
+    Whether Kaggle accepts floats is not known. The ids of `references` are as in the CSV, and are compared as polars
+    infers them. Raises `UserError` where a submission has other ids.
     """
     return sum(_right(path, references) for path in submissions) / len(submissions)
 

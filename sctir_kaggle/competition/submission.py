@@ -21,9 +21,11 @@ from sctir_kaggle.competition.profile import Profile, profile_of
 from sctir_kaggle.competition.push_server import predict_of, server_of
 from sctir_kaggle.competition.record import RunRecord, free
 from sctir_kaggle.config import SolverConfig
-from sctir_kaggle.engines.registry import entry_of, is_hub_name
+from sctir_kaggle.engines.registry import EngineConfig, check, entry_of, is_hub_name
+from sctir_kaggle.header import journal_header
 from sctir_kaggle.journal import JOURNAL, Journal
-from sctir_kaggle.runtime import Load, Setup, budget_of, journal_header, open_session, start_of
+from sctir_kaggle.runtime import Load, budget_of, open_session
+from sctir_kaggle.settings import ClockConfig, RunConfig
 from sctir_kaggle.types import Problem, SolveResult, UserError
 
 if TYPE_CHECKING:
@@ -45,29 +47,24 @@ def in_rerun() -> bool:
 class Submission:
     """A run of one competition: `start()` loads, `run()` serves. For one use.
 
-    - `setup`: everything about the run. Without it `engine`, `model`, `config` and `folder` describe it, and the budget is
-      the competition's.
-    - `folder`: where the submission file goes (default: the working folder).
-    - `problems`: a CSV for the editor (default: the competition's test.csv, else the held-out problems of the package).
-    - `rerun`: default from the environment.
-    - `started`: when the clock began, in monotonic seconds; default from the age of this process, since Kaggle counts from
-      the start of the kernel.
-    - `load`: makes another engine in place of the named one.
-    - `seed`: shuffles the stand-in's problems; None keeps their order.
-    - `faults`: what went wrong before, for the journal.
-
-    Raises `UserError` where the competition is unknown or its settings contradict it.
+    `run` says everything about the run; without it `engine`, `model` and `config` do, and the budget is the competition's.
+    `folder` takes the journal and the competition's file, by default the working folder; with `resume` the run that is
+    kept there goes on. `problems` is a CSV for the editor. `rerun`
+    and `started` (monotonic seconds) are found out: from the environment, and from the age of this process, since the
+    clock runs from the start of the kernel. `load` puts another engine in the place of the one named. `faults` are what
+    went wrong before, for the journal.
     """
 
     def __init__(
         self,
         profile: str | Profile,
-        setup: Setup | None = None,
+        run: RunConfig | None = None,
         *,
         model: Path | str | None = None,
         engine: str = "vllm",
         config: SolverConfig | None = None,
         folder: Path | None = None,
+        resume: bool = False,
         problems: Path | None = None,
         rerun: bool | None = None,
         started: float | None = None,
@@ -78,18 +75,18 @@ class Submission:
     ) -> None:
         self.profile = profile_of(profile) if isinstance(profile, str) else profile
         self.rerun = in_rerun() if rerun is None else rerun
-        if setup is None:
-            setup = Setup(
-                config=config or self.profile.config,
-                folder=folder or Path.cwd(),
-                budget=self.profile.hours * 3600,
-                engine=engine,
-                model=model if model is None or is_hub_name(model) else Path(model),
+        if run is None:
+            checkpoint = model if model is None or is_hub_name(model) else Path(model)
+            run = RunConfig(
+                solver=config or self.profile.config,
+                engine=EngineConfig(engine=engine, model=checkpoint),
+                clock=ClockConfig(budget=self.profile.hours * 3600),
             )
-        self.setup = replace(
-            setup, config=fitted(setup.config, self.profile, setup.given or ()), competition=self.profile.name
-        )
-        self.folder = folder or setup.folder
+        check(run.engine)
+        solver = fitted(run.solver, self.profile, run.given or ())
+        self.run_config = replace(run, solver=solver, competition=self.profile.name)
+        self.folder = folder or Path.cwd()
+        self._resume = resume
         self.submission_file = self.folder / self.profile.submission_file
         self._competition = _competition_folder(self.profile)
         self._csv = None if self.rerun else problems or self._own_csv() or problem_sets.HELD_OUT
@@ -157,29 +154,31 @@ class Submission:
         return own if own and own.is_file() else None
 
     def _new_record(self) -> RunRecord:
-        header = journal_header(self.setup, self._problems, engine=None, executor=None)
-        start = start_of(self.setup) if self.setup.resume else lambda path, header: Journal.create(free(path), header)
-        return RunRecord(self.setup.folder / JOURNAL, header, start=start)
+        header = journal_header(self.run_config, self._problems, engine=None, executor=None)
+        start = Journal.resume if self._resume else lambda path, header: Journal.create(free(path), header)
+        return RunRecord(self.folder / JOURNAL, header, start=start)
 
     def _new_predictor(self, started: float, load: Load | None, observer: Observer | None) -> FailsafePredictor:
-        setup, config, planned = self.setup, self.setup.config, len(self._problems) or self.profile.problems
+        run, config, planned = self.run_config, self.run_config.solver, len(self._problems) or self.profile.problems
         # The solver's own grace, and as much again before a solver that does not return is left behind.
         patience = 2 * config.grace_seconds
-        budget = budget_of(setup, planned=planned, started=started, grace=patience)
+        budget = budget_of(run, planned=planned, started=started, grace=patience)
 
         def opener() -> AbstractContextManager[Session]:
             return open_session(
-                setup,
+                run,
+                self.folder,
                 planned=planned,
                 started=started,
+                resume=self._resume,
                 problems=self._problems,
                 observer=observer,
                 load=load,
-                keep=self._record.open,
+                open_store=self._record.open,
                 budget=budget,
             )
 
-        canary = self.rerun and entry_of(setup.engine).load is not None  # a recorded run has no such problem
+        canary = self.rerun and entry_of(run.engine.engine).load is not None  # a record has no such problem
         limits = Limits(default=config.default_answer, patience=patience, survive=self.rerun, canary=canary)
         return FailsafePredictor(
             self.profile, opener, budget, self._record, limits, references=_references(self._problems)

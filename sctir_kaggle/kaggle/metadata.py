@@ -10,10 +10,10 @@ import json
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
+from sctir_kaggle.kinds import nearest
 from sctir_kaggle.types import UserError
 
 FILE = "kernel-metadata.json"
@@ -155,12 +155,7 @@ def _placeholder(value: Any) -> str:
 
 
 def _unknown(key: str) -> str:
-    near = get_close_matches(key.lower(), KEYS, n=1)
-    return (
-        f"no such key; did you mean {near[0]}?"
-        if near
-        else f"no such key, Kaggle would ignore it; known: {', '.join(KEYS)}"
-    )
+    return f"no such key{nearest(key.lower(), KEYS) or ', Kaggle would ignore it; known: ' + ', '.join(KEYS)}"
 
 
 def _shown(value: Any) -> str:
@@ -230,8 +225,7 @@ def _machine(value: str) -> str:
         return ""
     if value == "NvidiaTeslaP100":
         return "Kaggle has no P100 any more: write NvidiaTeslaT4"
-    near = get_close_matches(value, MACHINES, n=1)
-    return f"no machine that we know{f'; did you mean {near[0]}?' if near else ''}; known: {', '.join(MACHINES)}"
+    return f"no machine that we know{nearest(value, MACHINES)}; known: {', '.join(MACHINES)}"
 
 
 def _pinning(value: str) -> str:

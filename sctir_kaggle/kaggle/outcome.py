@@ -14,12 +14,12 @@ from sctir_kaggle.competition.health import health_of
 from sctir_kaggle.dialects.dialect import Dialect
 from sctir_kaggle.dialects.rendering import render
 from sctir_kaggle.display import warnings_of
+from sctir_kaggle.header import dialect_of, without_secrets
 from sctir_kaggle.journal import stream_journal
 from sctir_kaggle.kaggle import html
 from sctir_kaggle.kaggle.wheels.image import FREEZE, freeze
 from sctir_kaggle.kinds import shown
-from sctir_kaggle.runtime import dialect_of, without_secrets
-from sctir_kaggle.settings import DEFAULT, RunConfig, known
+from sctir_kaggle.settings import RunConfig, all_settings
 from sctir_kaggle.types import Problem, SolveResult, Trace, TraceStatus, Turn, status_counts
 
 ORDERED = 64
@@ -154,12 +154,12 @@ def settings_table(run: RunConfig) -> str:
 
     def rows(names: Sequence[str]) -> str:
         cells = [
-            (name, shown(without_secrets(run.value(name))), run.sources.get(name, DEFAULT), known()[name].help)
+            (name, shown(without_secrets(run.value(name))), run.source(name), all_settings()[name].help)
             for name in names
         ]
         return html.table(("setting", "value", "from", "what it is"), cells)
 
-    others = [name for name in known() if name not in TURNED]
+    others = [name for name in all_settings() if name not in TURNED]
     return rows(TURNED) + html.details(f"{len(others)} more settings", rows(others))
 
 

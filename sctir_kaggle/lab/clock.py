@@ -7,7 +7,8 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from sctir_kaggle.budget import Budget
-from sctir_kaggle.runtime import RESERVE, clamps_of
+from sctir_kaggle.header import clamps_of
+from sctir_kaggle.runtime import RESERVE
 from sctir_kaggle.types import SolveResult
 
 Share = tuple[float, float]

@@ -9,11 +9,11 @@ import argparse
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import MISSING, fields
-from difflib import get_close_matches
 from pathlib import Path
 from types import NoneType, UnionType
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
+from sctir_kaggle.kinds import nearest
 from sctir_kaggle.types import EngineError, ExecutorError, UserError, one_line
 
 Settings = TypeVar("Settings")
@@ -100,9 +100,8 @@ def _checked(cls: type[Any], given: Mapping[str, Any], source: Mapping[str, str]
     known = {field.name: field for field in fields(cls) if field.init}
     for name in given:
         if name not in known:
-            near = get_close_matches(name, known, n=1)
-            hint = f"did you mean {near[0]}?" if near else f"known: {', '.join(known)}"
-            raise UserError(f"{source[name]}: no such field; {hint}")
+            hint = nearest(name, known) or f"; known: {', '.join(known)}"
+            raise UserError(f"{source[name]}: no such field{hint}")
     for name, field in known.items():
         if name not in given and field.default is MISSING and field.default_factory is MISSING:
             raise UserError(f"the field {name} has no value; put it into the file, or --set {name}=VALUE")

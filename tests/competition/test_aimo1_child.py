@@ -30,7 +30,7 @@ from sctir_kaggle.kaggle.checks.finding import Finding, Machine
 from sctir_kaggle.kaggle.wheels.python310 import ARCHIVE, interpreter_of, pack
 from sctir_kaggle.types import UserError
 from tests.support import aimo_stub
-from tests.support.competitions import ANSWERS, PROBLEMS, answers_in, scripted, setup_of
+from tests.support.competitions import ANSWERS, PROBLEMS, answers_in, run_of, scripted
 from tests.support.kaggle_like import write_problems
 from tests.support.push_support import children
 
@@ -100,8 +100,8 @@ def attach(data_set: Path, root: Path, place: str) -> None:
 
 
 def submission(home: Path) -> Submission:
-    profile, setup = replace(AIMO1, problems=len(PROBLEMS)), setup_of(home, 600.0)
-    return Submission(profile, setup, load=scripted(), rerun=True, started=time.monotonic())
+    profile = replace(AIMO1, problems=len(PROBLEMS))
+    return Submission(profile, run_of(600.0), folder=home, load=scripted(), rerun=True, started=time.monotonic())
 
 
 @pytest.mark.parametrize(

@@ -14,9 +14,10 @@ from sctir_kaggle import Completion, ExecutionResult, Problem, Prompt, SamplingP
 from sctir_kaggle.budget import Budget
 from sctir_kaggle.competition.dry_run import serve
 from sctir_kaggle.dialects.recognition import choose
+from sctir_kaggle.header import journal_header
 from sctir_kaggle.journal import Journal, read_journal
 from sctir_kaggle.lab.whatif.timed import SimulatedLoop
-from sctir_kaggle.runtime import RESERVE, Setup, bound_to, journal_header
+from sctir_kaggle.runtime import RESERVE, bind_dialect
 from sctir_kaggle.session import Session
 from sctir_kaggle.settings import Layer, resolve
 
@@ -73,10 +74,9 @@ def test_fifty_problems_are_answered_and_none_overruns(stop: str, tmp_path: Path
     check_installed()
     chosen = {"competition": "aimo3", "preset": "aimo3-gpt-oss", "engine": "vllm", "stop": stop}
     run, model, clock = resolve([Layer("the test", chosen)]), Harmony(), OnTheClock()
-    setup = bound_to(model, Setup.of(run, tmp_path))
-    config, limits = setup.config, run.clock
-    assert setup.spoken is not None
-    assert (config.candidates, config.turns, config.min_p, setup.spoken) == (
+    run, dialect = bind_dialect(model, run)
+    config, limits = run.solver, run.clock
+    assert (config.candidates, config.turns, config.min_p, dialect) == (
         8,
         128,
         0.02,
@@ -94,10 +94,10 @@ def test_fifty_problems_are_answered_and_none_overruns(stop: str, tmp_path: Path
         started=0.0,
         clock=clock.loop.time,
     )
-    solver = Solver(model, model, config, clock=clock.loop.time, dialect=setup.spoken)
+    solver = Solver(model, model, config, clock=clock.loop.time, dialect=dialect)
     overruns: list[str] = []
     with Journal.create(
-        tmp_path / "journal.jsonl", journal_header(setup, PROBLEMS, engine=model.describe(), executor={})
+        tmp_path / "journal.jsonl", journal_header(run, PROBLEMS, dialect=dialect, engine=model.describe(), executor={})
     ) as journal:
         session = Session(solver, budget, journal, clock)  # type: ignore[arg-type]
 

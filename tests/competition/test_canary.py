@@ -15,7 +15,7 @@ from sctir_kaggle.engines.scripted import Scripted
 from sctir_kaggle.journal import read_canaries, read_journal
 from sctir_kaggle.lab.score.report import report_of
 from tests.competition.test_faults import Broken, bug, counted, dead
-from tests.support.competitions import ANSWERS, Outcome, number_in, rerun, right, scripted, setup_of
+from tests.support.competitions import ANSWERS, Outcome, number_in, rerun, right, run_of, scripted
 
 Run = Callable[..., Outcome]
 
@@ -81,7 +81,7 @@ def test_a_wrong_or_silent_canary_is_noted_and_costs_nothing_else(run: Run, said
 
 def test_a_canary_that_hangs_holds_the_first_answer_for_its_seconds_alone(run: Run) -> None:
     hanging = Broken(lambda: asyncio.sleep(3600), ONLY_THE_CANARY)
-    outcome = run(load=lambda setup, slots: hanging, budget=530)
+    outcome = run(load=lambda run, slots: hanging, budget=530)
     [canary] = read_canaries(outcome.submission.journal)
     assert (outcome.answers, canary["outcome"], outcome.journal) == (ANSWERS, "no vote", [])
     assert canary["fault"] == "no candidate finished a turn before the deadline"
@@ -115,8 +115,8 @@ def test_its_answer_can_be_right_in_every_competition() -> None:
 
 def test_a_run_with_a_canary_is_replayed_and_resumed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     outcome = rerun(PROFILES["aimo1"], tmp_path, monkeypatch, budget=HOURS)
-    again = setup_of(tmp_path / "again", HOURS, engine="recorded", model=outcome.submission.journal)
-    replayed = rerun(PROFILES["aimo1"], tmp_path, monkeypatch, setup=again, load=None)
+    again = run_of(HOURS, engine="recorded", model=outcome.submission.journal)
+    replayed = rerun(PROFILES["aimo1"], tmp_path, monkeypatch, run=again, folder=tmp_path / "again", load=None)
     assert (replayed.answers, replayed.journal, canaries(replayed)) == (ANSWERS, [], [])
-    resumed = rerun(PROFILES["aimo1"], tmp_path, monkeypatch, setup=setup_of(tmp_path, HOURS, resume=True))
+    resumed = rerun(PROFILES["aimo1"], tmp_path, monkeypatch, run=run_of(HOURS), resume=True)
     assert (resumed.answers, canaries(resumed)) == (ANSWERS, ["right", "right"])

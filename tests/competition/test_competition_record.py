@@ -12,7 +12,7 @@ from sctir_kaggle import UserError
 from sctir_kaggle.competition.record import RunRecord
 from sctir_kaggle.competition.submission import Submission
 from sctir_kaggle.journal import Journal, read_faults, read_journal
-from tests.support.competitions import scripted, setup_of
+from tests.support.competitions import run_of, scripted
 
 BARE = {"engine": None}
 
@@ -41,7 +41,7 @@ def test_a_competition_whose_module_is_not_there_leaves_the_reason_in_the_journa
 ) -> None:
     monkeypatch.setenv("SCTIR_KAGGLE_INPUT", str(tmp_path / "input"))
     monkeypatch.delitem(sys.modules, "aimo", raising=False)
-    submission = Submission("aimo1", setup_of(tmp_path), rerun=True, started=time.monotonic(), load=scripted())
+    submission = Submission("aimo1", run_of(), folder=tmp_path, rerun=True, started=time.monotonic(), load=scripted())
     with pytest.raises(UserError, match="attach the competition"):
         submission.run()
     assert "attach the competition" in " ".join(read_faults(submission.journal))

@@ -18,16 +18,17 @@ from typing import Any
 
 import pytest
 
-from sctir_kaggle import Completion, EngineError, Problem, Prompt, PromptTooLong, SamplingParams, TraceStatus
+from sctir_kaggle import Completion, EngineError, Problem, Prompt, PromptTooLong, SamplingParams, TraceStatus, UserError
 from sctir_kaggle.competition.profile import PROFILES
 from sctir_kaggle.engines.scripted import Scripted
-from sctir_kaggle.journal import read_faults, read_journal
+from sctir_kaggle.journal import Journal, read_faults, read_journal
 from sctir_kaggle.kaggle.install import attach
 from sctir_kaggle.lab.score.report import report_of
 from sctir_kaggle.lab.whatif.resimulate import results_of
-from sctir_kaggle.runtime import Load, Setup
+from sctir_kaggle.runtime import Load
+from sctir_kaggle.settings import RunConfig
 from tests.support import real_rerun
-from tests.support.competitions import ANSWERS, CONFIG, PROBLEMS, Outcome, number_in, rerun, right, scripted, setup_of
+from tests.support.competitions import ANSWERS, CONFIG, PROBLEMS, Outcome, number_in, rerun, right, run_of, scripted
 from tests.support.real_rerun import half, none
 from tests.support.wheel_support import wheel
 
@@ -87,7 +88,7 @@ def counted(*engines: Callable[[], Scripted]) -> tuple[Load, list[Scripted]]:
     """Loads one after the other, the last again and again; and what was loaded."""
     loaded: list[Scripted] = []
 
-    def load(setup: Setup, slots: int) -> Scripted:
+    def load(run: RunConfig, slots: int) -> Scripted:
         loaded.append(engines[min(len(loaded), len(engines) - 1)]())
         return loaded[-1]
 
@@ -98,7 +99,7 @@ def failing_loads(failures: int) -> tuple[Load, list[float]]:
     """Loads that raise so many times, and when each began."""
     began: list[float] = []
 
-    def load(setup: Setup, slots: int) -> Scripted:
+    def load(run: RunConfig, slots: int) -> Scripted:
         began.append(time.monotonic())
         if len(began) <= failures:
             raise RuntimeError("CUDA error: out of memory")
@@ -131,7 +132,7 @@ def test_an_image_that_moved_to_another_python_leaves_the_defaults_and_says_both
         pytest.skip("vLLM is installed here: nothing is missing")
     attached = attach("vllm", rerun=True, roots=[tmp_path / "input"])
 
-    def load(setup: Setup, slots: int) -> Scripted:
+    def load(run: RunConfig, slots: int) -> Scripted:
         raise ModuleNotFoundError("No module named 'vllm'")
 
     outcome = run(load=load, faults=attached.faults)
@@ -141,7 +142,7 @@ def test_an_image_that_moved_to_another_python_leaves_the_defaults_and_says_both
 
 
 def test_a_load_that_never_ends_leaves_the_defaults_in_time(run: Run, gate: threading.Event) -> None:
-    def hanging(setup: Setup, slots: int) -> Scripted:
+    def hanging(run: RunConfig, slots: int) -> Scripted:
         gate.wait(120)
         return Scripted(right)
 
@@ -152,13 +153,13 @@ def test_a_load_that_never_ends_leaves_the_defaults_in_time(run: Run, gate: thre
 
 
 def test_an_engine_that_fails_at_the_third_problem_costs_that_problem(run: Run) -> None:
-    outcome = run(load=lambda setup, slots: Broken(dead, range(5, 6)))
+    outcome = run(load=lambda run, slots: Broken(dead, range(5, 6)))
     assert outcome.answers == {**ANSWERS, "c": 0}
     assert outcome.journal == ["c: 3 of 3 candidates failed: EngineError: the model is gone"]
 
 
 def test_a_bug_at_the_third_problem_costs_that_problem(run: Run) -> None:
-    outcome = run(load=lambda setup, slots: Broken(bug, range(5, 6)))
+    outcome = run(load=lambda run, slots: Broken(bug, range(5, 6)))
     assert outcome.answers == {**ANSWERS, "c": 0}
     assert outcome.journal == ["c: ZeroDivisionError: division by zero; the answer is 0"]
 
@@ -186,15 +187,15 @@ def test_where_all_candidates_fail_every_problem_has_its_default_and_its_fault(r
 
 
 def test_where_every_second_candidate_fails_the_others_vote(run: Run, tmp_path: Path) -> None:
-    four = Setup(config=replace(CONFIG, candidates=4, stop="none"), folder=tmp_path, budget=60)
-    outcome = run(setup=four, load=scripted(half))
+    four = run_of(config=replace(CONFIG, candidates=4, stop="none"))
+    outcome = run(run=four, load=scripted(half))
     assert (outcome.answers, outcome.journal) == (ANSWERS, [])
     ends = [Counter(trace.status for trace in result.traces) for result in read_journal(outcome.submission.journal)[1]]
     assert ends == [{TraceStatus.FAILED: 2, TraceStatus.ANSWERED: 2}] * 4
 
 
 def test_where_every_second_problem_fails_the_others_are_answered(run: Run) -> None:
-    outcome = run(load=lambda setup, slots: Broken(dead, range(3, 7, 2)))
+    outcome = run(load=lambda run, slots: Broken(dead, range(3, 7, 2)))
     assert outcome.answers == {**ANSWERS, "007": 0, "c": 0}
     assert [fault.partition(":")[0] for fault in outcome.journal] == ["007", "c"]
 
@@ -241,9 +242,9 @@ def test_a_run_in_two_passes_is_replayed_and_resumed_from_its_votes(
 ) -> None:
     load, _ = counted(lambda: Broken(dead), lambda: Broken(dead), lambda: Scripted(right))
     outcome = run_twice(load=load)
-    again = setup_of(tmp_path / "again", engine="recorded", model=outcome.submission.journal)
-    assert run_twice(setup=again, load=None).answers == ANSWERS
-    resumed = run_twice(setup=setup_of(tmp_path, resume=True), load=scripted(none))
+    again = run_of(engine="recorded", model=outcome.submission.journal)
+    assert run_twice(run=again, folder=tmp_path / "again", load=None).answers == ANSWERS
+    resumed = run_twice(resume=True, load=scripted(none))
     assert (resumed.answers, resumed.answers_of_pass(2), resumed.journal[6:]) == (ANSWERS, ANSWERS, [])
 
 
@@ -279,7 +280,7 @@ def test_what_hung_in_the_first_pass_has_the_time_that_is_left_in_the_second(run
         hung.append("x")
         return asyncio.sleep(3600) if len(hung) <= 3 else None
 
-    outcome = run_twice(load=lambda setup, slots: Broken(hang, range(4, 5)), budget=30)
+    outcome = run_twice(load=lambda run, slots: Broken(hang, range(4, 5)), budget=30)
     assert (outcome.answers, outcome.answers_of_pass(2)) == ({**ANSWERS, "424e18": 0}, ANSWERS)
 
 
@@ -292,14 +293,14 @@ def test_so_it_is_under_the_competitions_own_gateway_that_is_run_twice(name: str
 
 
 def test_an_engine_that_hangs_costs_the_share_of_its_problem(run: Run) -> None:
-    outcome = run(load=lambda setup, slots: Broken(lambda: asyncio.sleep(3600), range(4, 5)), budget=14)
+    outcome = run(load=lambda run, slots: Broken(lambda: asyncio.sleep(3600), range(4, 5)), budget=14)
     assert outcome.answers == {**ANSWERS, "424e18": 0}
     assert outcome.journal == ["424e18: no candidate finished a turn before the deadline"]
     assert outcome.seconds < 14 + CLOSING
 
 
 def test_an_engine_that_hangs_for_ever_leaves_the_defaults_in_time(run: Run) -> None:
-    outcome = run(load=lambda setup, slots: Broken(lambda: asyncio.sleep(3600)), budget=14)
+    outcome = run(load=lambda run, slots: Broken(lambda: asyncio.sleep(3600)), budget=14)
     assert outcome.answers == DEFAULTS
     # the solver says it, or on a machine that is busy whoever waits for the solver
     assert re.match("007: .*(no candidate finished a turn before the deadline|did not come back)", outcome.journal[0])
@@ -310,7 +311,7 @@ def test_a_solver_whose_loop_is_blocked_does_not_hold_the_answers(run: Run, gate
     def block() -> None:
         gate.wait(120)
 
-    outcome = run(load=lambda setup, slots: Broken(block, range(4, 100)), budget=14)
+    outcome = run(load=lambda run, slots: Broken(block, range(4, 100)), budget=14)
     assert outcome.answers == {**DEFAULTS, "007": 3}
     assert "did not come back within 1 s of its deadline" in outcome.journal[0]
     assert outcome.seconds < 14 + CLOSING
@@ -335,8 +336,8 @@ def test_a_zygote_that_is_killed_costs_the_variables_of_the_candidates(run: Run,
             time.sleep(0.3)  # its children die with it, but not in the same instant
         return f"```python\nx = {number}\nprint(x)\n```output\n" if turn < 2 else f"{number}}}$"
 
-    to_the_end = Setup(config=replace(CONFIG, stop="none"), folder=tmp_path, budget=60)  # nobody hit is cancelled
-    outcome = run(setup=to_the_end, load=scripted(script))
+    to_the_end = run_of(config=replace(CONFIG, stop="none"))  # nobody hit is cancelled
+    outcome = run(run=to_the_end, load=scripted(script))
     assert (outcome.answers, bool(killed)) == (ANSWERS, True)  # one of an earlier test may end just now, too
     hit = next(result for result in read_journal(outcome.submission.journal)[1] if result.problem.id == "424e18")
     outputs = [turn.execution.output for trace in hit.traces for turn in trace.turns if turn.execution]
@@ -352,7 +353,7 @@ def test_a_full_disk_costs_the_journal_alone(run: Run, tmp_path: Path, caplog: p
                 os.dup2(full, int(link.name))
         os.close(full)
 
-    outcome = run(load=lambda setup, slots: Broken(fill, range(4, 5)))
+    outcome = run(load=lambda run, slots: Broken(fill, range(4, 5)))
     assert outcome.answers == ANSWERS
     assert len(outcome.submission.faults) == 1
     assert outcome.submission.faults[0].startswith("no journal from here on, ")
@@ -362,9 +363,12 @@ def test_a_full_disk_costs_the_journal_alone(run: Run, tmp_path: Path, caplog: p
     assert [result.answer for result in read_journal(tmp_path / "journal.jsonl")[1]] == [3]
 
 
-def test_a_journal_that_cannot_be_begun_costs_no_answer(run: Run, tmp_path: Path) -> None:
-    (tmp_path / "file").touch()
-    outcome = run(setup=setup_of(tmp_path / "file"), folder=tmp_path)
+def test_a_journal_that_cannot_be_begun_costs_no_answer(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(path: Path, header: dict[str, Any]) -> Journal:
+        raise UserError(f"cannot write {path}: No space left on device")
+
+    monkeypatch.setattr(Journal, "create", refuse)
+    outcome = run()
     assert outcome.answers == ANSWERS
     assert "no journal from here on" in outcome.submission.faults[0]
 
@@ -385,7 +389,7 @@ def test_a_problem_of_100_kb_gets_the_default_at_once(run: Run) -> None:
             return await super().generate(prompt, params, request_id=request_id)
 
     long = Problem("long", "What is 4? " + "x" * 100_000)
-    outcome = run(load=lambda setup, slots: Short(right), asked=[PROBLEMS[0], long, *PROBLEMS[2:]])
+    outcome = run(load=lambda run, slots: Short(right), asked=[PROBLEMS[0], long, *PROBLEMS[2:]])
     assert outcome.answers == {"007": 3, "long": 0, "c": 5, "0d": 6}
     assert outcome.journal[0].startswith("long: the prompt is too long: the prompt has 10")
 

@@ -16,8 +16,8 @@ from sctir_kaggle.competition.push_server import VARIABLE
 from sctir_kaggle.competition.submission import RERUN, Submission, fitted
 from sctir_kaggle.engines.scripted import Scripted
 from sctir_kaggle.journal import read_journal
-from sctir_kaggle.runtime import Setup
-from tests.support.competitions import ANSWERS, EVERY, PROBLEMS, answers_in, csv_of, rerun, right, scripted, setup_of
+from sctir_kaggle.settings import RunConfig
+from tests.support.competitions import ANSWERS, EVERY, PROBLEMS, answers_in, csv_of, rerun, right, run_of, scripted
 
 
 @pytest.fixture(autouse=True)
@@ -28,7 +28,7 @@ def stand_in(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def editor(profile: str | Profile, folder: Path, **options: Any) -> Submission:
     """A run in the editor, to its end."""
-    options = {"setup": setup_of(folder), "load": scripted(), "problems": csv_of(folder), **options}
+    options = {"run": run_of(), "folder": folder, "load": scripted(), "problems": csv_of(folder), **options}
     if profile != "aimo1":
         pytest.importorskip("grpc", reason='needs gRPC: pip install "sctir-kaggle[competition]"')
     submission = Submission(profile, rerun=False, started=time.monotonic(), **options)
@@ -53,15 +53,15 @@ def test_in_a_rerun_too(profile: Profile, tmp_path: Path, monkeypatch: pytest.Mo
 
 def test_the_environment_says_whether_it_is_a_rerun(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv(RERUN, raising=False)
-    assert not Submission("aimo1", setup_of(tmp_path)).rerun
+    assert not Submission("aimo1", run_of(), folder=tmp_path).rerun
     monkeypatch.setenv(RERUN, "1")
-    assert Submission("aimo1", setup_of(tmp_path)).rerun
+    assert Submission("aimo1", run_of(), folder=tmp_path).rerun
 
 
 def test_without_a_setup_the_competition_gives_preset_and_budget(tmp_path: Path) -> None:
     submission = Submission(profile_of("aimo3"), model="/models/some", folder=tmp_path, rerun=True)
-    assert submission.setup.config == PROFILES["aimo3"].config
-    assert (submission.setup.budget, submission.setup.model) == (5 * 3600, Path("/models/some"))
+    assert submission.run_config.solver == PROFILES["aimo3"].config
+    assert (submission.run_config.clock.budget, submission.run_config.engine.model) == (5 * 3600, Path("/models/some"))
     assert submission.submission_file == tmp_path / "submission.parquet"
 
 
@@ -85,7 +85,7 @@ def test_results_know_the_references_of_the_csv_and_the_model_does_not(tmp_path:
     csv = tmp_path / "known.csv"
     csv.write_text("id,problem,answer\n" + "".join(f"{p.id},{p.text},9{p.answer}\n" for p in PROBLEMS))
     engine = Scripted(right)
-    submission = editor("aimo1", tmp_path, problems=csv, load=lambda setup, slots: engine)
+    submission = editor("aimo1", tmp_path, problems=csv, load=lambda run, slots: engine)
     assert [result.problem.answer for result in submission.results] != [None] * 4
     assert not any("9" in prompt for prompt in engine.prompts.values())
     assert [result.correct for result in submission.results] == [False] * 4
@@ -94,13 +94,13 @@ def test_results_know_the_references_of_the_csv_and_the_model_does_not(tmp_path:
 def test_loading_begins_with_start_and_does_not_block(tmp_path: Path) -> None:
     gate = threading.Event()
 
-    def slow(setup: Setup, slots: int) -> Scripted:
+    def slow(run: RunConfig, slots: int) -> Scripted:
         gate.wait(10)
         return Scripted(right)
 
     began = time.monotonic()
     submission = Submission(
-        "aimo1", setup_of(tmp_path), load=slow, rerun=False, started=began, problems=csv_of(tmp_path)
+        "aimo1", run_of(), folder=tmp_path, load=slow, rerun=False, started=began, problems=csv_of(tmp_path)
     )
     submission.start()
     assert time.monotonic() - began < 8, "the gate opens after ten"
@@ -121,7 +121,7 @@ def test_a_run_is_resumed_from_its_journal(tmp_path: Path) -> None:
         raise AssertionError("nothing is generated for a problem that is in the journal")
 
     editor("aimo1", tmp_path)
-    again = editor("aimo1", tmp_path, setup=setup_of(tmp_path, resume=True), load=scripted(silent))
+    again = editor("aimo1", tmp_path, resume=True, load=scripted(silent))
     assert (answers_in(again), again.faults) == (ANSWERS, [])
 
 
@@ -133,10 +133,10 @@ def test_a_run_with_faults_is_replayed_and_resumed(tmp_path: Path, monkeypatch: 
 
     outcome = rerun(PROFILES["aimo1"], tmp_path, monkeypatch, load=scripted(faulty))
     assert outcome.answers == {**ANSWERS, "424e18": 0}
-    setup = setup_of(tmp_path / "again", engine="recorded", model=outcome.submission.journal)
-    replayed = rerun(PROFILES["aimo1"], tmp_path, monkeypatch, setup=setup, load=None)
+    again = run_of(engine="recorded", model=outcome.submission.journal)
+    replayed = rerun(PROFILES["aimo1"], tmp_path, monkeypatch, run=again, folder=tmp_path / "again", load=None)
     assert replayed.answers == outcome.answers
-    resumed = rerun(PROFILES["aimo1"], tmp_path, monkeypatch, setup=setup_of(tmp_path, resume=True))
+    resumed = rerun(PROFILES["aimo1"], tmp_path, monkeypatch, resume=True)
     assert resumed.answers == ANSWERS
 
 
@@ -149,7 +149,7 @@ def test_in_the_editor_a_bug_is_raised(tmp_path: Path) -> None:
 
 
 def test_in_the_editor_an_engine_that_cannot_be_loaded_is_raised(tmp_path: Path) -> None:
-    def missing(setup: Setup, slots: int) -> Scripted:
+    def missing(run: RunConfig, slots: int) -> Scripted:
         raise FileNotFoundError("no config.json")
 
     with pytest.raises(FileNotFoundError, match=r"no config\.json"):

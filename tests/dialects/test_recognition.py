@@ -148,7 +148,7 @@ def test_a_file_that_is_like_chat_takes_its_ends_of_turns_from_the_template(tmp_
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("prompt = ", "is no TOML"),
+        ("prompt = ", "is not TOML"),
         ('promt = "{problem}"', "a dialect has no field 'promt'; did you mean prompt"),
         ('like = "nomina"', "like is 'nomina', which is no dialect that ships; did you mean numina"),
         ('prompt = "{problem}"\nstop = [1]', "stop holds 1; it must be texts"),

@@ -97,13 +97,13 @@ def test_a_folder_is_a_folder_and_a_name_at_the_hub_stays_text(tmp_path: Path, m
     assert checkpoint_of("runs/model-a") == Path("runs/model-a")
     assert checkpoint_of(str(EMBEDDED_MODEL)) == EMBEDDED_MODEL
     assert checkpoint_of("AI-MO/NuminaMath-7B-TIR") == "AI-MO/NuminaMath-7B-TIR"
-    with pytest.raises(UserError, match=r"runs/model-b is not a folder: did you mean runs/model-a\?"):
+    with pytest.raises(UserError, match=r"runs/model-b is not a folder; did you mean runs/model-a\?"):
         checkpoint_of("runs/model-b")
 
 
 @pytest.mark.parametrize("wrong", ["nowhere", "/no/where", "a/b/c", "./a/b", "owner/", "~nobody/x y"])
 def test_what_is_neither_is_refused(wrong: str) -> None:
-    with pytest.raises(UserError, match="is not a folder: pass a checkpoint's folder, or owner/name at the Hub"):
+    with pytest.raises(UserError, match="is not a folder; pass a checkpoint's folder, or owner/name at the Hub"):
         checkpoint_of(wrong)
 
 

@@ -250,7 +250,7 @@ def test_a_second_engine_in_the_process_is_refused(engine: VLLMEngine) -> None:
 def test_an_engine_argument_that_vllm_does_not_know_is_refused() -> None:
     choices: dict[str, Any] = {"slots": 1, "dtype": None, "context_length": None, "memory": 0.5}
     for typo, known in (("max_model_length", "max_model_len"), ("kv-cache-dtyp", "kv_cache_dtype")):
-        with pytest.raises(EngineError, match=f"has no engine argument .*: did you mean {known}"):
+        with pytest.raises(EngineError, match=f"has no engine argument .*; did you mean {known}"):
             engine_arguments(str(MODEL), **choices, options={typo: 4})
     with pytest.raises(EngineError, match="qqqq, nor one of a similar name"):
         engine_arguments(str(MODEL), **choices, options={"qqqq": 4})

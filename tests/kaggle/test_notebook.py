@@ -16,7 +16,7 @@ from sctir_kaggle.competition.profile import PROFILES
 from sctir_kaggle.kaggle import bundle
 from sctir_kaggle.kaggle.clone import notebook_settings
 from sctir_kaggle.kaggle.notebook import CELL, COMMITTED, LIMIT, SOURCE, SOURCE_IDS, build, changed, main, read_cell
-from sctir_kaggle.settings import known
+from sctir_kaggle.settings import all_settings
 from sctir_kaggle.types import UserError
 
 
@@ -72,10 +72,10 @@ def test_every_setting_of_its_cell_may_be_chosen_and_has_its_default_behind_it()
     text = SOURCE.read_text()
     free = changed(text, {}, source="")
     chosen = ast.literal_eval(re.sub(r"^    # ", "    ", CELL.findall(free)[0], flags=re.MULTILINE))
-    assert set(chosen) <= set(known())
+    assert set(chosen) <= set(all_settings())
     examples = {"competition", "engine", "preset", "model", "context_length"}
     assert {name: value for name, value in chosen.items() if name not in examples} == {
-        name: known()[name].default for name in chosen if name not in examples
+        name: all_settings()[name].default for name in chosen if name not in examples
     }
     notebook_settings({name: value for name, value in chosen.items() if name != "model"}, {})
 

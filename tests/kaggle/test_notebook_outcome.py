@@ -28,7 +28,7 @@ from sctir_kaggle.kaggle.outcome import (
 )
 from sctir_kaggle.lab.view.page import write_view
 from sctir_kaggle.runtime import EMBEDDED_MODEL
-from sctir_kaggle.settings import known
+from sctir_kaggle.settings import all_settings
 from sctir_kaggle.types import ExecutionResult, ExecutionStatus, Problem, SolveResult, TraceStatus, UserError
 from tests.support.solved import solved, trace, turn
 
@@ -131,7 +131,7 @@ def test_the_vote_table_has_every_problem_with_its_votes_and_defaults() -> None:
 
 def test_the_settings_table_names_every_setting_its_value_and_who_gave_it() -> None:
     page = readable(settings_table(notebook_settings({"competition": "aimo3", "preset": "aimo3-gpt-oss"}, {})))
-    assert [name for name in known() if f"\n{name}\n" not in page] == []
+    assert [name for name in all_settings() if f"\n{name}\n" not in page] == []
     assert "preset aimo3-gpt-oss" in page
     assert "competition aimo3" in page
 

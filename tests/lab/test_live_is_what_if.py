@@ -12,10 +12,12 @@ import pytest
 
 from sctir_kaggle import SolverConfig, SolveResult, TraceStatus
 from sctir_kaggle.cli import main
+from sctir_kaggle.engines.registry import EngineConfig
 from sctir_kaggle.journal import Journal, read_journal
 from sctir_kaggle.lab.whatif.resimulate import rerun
 from sctir_kaggle.lab.whatif.rules import Rules, config_of
-from sctir_kaggle.runtime import Setup, open_session
+from sctir_kaggle.runtime import open_session
+from sctir_kaggle.settings import ClockConfig, RunConfig
 from tests.support.whatif_support import RULES, STOPS, solved
 
 N, PROBLEMS = 12, 50
@@ -71,8 +73,11 @@ def test_a_replay_of_the_full_record_may_choose_vote_and_stop_as_well(
     """By the command's own path: a session over the `recorded` engine, into a journal."""
     problems = [result.problem for result in read_journal(record / "journal.jsonl")[1]]
     config = SolverConfig(candidates=N, **EAGER, **rules)
-    setup = Setup(config=config, folder=tmp_path / "again", budget=3600.0, engine="recorded", model=record)
-    with open_session(setup, planned=PROBLEMS, started=time.monotonic(), problems=problems) as session:
+    engine = EngineConfig(engine="recorded", model=record)
+    chosen = RunConfig(solver=config, engine=engine, clock=ClockConfig(budget=3600.0))
+    with open_session(
+        chosen, tmp_path / "again", planned=PROBLEMS, started=time.monotonic(), problems=problems
+    ) as session:
         again = [session.solve(problem) for problem in problems]
     live = read_journal(run(tmp_path / "live", **rules) / "journal.jsonl")[1]
     assert [(one.answer, one.stopped, one.vote) for one in again] == [

@@ -18,9 +18,11 @@ from sctir_kaggle.competition.aimo1_mock import Aimo1
 from sctir_kaggle.competition.profile import PROFILES, Profile
 from sctir_kaggle.competition.push_server import VARIABLE
 from sctir_kaggle.competition.submission import Submission
+from sctir_kaggle.engines.registry import EngineConfig
 from sctir_kaggle.engines.scripted import Script, Scripted
 from sctir_kaggle.journal import read_faults
-from sctir_kaggle.runtime import Load, Setup
+from sctir_kaggle.runtime import Load
+from sctir_kaggle.settings import ClockConfig, RunConfig
 
 PROBLEMS = [Problem(id_, f"What is {number}?", number) for number, id_ in enumerate(["007", "424e18", "c", "0d"], 3)]
 
@@ -42,7 +44,7 @@ def right(prompt: str, candidate: int, turn: int) -> str:
 
 def scripted(script: Script = right) -> Load:
     """A seam for `Submission`: this script in place of the model."""
-    return lambda setup, slots: Scripted(script)
+    return lambda run, slots: Scripted(script)
 
 
 def csv_of(folder: Path, problems: list[Problem] = PROBLEMS) -> Path:
@@ -53,8 +55,9 @@ def csv_of(folder: Path, problems: list[Problem] = PROBLEMS) -> Path:
     return path
 
 
-def setup_of(folder: Path, budget: float = 60.0, **options: Any) -> Setup:
-    return Setup(config=CONFIG, folder=folder, budget=budget, **options)
+def run_of(budget: float = 60.0, *, config: SolverConfig = CONFIG, **engine: Any) -> RunConfig:
+    """A run in `CONFIG`, with `budget` seconds and the engine's settings."""
+    return RunConfig(solver=config, engine=EngineConfig(**engine), clock=ClockConfig(budget=budget))
 
 
 def answers_in(submission: Submission, path: Path | None = None) -> dict[Any, int]:
@@ -95,7 +98,7 @@ def rerun(profile: Profile, home: Path, monkeypatch: pytest.MonkeyPatch, **optio
     """A rerun, as Kaggle has it: the hidden problems come from the module `aimo`, or from a gateway in another process."""
     problems, budget, passes = options.pop("asked", PROBLEMS), options.pop("budget", 60.0), options.pop("passes", 1)
     folder = options.setdefault("folder", home)
-    options = {"setup": setup_of(folder, budget), "load": scripted(), "started": time.monotonic(), **options}
+    options = {"run": run_of(budget), "load": scripted(), "started": time.monotonic(), **options}
     began = time.monotonic()
     profile = replace(profile, problems=len(problems))
     monkeypatch.delenv(VARIABLE, raising=False)  # the competition's own gateway is played in other processes

@@ -24,8 +24,8 @@ from sctir_kaggle.competition.profile import PROFILES
 from sctir_kaggle.competition.push_server import VARIABLE, evaluation_folder
 from sctir_kaggle.competition.submission import RERUN, Submission
 from sctir_kaggle.engines.scripted import Scripted
-from sctir_kaggle.runtime import Setup
-from tests.support.competitions import csv_of, right, setup_of
+from sctir_kaggle.settings import RunConfig
+from tests.support.competitions import csv_of, right, run_of
 
 PROJECT = Path(__file__).parents[2]
 
@@ -58,11 +58,11 @@ ENGINES: Mapping[str, Callable[[list[Scripted]], Scripted]] = {
 """What is loaded, by what was loaded before."""
 
 
-def engine(name: str) -> Callable[[Setup, int], Scripted]:
+def engine(name: str) -> Callable[[RunConfig, int], Scripted]:
     """A seam for `Submission`."""
     loads: list[Scripted] = []
 
-    def load(setup: Setup, slots: int) -> Scripted:
+    def load(run: RunConfig, slots: int) -> Scripted:
         loads.append(ENGINES[name](loads))
         return loads[-1]
 
@@ -101,7 +101,7 @@ def rerun(name: str, folder: Path, problems: Sequence[Problem], *, engine: str =
 
 def _notebook(name: str, folder: str, kind: str) -> None:
     profile = replace(PROFILES[name], problems=4)
-    Submission(profile, setup_of(Path(folder)), load=engine(kind), started=time.monotonic()).run()
+    Submission(profile, run_of(), folder=Path(folder), load=engine(kind), started=time.monotonic()).run()
 
 
 def _gateway(name: str, folder: str, passes: str) -> None:

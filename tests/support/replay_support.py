@@ -16,7 +16,7 @@ from sctir_kaggle.engines.scripted import Scripted
 from sctir_kaggle.lab.replay.progress import Progress
 from sctir_kaggle.lab.replay.results import Outcome
 from sctir_kaggle.lab.replay.run import Plan, replay
-from sctir_kaggle.runtime import Setup
+from sctir_kaggle.settings import ClockConfig, RunConfig
 from sctir_kaggle.types import TraceStatus
 
 PROBLEMS = [Problem(f"p/{number}", f"What is {number}?", number) for number in range(20)]
@@ -40,7 +40,7 @@ class Drawn(Scripted):
         return Completion(said, (), "stop", stop, len(said), len(text))
 
 
-def load_drawn(setup: Setup, slots: int) -> Drawn:
+def load_drawn(run: RunConfig, slots: int) -> Drawn:
     """A `Load`: importable, so that a worker of Ray finds it."""
     return Drawn()
 
@@ -48,8 +48,9 @@ def load_drawn(setup: Setup, slots: int) -> Drawn:
 def plan(folder: Path, *, resume: bool = False, seeds: Sequence[int] = SEEDS, **choices: Any) -> Plan:
     """20 problems under 5 seeds, 2 candidates that all run to their end."""
     config = choices.pop("config", SolverConfig(**{**_MATH, "candidates": 2, "stop": "none", "seed": seeds[0]}))
-    setup = Setup(config=config, folder=folder, budget=float("inf"), resume=resume)
-    return Plan(setup=setup, problems=choices.pop("problems", PROBLEMS), seeds=seeds, **{"parallel": 4, **choices})
+    run = RunConfig(solver=config, clock=ClockConfig(budget=float("inf")))
+    problems = choices.pop("problems", PROBLEMS)
+    return Plan(run=run, folder=folder, resume=resume, problems=problems, seeds=seeds, **{"parallel": 4, **choices})
 
 
 _MATH = {name: getattr(MATH, name) for name in ("modulus", "lowest", "highest")}

@@ -22,9 +22,9 @@ from typing import Any
 from sctir_kaggle._version import __version__
 from sctir_kaggle.engines.registry import entry_of
 from sctir_kaggle.lab.replay.results import Outcome
-from sctir_kaggle.lab.replay.run import Observer, Plan, header_of, open_journal, outcomes_of, prepared
+from sctir_kaggle.lab.replay.run import Observer, Plan, header_of, open_journal, outcomes_of, schedule
 from sctir_kaggle.lab.replay.scheduler import Lane, Task, TaskSolver
-from sctir_kaggle.runtime import Load, bound_to, open_engine
+from sctir_kaggle.runtime import Load, bind_dialect, open_engine
 from sctir_kaggle.scheduling import WorkerLost
 from sctir_kaggle.types import EngineError, ExecutorError, SolveResult, UserError, one_line
 
@@ -33,26 +33,28 @@ log = logging.getLogger("sctir_kaggle")
 LOCAL = "local"
 """The address of a cluster of this machine alone, started for this run."""
 
-
 CONNECT_SECONDS = 10.0
 """How long a cluster's address may take to be reached."""
 
 
 class Worker:
-    """What runs in an actor: an engine and a sandbox, opened once, and tasks solved with them on the actor's event loop."""
+    """The actor: an engine and a sandbox, opened once, with which tasks are solved on the actor's event loop."""
 
     def __init__(self, plan: Plan, load: Load | None) -> None:
         self._plan, self._load = plan, load
         self._stack = ExitStack()
 
     async def open(self) -> dict[str, Any]:
-        """Load engine and sandbox; what they and this process say of themselves."""
-        opening = open_engine(self._plan.setup, slots=self._plan.slots, load=self._load)
+        """Load engine and sandbox; return what the driver needs to know about them and about this process."""
+        plan = self._plan
+        # In a thread: loading takes minutes, and the actor's event loop has to answer Ray meanwhile.
+        opening = open_engine(plan.run, slots=plan.slots, load=self._load)
         engine, executor = await asyncio.to_thread(self._stack.enter_context, opening)
-        setup = bound_to(engine, self._plan.setup)
-        self._solver = TaskSolver(engine, executor, setup.config, seconds=self._plan.seconds, dialect=setup.spoken)
+        run, dialect = bind_dialect(engine, plan.run, resumed=plan.journal if plan.resume else None)
+        self._solver = TaskSolver(engine, executor, run.solver, seconds=plan.seconds, dialect=dialect)
         return {
-            "setup": setup,
+            "run": run,
+            "dialect": dialect,
             "version": __version__,
             "pid": os.getpid(),
             "engine": engine.describe(),
@@ -70,7 +72,7 @@ class Worker:
 
 @dataclass(eq=False)
 class WorkerHandle:
-    """A worker as the driver knows it. `facts` are what it said when it was opened."""
+    """A worker, on the driver's side. `facts` are what its `open` returned."""
 
     number: int
     actor: Any
@@ -78,7 +80,7 @@ class WorkerHandle:
     lost: bool = False
 
     async def solve(self, task: Task) -> SolveResult:
-        """A lane. Raises `WorkerLost` where the worker is gone, and what the worker raised where it is there."""
+        """A lane. Raises `WorkerLost` where the worker is gone, and otherwise what the worker raised."""
         result: SolveResult = await self._reply(self.actor.solve.remote(task))
         return result
 
@@ -105,7 +107,7 @@ class WorkerHandle:
 def replay_on_ray(
     plan: Plan, observer: Observer, *, address: str = LOCAL, workers: int | None = None, load: Load | None = None
 ) -> list[Outcome]:
-    """As `run.replay`, on `workers` actors; by default one for each GPU that an engine here needs, else one a node.
+    """As `run.replay`, on `workers` actors: by default as many as the GPUs allow, without GPUs one for each node.
 
     `address` is that of a running cluster ("auto": the one that this machine is part of), or "local". Raises `UserError`
     where Ray is not installed or there is no such cluster.
@@ -114,23 +116,25 @@ def replay_on_ray(
 
     plan = _absolute(plan)
     with _cluster(address), BackgroundLoop() as loop, ExitStack() as stack:
-        seats = _seats(plan, workers, load)
-        stack.callback(_dismiss, seats, loop)
-        ready = loop.run(_opened(seats))
-        plan = replace(plan, setup=ready[0].facts["setup"])
-        header = header_of(plan, engine=ready[0].facts["engine"], executor=ready[0].facts["executor"])
+        started = _start_workers(plan, workers, load)
+        stack.callback(_end_workers, started, loop)
+        ready = loop.run(_open_workers(started))
+        first = ready[0].facts  # all are alike, or `_open_workers` raised
+        plan = replace(plan, run=first["run"])
+        header = header_of(plan, first["dialect"], engine=first["engine"], executor=first["executor"])
         journal = stack.enter_context(closing(open_journal(plan, {**header, "workers": len(ready)})))
-        dispatch, tasks = prepared(plan, journal, observer)
-        # In turns, so that few tasks are spread over all workers.
-        lanes: list[Lane] = [seat.solve for _ in range(plan.at_once) for seat in ready]
-        loop.run(dispatch.run(tasks, lanes))
-        return outcomes_of(plan, journal, dispatch)
+        scheduler, tasks = schedule(plan, journal, observer)
+        # Round robin: where there are fewer tasks than lanes, they are spread over all workers.
+        lanes: list[Lane] = [worker.solve for _ in range(plan.at_once) for worker in ready]
+        loop.run(scheduler.run(tasks, lanes))
+        return outcomes_of(plan, journal, scheduler)
 
 
 def _absolute(plan: Plan) -> Plan:
-    """Workers have a working folder of their own."""
-    model = plan.setup.model.absolute() if isinstance(plan.setup.model, Path) else plan.setup.model
-    return replace(plan, setup=replace(plan.setup, model=model), problems=tuple(plan.problems))
+    """The plan with an absolute checkpoint path: each worker has another working folder than the driver."""
+    model = plan.run.engine.model
+    run = plan.run.with_model(model.absolute() if isinstance(model, Path) else model)
+    return replace(plan, run=run, problems=tuple(plan.problems))
 
 
 def _ray() -> Any:
@@ -143,7 +147,7 @@ def _ray() -> Any:
 
 @contextmanager
 def _cluster(address: str) -> Iterator[None]:
-    """Connected; one that was connected before is left as it is."""
+    """Connect to the cluster, unless this process is connected already; disconnect at the end in the first case only."""
     ray = _ray()
     if ray.is_initialized():
         yield
@@ -165,17 +169,17 @@ def _cluster(address: str) -> Iterator[None]:
 
 
 def _check_listening(address: str) -> None:
-    """Raises `OSError` where nothing listens at HOST:PORT; Ray itself would ask for minutes."""
+    """Raises `OSError` where nothing listens at HOST:PORT; Ray itself would retry for minutes."""
     host, _, port = address.rpartition("/")[2].rpartition(":")
     if port.isdecimal():
         socket.create_connection((host, int(port)), timeout=CONNECT_SECONDS).close()
 
 
 def _shape(plan: Plan, workers: int | None) -> tuple[int, int]:
-    """How many workers, and how many GPUs each. Raises `UserError` where they would wait for ever."""
-    ray, setup = _ray(), plan.setup
+    """How many workers, and how many GPUs each. Raises `UserError` where the cluster could never start them all."""
+    ray, engine = _ray(), plan.run.engine
     has = {kind: int(ray.cluster_resources().get(kind, 0)) for kind in ("CPU", "GPU")}
-    gpus = (setup.gpus or 1) if has["GPU"] and not entry_of(setup.engine).servers else 0
+    gpus = (engine.gpus or 1) if has["GPU"] and not entry_of(engine.engine).servers else 0
     nodes = sum(bool(node["Alive"]) for node in ray.nodes())
     count = workers or (has["GPU"] // gpus if gpus else nodes)
     for kind, needed in (("CPU", count), ("GPU", count * gpus)):
@@ -187,64 +191,65 @@ def _shape(plan: Plan, workers: int | None) -> tuple[int, int]:
     return count, gpus
 
 
-def _seats(plan: Plan, workers: int | None, load: Load | None) -> list[WorkerHandle]:
-    """The workers, spread over the nodes; none of them is ready yet."""
+def _start_workers(plan: Plan, workers: int | None, load: Load | None) -> list[WorkerHandle]:
+    """Create the actors, spread over the nodes; none of them is ready yet."""
     count, gpus = _shape(plan, workers)
-    choices = {"num_cpus": 1, "num_gpus": gpus, "max_concurrency": plan.at_once + 2}
+    choices = {"num_cpus": 1, "num_gpus": gpus, "max_concurrency": plan.at_once + 2}  # and room for open, close
     actor = _ray().remote(Worker).options(**choices, max_restarts=0, scheduling_strategy="SPREAD")
     return [WorkerHandle(number, actor.remote(plan, load), {}) for number in range(count)]
 
 
-async def _opened(seats: Sequence[WorkerHandle]) -> list[WorkerHandle]:
-    """Those that are ready. Raises what kept the first from starting where none is, or where they are not alike."""
-    ended = await asyncio.gather(*(seat.open() for seat in seats), return_exceptions=True)
-    ready = [seat for seat, error in zip(seats, ended, strict=True) if error is None]
-    errors = [(seat, error) for seat, error in zip(seats, ended, strict=True) if error is not None]
+async def _open_workers(workers: Sequence[WorkerHandle]) -> list[WorkerHandle]:
+    """Open all; return those that are ready. Raises the first one's error where none is, `UserError` where they differ."""
+    ended = await asyncio.gather(*(worker.open() for worker in workers), return_exceptions=True)
+    ready = [worker for worker, error in zip(workers, ended, strict=True) if error is None]
+    errors = [(worker, error) for worker, error in zip(workers, ended, strict=True) if error is not None]
     if not ready:
         error = errors[0][1]
         raise EngineError(f"no worker could start: {error}") if isinstance(error, WorkerLost) else error
-    for seat, error in errors:
-        if not isinstance(error, WorkerLost):
-            log.warning("worker %d could not start, the others go on: %s", seat.number, error)
+    for worker, error in errors:
+        if not isinstance(error, WorkerLost):  # a lost one has been reported
+            log.warning("worker %d could not start, the others go on: %s", worker.number, error)
     _check_alike(ready)
     return ready
 
 
-def _check_alike(seats: Sequence[WorkerHandle]) -> None:
-    first = seats[0].facts
-    for seat in seats:
-        if seat.facts["version"] != __version__:
+def _check_alike(workers: Sequence[WorkerHandle]) -> None:
+    """Raises `UserError` where versions or engines differ: the journal's header describes one engine for all results."""
+    first = workers[0]
+    for worker in workers:
+        if worker.facts["version"] != __version__:
             raise UserError(
-                f"worker {seat.number} has sctir_kaggle {seat.facts['version']}, this is {__version__}: install the same"
+                f"worker {worker.number} has sctir_kaggle {worker.facts['version']}, this is {__version__}: install the same"
             )
-        if seat.facts["engine"] != first["engine"]:
+        if worker.facts["engine"] != first.facts["engine"]:
             raise UserError(
-                f"worker {seat.number} has another engine than worker {seats[0].number}: {seat.facts['engine']} and "
-                f"{first['engine']}; give the nodes the same model and hardware"
+                f"worker {worker.number} has another engine than worker {first.number}: {worker.facts['engine']} and "
+                f"{first.facts['engine']}; give the nodes the same model and hardware"
             )
 
 
-def _dismiss(seats: Sequence[WorkerHandle], loop: Any) -> None:
-    """End them in order, as far as they answer; what does not is killed with its actor."""
+def _end_workers(workers: Sequence[WorkerHandle], loop: Any) -> None:
+    """Close engine and sandbox of each worker, for at most 10 seconds; then kill the actors."""
 
-    async def close(seat: WorkerHandle) -> None:
-        await asyncio.wait_for(asyncio.wrap_future(_future(seat.actor.close.remote())), 10)
+    async def close(worker: WorkerHandle) -> None:
+        closed: Future[Any] = worker.actor.close.remote().future()
+        await asyncio.wait_for(asyncio.wrap_future(closed), 10)
 
     async def close_all() -> None:
-        await asyncio.gather(*(close(seat) for seat in seats if not seat.lost), return_exceptions=True)
+        await asyncio.gather(*(close(worker) for worker in workers if not worker.lost), return_exceptions=True)
 
     loop.run(close_all())
-    for seat in seats:
-        _ray().kill(seat.actor)
-
-
-def _future(reference: Any) -> Future[Any]:
-    future: Future[Any] = reference.future()
-    return future
+    for worker in workers:
+        _ray().kill(worker.actor)
 
 
 def _cause(error: Any) -> BaseException:
-    """What the worker raised, as itself: a `UserError` stays one line."""
+    """The exception that the worker raised, as itself: a `UserError` stays one line."""
     cause = error.cause
-    known = (UserError, EngineError, ExecutorError)
-    return cause if isinstance(cause, known) else RuntimeError(f"a bug in a worker: {error}")
+    expected = (UserError, EngineError, ExecutorError)
+    return cause if isinstance(cause, expected) else RuntimeError(f"a bug in a worker: {error}")
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0]

@@ -1,16 +1,19 @@
-"""The command `sctir replay`, as it is typed."""
+"""The command `sctir replay`: a validation set under several seeds, into one journal."""
 
 from __future__ import annotations
 
 import argparse
 import logging
 import math
-import time
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from sctir_kaggle.journal import JOURNAL
-from sctir_kaggle.options import add_run_options, add_settings, positive, run_of, seconds, setup_of
+from sctir_kaggle.options import add_run_options, add_settings, positive, seconds
+from sctir_kaggle.run_command import Request, resumable, run_command
+from sctir_kaggle.settings import RunConfig
+from sctir_kaggle.types import Problem, UserError
 
 if TYPE_CHECKING:
     from sctir_kaggle.lab.replay.results import Outcome
@@ -21,14 +24,14 @@ if TYPE_CHECKING:
 log = logging.getLogger("sctir_kaggle")
 
 DEFAULTS = {"modulus": None, "lowest": None, "highest": None}
-"""Of this command: any integer is an answer."""
+"""Defaults of this command: any integer is an answer."""
 
 CLOCK = ("budget", "cap", "draw", "floor", "high")
 """Settings that are no options here: a replay has no clock for all problems."""
 
 
 def add_replay(commands: Commands) -> None:
-    """Gives the command its arguments, and the function that runs it."""
+    """Add the command with its arguments."""
     parser = commands.add_parser("replay", help="solve a validation set under several seeds, into one journal")
     add = parser.add_argument
     add("set", metavar="SET", help="amc, aime, math4, math5, or a CSV with columns id, problem, answer")
@@ -47,59 +50,66 @@ def add_replay(commands: Commands) -> None:
     add("--workers", type=positive, metavar="W", help="of Ray, each with its own engine; default: one a GPU, or a node")
     add_run_options(parser)
     add_settings(parser, "SET", without=("problems", *CLOCK))
-    parser.set_defaults(command=replay, name="replay")
+    parser.set_defaults(command=lambda args, started: run_command(args, started, Replay()), name="replay")
 
 
-def replay(args: argparse.Namespace, started: float) -> int:
-    """Everything that can be refused is refused before the model is loaded and before anything is written."""
-    from sctir_kaggle.lab.replay.progress import watched
+class Replay:
+    """The mode of `run_command`: tasks of one problem and one seed each, several at once, here or on a Ray cluster."""
 
-    with watched() as progress:
-        plan = _plan(args)
-        try:
+    defaults: Mapping[str, Any] = DEFAULTS
+
+    def check(self, args: argparse.Namespace, run: RunConfig) -> None:
+        """Raises `UserError` for workers without a cluster."""
+        if args.workers and not args.ray:
+            raise UserError("--workers are those of a Ray cluster: add --ray [ADDRESS]")
+
+    def read_problems(self, args: argparse.Namespace, run: RunConfig) -> list[Problem]:
+        """The rows of a named set or of a CSV."""
+        from sctir_kaggle.lab.replay.sets import read_set
+
+        return read_set(args.set, data=args.data, all_rows=args.all_rows, limit=args.limit)
+
+    def solve(self, request: Request) -> int:
+        """Solve the tasks, then print a row a seed and their mean."""
+        from sctir_kaggle.display import live
+        from sctir_kaggle.lab.replay.cluster import replay_on_ray
+        from sctir_kaggle.lab.replay.progress import Progress
+        from sctir_kaggle.lab.replay.run import replay
+
+        args, plan = request.args, _plan(request)
+        with live(Progress()) as progress, resumable(request, lambda: progress.done, len(plan.tasks)):
             if args.ray:
-                from sctir_kaggle.lab.replay.cluster import replay_on_ray
-
                 outcomes = replay_on_ray(plan, progress, address=args.ray, workers=args.workers)
             else:
-                from sctir_kaggle.lab.replay.run import replay as replay_here
-
-                outcomes = replay_here(plan, progress)
-        except KeyboardInterrupt:
-            kept = f"{progress.done} of {len(plan.tasks)} are in {plan.setup.folder / JOURNAL}"
-            raise KeyboardInterrupt(f"; {kept}: --resume --output {plan.setup.folder} goes on") from None
-    _show(plan, outcomes, seconds=time.monotonic() - started)
-    return 0
+                outcomes = replay(plan, progress)
+        _show(request, outcomes)
+        return 0
 
 
-def _plan(args: argparse.Namespace) -> Plan:
+def _plan(request: Request) -> Plan:
     from sctir_kaggle.lab.replay.run import Plan
-    from sctir_kaggle.lab.replay.sets import read_set
-    from sctir_kaggle.types import UserError
 
-    if args.workers and not args.ray:
-        raise UserError("--workers are those of a Ray cluster: add --ray [ADDRESS]")
-    run = run_of(args, command=DEFAULTS)
-    config, setup = run.solver, setup_of(args, run, budget=math.inf)
-    problems = read_set(args.set, data=args.data, all_rows=args.all_rows, limit=args.limit)
-    if config.temperature == 0 and args.seeds > 1:
+    args, run = request.args, request.run
+    if run.solver.temperature == 0 and args.seeds > 1:
         log.warning("at temperature 0 every seed samples the same texts: --seeds %d tells nothing more", args.seeds)
     return Plan(
-        setup=setup,
-        problems=problems,
-        seeds=range(config.seed, config.seed + args.seeds),
+        run=replace(run, clock=replace(run.clock, budget=math.inf)),
+        folder=request.folder,
+        resume=args.resume,
+        problems=request.problems,
+        seeds=range(run.solver.seed, run.solver.seed + args.seeds),
         parallel=args.parallel,
-        **({"seconds": args.problem_seconds} if args.problem_seconds else {}),
+        seconds=args.problem_seconds or math.inf,
     )
 
 
-def _show(plan: Plan, outcomes: list[Outcome], *, seconds: float) -> None:
+def _show(request: Request, outcomes: list[Outcome]) -> None:
     from sctir_kaggle.display import clock_face, console
     from sctir_kaggle.lab.replay.results import mean_line, seeds_table, warnings_of
 
     terminal = console()
     terminal.print(seeds_table(outcomes))
-    terminal.print(f"{mean_line(outcomes)} in {clock_face(seconds)}", highlight=False)
+    terminal.print(f"{mean_line(outcomes)} in {clock_face(request.seconds)}", highlight=False)
     for warning in warnings_of(outcomes):
         terminal.print(f"[yellow]{warning}", highlight=False)
-    terminal.print(f"journal: {plan.setup.folder / JOURNAL}", highlight=False, soft_wrap=True)
+    terminal.print(f"journal: {request.journal}", highlight=False, soft_wrap=True)

@@ -1,12 +1,10 @@
-"""How far a replay is, and how long it will still take: one live line in a terminal, a log line a task elsewhere."""
+"""Count the tasks of a replay and estimate how long it still takes: the line that `display.live` draws in a terminal."""
 
 from __future__ import annotations
 
 import logging
-import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from sctir_kaggle.display import clock_face
@@ -22,7 +20,7 @@ log = logging.getLogger("sctir_kaggle")
 
 
 class Progress:
-    """Counts. `begin` says what there is to do once it is known; until then it is loading."""
+    """Counts tasks. `begin` gives their number once the engine is loaded; until then `line` says that it is loading."""
 
     def __init__(self, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
@@ -92,22 +90,3 @@ class Progress:
     def _grade(self, correct: bool | None) -> None:
         if correct is not None:
             self._graded, self._right = self._graded + 1, self._right + correct
-
-
-@contextmanager
-def watched() -> Iterator[Progress]:
-    """A `Progress` that is drawn 4 x a second in a terminal; warnings stay above the line there."""
-    from rich.live import Live
-
-    from sctir_kaggle.display import console
-
-    terminal, progress = console(), Progress()
-    logging.raiseExceptions = False  # a closed pipe is no reason for a traceback per line
-    logging.basicConfig(stream=sys.stdout, format="%(message)s")
-    logging.getLogger("sctir_kaggle.start").setLevel(logging.INFO)
-    if not terminal.is_terminal:
-        log.setLevel(logging.INFO)
-        yield progress
-        return
-    with Live(progress, console=terminal, refresh_per_second=4, transient=True):
-        yield progress

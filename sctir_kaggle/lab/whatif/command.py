@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from sctir_kaggle.journal import refuse_journal
-from sctir_kaggle.options import ANSWERS, seconds
+from sctir_kaggle.options import seconds
+from sctir_kaggle.settings import ANSWERS
 from sctir_kaggle.types import UserError
 
 if TYPE_CHECKING:
@@ -183,7 +184,7 @@ def _config(records: Records) -> Any:
 
 def _dialect(records: Records) -> Dialect:
     """The dialect that all runs share. Raises `UserError` where they differ."""
-    from sctir_kaggle.runtime import dialect_of
+    from sctir_kaggle.header import dialect_of
 
     found = [dialect_of(header, path) for header, path in zip(records.headers, records.runs, strict=True)]
     other = next((place for place, dialect in enumerate(found) if dialect != found[0]), None)
@@ -197,7 +198,7 @@ def _dialect(records: Records) -> Dialect:
 
 def _clamps(records: Records) -> tuple[tuple[str, float], ...]:
     """The clock's settings that all runs share; none, that is the defaults, where they differ."""
-    from sctir_kaggle.runtime import clamps_of
+    from sctir_kaggle.header import clamps_of
 
     found = {tuple(clamps_of(header).items()) for header in records.headers}
     return found.pop() if len(found) == 1 else ()

@@ -10,7 +10,7 @@ from typing import Any
 from sctir_kaggle.config import SolverConfig
 from sctir_kaggle.dialects.dialect import Dialect
 from sctir_kaggle.dialects.rows import NUMINA
-from sctir_kaggle.options import ANSWERS
+from sctir_kaggle.settings import ANSWERS
 from sctir_kaggle.types import UserError
 
 

@@ -12,6 +12,7 @@ import asyncio
 import json
 import logging
 import math
+import sys
 from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import replace
@@ -22,6 +23,8 @@ from sctir_kaggle.dialects.dialect import Dialect
 from sctir_kaggle.dialects.rows import CHAT_SERVER, NUMINA
 from sctir_kaggle.engines.openai import OpenAIEngine
 from sctir_kaggle.engines.openai_chat import ChatEngine
+from sctir_kaggle.engines.registry import EngineConfig
+from sctir_kaggle.header import journal_header
 from sctir_kaggle.journal import JOURNAL
 from sctir_kaggle.lab.replay.scheduler import TaskSolver
 from sctir_kaggle.recipes.data.tir.attempts import Attempts, kept_rows
@@ -32,7 +35,8 @@ from sctir_kaggle.recipes.data.tir.settings import TirSettings
 from sctir_kaggle.recipes.data.tir.statistics import statistics_of, table_of
 from sctir_kaggle.recipes.rows import write_rows
 from sctir_kaggle.recipes.settings import run_recipe, settings_of_command
-from sctir_kaggle.runtime import Load, ManagedEngine, Setup, journal_header, open_engine
+from sctir_kaggle.runtime import Load, ManagedEngine, open_engine
+from sctir_kaggle.settings import ClockConfig, RunConfig
 from sctir_kaggle.types import Executor
 
 ROWS, STATISTICS = "tir.jsonl.gz", "statistics.json"
@@ -42,10 +46,9 @@ log = logging.getLogger("sctir_kaggle")
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """The command."""
-    from sctir_kaggle.display import console
+    from sctir_kaggle.display import console, setup_logging
 
-    logging.basicConfig(format="%(message)s")
-    log.setLevel(logging.INFO)
+    setup_logging(stream=sys.stderr)
     log.addFilter(RateLimitFilter(10.0))
     statistics = make(settings_of_command(TirSettings, __doc__, arguments))
     console().print(table_of(statistics))
@@ -60,7 +63,7 @@ def make(settings: TirSettings) -> dict[str, Any]:
     )
     log.info("%d problems, left out: %s", len(exercises), dict(left_out) or "none")
     raise_nofile_limit(settings.in_flight)
-    with open_engine(_setup(settings), slots=settings.in_flight, load=_load(settings)) as (engine, executor):
+    with open_engine(_run_config(settings), slots=settings.in_flight, load=_load(settings)) as (engine, executor):
         header = _header(settings, exercises, engine, executor)
         with closing(Attempts.opened(settings.output / JOURNAL, header)) as attempts:
             try:
@@ -97,18 +100,15 @@ def _dialect(settings: TirSettings) -> Dialect:
     return CHAT_SERVER if settings.engine == "chat" else NUMINA
 
 
-def _setup(settings: TirSettings) -> Setup:
+def _run_config(settings: TirSettings) -> RunConfig:
     """A chat server is opened by `_load`; for the rest of the run it is one server more."""
-    return Setup(
-        config=settings.config(),
-        folder=settings.output,
-        budget=math.inf,
+    engine = EngineConfig(
         engine="openai" if settings.engine == "chat" else settings.engine,
         model=settings.model,
         base_url=settings.base_url if settings.on_servers else (),
         served_model=settings.served_model,
-        spoken=_dialect(settings),
     )
+    return RunConfig(solver=settings.config(), engine=engine, clock=ClockConfig(budget=math.inf))
 
 
 def _load(settings: TirSettings) -> Load | None:
@@ -116,7 +116,7 @@ def _load(settings: TirSettings) -> Load | None:
     if not settings.on_servers:
         return None
     kind = ChatEngine if settings.engine == "chat" else OpenAIEngine
-    return lambda setup, slots: kind.open(
+    return lambda run, slots: kind.open(
         settings.base_url,
         settings.served_model,
         tokenizer=settings.model,
@@ -134,7 +134,13 @@ def _header(
 ) -> dict[str, Any]:
     """Of the journal; with other references it is another run."""
     referred = [replace(one.problem, text=f"{one.problem.text}\0{one.reference}") for one in exercises]
-    header = journal_header(_setup(settings), referred, engine=engine.describe(), executor=executor.describe())
+    header = journal_header(
+        _run_config(settings),
+        referred,
+        dialect=_dialect(settings),
+        engine=engine.describe(),
+        executor=executor.describe(),
+    )
     return {**header, "seeds": list(settings.seeds())}
 
 

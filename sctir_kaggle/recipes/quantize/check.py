@@ -11,12 +11,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
+from sctir_kaggle.display import live
+from sctir_kaggle.engines.registry import EngineConfig
 from sctir_kaggle.journal import JOURNAL
-from sctir_kaggle.lab.replay.progress import watched
+from sctir_kaggle.lab.replay.progress import Progress
 from sctir_kaggle.lab.replay.results import accuracies
 from sctir_kaggle.lab.replay.run import Plan, replay
 from sctir_kaggle.lab.replay.sets import read_set
-from sctir_kaggle.options import ANSWERS
 from sctir_kaggle.recipes.quantize.calibration import context_of, shuffled_traces
 from sctir_kaggle.recipes.quantize.card import Checked, parts_of, publish, table
 from sctir_kaggle.recipes.quantize.checkpoint import size_of
@@ -25,7 +26,7 @@ from sctir_kaggle.recipes.rendering import Row
 from sctir_kaggle.recipes.settings import run_recipe, settings_of_command
 from sctir_kaggle.recipes.tokenizer import load_transformers_tokenizer
 from sctir_kaggle.recipes.train.packing import read_data
-from sctir_kaggle.runtime import Setup
+from sctir_kaggle.settings import ANSWERS, ClockConfig, RunConfig
 from sctir_kaggle.types import UserError
 
 
@@ -123,7 +124,7 @@ def held_out_rows(settings: CheckSettings) -> list[Row]:
 def percent_right(settings: CheckSettings, folder: Path, name: str) -> tuple[float, ...]:
     """Accuracy of the vote in percent, a figure a seed; an earlier run's tasks are not done again."""
     plan = plan_of(settings, folder, name)
-    with watched() as progress:
+    with live(Progress()) as progress:
         outcomes = replay(plan, progress)
     shares = accuracies(outcomes)
     if not shares:
@@ -141,16 +142,19 @@ def plan_of(settings: CheckSettings, folder: Path, name: str) -> Plan:
         stop=settings.stop,
     )
     kept = settings.runs / name
-    setup = Setup(
-        config=config,
-        folder=kept,
-        budget=math.inf,
-        engine=settings.engine,
-        model=folder,
-        resume=_goes_on(kept / JOURNAL, folder),
+    run = RunConfig(
+        solver=config,
+        engine=EngineConfig(engine=settings.engine, model=folder),
+        clock=ClockConfig(budget=math.inf),
     )
     problems = read_set(settings.problems, data=settings.sets, limit=settings.limit)
-    return Plan(setup=setup, problems=problems, seeds=range(config.seed, config.seed + settings.seeds))
+    return Plan(
+        run=run,
+        folder=kept,
+        resume=_goes_on(kept / JOURNAL, folder),
+        problems=problems,
+        seeds=range(config.seed, config.seed + settings.seeds),
+    )
 
 
 def _goes_on(journal: Path, folder: Path) -> bool:

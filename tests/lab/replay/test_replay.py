@@ -21,12 +21,14 @@ import pytest
 
 from sctir_kaggle import Completion, EngineError, Prompt, SamplingParams, Solver, SolverConfig, UserError
 from sctir_kaggle.background import BackgroundLoop
+from sctir_kaggle.engines.registry import EngineConfig
 from sctir_kaggle.engines.scripted import Scripted
 from sctir_kaggle.journal import read_faults, read_journal
 from sctir_kaggle.lab.replay.progress import Progress
 from sctir_kaggle.lab.replay.run import Plan
-from sctir_kaggle.runtime import Setup, open_engine
+from sctir_kaggle.runtime import open_engine
 from sctir_kaggle.sandbox import Sandbox
+from sctir_kaggle.settings import RunConfig
 from sctir_kaggle.types import TraceStatus
 from tests.support.replay_support import PROBLEMS, SEEDS, Drawn, plan, run, told
 
@@ -109,7 +111,7 @@ def test_neither_the_order_nor_how_many_there_are_at_once_changes_a_text(
 def test_a_task_draws_as_the_same_problem_draws_when_it_is_solved_alone(
     sandbox: Sandbox, whole: dict[tuple[str, int], object]
 ) -> None:
-    config = plan(Path("unused")).setup.config
+    config = plan(Path("unused")).run.solver
     with BackgroundLoop() as loop:
         alone = [loop.run(Solver(Drawn(), sandbox, replace(config, seed=seed)).solve(PROBLEMS[7])) for seed in (0, 1)]
     assert told(alone) == {key: whole[key] for key in ((PROBLEMS[7].id, 0), (PROBLEMS[7].id, 1))}
@@ -214,8 +216,8 @@ def test_as_many_problems_are_solved_at_once_as_asked_for(tmp_path: Path) -> Non
 def test_by_default_as_many_at_once_as_the_engine_has_room_for(
     engine: Any, candidates: int, parallel: int | None, expected: tuple[int, int]
 ) -> None:
-    setup = Setup(config=SolverConfig(candidates=candidates), folder=Path(), budget=1, engine=engine)
-    made = Plan(setup=setup, problems=PROBLEMS, seeds=[0], parallel=parallel)
+    chosen = RunConfig(solver=SolverConfig(candidates=candidates), engine=EngineConfig(engine=engine))
+    made = Plan(run=chosen, folder=Path(), problems=PROBLEMS, seeds=[0], parallel=parallel)
     assert (made.at_once, made.slots) == expected
 
 
@@ -264,16 +266,15 @@ def test_one_seed_of_the_record_can_be_run_again_without_a_model(
     tmp_path: Path, whole: dict[tuple[str, int], object]
 ) -> None:
     run(tmp_path / "run", seeds=range(3), problems=PROBLEMS[:2])
-    config = plan(tmp_path).setup.config
+    config = plan(tmp_path).run.solver
     for seed in (1, 2):
-        setup = Setup(
-            config=replace(config, seed=seed), folder=tmp_path, budget=1, engine="recorded", model=tmp_path / "run"
-        )
-        with open_engine(setup, problems=PROBLEMS[:2]) as (record, player), BackgroundLoop() as loop:
-            again = loop.run(Solver(record, player, setup.config).solve(PROBLEMS[1]))
+        engine = EngineConfig(engine="recorded", model=tmp_path / "run")
+        recorded = RunConfig(solver=replace(config, seed=seed), engine=engine)
+        with open_engine(recorded, problems=PROBLEMS[:2]) as (record, player), BackgroundLoop() as loop:
+            again = loop.run(Solver(record, player, recorded.solver).solve(PROBLEMS[1]))
         assert told([again]) == {(PROBLEMS[1].id, seed): whole[PROBLEMS[1].id, seed]}
-    setup = replace(setup, config=replace(config, seed=7))
-    with pytest.raises(UserError, match="has the seeds 0, 1, 2, not 7: choose one with --seed"), open_engine(setup):
+    other = replace(recorded, solver=replace(config, seed=7))
+    with pytest.raises(UserError, match="has the seeds 0, 1, 2, not 7: choose one with --seed"), open_engine(other):
         pass
 
 

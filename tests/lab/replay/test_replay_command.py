@@ -14,7 +14,7 @@ from sctir_kaggle.cli import _parser, main
 from sctir_kaggle.engines.openai import OpenAIEngine
 from sctir_kaggle.journal import read_journal
 from sctir_kaggle.lab.replay.command import DEFAULTS
-from sctir_kaggle.options import run_of
+from sctir_kaggle.options import parse_settings
 from sctir_kaggle.problems import HELD_OUT
 from tests.support.fake_server import Answer, FakeServer, refuses, says
 
@@ -115,7 +115,7 @@ def test_servers_that_are_gone_end_it_and_others_go_on(
 def test_options_change_a_preset_which_changes_the_defaults() -> None:
     def config(*options: str) -> tuple[int, int, float]:
         args = _parser().parse_args(["replay", "amc", *options])
-        made = run_of(args, command=DEFAULTS).solver
+        made = parse_settings(args, command=DEFAULTS).solver
         assert (made.modulus, made.lowest, made.highest) == (None, None, None)
         return made.candidates, made.turns, made.temperature
 

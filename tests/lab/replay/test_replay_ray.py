@@ -23,7 +23,7 @@ from sctir_kaggle.lab.replay import cluster
 from sctir_kaggle.lab.replay.progress import Progress
 from sctir_kaggle.lab.replay.results import Outcome
 from sctir_kaggle.problems import HELD_OUT
-from sctir_kaggle.runtime import Setup
+from sctir_kaggle.settings import RunConfig
 from tests.support.replay_support import PROBLEMS, SEEDS, Drawn, plan, run, told
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -70,7 +70,7 @@ class Loads:
         folder.mkdir(exist_ok=True)
         self.folder, self.delay, self.refused = folder, delay, refused
 
-    def __call__(self, setup: Setup, slots: int) -> Marking:
+    def __call__(self, run: RunConfig, slots: int) -> Marking:
         for number in range(self.refused):
             try:
                 (self.folder / f"refused.{number}").touch(exist_ok=False)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from sctir_kaggle import Problem, SolveResult, Vote
-from sctir_kaggle.cli import risk_line
+from sctir_kaggle.display import risk_line
 from sctir_kaggle.types import StopReason
 
 

@@ -142,14 +142,14 @@ def test_both_checkpoints_solve_the_same_problems_under_the_same_seeds(checks: C
     plans = [plan_of(checks, folder, name) for folder, name in ((checks.model, "a"), (checks.quantized, "b"))]
     assert plans[0].tasks == plans[1].tasks
     assert len(plans[0].tasks) == 2 * 50
-    assert {plan.setup.folder.name for plan in plans} == {"a", "b"}
+    assert {plan.folder.name for plan in plans} == {"a", "b"}
 
 
 def test_a_run_of_other_weights_is_not_gone_on_with(checks: CheckSettings) -> None:
     kept = checks.runs / "quantized"
     kept.mkdir(parents=True)
     (kept / "journal.jsonl").touch()
-    assert plan_of(checks, checks.quantized, "quantized").setup.resume
+    assert plan_of(checks, checks.quantized, "quantized").resume
     os.utime(kept / "journal.jsonl", (0, 0))
     with pytest.raises(UserError, match="older than the weights"):
         plan_of(checks, checks.quantized, "quantized")

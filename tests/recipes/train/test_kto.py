@@ -36,12 +36,12 @@ def run(stack: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
     from sctir_kaggle.lab.replay.progress import Progress
     from sctir_kaggle.lab.replay.run import Plan, replay
     from sctir_kaggle.problems import HELD_OUT, read_problems
-    from sctir_kaggle.runtime import Setup
+    from sctir_kaggle.settings import ClockConfig, RunConfig
 
     folder = tmp_path_factory.mktemp("on-policy")
     config = replace(MATH, candidates=CANDIDATES, stop="none")
-    setup = Setup(config=config, folder=folder, budget=float("inf"))
-    replay(Plan(setup=setup, problems=read_problems(HELD_OUT, limit=PROBLEMS), seeds=[0]), Progress())
+    run = RunConfig(solver=config, clock=ClockConfig(budget=float("inf")))
+    replay(Plan(run=run, folder=folder, problems=read_problems(HELD_OUT, limit=PROBLEMS), seeds=[0]), Progress())
     return folder
 
 
