@@ -1,4 +1,4 @@
-"""Cost and savings of the loop on one vLLM engine: `python -m benchmarks.loop --write docs/benchmarks.md --figure F`.
+"""Cost and savings of the loop on one vLLM engine: `python -m benchmarks.loop --write docs/how-it-works.md --figure F`.
 
 Five ways in turn, same problems and seeds, interleaved round by round: (a) the published notebook's algorithm
 (`numina_compat`), (b) ours with every candidate to its end, (c) ours with the exact stop, (d) the tokens of (b) in flat
