@@ -1,4 +1,4 @@
-"""Cost and savings of the loop on one vLLM engine: `python -m benchmarks.loop --write docs/benchmarks.md --figure F`.
+"""What the loop costs and what it saves, on one vLLM engine: `python -m benchmarks.loop --write README.md --figure loop.svg`.
 
 Five ways in turn, same problems and seeds, interleaved round by round: (a) the published notebook's algorithm
 (`numina_compat`), (b) ours with every candidate to its end, (c) ours with the exact stop, (d) the tokens of (b) in flat

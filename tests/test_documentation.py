@@ -26,7 +26,8 @@ RUNNABLE = [
     for page in PAGES
     if page != ROOT / "README.md"  # its example has a test of its own
     for block in blocks_of(page)
-    if block.info == "python"  # `py` or `python no-run` is only shown
+    if block.info == "python"
+    and re.search(r"^(?:import|from) ", block.text, flags=re.MULTILINE)  # a fragment is only shown
 ]
 
 
