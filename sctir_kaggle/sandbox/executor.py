@@ -47,68 +47,6 @@ _TOO_LATE = ExecutionResult(NO_TIME_LEFT, ExecutionStatus.TIMEOUT)
 _SURVIVED = ("ok", "error", "timeout")
 
 
-@dataclass
-class _Candidate:
-    """What is kept between a candidate's turns.
-
-    Only the holder of `lock` may use or replace `child`, except to end it. `lost` is set where variables of earlier turns
-    are gone, which the next output tells the model.
-    """
-
-    released: bool = False
-    child: Child | None = None
-    lost: bool = False
-    lock: threading.Lock = field(default_factory=threading.Lock)
-
-    def drop(self) -> None:
-        """Kill the child, if any, and note that its variables are lost."""
-        if self.child:
-            self.child.close()
-            self.child, self.lost = None, True
-
-    def died(self) -> bool:
-        """Whether the child ended since the last block (out of memory, say); if so it is dropped."""
-        if self.child and not self.child.alive:
-            self.drop()
-            return True
-        return False
-
-    def release(self) -> None:
-        """Kill the code that is running, if any; free the child now, or when the block that uses it ends."""
-        self.released = True
-        if child := self.child:
-            child.end()
-        self.settle()
-
-    def settle(self) -> None:
-        """Drop the child of a released candidate, unless a block still uses it.
-
-        Both `release` and the end of a block call this, so that the later of the two frees the child.
-        """
-        if self.released and self.lock.acquire(blocking=False):
-            try:
-                self.drop()
-            finally:
-                self.lock.release()
-
-
-@dataclass
-class _Block:
-    """One call of `execute`, on its way from the event loop to a worker thread."""
-
-    code: str
-    request_id: str
-    deadline: float
-    candidate: _Candidate
-    child: Child | None = None
-    cancelled: bool = False
-
-    def cancel(self) -> None:
-        self.cancelled = True
-        if self.child:
-            self.child.end()
-
-
 class Sandbox:
     """Run blocks of Python, one confined interpreter per candidate. Thread-safe, and usable from several event loops.
 
@@ -360,6 +298,68 @@ def layers(*, python: str = sys.executable) -> tuple[Layer, ...]:
     zygote = Zygote(python, memory_mb=1024, without=(), spares=0, warm=False)
     zygote.close()
     return zygote.layers
+
+
+@dataclass
+class _Candidate:
+    """What is kept between a candidate's turns.
+
+    Only the holder of `lock` may use or replace `child`, except to end it. `lost` is set where variables of earlier turns
+    are gone, which the next output tells the model.
+    """
+
+    released: bool = False
+    child: Child | None = None
+    lost: bool = False
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def drop(self) -> None:
+        """Kill the child, if any, and note that its variables are lost."""
+        if self.child:
+            self.child.close()
+            self.child, self.lost = None, True
+
+    def died(self) -> bool:
+        """Whether the child ended since the last block (out of memory, say); if so it is dropped."""
+        if self.child and not self.child.alive:
+            self.drop()
+            return True
+        return False
+
+    def release(self) -> None:
+        """Kill the code that is running, if any; free the child now, or when the block that uses it ends."""
+        self.released = True
+        if child := self.child:
+            child.end()
+        self.settle()
+
+    def settle(self) -> None:
+        """Drop the child of a released candidate, unless a block still uses it.
+
+        Both `release` and the end of a block call this, so that the later of the two frees the child.
+        """
+        if self.released and self.lock.acquire(blocking=False):
+            try:
+                self.drop()
+            finally:
+                self.lock.release()
+
+
+@dataclass
+class _Block:
+    """One call of `execute`, on its way from the event loop to a worker thread."""
+
+    code: str
+    request_id: str
+    deadline: float
+    candidate: _Candidate
+    child: Child | None = None
+    cancelled: bool = False
+
+    def cancel(self) -> None:
+        self.cancelled = True
+        if self.child:
+            self.child.end()
 
 
 @cache
