@@ -244,9 +244,9 @@ def _calls(tokenizer: Tokenizer) -> str:
 
 
 def _is_json(tokenizer: Tokenizer) -> bool:
-    told = _calls(tokenizer)
+    text = _calls(tokenizer)
     return (
-        "<tool_call>" in told and '"arguments"' in told and "<function=" not in told and _called_with(tokenizer, QWEN3)
+        "<tool_call>" in text and '"arguments"' in text and "<function=" not in text and _called_with(tokenizer, QWEN3)
     )
 
 

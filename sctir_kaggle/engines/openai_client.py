@@ -118,7 +118,7 @@ class Client:
                 await asyncio.sleep(min(pause or FIRST_PAUSE * 2.0 ** (number - 1), LONGEST_PAUSE))
             pause = None
             try:
-                response = await self._http.post(url, auth=server.auth, **_encoded(body))
+                response = await self._http.request("POST", url, auth=server.auth, **_encoded(body))
                 if response.status_code == 200:
                     return response.json()
                 raise self._failure(server, response.status_code, response.content, response.headers)
