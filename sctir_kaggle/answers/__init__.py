@@ -1,9 +1,8 @@
-"""What a model wrote -> the exact integer it votes for.
+"""Extract the integer that a model's text votes for, exactly.
 
-Covered: the last complete box of the prose (code and its output are not prose), or a closing "the answer is 42" where
-there is no box; every usual way to write a rational number (`latex.parse`); the competition's modulus and range.
-Not covered: an answer in words, several answers, anything with a variable or an irrational value. Those have no vote,
-and neither has a fraction: nothing is ever rounded.
+Covered: the last complete box of the prose (code and its output are not prose), or a closing "the answer is 42" if there is
+no box; every usual way to write a rational number (`latex.parse`); the competition's modulus and range. Not covered: answers
+in words, several answers, variables, irrational values. They give no vote, and neither does a fraction: nothing is rounded.
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ from sctir_kaggle.dialects.fences import without_code
 __all__ = ["Reading", "boxed", "parse", "prose", "read_answer", "stated", "to_vote"]
 
 STATED_WITHIN = 100
-"""How many characters before the end of the prose a closing "the answer is ..." is looked for."""
+"""Characters before the end of the prose in which a closing "the answer is ..." is searched."""
 
 _BRACES = re.compile(
     r"\\{1,2}(?:boxed|fbox)(?![A-Za-z])\s*(?:(?P<open>\{)|(?P<bare>[-+\u2212]?[0-9](?:[0-9,.]*[0-9])?))|\\.|[{}]",
@@ -29,7 +28,7 @@ _STATED = re.compile(r"\banswer(?:\s+is|\s*[:=])[\s:*]*(.*?)(?=\.?[\s*$]*\Z|\.[*
 
 
 class Reading(NamedTuple):
-    """The answer of a text: `boxed` as it was written, `answer` the integer it votes for. None where there is none."""
+    """The answer of a text: `boxed` as written, and `answer`, the integer that it votes for; None where there is none."""
 
     boxed: str | None = None
     answer: int | None = None
@@ -43,9 +42,12 @@ def read_answer(
     highest: int | None = 999,
     allow_stated: bool = True,
 ) -> Reading:
-    """The answer of a turn's text and its vote: the last box, else a stated answer if it is a number (see `stated`).
+    r"""Return the answer of a text and its vote: the last box, else a stated answer if it is a number (see `stated`).
 
     `modulus`, `lowest` and `highest` are the competition's, as in `to_vote`. Never raises, on any string.
+
+    >>> read_answer(r"So $n = \boxed{\frac{2046}{2}}$.")
+    Reading(boxed='\\frac{2046}{2}', answer=23)
     """
     written = boxed(text)
     if written is None and allow_stated and (claim := stated(text)) and parse(claim) is not None:
@@ -56,14 +58,14 @@ def read_answer(
 
 
 def prose(text: str) -> str:
-    """`text` without its ```` ```python ```` and ```` ```output ```` blocks; one that is still open runs to the end."""
+    """Return `text` without its ```` ```python ```` and ```` ```output ```` blocks; an open one reaches to the end."""
     return without_code(text)
 
 
 def boxed(text: str) -> str | None:
-    r"""The content of the last complete `\boxed{...}` or `\fbox{...}` in the prose, or the number of `\boxed 42`.
+    r"""Return the content of the last complete `\boxed{...}` or `\fbox{...}` in the prose, or the number of `\boxed 42`.
 
-    Braces balance, and `\{` is no brace. Nested boxes: the outer one. Empty boxes are passed over. Linear time.
+    Braces balance, and `\{` is no brace. Of nested boxes the outer one counts. Empty boxes are skipped. Linear time.
     """
     text = prose(text)
     found: tuple[int, int] | None = None
@@ -81,10 +83,10 @@ def boxed(text: str) -> str | None:
 
 
 def stated(text: str) -> str | None:
-    """What follows a closing "the answer is" or "answer:", up to the end of its sentence; for a missing box.
+    """Return the text after a closing "the answer is" or "answer:", up to the end of its sentence, in place of a box.
 
-    Only the last `STATED_WITHIN` characters of the prose are looked at: a claim further up is no conclusion. A text
-    that was cut off may end inside its number: whoever knows that it was cut should not allow this.
+    Only the last `STATED_WITHIN` characters of the prose count: a claim further up is no conclusion. A text that a token
+    limit cut off may end inside its number: callers that know of it pass `allow_stated=False` to `read_answer`.
     """
     claims = _STATED.findall(prose(text).rstrip()[-STATED_WITHIN:])
     return (claims[-1].strip(" \n\t*$") or None) if claims else None
@@ -93,10 +95,10 @@ def stated(text: str) -> str | None:
 def to_vote(
     value: Fraction | None, *, modulus: int | None = 1000, lowest: int | None = 0, highest: int | None = 999
 ) -> int | None:
-    """The integer that `value` votes for, reduced modulo `modulus` (never negative); None outside lowest..highest.
+    """Return the integer that `value` votes for, reduced modulo `modulus` (never negative); None outside lowest..highest.
 
-    A fraction is no vote. Without modulus and bounds any integer is one (MATH); the defaults are AIMO-1's and AIMO-2's,
-    `modulus=None, highest=99999` is AIMO-3's.
+    A fraction gives no vote. Without modulus and bounds any integer does (MATH). The defaults are AIMO-1's and AIMO-2's;
+    `modulus=None, highest=99999` are AIMO-3's.
     """
     if value is None or value.denominator != 1:
         return None

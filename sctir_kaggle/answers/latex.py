@@ -1,4 +1,4 @@
-r"""LaTeX, or what a model writes for it -> the exact rational it denotes: `parse`, the grammar; the tokens: `lexer`.
+r"""Parse LaTeX, or what models write in its place, into the exact rational number that it denotes. Tokens: `lexer`.
 
     side       = [sign] digits "_" base | expression
     expression = sum ["\choose" sum] {"mod" operand} {unit}
@@ -7,11 +7,11 @@ r"""LaTeX, or what a model writes for it -> the exact rational it denotes: `pars
     power      = primary ["!"] ["^" exponent]
     primary    = number | mixed number | bracket | \frac | \binom | \sqrt
 
-Readings to know of. Of a chain `x = y = 42` the last side with a value counts; a leading `\approx` is passed over, a
-later one has no value. Units say nothing, percent and degrees included: `42\%` is 42. `2\frac{1}{2}` is a mixed number.
-`a \bmod m` and `a \pmod m` are the least non-negative residue. `2112_6` is 2112, the digits asked for. `1e3` is
-1000. `1,234` is one number, `1,2` and `1, 234` are lists. Lists, several answers, intervals, inequalities, variables,
-irrational values and words have no value.
+Conventions. Of a chain `x = y = 42` the last side with a value counts; a leading `\approx` is skipped, a later one has no
+value. Units are ignored, percent and degrees included: `42\%` is 42. `2\frac{1}{2}` is a mixed number. `a \bmod m` and
+`a \pmod m` are the least non-negative residue. `2112_6` is 2112, because the digits are what is asked for. `1e3` is 1000.
+`1,234` is one number, `1,2` and `1, 234` are lists. Lists, several answers, intervals, inequalities, variables, irrational
+values and words have no value.
 
 Bounded by construction: input length, nesting depth, and the size of every intermediate (`rational.MAX_BITS`).
 """
@@ -26,7 +26,7 @@ from sctir_kaggle.answers.lexer import END, Token, is_unit, sides, tokenize
 from sctir_kaggle.answers.rational import Unreadable
 
 MAX_LENGTH = 4000
-"""Longer texts are no answers."""
+"""Characters of the longest text that is parsed."""
 
 MAX_DEPTH = 24
 """Deepest nesting of brackets, arguments and exponents; each level costs at most ten frames of Python's stack."""
@@ -36,7 +36,11 @@ _IMPLICIT = frozenset({"(", "[", "\\frac", "\\binom", "\\sqrt", "sqrt", "\\lfloo
 
 
 def parse(latex: str) -> Fraction | None:
-    """The rational number that `latex` denotes, or None if it denotes none, or several. Never raises, on any string."""
+    r"""Return the rational number that `latex` denotes, or None if it denotes none, or several. Never raises.
+
+    >>> parse(r"x = 2\frac{1}{2} + 1,234"), parse("1, 2")
+    (Fraction(2473, 2), None)
+    """
     if len(latex) > MAX_LENGTH:
         return None
     try:
@@ -49,7 +53,7 @@ def parse(latex: str) -> Fraction | None:
 
 
 def _is_curve(chain: Sequence[Sequence[Token]]) -> bool:
-    """`x + y - z + 1 = 0` is an equation, and its right side no answer; `a + b = 42` says what a + b is."""
+    """Whether the chain is an equation of a curve, `x + y - z + 1 = 0`, whose right side is no answer (unlike `a + b = 42`)."""
     if len(chain) < 2 or _value(chain[-1]) != 0:
         return False
     return any(token.text in ("+", "-") for token in chain[-2]) and _value(chain[-2]) is None
@@ -64,7 +68,10 @@ def _value(side: Sequence[Token]) -> Fraction | None:
 
 
 def _digits_in_base(side: Sequence[Token]) -> Fraction | None:
-    r"""`2112_6`, `-221_{3}`, `2112_{\text{six}}`: the digits as they stand, provided that the base has such digits."""
+    r"""The digits of `2112_6`, `-221_{3}` or `2112_{\text{six}}` as a decimal number; None if there is no base.
+
+    Raises `Unreadable` if the base lacks one of the digits.
+    """
     sign, body = (-1, side[1:]) if side and side[0].text == "-" else (1, side)
     if len(body) < 3 or body[1].text != "_":
         return None
@@ -99,7 +106,7 @@ class _Reader:
         return token
 
     def accept(self, *texts: str) -> str | None:
-        """The next token's text, taken, if it is one of these."""
+        """Take the next token if it is one of `texts`; return its text, else None."""
         return self.take().text if self.next.text in texts and self.next.kind != "text" else None
 
     def expect(self, text: str) -> None:
@@ -107,7 +114,7 @@ class _Reader:
             raise Unreadable(f"{self.next.text!r} where {text!r} should be")
 
     def nested(self, rule: Callable[[], Fraction]) -> Fraction:
-        """What `rule` reads, one level deeper."""
+        """Apply `rule` one level deeper, within `MAX_DEPTH`."""
         self.depth += 1
         if self.depth > MAX_DEPTH:
             raise Unreadable(f"nested deeper than {MAX_DEPTH}")
@@ -166,7 +173,7 @@ class _Reader:
         return base
 
     def mark(self) -> bool:
-        r"""Degrees and ordinals say nothing: the `\circ` of `42^\circ`, the `{\text{th}}` of `11^{\text{th}}`."""
+        r"""Skip degrees and ordinals in an exponent: the `\circ` of `42^\circ`, the `{\text{th}}` of `11^{\text{th}}`."""
         braces = self.next.text == "{"
         if not is_unit(self.tokens[self.at + braces]):
             return False
@@ -176,7 +183,7 @@ class _Reader:
         return True
 
     def exponent(self) -> Fraction:
-        """Right-associative; digits belong together, so that `2^10` is 1024."""
+        """An exponent, right-associative. All its digits count, unlike in TeX: `2^10` is 1024."""
         negative = self.accept("-")
         value = self.primary()
         if self.accept("^"):
@@ -225,7 +232,7 @@ class _Reader:
         return rational.root(self.argument(), rational.integer(degree))
 
     def argument(self) -> Fraction:
-        r"""A command's argument: a group, or, as TeX has it, a single digit, so that `\frac12` is a half."""
+        r"""A command's argument: a group or, as in TeX, a single digit, so that `\frac12` is a half."""
         token = self.next
         if token.kind != "number" or len(token.text) == 1:
             return self.nested(self.primary)

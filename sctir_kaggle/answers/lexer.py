@@ -1,4 +1,4 @@
-r"""The tokens of a written answer: spacing, sizes and currency are gone, synonyms are one."""
+r"""Tokenize a written answer: spacing, sizes and currency are dropped, synonyms unified."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from sctir_kaggle.answers.rational import Unreadable
 
 
 class Token(NamedTuple):
-    r"""`kind` is number, text (the words of a `\text{...}`), word (letters outside of one), sign (all else) or end."""
+    r"""A token. `kind` is number, text (the words of a `\text{...}`), word (letters outside of one), sign (else) or end."""
 
     kind: str
     text: str
@@ -81,7 +81,11 @@ _MAX_UNIT_WORDS = 6
 
 
 def tokenize(latex: str) -> list[Token]:
-    """The tokens of `latex`, in linear time."""
+    r"""Return the tokens of `latex`, in linear time.
+
+    >>> [token.text for token in tokenize(r"\dfrac{1,234}{5}\text{ cm}")]
+    ['\\frac', '{', '1234', '}', '{', '5', '}', ' cm']
+    """
     tokens, spaced = list[Token](), False
     for match in _TOKEN.finditer(_normal(latex)):
         kind = match.lastgroup or "sign"
@@ -95,7 +99,7 @@ def tokenize(latex: str) -> list[Token]:
 
 
 def _normal(latex: str) -> str:
-    """One notation for each thing, single spaces, nothing around it."""
+    """`latex` with one notation for each thing, and single spaces."""
     latex = _SUPERSCRIPT.sub(lambda run: "^{" + run[0].translate(_SUPERSCRIPTS) + "}", latex.replace("\\!", ""))
     latex = _SPACE.sub(" ", latex.translate(_SYNONYMS)).replace("\\%", "%")
     latex = _MOD.sub(lambda mod: "\\mod (" if mod[0].startswith("(") else "\\mod ", " ".join(latex.split()))
@@ -107,7 +111,7 @@ def _normal(latex: str) -> str:
 
 
 def sides(tokens: Sequence[Token]) -> list[list[Token]]:
-    """The sides of a chain of equations. Raises `Unreadable` for lists, alternatives and every other relation."""
+    """Split a chain of equations into its sides. Raises `Unreadable` for lists, alternatives and every other relation."""
     found: list[list[Token]] = [[]]
     depth = 0
     for token in tokens:
@@ -132,9 +136,9 @@ def _words(token: Token) -> list[str]:
 
 
 def is_unit(token: Token) -> bool:
-    r"""Whether `token` is a unit or a noun that says nothing about the number before it: `%`, `\text{ cm}`, `cups`.
+    r"""Whether `token` is a unit or a noun that does not change the number before it: `%`, `\text{ cm}`, `cups`.
 
-    A single letter outside of `\text{}` is a variable; so are letters without a space before, except a known unit.
+    A single letter outside of `\text{}` is a variable; so are letters without a space before them, except known units.
     """
     if token.text in ("%", "\\circ", "\\%") and token.kind == "sign":
         return True

@@ -1,7 +1,7 @@
-"""Exact arithmetic with a ceiling: every result is a `Fraction` of at most `MAX_BITS` bits, or `Unreadable` is raised.
+"""Exact, bounded arithmetic: every result is a `Fraction` of at most `MAX_BITS` bits, or `Unreadable` is raised.
 
-The size of a result is bounded before it is computed, so that no expression, however it was nested, can take time or
-memory. There are no floats anywhere: a root that is not exact has no value.
+The size of a result is estimated before it is computed, so that no expression, however nested, takes much time or memory.
+There are no floats: a root that is not exact has no value.
 """
 
 from __future__ import annotations
@@ -10,32 +10,36 @@ import math
 from fractions import Fraction
 
 MAX_BITS = 4096
-"""Ceiling on each numerator and denominator: 1,233 digits; Python refuses to print integers above 4,300."""
+"""Limit of each numerator and denominator: 1,233 digits; Python refuses to print integers of more than 4,300."""
 
 MAX_FACTORIAL = 1000
-"""Largest argument of a factorial (the bits run out at 536 already)."""
+"""Largest argument of a factorial that is computed at all (`MAX_BITS` ends them at 536 already)."""
 
 
 class Unreadable(ValueError):
-    """What was written denotes no rational number, or one above the ceiling."""
+    """The text denotes no rational number, or one above the limit."""
 
 
 def bounded(value: Fraction) -> Fraction:
-    """`value` itself, if it is below the ceiling."""
+    """Return `value` if it is within the limit. Raises `Unreadable` otherwise."""
     if max(value.numerator.bit_length(), value.denominator.bit_length()) > MAX_BITS:
         raise Unreadable(f"more than {MAX_BITS} bits")
     return value
 
 
 def integer(value: Fraction) -> int:
-    """`value` as an int, where only an integer makes sense."""
+    """Return `value` as an int. Raises `Unreadable` for a fraction."""
     if value.denominator != 1:
         raise Unreadable(f"{value} is not an integer")
     return value.numerator
 
 
 def literal(digits: str) -> Fraction:
-    """A number as written: `42`, `4.20`, `.5`, `42.`, `4.2e1`. Integers written as decimals are integers."""
+    """Parse a number: `42`, `4.20`, `.5`, `42.`, `4.2e1`.
+
+    >>> literal("4.20"), literal("4.2e1")
+    (Fraction(21, 5), Fraction(42, 1))
+    """
     mantissa, _, exponent = digits.lower().partition("e")
     whole, _, decimals = mantissa.partition(".")
     if len(mantissa) > MAX_BITS // 3 or len(exponent) > 5:
@@ -45,21 +49,21 @@ def literal(digits: str) -> Fraction:
 
 
 def divide(above: Fraction, below: Fraction) -> Fraction:
-    """The quotient; a zero below has no value."""
+    """Return the quotient. Raises `Unreadable` for a division by zero."""
     if below == 0:
         raise Unreadable("division by zero")
     return bounded(above / below)
 
 
 def remainder(value: Fraction, modulus: Fraction) -> Fraction:
-    """The least non-negative residue of an integer."""
+    """Return the least non-negative residue of an integer."""
     if modulus < 1:
         raise Unreadable("a modulus is positive")
     return Fraction(integer(value) % integer(modulus))
 
 
 def power(base: Fraction, exponent: Fraction) -> Fraction:
-    """`base ** exponent` where it is rational: `2^{10}`, `2^{-1}`, `16^{1/2}`. Not `0^0`, nor a negative's root."""
+    """Return `base ** exponent` if it is rational: `2^{10}`, `2^{-1}`, `16^{1/2}`. Neither `0^0` nor roots of negatives."""
     if base == 0 and exponent <= 0:
         raise Unreadable("zero to a power that is not positive")
     if exponent.denominator != 1:
@@ -75,7 +79,7 @@ def power(base: Fraction, exponent: Fraction) -> Fraction:
 
 
 def root(value: Fraction, degree: int) -> Fraction:
-    """The exact real root of `value`, for instance 3 for `\\sqrt[3]{27}` and -3 for `\\sqrt[3]{-27}`."""
+    """Return the exact real root of `value`: 3 for `\\sqrt[3]{27}`, -3 for `\\sqrt[3]{-27}`. Raises `Unreadable` if inexact."""
     if degree < 1 or (value < 0 and degree % 2 == 0):
         raise Unreadable("no such real root")
     size = Fraction(_root(abs(value.numerator), degree), _root(value.denominator, degree))
@@ -94,7 +98,7 @@ def _root(number: int, degree: int) -> int:
 
 
 def _newton(number: int, degree: int) -> int:
-    """The integer part of the root: Newton's steps fall from above, from a start less than twice too large."""
+    """The integer part of the root, by Newton's method from above; the start is less than twice the root."""
     guess = 1 << -(-number.bit_length() // degree)
     while (step := ((degree - 1) * guess + number // guess ** (degree - 1)) // degree) < guess:
         guess = step
@@ -102,14 +106,14 @@ def _newton(number: int, degree: int) -> int:
 
 
 def factorial(value: Fraction) -> Fraction:
-    """`value!` of a small non-negative integer."""
+    """Return `value!` of a small non-negative integer."""
     if not 0 <= value <= MAX_FACTORIAL:
         raise Unreadable(f"a factorial outside 0..{MAX_FACTORIAL}")
     return bounded(Fraction(math.factorial(integer(value))))
 
 
 def binomial(above: Fraction, below: Fraction) -> Fraction:
-    """`above` choose `below` for non-negative integers."""
+    """Return `above` choose `below` for non-negative integers."""
     of, chosen = integer(above), integer(below)
     if of < 0 or chosen < 0:
         raise Unreadable("a binomial of a negative number")

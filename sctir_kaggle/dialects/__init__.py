@@ -1,4 +1,4 @@
-"""How families of models are prompted, write code and answer: a row of data each, and what reads and writes by it."""
+"""Prompt formats of model families: one row of data each, and the code that renders, reads and tokenizes by it."""
 
 from sctir_kaggle.dialects.dialect import Dialect
 from sctir_kaggle.dialects.recognition import choose

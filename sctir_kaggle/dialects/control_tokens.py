@@ -1,11 +1,11 @@
-"""A tokenizer whose added tokens have names that no text can hold, so that only a text that was marked becomes one.
+"""A copy of a tokenizer whose added tokens are renamed, so that only text marked as control text becomes one of them.
 
-A name is six characters of a private-use plane: four drawn at random for this process, the token's number, a last one.
-All else is as in the original: normalizer, pre-tokenizer, merges, what a token strips from its neighbours. A text without
-names therefore has the ids that the original would give it if it had no added tokens.
+A new name is six characters of a private-use plane: four drawn at random for this process and two for the token's number,
+which no problem or output contains. All else is as in the original: normalizer, pre-tokenizer, merges, stripping of
+neighbouring spaces. Unmarked text therefore gets the ids that the original would give if it had no added tokens.
 
-Added tokens that are ordinary words or runs of white space (StarCoder's and Gemma's indentation) keep their names: they
-are how such a model writes text, and steer nothing.
+Added tokens that are ordinary words or runs of white space (StarCoder's and Gemma's indentation) keep their names: such a
+model writes text with them, and they control nothing.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _NONCE = "".join(chr(_PLANE + random.SystemRandom().randrange(_SIZE)) for _ in r
 
 
 class Renamed:
-    """The twin of `tokenizer`, a `tokenizers.Tokenizer`. Thread-safe: nothing in it changes after it was made."""
+    """The renamed copy of `tokenizer`, a `tokenizers.Tokenizer`. Immutable, hence thread-safe."""
 
     def __init__(self, tokenizer: Any) -> None:
         added: Mapping[int, Any] = tokenizer.get_added_tokens_decoder()
@@ -36,13 +36,13 @@ class Renamed:
         ]
 
     def mark(self, text: str) -> str:
-        """`text` with every added token in it renamed: encoded, it is that token."""
-        for pattern in self._patterns:  # the library looks for those that it does not normalize first
+        """Rename every added token in `text`, so that `encode` gives that token."""
+        for pattern in self._patterns:  # as the library: tokens that are not normalized are found first
             text = pattern.sub(lambda found: self.names.get(found[0], found[0]), text)
         return text
 
     def encode(self, marked: str) -> TokenIds:
-        """The original's ids for a text whose added tokens are marked, without BOS."""
+        """Return the original's ids for marked text, without BOS."""
         ids = self._twin.encode(marked, add_special_tokens=False).ids
         return tuple(self._true.get(token, token) for token in ids)
 
@@ -52,25 +52,26 @@ def _name(number: int) -> str:
 
 
 def _ordinary(token: Any) -> bool:
-    """Words and white space; what has brackets or bars (`<tool_call>`, `[INST]`) steers, whatever its flag says."""
+    """Whether the token is plain words or white space. Brackets or bars (`<tool_call>`, `[INST]`) make it a control token,
+    whatever its `special` flag says."""
     return not token.special and all(one.isalnum() or one.isspace() or one == "▁" for one in token.content)
 
 
 def _pattern(tokens: Any) -> re.Pattern[str]:
-    """Finds the longest of them, as the library does."""
+    """A pattern that matches the longest of them, as the library does."""
     longest = sorted(tokens, key=lambda token: -len(token.content))
     words = [rf"(?<!\w){re.escape(t.content)}(?!\w)" if t.single_word else re.escape(t.content) for t in longest]
     return re.compile("|".join(words) or r"(?!)")
 
 
 def _true_ids(added: Mapping[int, Any], names: Mapping[str, str], twin: Any) -> dict[int, int]:
-    """The original's ids of tokens that the twin numbers otherwise."""
+    """Map the ids of the copy to the original's, where they differ."""
     ids = {twin.token_to_id(names.get(token.content, token.content)): true for true, token in added.items()}
     return {here: true for here, true in ids.items() if here != true}
 
 
 def _twin(tokenizer: Any, names: Mapping[str, str]) -> Any:
-    """Over the same vocabulary where text cannot become an added token by merges, else over one of its own (slower)."""
+    """The copy: over the same vocabulary if no merges lead to an added token, else over a renamed one (slower to make)."""
     from tokenizers import AddedToken, Tokenizer
 
     if any(_can_write(tokenizer.model, content) for content in names):
@@ -92,17 +93,17 @@ def _twin(tokenizer: Any, names: Mapping[str, str]) -> Any:
 
 
 def _can_write(model: Any, content: str) -> bool:
-    """Whether the model itself makes `content` of plain characters: Unigram, whole words, a merge that ends in it."""
+    """Whether the model builds `content` from plain characters: as a Unigram piece, a whole word or by merges."""
     if model.token_to_id(content) is None:
         return False
     try:
         return any(token.value == content for token in model.tokenize(content))
-    except Exception:  # a vocabulary without a token for an unknown character says so
+    except Exception:  # raised for a character without a token
         return False
 
 
 def _renamed_json(tokenizer: Any, names: Mapping[str, str]) -> str:
-    """The tokenizer without added tokens, and with their names in its vocabulary."""
+    """The tokenizer as JSON, without added tokens and with their new names in its vocabulary."""
     stored = json.loads(tokenizer.to_str())
     model = stored["model"]
     vocabulary, unknown = model["vocab"], model.get("unk_token")

@@ -1,7 +1,7 @@
-"""A dialect: how one family of models is shown a problem, writes code, reads its output and gives its answer. Plain data.
+"""A dialect: the prompt format of one family of models, as plain data.
 
-A dialect whose `prompt` is empty takes the checkpoint's own chat template: `recognition.bind` renders it once and gives a
-dialect with the text in `prompt` and the ids of its tokens. That one needs no checkpoint any more; a journal keeps it whole.
+A dialect whose `prompt` is empty uses the checkpoint's own chat template: `recognition.bind` renders it once and returns a
+dialect with the text in `prompt` and the ids of its tokens. A bound dialect needs no checkpoint; a journal keeps it whole.
 """
 
 from __future__ import annotations
@@ -18,22 +18,22 @@ from sctir_kaggle.types import UserError
 Code = Literal["fence", "tag", "json", "xml", "harmony", "none"]
 
 SAMPLING = ("temperature", "top_p", "top_k", "min_p", "repetition_penalty", "max_tokens")
-"""What `Dialect.sampling` may set: fields of `SolverConfig`."""
+"""The fields of `SolverConfig` that `Dialect.sampling` may set."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Dialect:
-    """Every string that differs between families of models. Raises `UserError` on what no dialect can be.
+    """Every string that differs between families of models. Raises `UserError` for values that contradict each other.
 
-    Texts are what the model sees, character by character, and the tokenizer's added tokens in them are read as such.
+    The texts are what the model sees, character by character; added tokens of the tokenizer in them become those tokens.
     """
 
     name: str
     """For `--dialect NAME`."""
 
     prompt: str = ""
-    """What the model goes on from: `{problem}` stands for the problem, `{turns}` for how often code may run, `{date}` for
-    the day, and the name of one of `arguments` for its value. Empty: the checkpoint's chat template renders it."""
+    """The text that the model continues: `{problem}` stands for the problem, `{turns}` for the number of times that code
+    may run, `{date}` for the day, and the name of one of `arguments` for its value. Empty: the chat template renders it."""
 
     system: str | None = None
     """The system message, for a chat template; None sends none."""
@@ -45,72 +45,72 @@ class Dialect:
     """The JSON schema of the Python tool, for a chat template that describes tools."""
 
     arguments: Mapping[str, Any] = field(default_factory=dict, hash=False)
-    """Of the chat template: `enable_thinking`, `reasoning_effort`, ..."""
+    """Variables of the chat template: `enable_thinking`, `reasoning_effort`, ..."""
 
     opener: str = ""
-    """How a message has to begin, where the chat template does not write it already."""
+    """The text that an assistant's message must begin with, added where the chat template does not write it."""
 
     code: Code = "fence"
-    """How code is written: `fence`, Markdown; `tag`, as it is between `code_begin` and `code_end`; `json` or `xml`, as the
-    argument of a call between those; `harmony`, a message to the recipient `python`; `none`, no code is run."""
+    """How code is written: `fence`, in Markdown; `tag`, raw between `code_begin` and `code_end`; `json` or `xml`, as the
+    argument of a call between those; `harmony`, as a message to the recipient `python`; `none`, no code is run."""
 
     code_begin: str = ""
-    """What stands before the code, or before the call."""
+    """The text before the code, or before the call."""
 
     code_end: str = ""
-    """What stands behind it; empty where only the end of the turn does."""
+    """The text after it; empty if only the end of the turn ends it."""
 
     stop: tuple[str, ...] = ()
     """Strings at which the model hands over to the interpreter; they stay in the text."""
 
     stop_tokens: tuple[str, ...] = ()
-    """Tokens that end a turn, besides the checkpoint's end of a sequence."""
+    """Tokens that end a turn, besides the checkpoint's end-of-sequence token."""
 
     stop_token_ids: tuple[int, ...] = ()
     """Their ids in the checkpoint's tokenizer; filled in when the dialect is bound to one."""
 
     turn_end: str = ""
-    """What closes a turn that ran code, before its output (`<|im_end|>`); written where the model has not written it.
+    """The token that closes a turn that ran code, before its output (`<|im_end|>`); added if the model did not write it.
     Empty: the output stands in the same message, and the token that ended the completion is not sent again."""
 
     output_begin: str = "\n```output\n"
-    """Before an output; a fence that the model has opened already is not opened again."""
+    """The text before an output; a fence that the model has opened already is not opened again."""
 
     output_end: str = "\n```"
-    """Behind an output."""
+    """The text after an output."""
 
     outputs_as_messages: bool = False
-    """Whether an output is a message of the user's: `turn_end` and what stands around it are the chat template's."""
+    """Whether an output is a user message: `turn_end` and the text around the output are then the chat template's."""
 
     output_verbatim: bool = False
     """Whether an output keeps the line breaks at its end."""
 
     empty_output: str = ""
-    """In the place of an output without a character."""
+    """The text in place of an empty output."""
 
     remark: str = ""
-    """Behind `output_end`; `{left}` stands for how often code may still run."""
+    """The text after `output_end`; `{left}` stands for the number of times that code may still run."""
 
     last_remark: str = ""
-    """In its place where code may run no more; empty takes `remark`."""
+    """Replaces `remark` once code may run no more; empty: `remark` is used there, too."""
 
     closing_turn: bool = False
-    """Whether a candidate that may run no more code writes one more turn; else its answer is forced at once."""
+    """Whether a candidate writes one more turn once code may run no more; else its answer is forced at once."""
 
     think_begin: str = ""
-    """Opens thinking, which is no answer; empty where the model does not set it apart."""
+    """The tag that opens thinking, in which no answer counts; empty if the model does not mark it."""
 
     think_end: str = ""
-    """Closes it."""
+    """The tag that closes thinking."""
 
     thinks_first: bool = False
-    """Whether a message begins inside thinking, because the prompt opened it."""
+    """Whether a message begins inside thinking, because the prompt opens it; set by `bind`."""
 
     force: str = "\nThe answer is $\\boxed{"
-    """Written for a candidate without an answer, so that its last tokens are one. Empty: none is forced."""
+    """The text appended for a candidate without an answer, so that its last tokens are one. Empty: none is forced."""
 
     force_stop: str = "$"
-    """Where the forced answer ends: not at the first brace, which may be a fraction's."""
+    """The stop string of a forced answer: not a brace, which may be a fraction's."""
 
     sampling: Mapping[str, float] = field(default_factory=dict, hash=False)
     """The model card's values of fields of `SolverConfig`; presets and options override them."""
@@ -141,7 +141,7 @@ class Dialect:
 
     @property
     def fingerprint(self) -> str:
-        """Twelve hex digits that change with any field."""
+        """Twelve hex digits of a hash of all fields."""
         text = json.dumps(asdict(self), sort_keys=True, ensure_ascii=False)
         return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=6).hexdigest()
 
@@ -150,7 +150,7 @@ FIELDS = tuple(each.name for each in fields(Dialect))
 
 
 def dialect_from(values: Mapping[str, Any], *, source: str) -> Dialect:
-    """The dialect of a journal's header or of a TOML file's table. Raises `UserError`, which names `source` and the field."""
+    """Build a dialect from a journal's header or a TOML table. Raises `UserError`, which names `source` and the field."""
     for name, value in values.items():
         if name not in FIELDS:
             raise UserError(f"{source}: a dialect has no field {name!r}{nearest(name, FIELDS)}")

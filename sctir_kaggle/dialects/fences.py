@@ -1,8 +1,8 @@
-"""Markdown's code fences as models write them: the one parser behind the answers, the code that is run and training rows.
+"""Markdown code fences as models write them: one parser for answers, for code to run and for training rows.
 
-Covered: any usual name of Python and of an output, or none; blocks in a list or a quotation; a closing fence at the
-end of a line of code; backticks inside a string or a comment of the code; a fence that opens where the last was not closed.
-Linear time: a block's end is looked for among its next few fences only.
+Covered: any usual name of Python and of outputs, or none; blocks in a list or a quotation; a closing fence at the end of a
+line of code; backticks inside a string or a comment; a fence that opens before the last one was closed. Linear time: the end
+of a block is searched among its next few fences only.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ _OUTPUT = re.compile(r"(?:output|out|stdout|console|result)s?\b", re.IGNORECASE)
 _OWN_LINE = re.compile(r"(?:\s|[-*+>]|\d+[.)])*\Z")
 
 _MOST_ENDS = 8
-"""Fences that are tried as a block's end, until its code is valid Python."""
+"""Fences tried as a block's end, until its code is valid Python."""
 
 _LONGEST = 200_000
-"""Characters of code that is parsed to find its end; in longer code the first fence closes it."""
+"""Characters up to which code is parsed to find its end; longer code ends at its first fence."""
 
 
 class Block(NamedTuple):
-    """One fenced block. `text[start:end]` is all of it, fences included; `closed` is False where the text ends inside it."""
+    """One fenced block. `text[start:end]` is all of it with its fences; `closed` is False if the text ends inside it."""
 
     language: str
     code: str
@@ -39,17 +39,21 @@ class Block(NamedTuple):
 
     @property
     def is_python(self) -> bool:
-        """Whether it calls itself Python, by any usual name."""
+        """Whether its language is Python, by any usual name."""
         return _PYTHON.match(self.language) is not None
 
     @property
     def is_output(self) -> bool:
-        """Whether it calls itself the output of code."""
+        """Whether its language says that it is the output of code."""
         return _OUTPUT.match(self.language) is not None
 
 
 def blocks(text: str) -> Iterator[Block]:
-    """All blocks of `text` in order. One that does not call itself anything begins on a line of its own."""
+    """Yield all blocks of `text` in order. A fence without a language opens a block only on a line of its own.
+
+    >>> [block.code for block in blocks("We sum.\\n```python\\nprint(1)\\n```")]
+    ['print(1)']
+    """
     place = 0
     while opening := _OPENING.search(text, place):
         block = _block(text, opening)
@@ -61,10 +65,11 @@ def blocks(text: str) -> Iterator[Block]:
 
 
 def python_code(text: str, *, handed_over: bool = False, last: bool = False) -> str | None:
-    """The Python of all blocks in `text`, in order and as one, or that of the `last` alone.
+    """Return the Python of all blocks in `text`, joined in order, or that of the `last` alone.
 
-    A block without a name is Python where it stands directly before the output that the model asks for: at the end of a
-    text that was `handed_over`. None where there is no Python, or where the text ends inside it: nothing may be run then.
+    A block without a language is Python if it stands directly before the output that the model asks for, at the end of a
+    text that was `handed_over` to the interpreter. None if there is no Python, or if the text ends inside it: incomplete
+    code must not be run.
     """
     found = list(blocks(text))
     code = [
@@ -76,7 +81,7 @@ def python_code(text: str, *, handed_over: bool = False, last: bool = False) -> 
 
 
 def without_code(text: str) -> str:
-    """`text` with a line break in the place of its Python and of outputs; one that is still open runs to the end."""
+    """Return `text` with a line break in place of each block of Python or output; an open one reaches to the end."""
     parts, place = [], 0
     for block in blocks(text):
         if block.is_python or block.is_output:
@@ -98,7 +103,7 @@ def _block(text: str, opening: re.Match[str]) -> Block | None:
 
 
 def _ends(text: str, opening: re.Match[str]) -> list[tuple[int, int]]:
-    """Where the block may end: (end of its code, end of its fence), fences on lines of their own before those behind code."""
+    """Possible ends of the block, as (end of the code, end of the fence): first fences on their own lines, then others."""
     own, behind = [], []
     for number, fence in enumerate(_FENCE.finditer(text, max(opening.end() - 1, 0))):
         if number >= _MOST_ENDS:
@@ -116,19 +121,19 @@ def _ends(text: str, opening: re.Match[str]) -> list[tuple[int, int]]:
 
 
 def _first_valid(text: str, start: int, ends: Sequence[tuple[int, int]]) -> tuple[int, int]:
-    """The first end that leaves valid Python, so that a fence inside a string is none; else the first."""
+    """The first end that leaves valid Python, which skips fences inside strings; else the first end."""
     if len(ends) == 1:
         return ends[0]
     return next((end for end in ends if is_valid(_dedented(text[start : end[0]]))), ends[0])
 
 
 def is_valid(code: str) -> bool:
-    """Whether `code` is Python."""
+    """Whether `code` is syntactically valid Python, of at most 200,000 characters."""
     if len(code) > _LONGEST:
         return False
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # "\d" in a string is the model's business
+            warnings.simplefilter("ignore")  # of "\d" in a string, for example
             ast.parse(code)
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return False
@@ -136,7 +141,7 @@ def is_valid(code: str) -> bool:
 
 
 def _dedented(code: str) -> str:
-    """Without the last line break, and without the indentation of a block in a list or the marks of a quotation."""
+    """`code` without its last line break, and without a list's indentation or a quotation's marks."""
     code = code.removesuffix("\n")
     if code.lstrip(" \t").startswith(">"):
         code = _QUOTED.sub("", code)
@@ -144,12 +149,12 @@ def _dedented(code: str) -> str:
 
 
 def _is_asked(found: Sequence[Block], number: int) -> bool:
-    """A block without a name, with nothing but the fence of an output behind it."""
+    """Whether the block has no language, and only the opening fence of an output follows it."""
     block, after = found[number], found[number + 1 :]
     begins = len(after) == 1 and after[0].is_output and not after[0].closed
     return begins and not block.language and bool(block.code.strip())
 
 
 def _runnable(code: Sequence[Block]) -> list[Block]:
-    """Without drafts that are no Python, unless it is the last: its error is what the model has to see."""
+    """The blocks that are valid Python, and the last in any case: its error is what the model has to see."""
     return [block for block in code[:-1] if is_valid(block.code)] + [code[-1]]

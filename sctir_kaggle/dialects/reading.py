@@ -1,7 +1,7 @@
-"""What a model wrote in a turn: which code is to be run, and which text may hold an answer. Pure functions of the text.
+"""Parse a turn: the code to run, and the text that may hold an answer. Pure functions of the text.
 
-Thinking is a draft: an answer in it is none, and code in it is run only where the turn ends inside it, as a model does that
-calls its tools while it thinks.
+Thinking is a draft: no answer in it counts, and code in it is run only if the turn ends inside it, as with models that call
+tools while they think.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from sctir_kaggle.types import Completion, Turn
 
 
 class Written(NamedTuple):
-    """A turn, read: `code` to run, or the `fault` of a call that cannot be read; `final` is the text outside of thinking.
+    """A parsed turn: the `code` to run, or the `fault` of a malformed call; `final` is the text outside of thinking.
 
-    `thinking` says whether the turn ends inside open thinking.
+    `thinking`: the turn ends inside open thinking.
     """
 
     code: str | None = None
@@ -30,12 +30,12 @@ class Written(NamedTuple):
 
     @property
     def wrote_code(self) -> bool:
-        """Whether there is code to run, or a call that was meant as such."""
+        """Whether there is code to run, or a malformed call."""
         return self.code is not None or self.fault is not None
 
 
 def read_turn(dialect: Dialect, turns: Sequence[Turn], completion: Completion, *, last_block: bool = False) -> Written:
-    """What `completion` says after `turns`. With `last_block` the last of several blocks is the code, else all are."""
+    """Parse `completion`, which follows `turns`. With `last_block` only the last of several blocks is run, else all."""
     text = completion.text
     if dialect.code == "harmony":
         return _read_harmony(text, ended=completion.finish_reason == "stop")
@@ -52,7 +52,7 @@ def read_turn(dialect: Dialect, turns: Sequence[Turn], completion: Completion, *
 
 
 def _begins_in_thinking(dialect: Dialect, turns: Sequence[Turn]) -> bool:
-    """Whether the model goes on inside thinking that an earlier turn of the same message left open, or that the prompt did."""
+    """Whether the turn starts inside thinking that the prompt, or an earlier turn of the same message, left open."""
     if not dialect.think_end:
         return False
     if dialect.turn_end:
@@ -68,9 +68,9 @@ def _said(turn: Turn) -> str:
 
 
 def _parts(dialect: Dialect, text: str, *, opened: bool) -> tuple[str, str, bool]:
-    """The thinking that is open at the end, or nothing; what stands outside of all thinking; whether it is open.
+    """(thinking that is open at the end, or ""; the final text; whether thinking is open).
 
-    Only the text behind the last thinking is final: what a model writes before it thinks again is a draft, too.
+    Only the text after the last thinking is final: what a model writes before it thinks again is a draft, too.
     """
     if not dialect.think_end:
         return "", text, False
@@ -82,7 +82,7 @@ def _parts(dialect: Dialect, text: str, *, opened: bool) -> tuple[str, str, bool
 
 
 def _called(dialect: Dialect, text: str, *, ended: bool, last: bool) -> tuple[str | None, str | None]:
-    """The code of all calls in `text` as one, or of the last; or what is wrong with a call, for the model to read."""
+    """(code of all calls in `text`, joined, or of the last; None), or (None, what is wrong with a call)."""
     calls = list(_between(dialect, text, ended=ended))
     read = {"tag": _raw_code, "xml": _code_of_xml, "json": _code_of_json}[dialect.code]
     codes: list[str] = []
@@ -95,7 +95,7 @@ def _called(dialect: Dialect, text: str, *, ended: bool, last: bool) -> tuple[st
 
 
 def _between(dialect: Dialect, text: str, *, ended: bool) -> Iterator[str]:
-    """What stands between `code_begin` and `code_end`; what is still open counts where the model has `ended` its turn."""
+    """Yield the texts between `code_begin` and `code_end`; an open one counts if the model `ended` its turn there."""
     start = text.find(dialect.code_begin)
     while start >= 0:
         start += len(dialect.code_begin)
@@ -108,7 +108,7 @@ def _between(dialect: Dialect, text: str, *, ended: bool) -> Iterator[str]:
 
 
 def _raw_code(call: str) -> list[str]:
-    """Code as it is, or all of it in a fence, which some models add."""
+    """The code as it is, or without a fence around all of it, which some models add."""
     text = call.strip()
     block = next(blocks(text), None)
     fenced = block is not None and (block.start, block.end) == (0, len(text)) and block.closed
@@ -120,7 +120,7 @@ _OPEN_PARAMETER = re.compile(r"<parameter=(\w+)>\n?(.*?)\n?(?:</function>\s*)?\Z
 
 
 def _code_of_xml(call: str) -> list[str]:
-    """The parameter `code`, or the only one; a call without its closing tags is read to its end."""
+    """The parameter `code`, or the only one; a call that lacks its closing tags extends to its end."""
     found = dict(_PARAMETER.findall(call)) or dict(_OPEN_PARAMETER.findall(call))
     return _code_argument(found)
 
@@ -147,7 +147,7 @@ _INTERPRETER = re.compile(r"python|code|jupyter|interpret|exec|run", re.IGNORECA
 
 
 def _code_argument(arguments: Any, *, tool: str = "python") -> list[str]:
-    """`code`, or the only text among the arguments of a tool whose name says that it runs code."""
+    """The argument `code`, or the only string argument of a tool whose name says that it runs code."""
     if not isinstance(arguments, dict):
         raise ValueError(f"its arguments are an object, not {type(arguments).__name__}")
     texts = {name: value for name, value in arguments.items() if isinstance(value, str)}
@@ -157,7 +157,7 @@ def _code_argument(arguments: Any, *, tool: str = "python") -> list[str]:
 
 
 def _loaded(call: str) -> Any:
-    """JSON as models write it: with line breaks inside a string, or as a Python literal. Raises `ValueError`."""
+    """Parse JSON as models write it: with line breaks in strings, or as a Python literal. Raises `ValueError`."""
     try:
         return json.loads(call, strict=False)
     except RecursionError:
@@ -175,9 +175,9 @@ _RECIPIENT = re.compile(r"\bto=(?:functions\.)?python\b")
 
 
 def _read_harmony(text: str, *, ended: bool) -> Written:
-    """Messages with headers: one to the recipient `python` is code, one in the channel `final` may hold the answer.
+    """Parse harmony: a message to the recipient `python` is code, one in the channel `final` may hold the answer.
 
-    Code in which the text breaks off is none.
+    Code that the token limit cut off is not run.
     """
     code, final, thinking = None, "", False
     for header, content, closed in _messages(text):
@@ -189,7 +189,7 @@ def _read_harmony(text: str, *, ended: bool) -> Written:
 
 
 def _messages(text: str) -> Iterator[tuple[str, str, bool]]:
-    """(header, content, whether it was ended) of each message; the first begins behind the prompt's `<|start|>assistant`."""
+    """(header, content, whether it was ended) of each message; the first continues the prompt's `<|start|>assistant`."""
     place = 0
     while header := _MESSAGE.search(text, place):
         end = _MESSAGE_END.search(text, header.end())
@@ -200,7 +200,7 @@ def _messages(text: str) -> Iterator[tuple[str, str, bool]]:
 
 
 def _of_recipient(header: str, content: str) -> str:
-    """Raw code, as the model was taught; JSON where the header says that the call is one."""
+    """Raw code, as in the model's training; JSON if the header says so or the content looks like it."""
     if "json" not in header and not content.lstrip().startswith('{"'):
         return content.strip("\n")
     try:

@@ -1,7 +1,7 @@
-"""Which dialect a checkpoint speaks: its chat template is rendered and compared, never the name of its folder.
+"""Recognise a checkpoint's dialect by rendering its chat template (never by its name), and bind a dialect to a checkpoint.
 
-What is recognised, chosen by name or read from a TOML file is then bound to the checkpoint: its template is rendered around
-the problem's place, its tokens get their ids, and what comes between a turn and the next is taken from the template, too.
+A dialect that was recognised, chosen by name or read from a TOML file is bound: the template is rendered with a placeholder
+for the problem, stop tokens get their ids, and the text between one turn and the next is taken from the template, too.
 """
 
 from __future__ import annotations
@@ -37,19 +37,20 @@ if TYPE_CHECKING:
     from sctir_kaggle.dialects.tokenizer import Tokenizer
 
 AUTO = "auto"
-"""The choice that asks the checkpoint."""
+"""The choice that recognises the dialect from the checkpoint."""
 
 log = logging.getLogger("sctir_kaggle")
 
-_PROBLEM, _WRITTEN, _OUTPUT = "sctirproblem", "sctirwritten", "sctiroutput"  # their places in a template; one word each
+# Placeholders in a template; one word each, which no template changes.
+_PROBLEM, _WRITTEN, _OUTPUT = "sctirproblem", "sctirwritten", "sctiroutput"
 
 Message = dict[str, Any]
 
 
 def choose(choice: str, tokenizer: Tokenizer | None, *, model: str, turns: int = 0) -> Dialect:
-    """The dialect of a run, bound to the checkpoint: `auto`, a name of `DIALECTS`, or a TOML file. See `bind`.
+    """Return the dialect of a run, bound to the checkpoint (see `bind`). `choice` is `auto`, a name or a TOML file.
 
-    `tokenizer` is None where only a server has one. Raises `UserError` where none is recognised or the choice does not fit.
+    `tokenizer` is None where only a server has one. Raises `UserError` if none is recognised or the choice does not fit.
     """
     if choice != AUTO:
         return bind(named(choice), tokenizer, model=model, turns=turns)
@@ -62,7 +63,7 @@ def choose(choice: str, tokenizer: Tokenizer | None, *, model: str, turns: int =
 
 
 def named(choice: str) -> Dialect:
-    """The dialect of this name or in this TOML file, not bound yet. Raises `UserError`."""
+    """Return the dialect of this name or in this TOML file, not bound yet. Raises `UserError` for an unknown one."""
     if choice in DIALECTS:
         return DIALECTS[choice]
     if choice.endswith(".toml") or "/" in choice:
@@ -72,9 +73,9 @@ def named(choice: str) -> Dialect:
 
 
 def load(path: Path) -> Dialect:
-    """A dialect of the user's: a TOML file with the fields of `Dialect`.
+    """Read a dialect from a TOML file with the fields of `Dialect`.
 
-    `like = NAME` begins from one that ships; of `arguments` and `sampling` only what the file names is changed.
+    `like = NAME` starts from a row; of `arguments` and `sampling` only the entries in the file are changed.
     """
     values = read_toml(path)
     like = values.pop("like", None)
@@ -88,7 +89,7 @@ def load(path: Path) -> Dialect:
 
 
 def recognise(tokenizer: Tokenizer) -> Dialect | None:
-    """The dialect whose rendering the checkpoint's own template gives, not bound yet; None where there is none."""
+    """Return the row that the checkpoint's own template matches, not bound yet; None if no rule matches."""
     tokens = tokenizer.added_tokens
     if {"<|channel|>", "<|message|>", "<|call|>", "<|return|>"} <= tokens.keys():
         return GPT_OSS
@@ -99,9 +100,9 @@ def recognise(tokenizer: Tokenizer) -> Dialect | None:
 
 
 def bind(dialect: Dialect, tokenizer: Tokenizer | None, *, model: str, turns: int = 0) -> Dialect:
-    """`dialect` with its whole prompt as text and its tokens' ids; `turns` is how often a candidate may run code.
+    """Return `dialect` with its whole prompt as text and the ids of its stop tokens.
 
-    Raises `UserError` where it does not fit the checkpoint.
+    `turns` is the number of times that a candidate may run code. Raises `UserError` if it does not fit the checkpoint.
     """
     if dialect.prompt:
         dialect = replace(dialect, prompt=_filled(dialect))
@@ -117,7 +118,7 @@ def bind(dialect: Dialect, tokenizer: Tokenizer | None, *, model: str, turns: in
 
 
 def _with_ids(dialect: Dialect, tokenizer: Tokenizer, *, model: str) -> Dialect:
-    """The ids of the tokens that end a turn. The one that comes before an output has to be there."""
+    """Fill in the ids of the stop tokens. One of them must exist, and so must the one that comes before an output."""
     ids = [tokenizer.id_of(token) for token in dialect.stop_tokens]
     needed = [dialect.turn_end] if dialect.turn_end else []
     missing = [token for token in needed if tokenizer.id_of(token) is None]
@@ -139,11 +140,11 @@ def _filled(dialect: Dialect) -> str:
 
 
 _PLACEHOLDER = re.compile(r"(?<![\\\w}])\{([a-z_]+)\}")
-"""Not a command's argument, as in `\\boxed{answer}`."""
+"""A placeholder, not a command's argument as in `\\boxed{answer}`."""
 
 
 def _from_template(dialect: Dialect, tokenizer: Tokenizer, *, model: str) -> Dialect:
-    """The template's text around the problem, and how it goes on from a turn to the next."""
+    """Take the text around the problem, and that between one turn and the next, from the template."""
     asked = _asked(dialect, tokenizer)
     text = None if asked is None else _rendered(tokenizer, asked, dialect)
     if text is None or asked is None or text.count(_PROBLEM) != 1:
@@ -159,7 +160,7 @@ def _from_template(dialect: Dialect, tokenizer: Tokenizer, *, model: str) -> Dia
 
 
 def _asked(dialect: Dialect, tokenizer: Tokenizer) -> list[Message] | None:
-    """The messages before the first turn. A template that knows no system message gets its text with the user's."""
+    """The messages before the first turn; the system text moves into the user's if the template drops or refuses it."""
     user = dialect.user.replace("{problem}", _PROBLEM)
     if dialect.system is None:
         return [_message("user", user)]
@@ -171,7 +172,7 @@ def _asked(dialect: Dialect, tokenizer: Tokenizer) -> list[Message] | None:
 
 
 def _tool_bridge(dialect: Dialect, tokenizer: Tokenizer, asked: list[Message]) -> Dialect:
-    """What the template writes around a tool's output; as the row has it where that is quoted or cannot be rendered."""
+    """Take the text around a tool's output from the template; keep the row's if the template quotes the output or fails."""
     text = _rendered(tokenizer, _with_a_call(asked), dialect) or ""
     before, found, after = text.rpartition(_OUTPUT)
     closed, ended, begin = before.rpartition(_WRITTEN)[2].partition(dialect.turn_end)
@@ -181,7 +182,7 @@ def _tool_bridge(dialect: Dialect, tokenizer: Tokenizer, asked: list[Message]) -
 
 
 def _chat_bridge(dialect: Dialect, tokenizer: Tokenizer, asked: list[Message]) -> Dialect:
-    """An output is the user's next message: what the template writes from the end of a turn to the beginning of the next."""
+    """For outputs as user messages: take the text from the end of a turn to the start of the next from the template."""
     text = _rendered(tokenizer, [*asked, _message("assistant", _WRITTEN), _message("user", _OUTPUT)], dialect) or ""
     before, _, after = text.rpartition(_OUTPUT)
     between = before.rpartition(_WRITTEN)[2]
@@ -200,20 +201,20 @@ def _chat_bridge(dialect: Dialect, tokenizer: Tokenizer, asked: list[Message]) -
 
 
 def _rendered(tokenizer: Tokenizer, messages: list[Message], dialect: Dialect | None = None) -> str | None:
-    """The checkpoint's template, None where it has none or refuses these messages."""
+    """The rendering by the checkpoint's template; None if it has none or refuses these messages."""
     if not tokenizer.chat_template:
         return None
     tools = [dialect.tool] if dialect is not None and dialect.tool is not None else None
     arguments = {} if dialect is None else dict(dialect.arguments)
     try:
         return tokenizer.render_chat(messages, tools=tools, add_generation_prompt=True, **arguments)
-    except Exception as error:  # a template is a program, and raises what it likes
+    except Exception as error:  # a template is a program and may raise anything
         log.debug("the chat template refuses %s: %s", [message["role"] for message in messages], error)
         return None
 
 
 def _with_a_call(asked: list[Message]) -> list[Message]:
-    """The messages, a call of the Python tool and its output."""
+    """The messages, followed by a call of the Python tool and its output."""
     call = {"type": "function", "function": {"name": "python", "arguments": {"code": _WRITTEN}}}
     return [*asked, {**_message("assistant", ""), "tool_calls": [call]}, _message("tool", _OUTPUT)]
 
@@ -223,7 +224,7 @@ def _message(role: str, content: str) -> Message:
 
 
 def _ends(text: str, expected: Dialect) -> bool:
-    """Whether the rendering ends as this dialect's prompt, apart from what it asks of the model in words."""
+    """Whether the rendering ends with this dialect's prompt."""
     return text.endswith(expected.prompt.replace("{problem}", _PROBLEM))
 
 
@@ -238,14 +239,14 @@ def _is_r1(tokenizer: Tokenizer, plain: str) -> bool:
 
 
 def _calls(tokenizer: Tokenizer) -> str:
-    """What the template tells a model that has the Python tool."""
+    """The rendering of a user message with the Python tool, which describes how to call it."""
     return _rendered(tokenizer, [_message("user", _PROBLEM)], QWEN3) or ""
 
 
 def _is_json(tokenizer: Tokenizer) -> bool:
-    told = _calls(tokenizer)
+    text = _calls(tokenizer)
     return (
-        "<tool_call>" in told and '"arguments"' in told and "<function=" not in told and _called_with(tokenizer, QWEN3)
+        "<tool_call>" in text and '"arguments"' in text and "<function=" not in text and _called_with(tokenizer, QWEN3)
     )
 
 
@@ -285,11 +286,11 @@ _RULES: tuple[tuple[Dialect, Callable[[Tokenizer, str], bool]], ...] = (
         ),
     ),
 )
-"""(dialect, whether the rendering of a user's message is its), the most particular first."""
+"""(dialect, whether the rendering of one user message is its), the most specific first."""
 
 
 def announcement(dialect: Dialect, tokenizer: Tokenizer | None, *, choice: str, model: str) -> str:
-    """What to say of the dialect that was chosen, in one line."""
+    """Return the line that tells which dialect was chosen, and from what."""
     if choice != AUTO or tokenizer is None:
         return f"dialect: {dialect.name}"
     return (
@@ -298,7 +299,7 @@ def announcement(dialect: Dialect, tokenizer: Tokenizer | None, *, choice: str, 
 
 
 def _others(dialect: Dialect, tokenizer: Tokenizer) -> str:
-    """Dialects that the same template and tokens fit: nothing in a checkpoint tells them apart."""
+    """A note on OpenMath-Nemotron, whose checkpoints have the template and tokens of Qwen's."""
     if (
         dialect.name in (QWEN3.name, HERMES.name, QWEN_MATH.name)
         and tokenizer.id_of(OPENMATH_NEMOTRON.code_begin) is not None
@@ -320,5 +321,5 @@ def _advice() -> str:
 
 
 def described(dialect: Dialect) -> Mapping[str, Any]:
-    """The whole dialect as JSON values, for a journal; `dialect_from` is the way back."""
+    """Return the whole dialect as JSON values, for a journal; `dialect_from` is the inverse."""
     return dict(json.loads(json.dumps(vars(dialect), ensure_ascii=False)))

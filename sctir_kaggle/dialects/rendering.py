@@ -1,7 +1,7 @@
-"""What a model is shown: a prompt is a function of the dialect, the problem and the turns, and it only ever grows.
+"""Render prompts: a prompt is a function of the dialect, the problem and the turns, and it only grows.
 
-Sampled token ids are sent as they were sampled, the token that ended a turn included; what a dialect writes is `Control`
-text, and what a problem or a program's output holds is plain text, in which nothing is a control token.
+Sampled token ids are sent as they were sampled, with the token that ended the turn. The dialect's text is `Control`; a
+problem and a program's output are plain text, in which nothing becomes a control token.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from sctir_kaggle.types import Completion, Control, ExecutionResult, Problem, Pr
 
 
 def render(dialect: Dialect, problem: Problem, turns: Sequence[Turn] = (), *, prefix: str = "") -> Prompt:
-    """The prompt after `turns`, in segments, with `prefix` behind it. The dialect is one that was bound.
+    """Render the prompt after `turns`, followed by `prefix`, in segments. The dialect must be bound.
 
     Turns up to one that was `restarted` are left out: the candidate began again after it.
     """
@@ -30,7 +30,7 @@ def render(dialect: Dialect, problem: Problem, turns: Sequence[Turn] = (), *, pr
 
 
 def _written(dialect: Dialect, turn: Turn, *, goes_on: bool) -> Iterator[str | tuple[int, ...]]:
-    """What the model wrote. The token that ended it stays where a message ends there and the next begins."""
+    """The model's own tokens or text. The token that ended them is kept only if a new message follows."""
     completion = turn.completion
     ended = completion.ended_by_token and bool(dialect.turn_end) and bool(turn.bridge or not goes_on)
     if completion.token_ids:
@@ -48,9 +48,9 @@ def bridge(
     limit: int,
     clip: Literal["middle", "head"] = "middle",
 ) -> tuple[str, ...]:
-    """What to append after a completion whose code ran: (control, output of at most `limit` characters, control).
+    """Return the segments after a completion whose code ran: (control, output of at most `limit` characters, control).
 
-    `left` is how often code may still run, for the dialect's remark.
+    `left` is the number of times that code may still run, for the dialect's remark; `clip` is as in `clipped`.
     """
     output = result.output if dialect.output_verbatim else result.output.rstrip("\n")
     if "```" in dialect.output_begin:
@@ -63,7 +63,7 @@ def bridge(
 
 
 def _missing(begin: str, text: str) -> str:
-    """`begin` without what of it stands at the end of `text`: the fence of an output, with its line break or without."""
+    """`begin` without the part that `text` ends with already: the fence of an output, with or without line breaks."""
     fence = begin.strip("\n")
     if not fence.startswith("```"):
         return begin
@@ -74,7 +74,7 @@ def _missing(begin: str, text: str) -> str:
 
 
 def opened_box(dialect: Dialect, turns: Sequence[Turn], *, thinking: bool) -> str:
-    """What asks a candidate after `turns` for its answer; `thinking` says whether its text stands inside open thinking."""
+    """Return the text that forces a candidate's answer after `turns`; `thinking`: its text ends inside open thinking."""
     if not dialect.force:
         return ""
     if dialect.code == "harmony":
@@ -83,7 +83,7 @@ def opened_box(dialect: Dialect, turns: Sequence[Turn], *, thinking: bool) -> st
 
 
 def _opened_final(dialect: Dialect, turns: Sequence[Turn]) -> str:
-    """The same in harmony, where an answer stands in the channel `final`: a message is ended and another begun for it."""
+    """The same for harmony: end the message and begin one in the channel `final`, unless that is open already."""
     last = turns[-1]
     if not last.bridge and "<|channel|>final" in last.completion.text.rpartition("<|start|>")[2]:
         return dialect.force
@@ -92,15 +92,18 @@ def _opened_final(dialect: Dialect, turns: Sequence[Turn]) -> str:
 
 
 def defuse(text: str) -> str:
-    """Fences inside an output become harmless, so that no printed text can close the block and forge a trace."""
+    """Replace fences in an output, so that no printed text can close the block and forge a turn."""
     return text.replace("```", "'''")
 
 
 def clipped(text: str, limit: int, keep: Literal["middle", "head"] = "middle") -> str:
-    """At most `limit` characters.
+    """Shorten `text` to at most `limit` characters.
 
-    `middle` leaves that out: a result is printed last and a traceback names its error last. `head` is what the published
-    notebook shows: the first `limit` characters and a note behind them.
+    `middle` cuts out the middle, because results are printed last and a traceback names its error last. `head` is what
+    NuminaMath's notebook does: the first `limit` characters, with a note after them.
+
+    >>> clipped("0123456789abcdefghij", 11)
+    '012\\n...\\nhij'
     """
     if len(text) <= limit:
         return text

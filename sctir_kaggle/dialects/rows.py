@@ -1,6 +1,8 @@
-"""The dialects that ship, a row a family. Where each was published stands with it; the README says how each was tested.
+"""The dialects that ship, one row per family, with their sources; docs/dialects.md says how each was tested.
 
-A further one is a row here, or a user's TOML file with the same fields (`recognition.load`).
+To add one, write a row here, list it in `DIALECTS` below, and add a transcript to tests/dialects/test_families.py. For
+`--dialect auto` it also needs a rule in `recognition._RULES`. A user's own dialect is a TOML file with the same fields
+(`recognition.load`).
 """
 
 from __future__ import annotations
@@ -39,7 +41,7 @@ HEADER = "### Problem: {problem}\n### Solution: "
 OUTPUT_FENCE = "```output\n"
 CLOSE_FENCE = "\n```"
 FORCED_BOX = "\nThe answer is $\\boxed{"
-"""The texts of NuminaMath's format, which the recipes' training rows are made of, too."""
+"""The texts of NuminaMath's format; the recipes build training rows from them, too."""
 
 NUMINA = Dialect(
     # project-numina/aimo-progress-prize: the chat template of stage 2, and the notebook that won AIMO-1.
@@ -77,7 +79,7 @@ QWEN_MATH_COT = replace(
 
 OPENMATH_NEMOTRON = Dialect(
     # NVIDIA-NeMo/Skills: prompt/config/openmath/tir.yaml, prompt/code_tags/openmath.yaml, inference/model/code_execution.py.
-    # Code comes inside <think>, raw; an output is pasted as it was printed.
+    # Code comes raw, inside <think>; an output is inserted as it was printed.
     name="openmath-nemotron",
     prompt="<|im_start|>system\n<|im_end|>\n<|im_start|>user\n"
     "Solve the following math problem, integrating natural language reasoning with Python code executions.\n"
@@ -196,7 +198,7 @@ R1 = Dialect(
 )
 
 CHAT = Dialect(
-    # Any model with a chat template, told in words what to do.
+    # Any model with a chat template, instructed in words.
     name="chat",
     system="Solve the problem step by step, reasoning in words and computing with Python. Write code in a block that begins "
     "with ```python and ends with ```, print what you need to know, and end your message right after the block: it is run, "
@@ -213,7 +215,7 @@ CHAT = Dialect(
 )
 
 CHAT_SERVER = replace(
-    # What `engines.openai_chat` turns into messages and back: the server has its own template.
+    # `engines.openai_chat` converts it to messages and back: the server has its own template.
     NUMINA,
     name="chat-server",
     think_begin="<think>",
@@ -229,4 +231,4 @@ DIALECTS: Mapping[str, Dialect] = {
         *(GPT_OSS, LLAMA3, R1, CHAT, CHAT_SERVER),
     )
 }
-"""By name."""
+"""The rows by name, in the order in which they are listed."""

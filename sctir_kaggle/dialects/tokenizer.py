@@ -1,9 +1,9 @@
-"""Between text and token ids: the one encoder and decoder of engines, training and quantization.
+"""Text to token ids and back: the one encoder and decoder of engines, training and quantization.
 
-A checkpoint's own tokenizer.json is the truth, whatever class its config names and whatever transformers makes of it.
-Added tokens (`<|im_end|>`, `</tool_call>`) are read as such in `Control` text only. Covered: byte-level BPE (a character
-may be split over tokens) and SentencePiece-like tokenizers (a leading space is lost where a text is decoded or encoded on
-its own, so both are done behind a preceding token). Not covered: tokenizers that lower-case or drop what they encode.
+A checkpoint's own tokenizer.json decides, whatever class its config names and whatever transformers makes of it. Added
+tokens (`<|im_end|>`, `</tool_call>`) are recognised in `Control` text only. Covered: byte-level BPE (a character may be split
+over tokens) and SentencePiece-like tokenizers (text encoded or decoded on its own loses or gains a leading space, so both are
+done after a preceding token). Not covered: tokenizers that lower-case or drop what they encode.
 """
 
 from __future__ import annotations
@@ -21,16 +21,17 @@ from sctir_kaggle.dialects.tokenizer_check import read_tokenizer
 from sctir_kaggle.dialects.tokenizer_files import TokenizerFiles
 from sctir_kaggle.types import Control, EngineError, Prompt, TokenIds, one_line
 
-_ANCHORS = "\n", "|", "=", "a"  # texts to encode behind: one that the tokenizer does not join to what follows
-_REPLACEMENT = "\ufffd"  # what a part of a character decodes to
-_STEP_BACK = 8  # tokens that the last characters of a completion can be spread over
+# Texts to encode after: the first that the tokenizer does not merge with what follows.
+_ANCHORS = "\n", "|", "=", "a"
+_REPLACEMENT = "\ufffd"  # a part of a character decodes to it
+_STEP_BACK = 8  # tokens over which the last characters of a completion can be spread
 
 
 class Tokenizer:
-    """A checkpoint's tokenizer. Thread-safe: nothing in it changes after the load.
+    """A checkpoint's tokenizer. Immutable after the load, hence thread-safe.
 
-    `notice` is what was found wrong at the load and done about it; `added_tokens` are ids by content; `bos` is what stands
-    in front of every prompt, `()` where nothing does; `end_ids` are the tokens that end a sequence.
+    `notice` says what was wrong at the load and what was done about it, or is empty; `added_tokens` maps content to id;
+    `bos` begins every prompt (`()`: nothing does); `end_ids` are the tokens that end a sequence.
     """
 
     def __init__(self, raw: Any, files: TokenizerFiles, *, notice: str = "") -> None:
@@ -50,21 +51,24 @@ class Tokenizer:
 
     @classmethod
     def load(cls, model: str | Path, *, compare: bool = True) -> Tokenizer:
-        """The tokenizer of a checkpoint, a folder or owner/name on the Hugging Face Hub; the weights are not read.
+        """Load the tokenizer of a checkpoint, a folder or owner/name on the Hugging Face Hub; the weights are not read.
 
-        Without `compare` transformers is not imported for a look at what it makes of the files, and `notice` is empty.
-        Raises `EngineError` where there is none that gives back what it is given.
+        With `compare`, transformers is imported to check that it reads the files alike; without, `notice` is empty. Raises
+        `EngineError` if there is no tokenizer, or if it loses text in a round trip.
         """
         files = TokenizerFiles.read(model)
         raw, notice = read_tokenizer(files, compare=compare)
         return cls(raw, files, notice=notice)
 
     def __len__(self) -> int:
-        """The number of tokens, added ones included."""
+        """Return the number of tokens, with added ones."""
         return int(self._raw.get_vocab_size(with_added_tokens=True))
 
     def encode(self, prompt: Prompt) -> TokenIds:
-        """The prompt's token ids: BOS where the tokenizer adds one, text encoded, ids passed through."""
+        """Return the prompt's token ids: BOS if the tokenizer adds one, text encoded, ids passed through.
+
+        Raises `EngineError` for an empty prompt.
+        """
         ids: list[int] = []
         for part in self._parts(prompt):
             ids += self._behind(part, ids[-1] if ids else None) if isinstance(part, str) else part
@@ -73,11 +77,11 @@ class Tokenizer:
         return tuple(ids) if tuple(ids[: len(self.bos)]) == self.bos else (*self.bos, *ids)
 
     def encode_text(self, text: str, *, before: int | None = None) -> TokenIds:
-        """`text`, in which added tokens count if it is `Control`, behind the token `before`: without BOS."""
+        """Encode `text` as it follows the token `before`, without BOS; added tokens are recognised if it is `Control`."""
         return self._behind(self._mark(text), before)
 
     def decode(self, ids: Sequence[int], *, before: int | None = None) -> str:
-        """What `ids` read as when they follow the token `before`; special tokens are visible."""
+        """Decode `ids` as they follow the token `before`; special tokens are visible."""
         alone = self._decode(ids)
         if not self._needs_anchor or before is None:
             return alone
@@ -85,7 +89,10 @@ class Tokenizer:
         return joined[len(head) :] if joined.startswith(head) else alone
 
     def find_stop(self, ids: Sequence[int], stop: tuple[str, ...], *, before: int | None) -> str | None:
-        """The stop string that the last token of `ids` completed. Only the tail that can hold it is decoded."""
+        """Return the stop string that the last token of `ids` completed, or None.
+
+        Only a tail that can hold it is decoded, and only after a token that can complete one: this runs at every step.
+        """
         if not stop or not ids or ids[-1] not in self.stop_tokens(stop):
             return None
         window = max(len(string.encode()) for string in stop) + _STEP_BACK
@@ -95,10 +102,10 @@ class Tokenizer:
     def finish(
         self, ids: Sequence[int], *, stop: str | None, before: int | None, ended: bool = False
     ) -> tuple[str, TokenIds]:
-        """The completion's text and its ids, as sampled; both end behind `stop`, where that is given.
+        """Return a completion's text and its ids, as sampled; both end after `stop`, if it is given.
 
-        `ended` says that the last of `ids` is the token that ended it: it is kept, and not in the text. The ids are empty
-        in the rare case that no encoding of the text that was cut decodes to it.
+        `ended`: the last of `ids` is the token that ended the completion, which is kept but is not in the text. The ids
+        are empty in the rare case that no encoding of the shortened text decodes to it.
         """
         kept = tuple(ids)
         text = self.decode(kept[:-1] if ended else kept, before=before)
@@ -106,19 +113,19 @@ class Tokenizer:
         return (text, kept) if end == len(text) else (text[:end], self._encode_exactly(text[:end], kept, before=before))
 
     def id_of(self, token: str) -> int | None:
-        """The id of an added token, or of another of the vocabulary, by its content."""
+        """Return the id of a token, added or of the vocabulary, by its content; None if there is none."""
         found: int | None = self._raw.token_to_id(token)
         return found
 
     @property
     def chat_template(self) -> str | None:
-        """The one named `default`, else the first."""
+        """The chat template named `default`, else the first; None if there is none."""
         templates = self.files.templates
         return templates.get("default", next(iter(templates.values()), None))
 
     @cached_property
     def fingerprint(self) -> str:
-        """Twelve hex digits that change with whatever changes an id."""
+        """Twelve hex digits of a hash of everything that determines ids."""
         parts = self._raw.to_str(), self.bos, self.eos_token
         return hashlib.blake2b(repr(parts).encode(), digest_size=6).hexdigest()
 
@@ -130,7 +137,7 @@ class Tokenizer:
         add_generation_prompt: bool = True,
         **arguments: Any,
     ) -> str:
-        """The messages as the chat template writes them. Raises `EngineError` where it refuses them, or there is none."""
+        """Render the messages with the chat template. Raises `EngineError` if it refuses them, or if there is none."""
         template = self.files.templates.get("tool_use", self.chat_template) if tools else self.chat_template
         if template is None:
             raise EngineError(f"{self.files.folder} has no chat template: copy it from the original model")
@@ -150,7 +157,7 @@ class Tokenizer:
         return str(rendered[0])
 
     def _parts(self, prompt: Prompt) -> Iterator[str | TokenIds]:
-        """Neighbouring texts as one, marked; ids as they are."""
+        """Join neighbouring texts, marked, since tokens may span them; pass ids through."""
         for is_text, segments in groupby(prompt, lambda segment: isinstance(segment, str)):
             if is_text:
                 yield "".join(self._mark(segment) for segment in segments if isinstance(segment, str))
@@ -161,7 +168,10 @@ class Tokenizer:
         return self._renamed.mark(text) if isinstance(text, Control) else text
 
     def _behind(self, marked: str, before: int | None) -> TokenIds:
-        """The ids of a text that follows `before`: an added token itself stands in front of it, else a text that stays."""
+        """The ids of marked text as it follows `before`: encoded after an anchor, whose own ids are cut off again.
+
+        The anchor is `before` itself if that is an added token, else a text that is not merged with what follows.
+        """
         if not marked or before is None or not (self._needs_anchor or before in self._strips):
             return self._marked(marked)
         anchors = [self._mark(Control(self._added[before]))] if before in self._added else _ANCHORS
@@ -172,11 +182,11 @@ class Tokenizer:
         return self._marked(marked)
 
     def _encode_exactly(self, text: str, ids: TokenIds, *, before: int | None) -> TokenIds:
-        """`ids` as far as they begin `text`, and the rest encoded; all of it encoded where that does not fit."""
+        """Keep as many of `ids` as begin `text` and encode the rest; encode all of it if nothing else decodes to `text`."""
         for keep in (*range(len(ids) - 1, max(-1, len(ids) - _STEP_BACK), -1), 0):
             head = self.decode(ids[:keep], before=before)
             if text.startswith(head):
-                whole = self._added.keys() & ids[keep:]  # added tokens in what is encoded again stay such
+                whole = self._added.keys() & ids[keep:]  # added tokens must be read as such again
                 rest = Control(text[len(head) :]) if whole else text[len(head) :]
                 candidate = ids[:keep] + self.encode_text(rest, before=ids[keep - 1] if keep else before)
                 if self.decode(candidate, before=before) == text:
@@ -187,7 +197,8 @@ class Tokenizer:
         return str(self._raw.decode(list(ids), skip_special_tokens=False))
 
     def _find_bos(self) -> TokenIds:
-        """What the post-processor puts in front; else the config's BOS, where it says so and transformers 5 forgets it."""
+        """The ids that the post-processor prepends; else the config's BOS, if `add_bos_token` is set but the post-processor,
+        as transformers 5 writes it, lacks it."""
         bare, whole = (self._raw.encode("a", add_special_tokens=special).ids for special in (False, True))
         front: list[int] = next((whole[:at] for at in range(len(whole)) if whole[at : at + len(bare)] == bare), [])
         bos = self.files.special.get("bos_token")
@@ -197,7 +208,7 @@ class Tokenizer:
 
     @cached_property
     def _pieces(self) -> list[str]:
-        """Every character that a token may add to a text; the leading space that decoding it alone may lose is back."""
+        """The text of every token, with the leading space that decoding it alone loses."""
         every = range(max(self._raw.get_vocab(with_added_tokens=True).values(), default=-1) + 1)
         texts = self._raw.decode_batch([[token] for token in every], skip_special_tokens=False)
         names = map(self._raw.id_to_token, every)
@@ -208,12 +219,12 @@ class Tokenizer:
         return bool(ids) and str(self._raw.id_to_token(ids[0])).startswith("▁")
 
     def _stop_tokens(self, stop: tuple[str, ...]) -> frozenset[int]:
-        """The tokens that can complete one of `stop`: they hold its last character, or a part of some character."""
+        """The tokens that can complete one of `stop`: those with its last character, or with a part of a character."""
         last = {string[-1] for string in stop if string} | {_REPLACEMENT}
         return frozenset(token for token, piece in enumerate(self._pieces) if not last.isdisjoint(piece))
 
 
 def _first_stop(text: str, stop: tuple[str, ...]) -> str | None:
-    """The string of `stop` that ends first in `text`."""
+    """The string of `stop` that ends first in `text`, or None."""
     ends = [(text.find(string) + len(string), string) for string in stop if string and string in text]
     return min(ends)[1] if ends else None

@@ -1,7 +1,7 @@
-"""Whether a tokenizer gives back what it was given, and whether transformers reads it as its file says.
+"""Check that a tokenizer survives a round trip, and that transformers reads its file correctly.
 
 Versions 5.3 to 5.21 of transformers read a byte-level tokenizer.json whose config names a Llama class (DeepSeekMath,
-NuminaMath, R1-Distill) without any white space. The file, read by the library `tokenizers`, is right under all of them.
+NuminaMath, R1-Distill) without any white space. The library `tokenizers` reads the same file correctly.
 """
 
 from __future__ import annotations
@@ -15,19 +15,19 @@ from sctir_kaggle.dialects.tokenizer_files import TokenizerFiles
 from sctir_kaggle.types import EngineError, one_line
 
 RIGHT = "4.57.6, 5.0.0, 5.22 or later"
-"""Versions of transformers that read all files rightly, as far as we have seen."""
+"""Versions of transformers that read all files correctly, as far as they were tested."""
 
 PROBE = (
     "def f(n):\n    if n > 1:\n\treturn n * f(n - 1)\n\n\n### Problem: What is $\\frac{1}{2}$ of 12345, and $\\boxed{x^{2}}$?"
     "\n```python\nprint('a  b',   2)  # twelve\n```\n数学问题：求和。Für α ≤ β gilt 🙂"
 )
-"""Code with indentation, blank lines, LaTeX, CJK and what byte-level tokenizers split."""
+"""A round-trip text: code with indentation, blank lines, LaTeX, CJK, and characters that byte-level tokenizers split."""
 
 log = logging.getLogger("sctir_kaggle")
 
 
 def may_be_wrong() -> bool:
-    """Whether the installed transformers is one of those that are known to lose white space."""
+    """Whether the installed transformers is a version known to lose white space."""
     try:
         version = [int(part) for part in metadata.version("transformers").split(".")[:2]]
     except (metadata.PackageNotFoundError, ValueError):
@@ -36,7 +36,10 @@ def may_be_wrong() -> bool:
 
 
 def read_tokenizer(files: TokenizerFiles, *, compare: bool = True) -> tuple[Any, str]:
-    """The `tokenizers.Tokenizer` of a folder, checked, and what was found and done; a notice is logged as a warning."""
+    """Return the folder's `tokenizers.Tokenizer`, checked, and a notice of faults, which is logged as a warning.
+
+    Raises `EngineError` if it cannot be read or loses text.
+    """
     raw = from_file(files)
     if raw is None:
         return _converted(files), ""
@@ -50,12 +53,12 @@ def read_tokenizer(files: TokenizerFiles, *, compare: bool = True) -> tuple[Any,
 
 @cache
 def _say(notice: str) -> None:
-    """Once a process, however many engines load the same tokenizer."""
+    """Log a notice once per process, however many engines load the same tokenizer."""
     log.warning("%s", notice)
 
 
 def from_file(files: TokenizerFiles) -> Any:
-    """The tokenizer.json as it is, None where there is none. Nothing is cut or padded."""
+    """Load tokenizer.json, without truncation and padding; None if there is none."""
     if files.vocabulary is None:
         return None
     try:
@@ -74,7 +77,7 @@ def from_file(files: TokenizerFiles) -> Any:
 
 
 def lost_by(raw: Any) -> str:
-    """What a round trip of `PROBE` loses, in words; empty where all comes back but characters that it has no token for."""
+    """Return what a round trip of `PROBE` loses, in words; empty if nothing but characters without a token."""
     text = "".join(one for one in PROBE if one in " \n" or one in _round_trip(raw, f"a{one}a"))
     back = _round_trip(raw, text)
     if back == text:
@@ -89,7 +92,7 @@ def _round_trip(raw: Any, text: str) -> str:
 
 
 def _compared(files: TokenizerFiles, raw: Any) -> str:
-    """Empty where transformers is not there, or gives the file's ids to the probe and to every added token."""
+    """A notice if transformers gives other ids to the probe or to an added token; empty if not, or if it is missing."""
     try:
         version = metadata.version("transformers")
     except metadata.PackageNotFoundError:
@@ -108,14 +111,14 @@ def _compared(files: TokenizerFiles, raw: Any) -> str:
 
 
 def reads_alike(loaded: Any, raw: Any) -> bool:
-    """Whether a transformers tokenizer gives the ids of `raw` to a text with all that `raw` knows."""
+    """Whether a transformers tokenizer gives the ids of `raw` to the probe and to every added token."""
     text = PROBE + "".join(token.content for token in raw.get_added_tokens_decoder().values())
     ids: list[int] = raw.encode(text, add_special_tokens=False).ids
     return bool(loaded.encode(text, add_special_tokens=False) == ids)
 
 
 def auto_tokenizer(files: TokenizerFiles) -> Any:
-    """What transformers makes of the folder."""
+    """Load the folder's tokenizer with transformers. Raises `EngineError` if it cannot."""
     try:
         from transformers import AutoTokenizer
     except ImportError as error:
@@ -129,7 +132,7 @@ def auto_tokenizer(files: TokenizerFiles) -> Any:
 
 
 def _converted(files: TokenizerFiles) -> Any:
-    """Of a checkpoint that has no tokenizer.json."""
+    """The tokenizer of a checkpoint without tokenizer.json, as transformers converts it."""
     loaded = auto_tokenizer(files)
     if not getattr(loaded, "is_fast", False):
         raise EngineError(f"{files.folder} has no fast tokenizer ({type(loaded).__name__}): add its tokenizer.json")

@@ -1,4 +1,4 @@
-"""What stands in a checkpoint's tokenizer files beside the vocabulary: special tokens, end tokens, chat templates."""
+"""Read a checkpoint's tokenizer files besides the vocabulary: special tokens, end tokens, chat templates."""
 
 from __future__ import annotations
 
@@ -18,7 +18,10 @@ NAMES = ("bos_token", "eos_token", "pad_token", "unk_token", "sep_token", "cls_t
 
 @dataclass(frozen=True, slots=True)
 class TokenizerFiles:
-    """The files of one folder. `special` has the names of the config (`bos_token`, ...), `templates` those of templates."""
+    """The files of one folder.
+
+    `special` maps names such as `bos_token` to texts, `templates` maps names to chat templates; `ends` are token ids.
+    """
 
     folder: Path
     config: Mapping[str, Any]
@@ -28,13 +31,13 @@ class TokenizerFiles:
 
     @property
     def vocabulary(self) -> Path | None:
-        """The tokenizer of the library `tokenizers`, None where there is none."""
+        """The file tokenizer.json, None if there is none."""
         file = self.folder / "tokenizer.json"
         return file if file.is_file() else None
 
     @classmethod
     def read(cls, model: str | Path) -> TokenizerFiles:
-        """Those of a folder, or of owner/name on the Hugging Face Hub, from where they are downloaded."""
+        """Read those of a folder, or of owner/name on the Hugging Face Hub, which are downloaded. Raises `EngineError`."""
         folder = _folder(model)
         config = _json(folder / "tokenizer_config.json")
         return cls(folder, config, _special(folder, config), _templates(folder, config), _ends(folder))
@@ -59,7 +62,7 @@ def _folder(model: str | Path) -> Path:
 
 
 def _json(file: Path) -> dict[str, Any]:
-    """A file's object, empty where there is no file."""
+    """The object in a JSON file, empty if there is no file."""
     if not file.is_file():
         return {}
     try:
@@ -71,7 +74,7 @@ def _json(file: Path) -> dict[str, Any]:
 
 
 def _special(folder: Path, config: Mapping[str, Any]) -> dict[str, str]:
-    """Special tokens by the name that a chat template calls them by."""
+    """Special tokens by the names that chat templates use."""
     extra = config.get("extra_special_tokens")
     named = {**_json(folder / "special_tokens_map.json"), **(extra if isinstance(extra, dict) else {})}
     for name in NAMES:
@@ -81,7 +84,7 @@ def _special(folder: Path, config: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _templates(folder: Path, config: Mapping[str, Any]) -> dict[str, str]:
-    """By name; a file of its own goes before the config's."""
+    """Chat templates by name; a separate file wins over the config."""
     found = _named(_json(folder / "chat_template.json").get("chat_template")) | _named(config.get("chat_template"))
     for file in sorted((folder / "additional_chat_templates").glob("*.jinja")):
         found[file.stem] = file.read_text(encoding="utf-8")
@@ -91,7 +94,7 @@ def _templates(folder: Path, config: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _named(stored: Any) -> dict[str, str]:
-    """Of one text, or of a list of named ones."""
+    """Templates by name, from one text, a list of named ones, or a table."""
     if isinstance(stored, str):
         return {"default": stored}
     if isinstance(stored, list):
@@ -100,7 +103,7 @@ def _named(stored: Any) -> dict[str, str]:
 
 
 def _ends(folder: Path) -> frozenset[int]:
-    """The end tokens of generation_config.json; where it names none, of config.json."""
+    """The end tokens of generation_config.json, or of config.json if the former names none."""
     for name in ("generation_config.json", "config.json"):
         found = _json(folder / name).get("eos_token_id")
         if found is not None:

@@ -1,14 +1,14 @@
 """Any OpenAI-compatible completions server, or several of one model, as an `Engine`: vLLM serve, SGLang, llama.cpp, ...
 
-With a local tokenizer prompts go out as token ids, and where the server gives ids back a turn is continued exactly as it was
-sampled. Without one both are text, and the server's tokenizer reads special tokens in it wherever they stand: in segments
-that are not `Control`, what looks like one is broken up by a blank (see `plain_text`). Requests go to the server with the
-fewest running; a candidate stays where its prefix is cached. What breaks off is sent again, from its start and with its
+With a local tokenizer, prompts are sent as token ids, and where the server returns ids a turn is continued exactly as it was
+sampled. Without one both are text, in which the server's tokenizer reads special tokens wherever they stand: in segments that
+are not `Control`, what looks like one is broken up by a space (see `plain_text`). Requests go to the server with the fewest
+running; a candidate stays where its prefix is cached. A request that breaks off is sent again, from its start and with its
 seed, to a server that is not pausing.
 
-Run with vLLM's server; SGLang's and llama.cpp's fields are from their sources. Chat completions: `openai_chat`. Not
-covered: servers that differ in their weights. SGLang minds a seed only with deterministic inference turned on; llama.cpp
-shows special tokens only where it was started with --special.
+Tested with vLLM's server; the fields of SGLang and llama.cpp are from their sources. Chat completions: `openai_chat`. Not
+covered: servers that differ in their weights. SGLang honours a seed only in deterministic mode; llama.cpp shows special
+tokens only if started with --special.
 """
 
 from __future__ import annotations
@@ -59,16 +59,16 @@ if TYPE_CHECKING:
 
 Facts = dict[str, str | int]
 
-_HALF = "\ufffd"  # what a character reads as that a token limit has cut in half
+_HALF = "\ufffd"  # the replacement character, for a character that the token limit cut in half
 
 log = logging.getLogger("sctir_kaggle")
 
 
 @dataclass(slots=True, eq=False)
 class Request:
-    """One call of `generate` on its way. `limit` is the room for new tokens, as far as it is known.
+    """One call of `generate` in flight. `limit` is the room for new tokens, as far as it is known.
 
-    `segments` is the prompt as the caller gave it, `prompt` as a completions server is sent it.
+    `segments` is the prompt as the caller gave it, `prompt` is what a completions server is sent.
     """
 
     request_id: str
@@ -79,11 +79,11 @@ class Request:
 
 
 class OpenAIEngine:
-    """Sends concurrent `generate` calls to the servers. Build it with `open`; `close` ends its thread and connections.
+    """Sends concurrent `generate` calls to the servers. Create it with `open`; `close` ends its thread and connections.
 
-    All HTTP is done by one thread with a loop of its own, so that `generate` may be called from any event loop: a
-    client's connections belong to the loop that opened them. `token_ids` are given where the server returns ids that
-    decode to its text; else they are empty.
+    One thread with its own event loop does all HTTP, since a client's connections belong to the loop that opened them:
+    `generate` can thus be called from any loop. A completion has `token_ids` where the server returned ids that decode to
+    its text; else they are empty.
     """
 
     path = "/v1/completions"
@@ -106,7 +106,7 @@ class OpenAIEngine:
         self._tries, self._pause, self._patience, self._clock = tries, pause, patience, clock
         self._balancer = LoadBalancer(len(servers), clock=clock)
         self._limiter = RequestLimiter(slots)
-        self._jitter = random.Random().random  # the process's own may be seeded by others
+        self._jitter = random.Random().random  # not the global one, which others may have seeded alike
         self._model, self._context_length, self._facts = "", 0, Facts()
         self._lock, self._closed, self._warned = threading.Lock(), False, set[str]()
         self._loop = BackgroundLoop()
@@ -127,16 +127,15 @@ class OpenAIEngine:
         stall: float = 300.0,
         options: Mapping[str, Any] | None = None,
     ) -> Self:
-        """Connect to `base_urls`, with or without /v1, which serve the same model to `slots` requests at once in all.
+        """Connect to `base_urls`, with or without /v1, which serve the same model, with `slots` requests at once in all.
 
-        `model` is its name there; None takes the only one. `tokenizer` is the checkpoint (its weights are not read): with
-        it token ids are sent, without it text. `api_key` goes to all servers; None takes the environment's
-        OPENAI_API_KEY, if any. `context_length`, in tokens, is the server's own where it says so. A request is sent at
-        most `tries` times; a server that failed it pauses for `pause` seconds, twice as long each time, or as long as it
-        says. Status 429, too many requests, does not count as a try until `patience` seconds after a
-        request's first. A stream
-        that is silent for `stall` seconds counts as dropped. `options` are fields of the request that the
-        servers know, and win. Raises `EngineError` where anything is amiss.
+        `model` is its name there (None: the only one). `tokenizer` is the checkpoint (its weights are not read): with
+        it token ids are sent, without it text. `api_key` goes to all servers (None: the environment's OPENAI_API_KEY, if
+        set). `context_length` is in tokens (None: the servers', where they report it). A request is sent at most `tries`
+        times; a server that failed it pauses for `pause` seconds, doubled each time, or for as long as it says. Status
+        429, too many requests, does not count as a try until `patience` seconds after a request's first. A stream that
+        is silent for `stall` seconds counts as dropped. `options` are further fields of the requests, and win. Raises
+        `EngineError` where a server cannot be used.
         """
         servers = _servers(base_urls)
         for name, value in (("slots", slots), ("tries", tries)):
@@ -156,7 +155,7 @@ class OpenAIEngine:
 
     @property
     def context_length(self) -> int | None:
-        """The most tokens of a prompt and its completion together; None where no server says it and nobody did."""
+        """The most tokens of a prompt and its completion together; None where neither a server nor the caller gave it."""
         return self._context_length or None
 
     @property
@@ -165,11 +164,11 @@ class OpenAIEngine:
         return {s.url: {"requests": s.requests, "retries": s.retries, "dropped": s.dropped} for s in self._servers}
 
     def describe(self) -> Facts:
-        """What a journal should say about this engine: nothing that differs from start to start, as ports may."""
+        """Return the facts for a journal's header: nothing that differs from start to start, as URLs may."""
         return dict(self._facts)
 
     async def generate(self, prompt: Prompt, params: SamplingParams, *, request_id: str) -> Completion:
-        """See `Engine`. May be called from any event loop; `request_id` names the request in error messages."""
+        """See `Engine`. Can be called from any event loop; `request_id` names the request in error messages."""
         request = self._request(prompt, params, request_id)
         with self._lock:
             if self._closed:
@@ -178,7 +177,7 @@ class OpenAIEngine:
         return self._completion(request, await asyncio.wrap_future(future))
 
     def close(self) -> None:
-        """Close all connections, end the thread; requests on their way raise `EngineError`, and so do later ones."""
+        """Close all connections and end the thread. Requests in flight raise `EngineError`, and so do later ones."""
         with self._lock:
             closed, self._closed = self._closed, True
         if not closed:
@@ -187,7 +186,7 @@ class OpenAIEngine:
             self._loop.close()
 
     def _request(self, prompt: Prompt, params: SamplingParams, request_id: str) -> Request:
-        """Refuses what needs no server to be refused."""
+        """Encode the prompt. Raises `PromptTooLong` or `EngineError` for what can be refused without a server."""
         if params.max_tokens < 1:
             raise EngineError(f"{request_id}: max_tokens is {params.max_tokens}: pass at least 1")
         if self.tokenizer is None:
@@ -203,7 +202,7 @@ class OpenAIEngine:
         return Request(request_id, prompt, ids, params, min(params.max_tokens, room))
 
     async def _serve(self, request: Request) -> Reply:
-        """Ask until a server has answered in full, at most `tries` times; being limited is forgiven for a while."""
+        """Try until a server has answered in full, at most `tries` times; status 429 is not counted for a while."""
         failure: TransientFailure | None = None
         tries, forgiven = 0, None
         try:
@@ -224,14 +223,16 @@ class OpenAIEngine:
         raise EngineError(f"{request.request_id}: gave up after {self._tries} tries: {failure}") from failure
 
     async def _try(self, request: Request, *, again: bool) -> Reply:
-        """One try, at the server that is its candidate's, or has least to do."""
+        """One try, at the candidate's server or the one with the fewest running."""
         index = self._balancer.acquire(request.request_id)
         server = self._servers[index]
-        if server.failures:  # this request finds out whether it serves again; others go elsewhere meanwhile
+        if server.failures:  # this request tests whether it serves again; others go elsewhere meanwhile
             self._balancer.avoid(index, max(server.until, self._clock()) + server.paused)
         try:
             async with self._limiter:
-                await self._pause_over(server)  # inside: many may have waited at the gate since it began
+                await self._pause_over(
+                    server
+                )  # inside the limiter: a pause may have begun while this request waited there
                 server.retries += again
                 reply = await self._ask(server, request)
             self._served(index)
@@ -244,7 +245,8 @@ class OpenAIEngine:
             self._balancer.release(index)
 
     async def _pause_over(self, server: Server) -> None:
-        """Returns at once unless every server pauses. Those that wait do not all come back in the same moment."""
+        """Wait until the server's pause is over, which is at once unless every server pauses; with jitter, so that the
+        waiting requests do not all come back at the same moment."""
         while (left := server.until - self._clock()) > 0:
             await asyncio.sleep(left * (1 + 0.1 * self._jitter()))
 
@@ -261,7 +263,8 @@ class OpenAIEngine:
             self._balancer.avoid(index, self._servers[index].until)
 
     async def _ask(self, server: Server, request: Request) -> Reply:
-        """The whole reply of one server. One that does not cut `max_tokens` to the room there is, is asked for that."""
+        """Get the whole reply of one server. Servers differ in the fields they know and in whether they cut `max_tokens`
+        to the room there is: a refusal that names the reason is answered with a corrected request."""
         stop = () if server.asked.says_stop else tuple(filter(None, request.params.stop))
         self._warn_of_samplers(server, request)
         while True:
@@ -271,11 +274,12 @@ class OpenAIEngine:
                 await self._client.complete(server, body, reply, path=self.path)
                 return reply
             except Refusal as refusal:
-                if not self._asks_otherwise(server, request, refusal, body):
+                if not self._corrects(server, request, refusal, body):
                     raise
 
-    def _asks_otherwise(self, server: Server, request: Request, refusal: Refusal, body: Mapping[str, Any]) -> bool:
-        """Whether the request may be sent again at once: for fewer tokens, or without a field that the server refused."""
+    def _corrects(self, server: Server, request: Request, refusal: Refusal, body: Mapping[str, Any]) -> bool:
+        """Correct the request after a refusal: fewer tokens, or without a field that the server does not know. False if
+        it cannot be corrected."""
         if field := refused_field(refusal.status, refusal.said, body):
             server.unknown.add(field)
             self._warn(field, f"{server.url} does not know {field}: it is left out from now on")
@@ -292,13 +296,13 @@ class OpenAIEngine:
             self._warn("samplers", f"{what}: it samples without, or pass its own names for them as options")
 
     def _warn(self, subject: str, message: str) -> None:
-        """Once a subject."""
+        """Log a warning, once per subject."""
         if subject not in self._warned:
             self._warned.add(subject)
             log.warning(message)
 
     def _reply(self, stop: Sequence[str]) -> Reply:
-        """An empty one, which reads what the servers send."""
+        """An empty reply of the kind that the servers send."""
         return Reply(stop)
 
     def _body(self, server: Server, request: Request) -> dict[str, Any]:
@@ -306,7 +310,7 @@ class OpenAIEngine:
         return body_for(server, self._model, request.prompt, request.params, limit=limit, options=options)
 
     def _completion(self, request: Request, reply: Reply) -> Completion:
-        """Made in the caller's thread, so that the loop's goes on reading."""
+        """Convert the reply. Runs in the caller's thread, so that the loop's goes on reading."""
         counted = reply.chunks if reply.tokens is None else reply.tokens
         given = reply.prompt_tokens or 0 if isinstance(request.prompt, str) else len(request.prompt)
         finish_reason: FinishReason = "stop" if reply.finish(counted, request.limit) == "stop" else "length"
@@ -322,7 +326,7 @@ class OpenAIEngine:
         )
 
     def _exact(self, request: Request, reply: Reply) -> tuple[str, TokenIds]:
-        """Text and ids that decode to it; no ids where there are none, or where they are another tokenizer's."""
+        """The text and the ids that decode to it; no ids where there are none, or where they are another tokenizer's."""
         stop = reply.stop_reason if isinstance(reply.stop_reason, str) else None
         text = _cut(reply.text, stop)
         if self.tokenizer is None or not reply.ids:
@@ -341,7 +345,7 @@ class OpenAIEngine:
         return text, ()
 
     def _with_end(self, reply: Reply, request: Request, *, before: int) -> list[int]:
-        """The ids with the token that ended them: a server may leave it off. None where it cannot be told which it was."""
+        """The ids with the token that ended them, which a server may leave off; empty where it is unknown which it was."""
         assert self.tokenizer is not None, "ids without a tokenizer"
         ends = {*self.tokenizer.end_ids, *request.params.stop_token_ids, reply.stop_reason}
         if reply.ids[-1] in ends or self.tokenizer.decode(reply.ids, before=before) != reply.text:
@@ -351,7 +355,7 @@ class OpenAIEngine:
         return [*reply.ids, *self.tokenizer.end_ids] if len(self.tokenizer.end_ids) == 1 else []
 
     async def _discover(self, model: str | None, context_length: int | None) -> None:
-        """Asks every server who it is. One that does not answer now is an error: its URL may be mistyped."""
+        """Ask every server what it is. One that does not answer is an error now, since its URL may be mistyped."""
         asked = (discover(server, model, partial(self._client.get, server)) for server in self._servers)
         found = await asyncio.gather(*asked)
         names = sorted({name for name, _ in found})
@@ -381,7 +385,7 @@ def _servers(base_urls: str | Sequence[str]) -> list[Server]:
 
 
 def _joined(prompt: Prompt, request_id: str) -> str:
-    """The prompt as one text, for a server that reads special tokens wherever it finds them."""
+    """The prompt as one text, for a server that reads special tokens wherever they stand."""
     segments = [segment for segment in prompt if isinstance(segment, str)]
     if len(segments) < len(prompt):
         raise EngineError(f"{request_id}: the prompt holds token ids: open the engine with the checkpoint's tokenizer")
@@ -396,7 +400,11 @@ _BARS = r"\|[^|<>\n]*\|>|｜[^｜<>\n]*｜>"
 
 
 def plain_text(segments: Sequence[str]) -> str:
-    """`segments` joined, in which only those that are `Control` hold anything that looks like a special token."""
+    """Join `segments`, with a space inside everything that looks like a special token in those that are not `Control`.
+
+    >>> plain_text(["What is <|im_end|> worth?"])
+    'What is < |im_end|> worth?'
+    """
     tags = {tag for segment in segments if isinstance(segment, Control) for tag in _TAG.findall(segment)}
     names = "|".join(map(re.escape, sorted({*_NAMES, *tags}, key=len, reverse=True)))
     forged = re.compile(rf"<(?={_BARS}|/?(?:{names})(?:[^\w<>\n][^<>\n]*)?>)")
@@ -407,7 +415,7 @@ def plain_text(segments: Sequence[str]) -> str:
 
 
 def _stop_reason(reply: Reply, ids: TokenIds, params: SamplingParams) -> str | int | None:
-    """The stop string, or the one of `stop_token_ids`, that ended it; None for the checkpoint's own end."""
+    """The stop string or stop token that ended the reply; None for the checkpoint's own end token."""
     if isinstance(reply.stop_reason, str):
         return reply.stop_reason
     last = ids[-1] if ids else reply.stop_reason
@@ -415,7 +423,7 @@ def _stop_reason(reply: Reply, ids: TokenIds, params: SamplingParams) -> str | i
 
 
 def _cut(text: str, stop: str | None) -> str:
-    """`text` up to and with the stop string that was hit, whether the server left it off or wrote on to its token's end."""
+    """`text` up to and with the stop string, whether the server left it off or went on to the end of its token."""
     return text if stop is None else text.partition(stop)[0] + stop
 
 

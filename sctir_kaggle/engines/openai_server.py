@@ -1,9 +1,9 @@
-"""The servers behind `OpenAIEngine`: where each is, what it takes beyond OpenAI's fields, and how it has fared so far.
+"""The servers behind `OpenAIEngine`: address, kind, request fields beyond OpenAI's, and failures so far.
 
-Who a server is, it says in `owned_by` of its /v1/models. vLLM and SGLang say which stop string they hit. llama.cpp and
-OpenAI call both it and the end of the sequence `stop`: from these and from unknown servers no stop is asked for; it is
-found in the stream here, and the stream is closed, which costs a token or two. A field beyond OpenAI's goes only to kinds
-that know it; one that a server refuses all the same, and can do without, is left out from then on.
+A server's kind is `owned_by` in its /v1/models. vLLM and SGLang report which stop string they hit. llama.cpp and OpenAI
+report `stop` for both a stop string and the end of the sequence: these and unknown servers are not sent stop strings;
+they are found in the stream here, and the stream is closed, which costs a token or two. A field beyond OpenAI's is sent only
+to kinds that know it; one that a server refuses all the same is left out from then on, if the request can do without it.
 """
 
 from __future__ import annotations
@@ -19,27 +19,27 @@ from urllib.parse import urlsplit
 from sctir_kaggle.types import EngineError, SamplingParams, TokenIds
 
 LONGEST_PAUSE = 60.0
-"""Seconds that a server is left alone at most, whatever it asks for."""
+"""The longest pause of a server in seconds, whatever it asks for."""
 
 
 @dataclass(frozen=True, slots=True)
 class ServerKind:
-    """How a kind of server is asked: plain data. An unknown kind gets OpenAI's fields only.
+    """The dialect of the API that a kind of server speaks. An unknown kind gets OpenAI's fields only.
 
-    `samplers` are its names for those fields of `SamplingParams` that OpenAI does not have, which are sent even where they
-    are off: else a server would take its own or its checkpoint's defaults. `says_stop`: it says which stop string it hit.
+    `samplers` are its names for the fields of `SamplingParams` that OpenAI lacks. They are sent even where they are off,
+    or the server would take its own or its checkpoint's defaults. `says_stop`: it reports which stop string it hit.
     """
 
     samplers: Mapping[str, str] = field(default_factory=dict)
     extras: Mapping[str, Any] = field(default_factory=dict)
     completions: Mapping[str, Any] = field(default_factory=dict)
-    """More of them, in text completions only: a chat server parses what the model wrote before it shows it."""
+    """Further fields for text completions only: a chat server parses the text before it returns it."""
     continuing: Mapping[str, Any] = field(default_factory=dict)
-    """More of them, for a chat whose last message is the model's: it is to be gone on with."""
+    """Further fields for a chat whose last message is the assistant's, to continue it."""
     says_stop: bool = False
     gives_ids: bool = False
     wide_seeds: bool = False
-    """Seeds of 63 bits are taken; else they are cut to 31."""
+    """Whether seeds of 63 bits are accepted; else they are reduced to 31."""
 
 
 _SAMPLERS = {name: name for name in ("top_k", "min_p", "repetition_penalty", "stop_token_ids")}
@@ -48,7 +48,7 @@ _SPECIALS = {"skip_special_tokens": False, "spaces_between_special_tokens": Fals
 KINDS: Mapping[str, ServerKind] = {
     "vllm": ServerKind(
         samplers=_SAMPLERS,
-        extras={"stream_interval": 16},  # tokens an event
+        extras={"stream_interval": 16},  # tokens per event: fewer, larger events for our one thread to parse
         completions=_SPECIALS,
         continuing={"continue_final_message": True, "add_generation_prompt": False},
         says_stop=True,
@@ -63,19 +63,19 @@ KINDS: Mapping[str, ServerKind] = {
 }
 
 _NEUTRAL: Mapping[str, Any] = {"top_k": 0, "min_p": 0.0, "repetition_penalty": 1.0, "stop_token_ids": ()}
-"""What OpenAI's API cannot ask for, where it is off."""
+"""The neutral values of the fields that OpenAI's API lacks."""
 
 _SENT_AS = {"top_k": {0: -1}}
-"""Values that servers spell in another way than `SamplingParams`."""
+"""Values that servers spell differently from `SamplingParams`."""
 
 
 @dataclass(slots=True, eq=False)
 class Server:
-    """One base URL. `url` has neither /v1 nor userinfo, and may be shown; `auth` is the userinfo and may not.
+    """One server. `url` has neither /v1 nor userinfo and may be shown; `auth` is the userinfo and may not.
 
-    `until` is the end of its pause on the clock, `paused` its length in seconds. `requests` counts what it was sent,
-    `retries` the part of it that another try had been made for, `dropped` the streams that broke off. `unknown` are the
-    fields that it has refused.
+    `until` is the end of its pause on the clock, `paused` the pause's length in seconds. `requests` counts those sent,
+    `retries` those of them that were repeats, `dropped` the streams that broke off. `unknown` are the fields that it has
+    refused.
     """
 
     url: str
@@ -92,13 +92,13 @@ class Server:
 
     @property
     def asked(self) -> ServerKind:
-        """How it is asked: as plain OpenAI where its kind is not known."""
+        """The fields of its kind; plain OpenAI where its kind is unknown."""
         return KINDS.get(self.kind, ServerKind())
 
     def failed(self, now: float, pause: float, *, asked_for: float | None, jitter: Callable[[], float]) -> bool:
-        """Give it a pause that doubles from failure to failure, unless it has `asked_for` one. True if this is a new one.
+        """Start a pause, doubled from failure to failure, or `asked_for` seconds; True if this is a new failure.
 
-        What fails while it pauses was sent before: that is the same failure.
+        A request that fails during the pause was sent before it: that is the same failure, and does not double it.
         """
         new = now >= self.until
         self.failures += new
@@ -112,7 +112,11 @@ class Server:
 
 
 def server_at(base_url: str) -> Server:
-    """The server at `base_url`, with or without /v1 at its end. Raises `EngineError` where that is no such URL."""
+    """Parse `base_url`, with or without /v1 at its end. Raises `EngineError` if it is not an http(s) URL.
+
+    >>> server_at("https://me:key@host:8000/v1/").url
+    'https://host:8000'
+    """
     shown = base_url.rpartition("@")[2]
     try:
         parts = urlsplit(base_url.strip())
@@ -129,13 +133,13 @@ def server_at(base_url: str) -> Server:
 
 
 Get = Callable[[str], Awaitable[Any]]
-"""A path -> the JSON that the server answers with, None where it has none."""
+"""path -> the JSON that the server answers with, None where it has none."""
 
 
 async def discover(server: Server, model: str | None, get: Get) -> tuple[str, int]:
-    """Asks the server who it is: the model's name there and its context length in tokens, 0 where it does not say.
+    """Find out the server's kind and version; return the model's name there and its context length in tokens (0: unknown).
 
-    Raises `EngineError` where `model` is not served, or where it is None and there is not exactly one.
+    Raises `EngineError` if `model` is not served, or if it is None and the server has not exactly one.
     """
     listing = await get("/v1/models")
     card = _card(server, model, listing.get("data") if isinstance(listing, dict) else None)
@@ -175,7 +179,7 @@ def body_for(
     limit: int,
     options: Mapping[str, Any],
 ) -> dict[str, Any]:
-    """The request's JSON, in which `options` win."""
+    """Build the JSON of a completions request; `options` win over every other field."""
     stop = [string for string in params.stop if string]
     body: dict[str, Any] = {
         "model": model,
@@ -198,7 +202,7 @@ def body_for(
 
 
 def extra_fields(server: Server, params: SamplingParams) -> dict[str, Any]:
-    """What this kind of server is sent besides OpenAI's fields."""
+    """Return the fields beyond OpenAI's that this kind of server is sent."""
     named = {theirs: getattr(params, ours) for ours, theirs in server.asked.samplers.items()}
     fields = {
         name: _SENT_AS.get(name, {}).get(value, value) for name, value in named.items() if name != "stop_token_ids"
@@ -209,7 +213,7 @@ def extra_fields(server: Server, params: SamplingParams) -> dict[str, Any]:
 
 
 def not_sent(server: Server, params: SamplingParams, options: Mapping[str, Any]) -> list[str]:
-    """The fields of `params` that this kind of server cannot be asked for, though they are not off: name and value."""
+    """Return "name value" for the fields of `params` that are set, but that this kind of server does not know."""
     return [
         f"{name} {getattr(params, name)}"
         for name, neutral in _NEUTRAL.items()
@@ -218,7 +222,7 @@ def not_sent(server: Server, params: SamplingParams, options: Mapping[str, Any])
 
 
 def seed_for(server: Server, seed: int) -> int:
-    """Cut to 31 bits where 63 are not known to be taken."""
+    """Return the seed, reduced to 31 bits unless this kind of server accepts 63."""
     return seed if server.asked.wide_seeds else seed % 2**31
 
 
@@ -230,12 +234,12 @@ _UNKNOWN = re.compile(
 
 
 def without_unknown(server: Server, body: Mapping[str, Any]) -> dict[str, Any]:
-    """`body` without the fields that the server has refused; None takes a field out, too."""
+    """Return `body` without the fields that the server has refused, and without those whose value is None."""
     return {name: value for name, value in body.items() if value is not None and name not in server.unknown}
 
 
 def refused_field(status: int, said: str, body: Mapping[str, Any]) -> str | None:
-    """The field that a refusal calls unknown, where the request can do without it."""
+    """Return the field that a refusal calls unknown, if the request can do without it."""
     if status not in (400, 422) or not _UNKNOWN.search(said):
         return None
     named = [name for name in body if name in _DISPENSABLE and re.search(rf"\b{name}\b", said)]
@@ -249,15 +253,18 @@ _TOO_LONG = re.compile(
 
 
 def says_too_long(status: int, body: str) -> bool:
-    """Whether a refusal means that prompt and completion do not fit into the context."""
+    """Whether a refusal says that prompt and completion do not fit into the context."""
     return status in (400, 413, 422) and _TOO_LONG.search(body) is not None
 
 
 def room_said(body: str, limit: int) -> int:
-    """The tokens that a refusal of `limit` more leaves room for; 0 where there is none or where it does not say.
+    """Return the new tokens that fit, from the text of a refusal of `limit`; 0 if there are none or it does not say.
 
-    Servers that do not cut `max_tokens` themselves name the context first, then the prompt and what it comes to with
-    `limit`.
+    Servers that do not cut `max_tokens` themselves name the context length first, then the prompt's length and its sum
+    with `limit`.
+
+    >>> room_said("maximum context length is 4096 tokens, but you requested 5000 (4000 in the prompt, 1000 to complete)", 1000)
+    96
     """
     numbers = [int(number) for number in re.findall(r"\d+", body)]
     prompts = [number for number in numbers if number > 0 and number + limit in numbers]
@@ -265,7 +272,7 @@ def room_said(body: str, limit: int) -> int:
 
 
 def seconds_to_wait(retry_after: str | None) -> float | None:
-    """What a `Retry-After` header asks for, a number of seconds or a date; None where there is none that can be read."""
+    """Parse a `Retry-After` header, a number of seconds or a date, into seconds; None if missing or unreadable."""
     try:
         if retry_after is None or retry_after.strip().isdecimal():
             return None if retry_after is None else float(retry_after)

@@ -83,7 +83,7 @@ def row_of(problem: str, solution: str) -> dict[str, Any]:
 
 
 def sent(tokenizer: Tokenizer, parts: tuple[Segment, ...]) -> TokenIds:
-    """What an engine has read and written in the end, turn by turn: ids that it sampled, and texts between them."""
+    """All that an engine has read and written, turn by turn: ids that it sampled, and the texts between them."""
     prompt: list[str | TokenIds] = []
     for part in parts:
         if not part.learned:

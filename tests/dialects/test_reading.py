@@ -1,4 +1,4 @@
-"""What of a turn is an answer and what a draft: thinking, turns that were cut, code that was not run, calls that are broken."""
+"""Parsing turns into answers and drafts: thinking, turns that were cut off, code that was not run, malformed calls."""
 
 from __future__ import annotations
 

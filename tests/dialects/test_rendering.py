@@ -1,4 +1,4 @@
-"""What a model is shown: prompts and bridges, by segments, and what of a long output."""
+"""Rendering: prompts and bridges, by segments, and the clipping of long outputs."""
 
 from __future__ import annotations
 

@@ -60,14 +60,14 @@ def tokenizer(request: pytest.FixtureRequest, tmp_path: Path) -> Tokenizer:
 
 
 def _sampled(draw: random.Random, tokenizer: Tokenizer) -> TokenIds:
-    """What a model may sample: any token, special ones too often."""
+    """Tokens that a model may sample: any, special ones more often than it would."""
     special = list(tokenizer.added_tokens.values())
     count = draw.randrange(1, 30)
     return tuple(draw.choice(special) if draw.random() < 0.2 else draw.randrange(len(tokenizer)) for _ in range(count))
 
 
 def _output(draw: random.Random, tokenizer: Tokenizer) -> str:
-    """What a program may print: it spells special tokens, too."""
+    """Texts that a program may print, some of which spell special tokens."""
     return " ".join(draw.choices([*WORDS, *tokenizer.added_tokens], k=draw.randrange(12)))
 
 

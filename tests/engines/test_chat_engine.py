@@ -127,8 +127,8 @@ def test_what_the_dialect_writes_around_problem_and_output_is_not_the_models() -
 
 def test_an_output_that_the_model_invented_stays_its_own() -> None:
     invented = CODE + OUTPUT_FENCE + "41\n```\nSo it is 41, or:\n" + CODE
-    told = roles_and_contents(segments((invented + OUTPUT_FENCE, "42")))
-    assert told == [("user", PROBLEM.text), ("assistant", invented.strip()), ("user", "```output\n42\n```")]
+    messages = roles_and_contents(segments((invented + OUTPUT_FENCE, "42")))
+    assert messages == [("user", PROBLEM.text), ("assistant", invented.strip()), ("user", "```output\n42\n```")]
 
 
 def test_a_single_text_is_what_the_user_says() -> None:

@@ -1,4 +1,4 @@
-"""The engine over OpenAI-compatible servers: one on loopback that answers as it is told, then vLLM's own on a CPU."""
+"""The engine over OpenAI-compatible servers: one on loopback that answers as a test scripts it, then vLLM's own on a CPU."""
 
 from __future__ import annotations
 
@@ -288,7 +288,7 @@ def test_pauses_grow_and_shrink_again() -> None:
     ],
     ids=["dropped", "ended", "garbage", "no object", "error", "aborted", "a page", "nothing"],
 )
-def test_a_stream_that_breaks_is_sent_anew_with_its_seed_and_counted(broken: Answer) -> None:
+def test_a_stream_that_breaks_is_sent_again_with_its_seed_and_counted(broken: Answer) -> None:
     with served(broken, broken) as (engine, fake):
         assert ask(engine).text == "yes"
         assert fake.bodies[0] == fake.bodies[1] == fake.bodies[2]
@@ -307,21 +307,21 @@ def test_after_five_tries_the_error_says_who_and_what_but_no_secret() -> None:
     with FakeServer(otherwise=refuses(503, body)) as fake:
         url = fake.url.replace("http://", "http://user:word@")
         with closing(OpenAIEngine.open(url, api_key="sk-secret", pause=0.01)) as engine:
-            with pytest.raises(EngineError) as told:
+            with pytest.raises(EngineError) as raised:
                 ask(engine)
             assert len(fake.bodies) == 5
-    message = str(told.value)
+    message = str(raised.value)
     assert message.startswith(f"p/0/0: gave up after 5 tries: {fake.url}: status 503: key *** is over quota xxx")
     assert len(message) < 400
-    assert "word" not in message + repr(told.value.__cause__)
+    assert "word" not in message + repr(raised.value.__cause__)
 
 
 @pytest.mark.parametrize("status", [302, 400, 401, 404, 422])
 def test_a_request_that_is_refused_for_good_fails_at_once(status: int) -> None:
     with served(refuses(status, "no such temperature")) as (engine, fake):
-        with pytest.raises(EngineError, match=f"p/0/0: {fake.url}: status {status}: no such temperature") as told:
+        with pytest.raises(EngineError, match=f"p/0/0: {fake.url}: status {status}: no such temperature") as raised:
             ask(engine)
-        assert not isinstance(told.value, PromptTooLong)
+        assert not isinstance(raised.value, PromptTooLong)
         assert len(fake.bodies) == 1
 
 
@@ -550,9 +550,9 @@ def test_a_server_that_cannot_be_reached_is_an_error_with_its_url() -> None:
     ],
 )
 def test_what_cannot_be_opened_is_named(options: dict[str, Any], message: str) -> None:
-    with FakeServer() as fake, pytest.raises(EngineError, match=message) as told:
+    with FakeServer() as fake, pytest.raises(EngineError, match=message) as raised:
         opened(fake, **options)
-    assert "sk-" not in str(told.value)
+    assert "sk-" not in str(raised.value)
 
 
 def test_no_url_and_one_given_twice_are_refused() -> None:

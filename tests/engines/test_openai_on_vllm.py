@@ -73,7 +73,7 @@ class Server:
         return self.count("num_requests_running") + self.count("num_requests_waiting")
 
     def count(self, name: str) -> int:
-        """What its metrics say of vLLM's `name`."""
+        """The value of vLLM's metric `name`."""
         with urllib.request.urlopen(f"{self.url}/metrics", timeout=60) as response:
             text = response.read().decode()
         found = re.findall(rf"^vllm:{name}\{{.*\}} ([\d.e+]+)$", text, flags=re.MULTILINE)
@@ -125,7 +125,7 @@ def chat(server: Server) -> Iterator[ChatEngine]:
 
 @pytest.fixture(scope="module")
 def expected() -> list[Completion]:
-    """What the transformers engine says, greedily and in float32, to ten prompts."""
+    """The transformers engine's greedy completions of ten prompts, in float32."""
     from sctir_kaggle.engines.transformers import TransformersEngine
 
     with closing(TransformersEngine.load(MODEL, slots=10, device="cpu")) as engine:

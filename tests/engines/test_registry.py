@@ -1,4 +1,4 @@
-"""The table of engines: each is loaded from what was set and nothing else, and read by whoever offers a choice."""
+"""The table of engines: each engine is loaded from the settings that were given, and one entry makes an engine available."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ LOADERS = {
 
 
 def loaded(monkeypatch: pytest.MonkeyPatch, config: EngineConfig, model: Any = "m") -> tuple[Any, dict[str, Any]]:
-    """What the engine's own function is called with."""
+    """The arguments that the engine's own function is called with."""
     calls: list[tuple[Any, dict[str, Any]]] = []
     monkeypatch.setattr(LOADERS[config.engine], lambda *args, **choices: calls.append((args, choices)))
     load: Callable[..., Any] | None = entry_of(config.engine).load

@@ -358,6 +358,26 @@ def test_the_plan_decides_what_is_started(monkeypatch: pytest.MonkeyPatch, caplo
     assert len(loads) == 2
 
 
+def test_the_choice_reads_vllms_own_names_for_memory_context_and_cache(monkeypatch: pytest.MonkeyPatch) -> None:
+    chosen: list[dict[str, Any]] = []
+
+    def choose(*_: Any, **sizes: Any) -> SimpleNamespace:
+        chosen.append(sizes)
+        return SimpleNamespace(replicas=1, tensor_parallel=1)
+
+    monkeypatch.setattr(vllm_layout, "VLLMEngine", SimpleNamespace(load=lambda *_, **__: Played()))
+    monkeypatch.setattr(vllm_layout, "visible_gpus", lambda: [GPU(15 << 30, name=str(n)) for n in range(2)])
+    monkeypatch.setattr(vllm_layout, "choose_layout", choose)
+    load_vllm(MODEL, slots=7, dtype="float32", context_length=512, memory=0.5)
+    load_vllm(
+        MODEL, options={"--max-model-len": 256, "gpu-memory-utilization": 0.4, "kv_cache_dtype": "fp8"}, memory=0.5
+    )
+    load_vllm(MODEL, options={"max_model_len": "auto"})
+    read = [tuple(each[name] for name in ("context_length", "memory", "number_bytes")) for each in chosen]
+    assert read == [(512, 0.5, 4), (256, 0.4, 1), (None, 0.9, 2)]
+    assert (chosen[0]["candidates"], chosen[0]["layout"]) == (7, "auto")
+
+
 @pytest.fixture(scope="module")
 def pair() -> Iterator[ReplicatedEngine]:
     """Two replicas of the embedded model on the CPU, each in a process of its own."""

@@ -130,7 +130,7 @@ def plain_model(checkpoint: Path) -> Any:
 
 
 def reference(checkpoint: Path, tokenizer: Any, prompt: str, tokens: int, **options: Any) -> TokenIds:
-    """What `model.generate` says on its own, the end token included."""
+    """The tokens that `model.generate` gives by itself, with the end token."""
     model = plain_model(checkpoint)
     ids = torch.tensor([tokenizer.encode(prompt)])
     output = model.generate(ids, attention_mask=torch.ones_like(ids), do_sample=False, max_new_tokens=tokens, **options)

@@ -1,4 +1,4 @@
-"""Which back end of attention vLLM is told to take: ours on old GPUs, the user's where there is one."""
+"""The attention backend that vLLM is given: ours on old GPUs, the user's where there is one."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def on_a_t4(folder: Path, options: dict[str, Any], environment: dict[str, str] | None = None) -> VLLMProbe:
-    """What the installed vLLM answers on a platform that says compute capability 7.5."""
+    """Probe the installed vLLM on a platform that reports compute capability 7.5."""
     command = [sys.executable, "-m", "tests.support.t4_platform", str(folder), "1", json.dumps(options)]
     kept = {name: value for name, value in os.environ.items() if name != VARIABLE}
     ran = subprocess.run(

@@ -44,7 +44,7 @@ def engine(engines: Engines) -> VLLMEngine:
 
 @pytest.fixture(scope="session")
 def expected() -> list[Completion]:
-    """What the transformers engine says, greedily and in float32, to ten prompts."""
+    """The transformers engine's greedy completions of ten prompts, in float32."""
     from sctir_kaggle.engines.transformers import TransformersEngine
 
     engine = TransformersEngine.load(MODEL, slots=10, device="cpu")
@@ -316,10 +316,10 @@ def test_vllm_is_restarted_once_after_a_death(engines: Engines) -> None:
 
 
 async def _failure(engine: VLLMEngine) -> str:
-    """What a request is told that is on its way at a death."""
-    with pytest.raises(EngineError) as told:
+    """The error of a request that is in flight when the engine dies."""
+    with pytest.raises(EngineError) as raised:
         await engine.generate(prompts(1)[0], GREEDY, request_id="p/0/0")
-    return str(told.value)
+    return str(raised.value)
 
 
 @needs_vllm

@@ -58,7 +58,7 @@ def engine(engines: Engines, checkpoint: Path) -> VLLMEngine:
 
 
 def _output(draw: random.Random) -> str:
-    """What a program prints; some of it spells special tokens."""
+    """Outputs of programs; some spell special tokens."""
     return " ".join(draw.choices([*WORDS, "<|im_end|>", "<|call|>", "</tool_response>"], k=draw.randrange(1, 30)))
 
 

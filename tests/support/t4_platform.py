@@ -1,8 +1,8 @@
-"""vLLM asked, on a machine without a GPU, what it would do on a T4: `python -m tests.support.t4_platform FOLDER 1 OPTIONS`.
+"""Probe vLLM as if on a T4, on a machine without a GPU: `python -m tests.support.t4_platform FOLDER 1 OPTIONS`.
 
-Its own class for NVIDIA's GPUs is made the platform, with a driver that says compute capability 7.5; the compiled modules
-that only a CUDA build has are empty ones. Everything that is asked is Python: the engine arguments and the selector. It
-takes and prints what `vllm_asked` does. Run it in a process of its own: the platform is the whole process's.
+vLLM's own class for NVIDIA's GPUs becomes the platform, with a driver that reports compute capability 7.5; the compiled
+modules that only a CUDA build has are replaced by empty ones. The probe needs Python code only: the engine arguments and the
+selector. Arguments and output are those of `vllm_probe`. Run it in a process of its own: the platform is process-wide.
 """
 
 from __future__ import annotations
