@@ -116,7 +116,7 @@ class Budget:
 
     @property
     def problems_left(self) -> int:
-        """How many of the planned problems are still to come."""
+        """Number of planned problems still to come."""
         return max(0, self._planned - self._given)
 
     def _left(self, now: float) -> float:

@@ -1,4 +1,4 @@
-"""How to solve a problem: one frozen dataclass, `SolverConfig`.
+"""Settings of the solver: one frozen dataclass, `SolverConfig`.
 
 Its defaults are the settings that won the first AIMO Progress Prize (48 candidates, 4 turns, T = 0.8) with their flaws
 fixed, the preset `numina-fixed`. The preset `numina` is the winning notebook as published: it showed the first 200
@@ -52,19 +52,19 @@ class SolverConfig:
     """Characters of output shown to the model, head and tail."""
 
     output_clip: Literal["middle", "head"] = "middle"
-    """How a longer output is clipped: `middle` leaves out its middle, `head` keeps its beginning only."""
+    """Clipping of a longer output: `middle` leaves out its middle, `head` keeps its beginning only."""
 
     blocks: Literal["all", "last"] = "all"
     """Which of a turn's blocks of code run: `all`, in order and as one, or the `last` alone."""
 
     restart: bool = False
-    """Whether a candidate whose turn has neither code nor answer begins again from the bare prompt, as one of its turns."""
+    """A candidate whose turn has neither code nor answer begins again from the bare prompt, as one of its turns."""
 
     stateful: bool = True
-    """Whether a candidate's blocks share their variables, as in the training traces; False is a fresh process a block."""
+    """A candidate's blocks share their variables, as in the training traces; False is a fresh process a block."""
 
     force_answer: bool = True
-    """Whether a candidate that ran code and has no answer is asked once to finish `\\boxed{`."""
+    """A candidate that ran code and has no answer is asked once to finish `\\boxed{`."""
 
     force_tokens: int = 32
     """New tokens of that forced answer, at most."""
@@ -82,11 +82,11 @@ class SolverConfig:
     """The answer of a problem without votes."""
 
     vote: str = "plain"
-    """What a vote counts: 1 each in a `plain` majority; less than that for `small` answers (0 to 5), for numbers that
-    occur in the `statement`, or for answers that the candidate's own code has not `confirmed`; `small=0.1` says how much."""
+    """Weights of the vote: 1 each in a `plain` majority; less for `small` answers (0 to 5), for numbers that occur in the
+    `statement`, or for answers that the candidate's own code has not `confirmed`; `small=0.1` sets the weight."""
 
     stop: str = "exact"
-    """When a problem ends early: `exact`, once no continuation can change the winner; `beta`, once probably none does;
+    """Early end of a problem: `exact`, once no continuation can change the winner; `beta`, once probably none does;
     `k=4`, once 4 candidates agree; `margin=3`, once the leader is 3 votes ahead; `none` waits for all. All but `none`
     stop where `exact` does; `beta`, `k` and `margin` may change an answer (`stopping.StopRule`)."""
 
@@ -101,7 +101,7 @@ class SolverConfig:
     For votes other than `plain` no risk is known: there it may until it is decided."""
 
     extra_candidates: int = 0
-    """How many more candidates a problem gets after all have ended, if they would overturn its vote with more than
+    """Additional candidates of a problem after all have ended, if they would overturn its vote with more than
     `contested_risk`; they are cancelled as soon as that no longer holds. 0 is off."""
 
     tie_break: TieBreak = "first"

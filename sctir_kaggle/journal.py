@@ -91,7 +91,7 @@ class Journal:
         try:
             fresh = _holds_no_header(path)
             journal = cls(lines, () if fresh else _matching(path, header))
-            lines.cut_torn_line()
+            lines.cut_torn_line()  # only now: the file of a run that was refused stays as it is
         except UserError:
             lines.close()
             raise
@@ -141,7 +141,7 @@ class Journal:
 
 
 def _holds_no_header(path: Path) -> bool:
-    """Whether a kill came before the first line was whole: then nothing is lost if it is written again."""
+    """True if a kill came before the first line was whole: then nothing is lost by writing it again."""
     with path.open("rb") as file:
         start = file.read(1 << 16)
     return b"\n" not in start and (not start or start.startswith(_BEGINNING))
@@ -338,7 +338,7 @@ def _turn(line: Json) -> Turn:
 
 
 def _bridge(segments: Iterable[Any]) -> tuple[str, ...]:
-    """What a dialect wrote stands in an object, `{"control": text}`; what a program printed is a string."""
+    """Segments of a bridge: `{"control": text}` is a dialect's text, a string is a program's output."""
     return tuple(Control(part["control"]) if isinstance(part, dict) else part for part in segments)
 
 

@@ -211,7 +211,7 @@ class Rollout:
         return opened_box(self.dialect, self.turns, thinking=thinking)
 
     def _status(self) -> TraceStatus:
-        """Why a candidate that nothing failed or cancelled has ended."""
+        """Reason why the candidate ended by itself, neither failed nor cancelled."""
         if self._reading.answer is not None:
             return TraceStatus.ANSWERED
         if self.turns[-1].prefix:

@@ -16,7 +16,7 @@ log = logging.getLogger("sctir_kaggle")
 
 
 class ResultStore(Protocol):
-    """Where results are kept, by problem id: a `Journal`, or a competition's record, which outlives a full disk."""
+    """Store of results by problem id: a `Journal`, or a competition's record, which outlives a full disk."""
 
     path: Path
     results: dict[str, SolveResult]

@@ -44,13 +44,13 @@ class Overtime:
     plain: bool = True
 
     def is_contested(self, ballots: Sequence[Ballot], *, unfinished: int) -> bool:
-        """Whether the candidates still missing overturn the vote with a probability above `risk`."""
+        """True while the missing candidates may overturn the vote with a probability above `risk`."""
         if self.plain:
             return float(leader_risk(ballots, unfinished=unfinished)) > self.risk
         return float(not decided(ballots, unfinished=unfinished)) > self.risk
 
     def extra(self, ballots: Sequence[Ballot]) -> int:
-        """How many candidates to start after all others have ended."""
+        """Number of candidates to start after all others have ended."""
         return self.extra_candidates if self.is_contested(ballots, unfinished=self.extra_candidates) else 0
 
 
@@ -204,7 +204,7 @@ class _Count:
         return self._is_contested()
 
     def extra(self) -> int:
-        """How many candidates to start beyond the first N: none unless all have ended and left the vote contested."""
+        """Number of candidates to start beyond the first N: none unless all have ended and left the vote contested."""
         if self._stopped is not None or self.unfinished:
             return 0
         more = self._overtime.extra(self._ballots)

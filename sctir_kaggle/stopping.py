@@ -1,4 +1,4 @@
-"""When to stop: no continuation can change the winner (exact), probably none does (beta), enough agree (k, margin).
+"""Stop rules: no continuation can change the winner (exact), probably none does (beta), enough agree (k, margin).
 
 With three candidates unfinished, a lead of four votes is safe and a lead of three is not (the three could tie it):
 
@@ -79,7 +79,7 @@ class StopRule:
         return f"{self.name}={self.number}" if self.number else self.name
 
     def reason(self, ballots: Sequence[Ballot], *, unfinished: int) -> StopReason | None:
-        """Why the work ends now; None while it goes on. `unfinished` candidates are running, queued or not started."""
+        """Return the reason to stop now, None to go on. `unfinished` candidates are running, queued or not started."""
         if self.name == "none":
             return None
         # Exact first: a vote that is decided is reported as such, and without a risk, under every rule.
@@ -88,7 +88,7 @@ class StopRule:
         return self.name if self._fires(ballots, unfinished) else None
 
     def _fires(self, ballots: Sequence[Ballot], unfinished: int) -> bool:
-        """Whether the rule's own condition holds."""
+        """Check the rule's own condition."""
         leader, runner_up = _first_two(ballots)
         if self.name == "beta":
             return beta_decided(ballots, unfinished=unfinished, delta=self.delta, min_ballots=self.least)
@@ -98,7 +98,7 @@ class StopRule:
 
 
 def decided(ballots: Iterable[Ballot], *, unfinished: int, max_weight: float = 1.0) -> bool:
-    """Whether the leader wins under every possible continuation: the exact stop rule.
+    """The exact stop rule: true if the leader wins under every possible continuation.
 
     Each of the R = `unfinished` candidates casts at most one vote of at most `max_weight`, so a rival b gains at most
     R * max_weight on the leader a, who loses nothing. a is safe iff S(a) - S(b) > R * max_weight for every rival b, an
@@ -119,7 +119,7 @@ def _first_two(ballots: Iterable[Ballot]) -> tuple[Fraction, Fraction]:
 
 
 def beta_decided(ballots: Iterable[Ballot], *, unfinished: int, delta: float, min_ballots: int = 1) -> bool:
-    """Whether the leader wins with probability 1 - `delta` or more, or for certain: the beta stop rule.
+    """The beta stop rule: true if the leader wins with probability 1 - `delta` or more, or for certain.
 
     It needs `min_ballots` votes, unless the vote is exactly `decided`; with `delta` 0 it is the exact rule. The
     probability is `leader_risk`'s, with its model and its caveat.

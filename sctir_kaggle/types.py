@@ -91,7 +91,7 @@ class Problem:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SamplingParams:
-    """How to sample one completion; names and meanings are vLLM's.
+    """Sampling parameters of one completion; names and meanings are vLLM's.
 
     `temperature` 0 is greedy; `top_k` 0, `min_p` 0 and `repetition_penalty` 1 are off. `max_tokens` is a ceiling, which an
     engine lowers to what the context leaves. A string of `stop` ends the completion and stays at the end of its text, as in
@@ -133,12 +133,12 @@ class Completion:
 
     @property
     def ended_by_token(self) -> bool:
-        """Whether an end token ended it: the last of `token_ids`, where there are any, which `text` does not show."""
+        """True where an end token ended it: the last of `token_ids`, where there are any, which `text` does not show."""
         return self.finish_reason == "stop" and not isinstance(self.stop_reason, str)
 
 
 class ExecutionStatus(str, Enum):
-    """How a block of code ended."""
+    """Outcome of a block of code."""
 
     OK = "ok"
     ERROR = "error"  # an exception; the output ends with its traceback
@@ -195,7 +195,7 @@ class PartialTurn:
 
 
 class TraceStatus(str, Enum):
-    """Why a candidate ended."""
+    """Reason why a candidate ended."""
 
     ANSWERED = "answered"  # it gave an integer in range: one vote
     PRUNED = "pruned"  # it stopped with neither code nor an answer
@@ -229,12 +229,12 @@ class Trace:
 
     @property
     def executions(self) -> int:
-        """How many turns ran code."""
+        """Number of turns that ran code."""
         return sum(turn.execution is not None for turn in self.turns)
 
 
 def status_counts(traces: Iterable[Trace]) -> dict[TraceStatus, int]:
-    """How many candidates ended for which reason, the most frequent first.
+    """Count candidates by the reason why they ended, the most frequent first.
 
     >>> status_counts([Trace(0, (), TraceStatus.PRUNED), Trace(1, (), TraceStatus.PRUNED)])
     {<TraceStatus.PRUNED: 'pruned'>: 2}
@@ -281,7 +281,7 @@ class SolveResult:
 
     @property
     def correct(self) -> bool | None:
-        """Whether the answer equals the reference; None where there is no reference."""
+        """True if the answer equals the reference; None where there is no reference."""
         return None if self.problem.answer is None else self.answer == self.problem.answer
 
 

@@ -20,7 +20,7 @@ from typing import Literal
 from sctir_kaggle.types import ExecutionStatus, Problem, Trace, UserError, Vote
 
 TieBreak = Literal["first", "smallest", "largest"]
-"""Who wins among equal scores: the answer of the candidate with the lowest number, the smallest or the largest answer.
+"""Order of equal scores: first the answer of the candidate with the lowest number, the smallest or the largest answer.
 
 None of them depends on the order in which candidates finish, or a busy machine could change an answer.
 """

@@ -258,7 +258,7 @@ def test_a_run_can_be_read_one_result_at_a_time(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("left", ["", '{"schema":1,"config":{"cand'])
-def test_a_run_that_was_killed_before_its_header_was_whole_begins_anew(tmp_path: Path, left: str) -> None:
+def test_a_run_that_was_killed_before_its_header_was_whole_starts_over(tmp_path: Path, left: str) -> None:
     (tmp_path / "j").write_text(left)
     with Journal.resume(tmp_path / "j", HEADER) as journal:
         journal.append(result("p"))

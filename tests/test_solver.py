@@ -75,7 +75,7 @@ def test_the_majority_of_the_candidates_is_the_answer(sandbox: Sandbox) -> None:
     assert not result.fallback
 
 
-def test_nobody_voting_gives_the_default_and_says_so(sandbox: Sandbox) -> None:
+def test_a_result_without_votes_is_the_default_and_says_so(sandbox: Sandbox) -> None:
     result = solve(answers("x", "y"), sandbox, candidates=2, default_answer=13)
     assert (result.answer, result.fallback, result.vote.winner) == (13, True, None)
 
@@ -304,7 +304,7 @@ def test_the_beta_rule_waits_for_its_ballots(sandbox: Sandbox) -> None:
 
 
 @pytest.mark.parametrize(("stop", "votes"), [("k=4", (42, 7, 42, 42, 42)), ("margin=2", (7, 42, 7, 7))])
-def test_a_counted_stop_strikes_with_the_vote_that_makes_it_true_and_bounds_its_risk(
+def test_a_counted_stop_fires_with_the_vote_that_makes_it_true_and_bounds_its_risk(
     sandbox: Sandbox, stop: str, votes: tuple[int, ...]
 ) -> None:
     result = solve(Waiting(dict(enumerate(votes))), sandbox, candidates=16, stop=stop)

@@ -221,7 +221,7 @@ def test_under_its_model_it_errs_no_more_often_than_delta(delta: float, voting: 
 def in_words(stream: list[tuple[int, int] | None], rule: str, number: int) -> tuple[int, str]:
     """After how many ends a rule stops and why, by its definition in words; weights are given in 4096ths.
 
-    `exact` is searched for: whoever is unfinished votes for one rival with weight 1.
+    `exact` is searched for: all unfinished candidates vote for one rival with weight 1.
     """
     votes: dict[int, int] = {}
     for done, vote in enumerate([None, *stream]):

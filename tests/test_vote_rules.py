@@ -1,4 +1,4 @@
-"""Votes that trust some answers less: whom they doubt, what such a vote counts, and that it cannot break the exact stop."""
+"""Weighted votes: which answers they trust less, the weight of such a vote, and that the exact stop stays exact."""
 
 from __future__ import annotations
 

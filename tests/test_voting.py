@@ -21,7 +21,7 @@ def test_the_majority_wins_and_the_ranking_holds_every_answer() -> None:
     assert tally(ballots(7, 3, 7, 9)).ranking == ((7, 2.0), (3, 1.0), (9, 1.0))
 
 
-def test_nobody_wins_an_empty_vote() -> None:
+def test_an_empty_vote_has_no_winner() -> None:
     assert tally([]).winner is None
 
 
