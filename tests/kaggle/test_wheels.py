@@ -60,7 +60,7 @@ def run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Run:
     def run(*lines: str, image: Sequence[str] | str = (), expect: int = 0, options: Sequence[str] = ()) -> list[Path]:
         named = image if isinstance(image, str) else str(frozen(tmp_path, *image)) if image else "none"
         output = tmp_path / "out"
-        arguments = ["build", "--requirements", str(required(tmp_path, *lines)), "--output", str(output)]
+        arguments = ["wheels", "--requirements", str(required(tmp_path, *lines)), "--output", str(output)]
         assert main([*arguments, "--image", named, *options]) == expect
         return sorted(output.glob("sctir-wheels*"))
 
@@ -115,7 +115,7 @@ def test_a_wheel_that_refuses_the_python_that_runs_is_no_failure(index: Path, ru
     wheel(index, "sctir_new", python=f"=={OTHER}.*")
     folders = run("sctir_top", options=["--python", OTHER])
     assert names(folders) == {"sctir_top-1.0", "sctir_new-1.0"}
-    assert main(["build", "--check", str(folders[0].parent)]) == 0
+    assert main(["wheels", "--check", str(folders[0].parent)]) == 0
 
 
 @uv
@@ -243,7 +243,7 @@ def _command(folder: Path, index: Index, output: Path) -> tuple[list[str], dict[
     arguments = ["--requirements", str(requirements), "--output", str(output), "--image", "none"]
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("PIP_", "UV_"))}
     environment |= {"PIP_CONFIG_FILE": os.devnull, "PIP_INDEX_URL": index.url, "PYTHONPATH": str(ROOT)}
-    return [sys.executable, "-m", "sctir_kaggle", "build", *arguments], environment
+    return [sys.executable, "-m", "sctir_kaggle", "wheels", *arguments], environment
 
 
 def _wait(ready: Callable[[], bool], process: subprocess.Popen[bytes]) -> None:
@@ -287,7 +287,7 @@ def test_a_wheel_that_is_gone_or_damaged_is_named(index: Path, run: Run, capsys:
         path.unlink(missing_ok=True)
         if content is not None:
             path.write_bytes(content)
-        assert main(["build", "--check", str(part.parent)]) == 2
+        assert main(["wheels", "--check", str(part.parent)]) == 2
         assert "sctir_b-1.0-py3-none-any.whl: run `sctir wheels` again" in capsys.readouterr().err
     run("sctir_a")
     assert path.read_bytes() == whole
@@ -437,7 +437,7 @@ def test_what_was_typed_wrongly_is_said_before_anything_is_resolved(
     monkeypatch.chdir(tmp_path)
     required(tmp_path, "sctir_a")
     image = [] if "--check" in options else ["--image", str(frozen(tmp_path, "sctir-b==1.0"))]
-    assert main(["build", *image, *options]) == 2
+    assert main(["wheels", *image, *options]) == 2
     error = capsys.readouterr().err
     assert told in error
     assert error.count("\n") == 1
