@@ -19,12 +19,11 @@ from pathlib import Path
 import pytest
 
 from sctir_kaggle.cli import main
+from sctir_kaggle.kaggle.staging import DATASET_FILES
 from sctir_kaggle.kaggle.wheels import build, wheelhouse
 from sctir_kaggle.kaggle.wheels import image as images
-from sctir_kaggle.kaggle.wheels import lock as locks
 from sctir_kaggle.kaggle.wheels.image import Image, image_of
-from sctir_kaggle.kaggle.wheels.lock import Wheel
-from sctir_kaggle.kaggle.wheels.requirements import for_the_notebook
+from sctir_kaggle.kaggle.wheels.requirements import Wheel, find_lock, for_the_notebook
 from sctir_kaggle.types import UserError
 from tests.support.wheel_support import Index, required, served, wheel
 
@@ -157,7 +156,7 @@ def test_torch_can_be_shipped_on_purpose(index: Path, run: Run, caplog: pytest.L
     wheel(index, "triton", version="3.6.0")
     folders = run("sctir_server", image=["torch==2.11.0+cu128", "triton==3.6.0"], options=["--ship", "torch"])
     assert names(folders) == {"sctir_server-1.0", "torch-2.10.0", "triton-3.6.0"}
-    lock = locks.find(folders)
+    lock = find_lock(folders)
     assert lock is not None
     assert list(lock.ship) == ["torch"]
     assert "replaced on the image: torch 2.11.0+cu128 by 2.10.0" in caplog.text
@@ -319,14 +318,14 @@ def listed(name: str, size: int) -> Wheel:
 
 
 def test_more_wheels_than_a_dataset_holds_become_any_number_of_them(tmp_path: Path) -> None:
-    each = build.FILES - build.OWN_FILES
+    each = DATASET_FILES - build.OWN_FILES
     parts = build.split([listed(f"n{number}", 1) for number in range(4 * each + 3)], tmp_path)
     assert [folder.name for folder in parts] == ["sctir-wheels", *(f"sctir-wheels-{number}" for number in range(2, 6))]
     assert [len(part) for part in parts.values()] == [each, each, each, each, 3]
 
 
 def test_more_bytes_than_a_dataset_holds_become_several(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(build, "BYTES", 200)
+    monkeypatch.setattr(build, "DATASET_BYTES", 200)
     assert [len(part) for part in build.split([listed(f"n{n}", 100) for n in range(5)], tmp_path).values()] == [
         2,
         2,
