@@ -229,7 +229,7 @@ def test_a_submission_whose_fate_is_unknown_is_not_repeated(checkout: Path) -> N
     assert code == 2
     assert len(kaggle.calls("CreateCodeSubmission")) == 1
     page = "https://www.kaggle.com/competitions/ai-mathematical-olympiad-prize/submissions"
-    assert f"look at {page}, or type the command again" in said
+    assert f"look at {page}, or run the command again" in said
 
 
 def test_a_push_need_not_be_followed(checkout: Path) -> None:
