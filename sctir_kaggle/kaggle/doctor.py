@@ -122,7 +122,7 @@ def report(findings: Iterable[Finding]) -> str:
 def _with_model(target: Machine, model: str | Path | None) -> list[Finding]:
     """Run the checks with the checkpoint, or report that there is none.
 
-    Without one, the checks of weights look at the embedded model, so that faults of the machine are still found.
+    If none is attached, the checks of weights look at the embedded model, so that faults of the machine are still found.
     """
     embedded = ASSETS / "model"
     try:

@@ -47,6 +47,7 @@ GLIBC = 35
 """Minor version of the newest glibc 2 that a wheel may need: the image is built on Ubuntu 22.04."""
 
 _OLD = {17: "manylinux2014_x86_64", 12: "manylinux2010_x86_64", 5: "manylinux1_x86_64"}
+"""The older names of some manylinux tags, by glibc's minor version."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,7 +169,10 @@ def tags_of(python: str) -> tuple[Tag, ...]:
     from packaging.tags import compatible_tags, cpython_tags
 
     major, minor = map(int, python.split(".")[:2])
-    platforms = list(_platforms())
+    platforms = []
+    for glibc in range(GLIBC, 4, -1):
+        platforms += [f"manylinux_2_{glibc}_x86_64", *([_OLD[glibc]] if glibc in _OLD else [])]
+    platforms.append("linux_x86_64")
     own = cpython_tags((major, minor), platforms=platforms)
     return (*own, *compatible_tags((major, minor), f"cp{major}{minor}", platforms))
 
@@ -178,10 +182,3 @@ def fits(wheel: str, python: str) -> bool:
     from packaging.utils import parse_wheel_filename
 
     return not parse_wheel_filename(wheel)[3].isdisjoint(tags_of(python))
-
-
-def _platforms() -> list[str]:
-    found = []
-    for minor in range(GLIBC, 4, -1):
-        found += [f"manylinux_2_{minor}_x86_64", *([_OLD[minor]] if minor in _OLD else [])]
-    return [*found, "linux_x86_64"]

@@ -114,6 +114,7 @@ def wheels_of(pins: Sequence[str], image: Image, place: Path) -> list[Wheel]:
 def _met(roots: Sequence[str], image: Image, place: Path) -> tuple[list[str], dict[str, str]]:
     """The requirements and every distribution's version: the image's version replaces a pin wherever that resolves."""
     loose = [_loosened(root, image) for root in roots]
+    # First without the pins that exclude the image's version: where uv then keeps that version, the pin is not needed.
     pins = _compile(loose, image, place)
     tight = [
         root if loosened != root and pins.get(name := _name(root)) != image.versions.get(name) else loosened

@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from packaging.requirements import Requirement
     from packaging.version import Version
 
-
 House = Mapping[str, Mapping["Version", Path]]
+"""Wheels by canonical name and version."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,12 +100,14 @@ class _Search:
     _read: set[tuple[Path, str]] = field(default_factory=set)
 
     def require(self, requirement: Requirement, by: str) -> None:
+        """Add a requirement if its condition holds on the image."""
         if requirement.marker is None or requirement.marker.evaluate({**self.environment, "extra": ""}):
             name = canonical(requirement.name)
             self.required.setdefault(name, []).append((requirement, by))
             self._waiting.append(name)
 
     def run(self) -> None:
+        """Choose until no requirement waits; a wheel's own requirements are read once for each of its extras."""
         while self._waiting:
             name = self._waiting.pop()
             if not self._choose(name):
@@ -118,6 +120,7 @@ class _Search:
                     self._needs(wheel, extra)
 
     def _choose(self, name: str) -> bool:
+        """Choose what meets everything required of `name` so far, or record a lack and return False."""
         wanted = self.required[name]
         there = self.image.versions.get(name)
         if there is not None and all(
@@ -131,6 +134,7 @@ class _Search:
                     continue
                 self.chosen[name] = path
                 return True
+        # The message names a requirement that nothing meets, or else the last of those that conflict.
         requirement, by = next(((each, by) for each, by in wanted if not self._met(name, each, there)), wanted[-1])
         bare = f"{requirement.name}{requirement.specifier}"
         self.lacking.setdefault(bare, Lack(bare, by, there or ""))
@@ -149,7 +153,7 @@ class _Search:
             else:
                 applies = requirement.marker.evaluate({**self.environment, "extra": extra})
             if applies:
-                requirement.marker = None
+                requirement.marker = None  # it holds; `require` would evaluate it again, without the extra
                 self.require(requirement, wheel.name)
 
 
@@ -174,6 +178,7 @@ def metadata_of(wheel: Path) -> Message:
 
 
 def _environment(python: str) -> dict[str, str]:
+    """The values of the image for conditions such as `python_version < "3.11"` (PEP 508)."""
     full = python if python.count(".") > 1 else f"{python}.0"
     return {
         "implementation_name": "cpython",
