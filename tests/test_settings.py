@@ -20,7 +20,7 @@ from sctir_kaggle.engines.registry import EngineConfig
 from sctir_kaggle.engines.scripted import Scripted
 from sctir_kaggle.header import journal_header
 from sctir_kaggle.journal import read_journal
-from sctir_kaggle.kaggle.clone import notebook_settings
+from sctir_kaggle.kaggle.settings_cell import resolve_cell
 from sctir_kaggle.options import check_settings
 from sctir_kaggle.presets import PRESETS
 from sctir_kaggle.runtime import EMBEDDED_MODEL
@@ -173,7 +173,7 @@ def by_environment(values: dict[str, Any], monkeypatch: pytest.MonkeyPatch, fold
 
 
 def by_cell(values: dict[str, Any], monkeypatch: pytest.MonkeyPatch, folder: Path) -> RunConfig:
-    run = notebook_settings(values)
+    run = resolve_cell(values)
     return Submission(run.profile, run, folder=folder, rerun=True).run_config
 
 
@@ -253,7 +253,7 @@ def test_a_run_writes_what_its_engine_and_its_clock_were_given(tmp_path: Path, m
 
 
 def test_a_notebooks_run_writes_them_too(tmp_path: Path) -> None:
-    run = notebook_settings({"candidates": 3, "turns": 2, "engine": "vllm", "memory": 0.5, "grace_seconds": 0.5})
+    run = resolve_cell({"candidates": 3, "turns": 2, "engine": "vllm", "memory": 0.5, "grace_seconds": 0.5})
     (tmp_path / "problems.csv").write_text("id,problem\na,What is 3?\n")
     submission = Submission(
         run.profile, run, folder=tmp_path, load=scripted(), problems=tmp_path / "problems.csv", rerun=False
@@ -278,7 +278,7 @@ def test_the_stronger_source_wins_on_the_command_line(tmp_path: Path, monkeypatc
 def test_in_the_notebook_a_file_and_the_environment_win_over_the_cell(tmp_path: Path) -> None:
     (tmp_path / "run.toml").write_text("turns = 5\nseed = 5")
     environment = {"SCTIR_CONFIG": str(tmp_path / "run.toml"), "SCTIR_SEED": "6"}
-    run = notebook_settings({"preset": "numina", "candidates": 7, "turns": 7, "seed": 7}, environment)
+    run = resolve_cell({"preset": "numina", "candidates": 7, "turns": 7, "seed": 7}, environment)
     assert (run.solver.output_chars, run.solver.candidates, run.solver.turns, run.solver.seed) == (200, 7, 5, 6)
     assert [run.source(name) for name in ("output_chars", "candidates", "turns", "seed")] == [
         "preset numina",

@@ -14,7 +14,7 @@ from typing import Any, Literal
 from sctir_kaggle.background import in_thread
 from sctir_kaggle.competition.health import trouble
 from sctir_kaggle.session import Session
-from sctir_kaggle.types import Problem, SolveResult, TraceStatus
+from sctir_kaggle.types import Problem, SolveResult, TraceStatus, one_line
 
 PROBLEM = Problem("canary", "What is 17 + 25?", 42)
 
@@ -65,7 +65,7 @@ def try_canary(session: Session, seconds: float, patience: float) -> Canary:
     if not done:
         return Canary("failed", None, f"the solver did not come back within {seconds + patience:g} s", took, True)
     if (error := work.exception()) is not None:
-        return Canary("failed", None, " ".join(f"{type(error).__name__}: {error}".split())[:500], took, True)
+        return Canary("failed", None, one_line(error, named=True), took, True)
     return _judged(work.result(), took)
 
 

@@ -1,1 +1,1 @@
-"""What only Kaggle needs: where its inputs are, whether a machine can run this, and how a notebook version gets there."""
+"""From a checkpoint to a score at Kaggle: fetch, doctor, wheels, upload, notebook, push, submit."""

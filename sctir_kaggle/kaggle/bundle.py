@@ -1,9 +1,7 @@
-"""The library's wheel, as a notebook carries it: a list of folders of the checkout, always the same bytes.
+"""Build the library's wheel that a notebook carries: a part of the checkout, small enough, always the same bytes.
 
-Of the viewer it has what its page needs, so that `view.html` is written where the run was.
-
-setuptools builds it, from a copy that holds only what belongs in it. Covered: times, modes and order of the files, the
-umask, caches and models that lie in the tree. Not covered: another version of setuptools, whose name is in the wheel.
+setuptools builds it from a copy of the files that belong in it, so that neither times, modes, the umask nor caches and models
+in the tree change a byte. Not covered: another version of setuptools, which writes its name into the wheel.
 """
 
 from __future__ import annotations
@@ -21,7 +19,7 @@ from sctir_kaggle.types import UserError
 CHECKOUT = Path(__file__).parents[2]
 
 LIMIT = 680_000
-"""Bytes of a wheel that a notebook can carry: in base64 a third more, and Kaggle takes less than a megabyte of notebook."""
+"""Bytes of a wheel that a notebook can carry: base64 adds a third, and Kaggle takes less than 1 MB of notebook."""
 
 CARRIED = (
     *("*.py", "py.typed", "answers/*.py", "dialects/*.py", "engines/*.py", "sandbox/*.py", "competition/*.py"),
@@ -29,24 +27,24 @@ CARRIED = (
     *("assets/problems.csv", "assets/README.md"),
     *("lab/*.py", "lab/view/*", "lab/view/vendor/katex/*"),
 )
-"""What a notebook carries, from the package's folder: the library, and of the lab what writes `view.html` beside the
-submission. The models that ship, the recipes and the rest of the lab stay at home."""
+"""The carried files, relative to the package: the library, and the part of the lab that writes `view.html` beside the
+submission. The shipped models, the recipes and the rest of the lab are left out."""
 
 FONTS = ("Main-Regular", "Math-Italic", "AMS-Regular", *(f"Size{size}-Regular" for size in (1, 2, 3, 4)))
-"""KaTeX's, for plain formulas; a browser draws bold and rare ones with its own."""
+"""KaTeX's fonts for common formulas; for bold and rare symbols a browser falls back to its own."""
 
 SETUPTOOLS = 77
 """The first major version that reads our pyproject.toml."""
 
 EPOCH = "315532800"
-"""1980-01-01, the first time that a zip can hold, for every file."""
+"""The time of every file: 1980-01-01, the earliest that a zip can hold."""
 
 
 def build_wheel(folder: Path, *, checkout: Path = CHECKOUT) -> Path:
-    """The wheel of `checkout`, written into `folder`.
+    """Write the wheel of `checkout` into `folder` and return its path.
 
-    Raises `UserError` where `checkout` is none (an installed package has no pyproject.toml), where the build fails, or
-    where the wheel has more than `LIMIT` bytes.
+    Raises `UserError` if `checkout` is none (an installed package has no pyproject.toml), if the build fails, or if the
+    wheel has more than `LIMIT` bytes.
     """
     if not (checkout / "pyproject.toml").is_file():
         raise UserError(f"{checkout} has no pyproject.toml: run this in a checkout, not from an installed package")
@@ -55,13 +53,14 @@ def build_wheel(folder: Path, *, checkout: Path = CHECKOUT) -> Path:
         _copy(checkout, tree)
         _build(tree, Path(temporary))
         [wheel] = Path(temporary).glob("*.whl")
-        _check_size(wheel)
+        if (size := wheel.stat().st_size) > LIMIT:
+            raise UserError(f"{wheel.name} has {size:,} bytes, {LIMIT:,} at most: keep data out of sctir_kaggle/assets")
         folder.mkdir(parents=True, exist_ok=True)
         return Path(shutil.move(wheel, folder / wheel.name))
 
 
 def _copy(checkout: Path, tree: Path) -> None:
-    """What the build reads, with one mode for all: a checkout's modes depend on the umask of whoever made it."""
+    """Copy what the build reads, with fixed modes: those of a checkout depend on the umask it was cloned under."""
     package = checkout / "sctir_kaggle"
     fonts = (f"lab/view/vendor/katex/fonts/KaTeX_{face}.woff2" for face in FONTS)
     for path in (path for pattern in (*CARRIED, *fonts) for path in package.glob(pattern)):
@@ -76,7 +75,7 @@ def _copy(checkout: Path, tree: Path) -> None:
 
 
 def _build(tree: Path, folder: Path) -> None:
-    """Without the network where this Python's setuptools will do; else pip fetches one."""
+    """Build offline if this Python's setuptools is new enough; otherwise pip downloads one."""
     command = [sys.executable, "-m", "pip", "wheel", "--no-deps", "--disable-pip-version-check", "-w", str(folder)]
     offline = ["--no-build-isolation", "--no-index"] if _setuptools() >= SETUPTOOLS else []
     done = subprocess.run(
@@ -98,9 +97,3 @@ def _setuptools() -> int:
         return int(version("setuptools").partition(".")[0])
     except PackageNotFoundError:
         return 0
-
-
-def _check_size(wheel: Path) -> None:
-    size = wheel.stat().st_size
-    if size > LIMIT:
-        raise UserError(f"{wheel.name} has {size:,} bytes, {LIMIT:,} at most: keep data out of sctir_kaggle/assets")

@@ -1,7 +1,7 @@
-"""Says before an hour is lost whether a machine can run this: a line a check, ok, warning or fatal, and what to do.
+"""`sctir doctor`: check in seconds whether a machine can run this: for each finding ok, warning or fatal, and a remedy.
 
-The checks run at once, in threads, and cannot harm each other: one that raises or does not end is a finding. CUDA is not
-initialised in this process, and nothing is sent over a network. Not covered: whether a solved problem is right; run the
+The checks run at once, in threads, and cannot harm each other: one that raises or hangs becomes a finding. CUDA is not
+initialised in this process, and nothing is sent over a network. Not covered: whether the model solves problems; run the
 editor's few problems for that.
 """
 
@@ -40,17 +40,17 @@ CHECKS: tuple[Check, ...] = (
     *(inputs.wheels, inputs.competition),
     *(machine.sandbox, machine.disk, machine.shared_memory, machine.internet),
 )
-"""In the order of the report."""
+"""All checks, in the order of the report."""
 
 OF_WEIGHTS: tuple[Check, ...] = (
     *(gpu.gpus, gpu.cuda),
     *(checkpoint.weights, checkpoint.tokenizer, checkpoint.dialect, checkpoint.context, checkpoint.quantization),
     *(gpu.dtype, gpu.room, vllm.vllm),
 )
-"""What there is to look at only where the engine loads weights."""
+"""Checks that make sense only if the engine loads weights."""
 
 SECONDS = 20
-"""For a check; asking vLLM has its own limit."""
+"""Time limit of a check; those below have their own."""
 
 _LIMITS: dict[Check, float] = {
     vllm.vllm: vllm.SECONDS + 5,
@@ -71,17 +71,17 @@ def examine(
     dialect: str = "auto",
     options: Mapping[str, Any] | None = None,
 ) -> list[Finding]:
-    """All findings, in the order of `CHECKS`. What is None is searched for: what is attached, the GPUs, the start.
+    """Return all findings, in the order of `CHECKS`. Arguments that are None are found out: attached inputs, GPUs, start.
 
-    `model` is a checkpoint's folder, `engine` one of the registry's with `options` (`EngineConfig.engine_options`),
+    `model` is a checkpoint's folder, `engine` a name of the registry with `options` (`EngineConfig.engine_options`),
     `dialect` as in `RunConfig`, `wheels` a folder of wheels or of such folders, `folder` where the run will be kept,
-    `started` when the kernel began (monotonic; the start of this process unless given). Raises `UserError` for a
-    competition or an engine that there is not, or a `wheels` without any.
+    `started` when the kernel began (monotonic seconds; default: the start of this process). Raises `UserError` for an
+    unknown competition or engine, or if `wheels` holds none.
     """
     found = wheel_folders(roots if wheels is None else [wheels])
     if wheels is not None and not found:
         raise UserError(f"{wheels} holds no *.whl: pass the folder that does")
-    patient = Machine(
+    target = Machine(
         profile=profile_of(profile) if isinstance(profile, str) else profile,
         engine=engine,
         dialect=dialect,
@@ -93,13 +93,13 @@ def examine(
         started=process_started() if started is None else started,
     )
     if entry_of(engine).model != "weights":
-        return run(patient, [check for check in CHECKS if check not in OF_WEIGHTS])
-    return _with_model(patient, model)
+        return run(target, [check for check in CHECKS if check not in OF_WEIGHTS])
+    return _with_model(target, model)
 
 
-def run(patient: Machine, checks: Iterable[Check] = CHECKS, *, seconds: float = SECONDS) -> list[Finding]:
-    """All checks at once; their findings in the order of `checks`."""
-    begun = [(check, _start(check, patient)) for check in checks]
+def run(target: Machine, checks: Iterable[Check] = CHECKS, *, seconds: float = SECONDS) -> list[Finding]:
+    """Run all checks at once, each for `seconds` at most; return their findings in the order of `checks`."""
+    begun = [(check, _start(check, target)) for check in checks]
     began = time.monotonic()
     return [
         finding
@@ -109,43 +109,46 @@ def run(patient: Machine, checks: Iterable[Check] = CHECKS, *, seconds: float = 
 
 
 def worst(findings: Iterable[Finding]) -> Literal["ok", "warning", "fatal"]:
-    """The level of the worst one."""
+    """Return the worst level."""
     levels = {finding.level for finding in findings}
     return "fatal" if "fatal" in levels else "warning" if "warning" in levels else "ok"
 
 
 def report(findings: Iterable[Finding]) -> str:
-    """A line a finding, for a log."""
+    """Return a line for each finding, for a log."""
     return "\n".join(map(str, findings))
 
 
-def _with_model(patient: Machine, model: str | Path | None) -> list[Finding]:
-    """With what there is to say of the checkpoint that was found or not."""
+def _with_model(target: Machine, model: str | Path | None) -> list[Finding]:
+    """Run the checks with the checkpoint, or report that there is none.
+
+    If none is attached, the checks of weights look at the embedded model, so that faults of the machine are still found.
+    """
     embedded = ASSETS / "model"
     try:
         if model is None:
-            return run(replace(patient, model=find_model(roots=patient.roots)))
+            return run(replace(target, model=find_model(roots=target.roots)))
         if is_hub_name(model):
             found = Finding("checkpoint", "warning", f"{model} is at the Hub, not here", "download it, pass its folder")
-            return [found, *run(patient, [check for check in CHECKS if check not in OF_WEIGHTS])]
+            return [found, *run(target, [check for check in CHECKS if check not in OF_WEIGHTS])]
         folder = Path(model).expanduser()
         if not (folder / "config.json").is_file():
             raise UserError(f"{folder} holds no config.json: pass the folder that holds it and *.safetensors")
-        return run(replace(patient, model=folder))
+        return run(replace(target, model=folder))
     except NotFound as error:
-        found = of_error("checkpoint", error, patient.missing if patient.engine == "vllm" else "warning")
-        return [found, *run(replace(patient, model=embedded))]
+        found = of_error("checkpoint", error, target.missing if target.engine == "vllm" else "warning")
+        return [found, *run(replace(target, model=embedded))]
     except UserError as error:
-        return [of_error("checkpoint", error), *run(patient, [check for check in CHECKS if check not in OF_WEIGHTS])]
+        return [of_error("checkpoint", error), *run(target, [check for check in CHECKS if check not in OF_WEIGHTS])]
 
 
-def _start(check: Check, patient: Machine) -> Future[list[Finding]]:
-    """In a daemon thread: a check that hangs must not keep the process."""
+def _start(check: Check, target: Machine) -> Future[list[Finding]]:
+    """Start a check in a daemon thread: one that hangs must not keep the process alive."""
     future: Future[list[Finding]] = Future()
 
     def work() -> None:
         try:
-            future.set_result(list(check(patient)))
+            future.set_result(list(check(target)))
         except BaseException as error:  # a bug in a check is a finding
             future.set_exception(error)
 
@@ -157,12 +160,10 @@ def _ended(check: Check, future: Future[list[Finding]], seconds: float) -> list[
     try:
         return future.result(timeout=max(0.0, seconds))
     except NotInTime:
-        return [
-            Finding(_name(check), "warning", "did not end in time", "try it again; it may have been the first read")
-        ]
+        return [Finding(_name(check), "warning", "did not end in time", "try again; the first read of a disk is slow")]
     except Exception as error:
         detail = f"the check itself failed ({type(error).__name__}: {error})"
-        return [Finding(_name(check), "warning", " ".join(detail.split()), "look at it by hand, and report this")]
+        return [Finding(_name(check), "warning", " ".join(detail.split()), "check it by hand, and report this")]
 
 
 def _name(check: Callable[..., object]) -> str:
@@ -170,7 +171,7 @@ def _name(check: Callable[..., object]) -> str:
 
 
 def findings_table(findings: Sequence[Finding]) -> Table:
-    """A row a finding: how bad, which check, what was found and below it what to do."""
+    """Return a table for a terminal: level, check, detail, and the remedy below."""
     from rich.table import Table
     from rich.text import Text
 

@@ -1,7 +1,8 @@
-"""kernel-metadata.json, checked before Kaggle sees it: the client ignores unknown keys in silence and turns the internet on.
+"""kernel-metadata.json: read, filled in, and checked before Kaggle sees it.
 
-Covered: keys, types, the form of every value, what contradicts what, files that are named. Not covered: whether a source
-exists and may be attached, which only Kaggle knows (`push` reads it from the answer).
+The client ignores unknown keys silently, and its default for the internet is on. Covered: keys, types, the form of every
+value, contradictions, and whether named files exist. Not covered: whether a source exists and may be attached, which only
+Kaggle knows (`push` reads it from the answer).
 """
 
 from __future__ import annotations
@@ -19,10 +20,10 @@ from sctir_kaggle.types import UserError
 FILE = "kernel-metadata.json"
 
 OWNER = "INSERT_OWNER"
-"""Stands in the committed file where the account's name goes; `filled` puts it there."""
+"""The placeholder for the account's name in the committed file; `with_owner` replaces it."""
 
 PYTHON310 = "sctir-python310"
-"""The data set of the CPython that AIMO-1's module needs; any with python310 in its name counts as one."""
+"""The slug of the data set with the CPython that AIMO-1's module needs; any slug with python310 in it is taken for one."""
 
 MACHINES = (
     "NvidiaTeslaT4",  # two of them
@@ -33,19 +34,19 @@ MACHINES = (
     "NvidiaH100",
     "NvidiaRtxPro6000",
 )
-"""The GPU machines in the kaggle client's documentation (docs/kernels.md, February 2026), without the P100, which is gone."""
+"""The GPU machines in the kaggle client's documentation (docs/kernels.md, February 2026), without the retired P100."""
 
 IMAGE_PYTHON = "3.12"
-"""Of the image that a notebook gets where none is named: Kaggle's docker-python of August 2026."""
+"""The Python of the image that a notebook gets if it names none: Kaggle's docker-python of August 2026."""
 
 IMAGES: Mapping[str, str] = {
     "sha256:37c64f7dd9c54116ecd1bcc88817c5469b88387388fade02bfa8bf3fc647d461": "3.12",
     "sha256:00377cd1b3d470a605bc5b0ceca79969e369644e9b36802242a1c70e627372f9": "3.12",
 }
-"""The Python of Kaggle's GPU images, as far as public runs say it (KAGGLE_DOCKER_IMAGE beside `sys.version`).
+"""The Python of Kaggle's GPU images by digest, read from public runs that print KAGGLE_DOCKER_IMAGE and `sys.version`.
 
-Of the images of AIMO-1's time (docker-python v149 is of 3 June 2024) no digest was found in public sources: who knows one
-names it as docker_image, with "docker_image_python": "3.10".
+No digest of an image of AIMO-1's time (docker-python v149 is of 3 June 2024) was found in public sources. If you know one, name
+it as docker_image, with "docker_image_python": "3.10".
 """
 
 Document = dict[str, Any]
@@ -61,12 +62,12 @@ _TYPES = {
 }
 
 Rule = Callable[[Any], str]
-"""Says what to write instead of a value; empty where the value is right."""
+"""Returns what to write instead of a value; empty if the value is right."""
 
 
 @dataclass(frozen=True, slots=True)
 class Key:
-    """What may stand at a key. `example` is what to write where the key is missing."""
+    """The type and the rule of a key's value; a key with an `example` of what to write is required."""
 
     type: type
     rule: Rule = lambda _: ""
@@ -74,26 +75,26 @@ class Key:
 
 
 def read(path: Path) -> Document:
-    """The file as it is. Raises `UserError` where it is missing, no JSON, or says a key twice."""
+    """Read the file as it is. Raises `UserError` if it is missing, no JSON object, or has a key twice."""
     if not path.is_file():
         raise UserError(f"{path} does not exist: run this in a checkout, or say --path DIR")
     try:
-        document = json.loads(path.read_text(encoding="utf-8"), object_pairs_hook=_once)
+        document = json.loads(path.read_text(encoding="utf-8"), object_pairs_hook=_without_duplicates)
     except ValueError as error:
-        raise UserError(f"{path} cannot be read: {error}; mend that place") from None
+        raise UserError(f"{path} cannot be read: {error}; fix that place") from None
     if not isinstance(document, dict):
         raise UserError(f"{path} holds a {type(document).__name__}: it must be an object, {{...}}")
     return document
 
 
-def filled(document: Document, owner: str) -> Document:
-    """A copy with the account's name in every place that waits for it."""
+def with_owner(document: Document, owner: str) -> Document:
+    """Return a copy with the account's name in place of every `INSERT_OWNER`."""
     copy: Document = json.loads(json.dumps(document).replace(OWNER, json.dumps(owner)[1:-1]))
     return copy
 
 
 def image_python(document: Mapping[str, Any]) -> str | None:
-    """The Python of the image that the notebook runs in; None where an image is named and nothing says which it has."""
+    """Return the Python (X.Y) of the notebook's image; None if it names an image whose Python is not known."""
     image = document.get("docker_image")
     if not image:
         return IMAGE_PYTHON
@@ -101,14 +102,14 @@ def image_python(document: Mapping[str, Any]) -> str | None:
 
 
 def check(document: Document, path: Path) -> None:
-    """Raises one `UserError` with a line for each problem of the file at `path`."""
+    """Raise one `UserError` with a line for each problem of the file at `path`."""
     if found := list(problems(document, path.parent)):
         count = f"{len(found)} problem{'s' if len(found) > 1 else ''}"
         raise UserError("\n  ".join([f"{path} has {count}:", *found]))
 
 
 def problems(document: Document, folder: Path) -> Iterator[str]:
-    """A line for each: key, value, remedy. Paths are relative to `folder`."""
+    """Yield a line for each problem: key, value, remedy. Paths in the document are relative to `folder`."""
     for unknown in document.keys() - KEYS.keys():
         yield f"{unknown} = {_shown(document[unknown])}: {_unknown(unknown)}"
     for name, key in KEYS.items():
@@ -122,14 +123,18 @@ def problems(document: Document, folder: Path) -> Iterator[str]:
 
 
 def slugify(title: str) -> str:
-    """The address that Kaggle makes of a title of letters, digits, blanks and marks; other alphabets are left out."""
+    """Return the slug that Kaggle makes of a title; letters beyond a-z are not covered.
+
+    >>> slugify("SCTIR Kaggle, 1,000 x")
+    'sctir-kaggle-1000-x'
+    """
     return re.sub(r"[^a-z0-9]+", "-", re.sub(r"(?<=\d),(?=\d)", "", title.lower())).strip("-")
 
 
-def _once(pairs: Sequence[tuple[str, Any]]) -> Document:
+def _without_duplicates(pairs: Sequence[tuple[str, Any]]) -> Document:
     names = [name for name, _ in pairs]
     if twice := sorted({name for name in names if names.count(name) > 1}):
-        raise ValueError(f"{', '.join(twice)}: said twice")
+        raise ValueError(f"{', '.join(twice)}: is there twice")
     return dict(pairs)
 
 
@@ -173,7 +178,7 @@ def _title_and_slug(document: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _image(document: Mapping[str, Any]) -> Iterator[str]:
-    """What is said of an image's Python must be so, and must be of an image."""
+    """docker_image_python needs a docker_image, and must not contradict what is known of it."""
     said, image = document.get("docker_image_python"), document.get("docker_image")
     if not isinstance(said, str) or not isinstance(image, str | None):
         return
@@ -193,6 +198,7 @@ def _code_file(name: Any, folder: Path) -> Iterator[str]:
 
 
 def is_notebook(path: Path) -> bool:
+    """Whether the file is JSON with cells."""
     try:
         notebook = json.loads(path.read_text(encoding="utf-8"))
     except ValueError:
@@ -273,4 +279,4 @@ KEYS: Mapping[str, Key] = {
     "docker_image_python": Key(str, _python),
     "docker_image_pinning_type": Key(str, _pinning),
 }
-"""Everything that the client reads, and our own docker_image_python. A key with an example must be there."""
+"""Every key that the client reads, and our own docker_image_python. A key with an example is required."""

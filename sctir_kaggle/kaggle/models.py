@@ -1,4 +1,7 @@
-"""A checkpoint at Kaggle: the model, its variation and a version of it are made where they are missing or differ."""
+"""Checkpoints at Kaggle: a model, a variation of it, and a version with these files, each created if it is missing.
+
+Kaggle's names: owner/model/framework/variation/version, such as alice/numinamath-7b-tir/transformers/gptq-8bit/1.
+"""
 
 from __future__ import annotations
 
@@ -12,23 +15,21 @@ from typing import Any
 from sctir_kaggle.display import clock_face
 from sctir_kaggle.kaggle import metadata
 from sctir_kaggle.kaggle.checks.checkpoint import Damaged, read_weight_file
-from sctir_kaggle.kaggle.client import once, patiently
-from sctir_kaggle.kaggle.folders import INSTANCE_FILE, MANIFEST, MODEL_FILE, contents, manifest, sizes_of, stage
-from sctir_kaggle.kaggle.transfer import READY_WITHIN, Sleep, or_none, sending, size_text
+from sctir_kaggle.kaggle.client import RUN_AGAIN, Sleep, call_once, retry, retry_or_none
+from sctir_kaggle.kaggle.staging import INSTANCE_FILE, MANIFEST, MODEL_FILE, contents, manifest, sizes_of, stage_folder
+from sctir_kaggle.kaggle.transfer import READY_WITHIN, size_text, strict_uploads
 from sctir_kaggle.types import UserError
 
 LICENCE = "Apache 2.0"
-"""Of a new variation unless the user says another, in Kaggle's words: the winner's checkpoint has it."""
+"""The default licence of a new variation, in Kaggle's words: that of the winner's checkpoint."""
 
 PAGE = 100
-"""Versions or files that are asked for at once."""
-
-AGAIN = "type the command again: it looks first"
+"""Versions or files in one answer of Kaggle's lists."""
 
 
 @dataclass(frozen=True, slots=True)
 class Model:
-    """A folder that the client can upload as a version of `variation`, owner/model/framework/variation."""
+    """A staged folder that the client can upload as a version of `variation` (owner/model/framework/variation)."""
 
     variation: str
     folder: Path
@@ -49,15 +50,15 @@ class Model:
 def stage_model(
     source: Path, place: Path, owner: str | None, document: metadata.Document, licence: str = LICENCE
 ) -> Model:
-    """The checkpoint in `source` as the client takes it: the one variation that `document` attaches says where it goes.
+    """Stage the checkpoint in `source` for the one variation that kernel-metadata.json (`document`) attaches.
 
-    Raises `UserError` where it is no whole checkpoint, or where that is another's model.
+    Raises `UserError` if the checkpoint is incomplete or damaged, or if the variation belongs to another account.
     """
     variation = _variation(owner, document)
     name, slug, framework, instance = variation.split("/")
-    everything, out = contents(source)
+    everything, left_out = contents(source)
     files = {name: path for name, path in everything.items() if not MANIFEST.fullmatch(name)}  # of an earlier upload
-    _check_whole(source, files)
+    _check_complete(source, files)
     title = slug.replace("-", " ")
     about = {
         MODEL_FILE: {"ownerSlug": name, "slug": slug, "title": title, "isPrivate": True, "description": ""},
@@ -68,28 +69,28 @@ def stage_model(
     }
     hashes = manifest(files)
     sizes = {**sizes_of(files), **{name: len(text.encode()) for name, text in hashes.items()}}
-    return Model(variation, stage(files, place, about, hashes), sizes, tuple(out))
+    return Model(variation, stage_folder(files, place, about, hashes), sizes, tuple(left_out))
 
 
 def send_model(api: Any, model: Model, *, poll: float, sleep: Sleep = time.sleep) -> int:
-    """Makes what is missing of it, and returns the number of the version that holds these files."""
+    """Create what is missing at Kaggle, and return the number of the version that holds these files."""
     numbers = versions_of(api, model.variation)
     newest = max(numbers or [0])
     if newest and remote_sizes(api, f"{model.variation}/{newest}") == model.sizes:
         print(f"model: {model.variation}/{newest} is there already: {_amount(model)}")
         return newest
     if numbers is None:
-        _make_model(api, model)
-    _send(api, model, new=numbers is None)
-    version = _until_listed(api, model, newest, poll, sleep)
+        _create_model(api, model)
+    _upload(api, model, new=numbers is None)
+    version = _wait_until_listed(api, model, newest, poll, sleep)
     print(f"model: {model.variation}/{version} is there: {_amount(model)}")
     return version
 
 
 def versions_of(api: Any, variation: str) -> list[int] | None:
-    """The numbers of its versions; None where there is no such variation, or no such model."""
+    """Return the numbers of the versions of a variation; None if there is no such variation or model."""
     doing = f"looking for the versions of {variation}"
-    answer = or_none(lambda: api.model_instance_versions_list(variation, PAGE), doing)
+    answer = retry_or_none(lambda: api.model_instance_versions_list(variation, PAGE), doing)
     if answer is None:
         return None
     listed = answer.version_list.versions if answer.version_list else []
@@ -97,11 +98,11 @@ def versions_of(api: Any, variation: str) -> list[int] | None:
 
 
 def remote_sizes(api: Any, version: str) -> dict[str, int]:
-    """Bytes by name of the files of owner/model/framework/variation/version."""
-    return {str(file.name): int(file.size or 0) for file in _files(api, version)}
+    """Return the bytes of each file of owner/model/framework/variation/version, by name."""
+    return {str(file.name): int(file.size or 0) for file in _remote_files(api, version)}
 
 
-def _files(api: Any, version: str) -> Iterator[Any]:
+def _remote_files(api: Any, version: str) -> Iterator[Any]:
     from kagglesdk.models.types.model_api_service import (  # type: ignore[import-not-found,import-untyped,unused-ignore]
         ApiListModelInstanceVersionFilesRequest,
     )
@@ -114,44 +115,44 @@ def _files(api: Any, version: str) -> Iterator[Any]:
     with api.build_kaggle_client() as kaggle:
         ask = kaggle.models.model_api_client.list_model_instance_version_files
         while True:
-            page = patiently(lambda: ask(request), f"listing the files of {version}")
+            page = retry(lambda: ask(request), f"listing the files of {version}")
             yield from page.files or []
             if not page.next_page_token:
                 return
             request.page_token = page.next_page_token
 
 
-def _make_model(api: Any, model: Model) -> None:
-    """The shell that variations belong to, private; it may be there from a call that was broken off."""
-    if or_none(lambda: api.model_get(model.ref), f"looking for {model.ref}") is not None:
+def _create_model(api: Any, model: Model) -> None:
+    """Create the private model that variations belong to, unless an interrupted call has done so."""
+    if retry_or_none(lambda: api.model_get(model.ref), f"looking for {model.ref}") is not None:
         return
-    doing = f"making the model {model.ref}"
-    answer = once(lambda: api.model_create_new(str(model.folder)), doing, AGAIN)
+    doing = f"creating the model {model.ref}"
+    answer = call_once(lambda: api.model_create_new(str(model.folder)), doing, RUN_AGAIN)
     if answer.error:
         raise UserError(f"{doing}: Kaggle says: {answer.error}")
-    print(f"model: {model.ref} is made, private")
+    print(f"model: {model.ref} was created, private")
 
 
-def _send(api: Any, model: Model, *, new: bool) -> None:
+def _upload(api: Any, model: Model, *, new: bool) -> None:
     doing, folder = f"uploading {model.variation}", str(model.folder)
     notes = time.strftime("%Y-%m-%d %H:%M")
-    with sending(api, doing, model.sizes):
+    with strict_uploads(api, doing, model.sizes):
         if new:
-            answer = once(lambda: api.model_instance_create(folder, quiet=True), doing, AGAIN)
+            answer = call_once(lambda: api.model_instance_create(folder, quiet=True), doing, RUN_AGAIN)
         else:
             make = api.model_instance_version_create
-            answer = once(lambda: make(model.variation, folder, notes, quiet=True), doing, AGAIN)
+            answer = call_once(lambda: make(model.variation, folder, notes, quiet=True), doing, RUN_AGAIN)
     if answer.error:
         raise UserError(f"{doing}: Kaggle says: {answer.error}")
 
 
-def _until_listed(api: Any, model: Model, before: int, poll: float, sleep: Sleep) -> int:
-    """The new version's number, once Kaggle says it."""
+def _wait_until_listed(api: Any, model: Model, before: int, poll: float, sleep: Sleep) -> int:
+    """Return the number of the new version as soon as Kaggle lists it."""
     deadline = time.monotonic() + READY_WITHIN
     while (newest := max(versions_of(api, model.variation) or [0])) <= before:
         if time.monotonic() > deadline:
             took = clock_face(READY_WITHIN)
-            raise UserError(f"{model.variation} has no version after {before} after {took}: wait, and {AGAIN}")
+            raise UserError(f"{model.variation} has no version after {before} after {took}: wait, and {RUN_AGAIN}")
         sleep(poll)
     return newest
 
@@ -168,7 +169,7 @@ def _variation(owner: str | None, document: metadata.Document) -> str:
     return variation
 
 
-def _check_whole(source: Path, files: Mapping[str, Path]) -> None:
+def _check_complete(source: Path, files: Mapping[str, Path]) -> None:
     if "config.json" not in files or not any(name.endswith(".safetensors") for name in files):
         raise UserError(
             f"{source} is no checkpoint: it needs config.json and *.safetensors, as `sctir fetch` leaves it"

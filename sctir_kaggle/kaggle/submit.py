@@ -1,9 +1,8 @@
-"""A notebook version's run submitted once, and its score followed.
+"""`sctir submit`: a notebook version that ran is submitted once, and its score followed.
 
-Kaggle's list of submissions does not say which version of a notebook each is, so its description says it: a submission that
-says this version is followed, not made again. Refused where the run's journal says that it is not worth a submission. Not
-covered: submissions by hand whose description says another version or none, or of another member of a team under another
-notebook's name.
+Kaggle's list of submissions does not say which version of a notebook each one is, so the description says it: `[owner/slug
+v3]`. A submission with that mark is followed, not made again. A run whose journal says that it is not worth a submission is
+refused. Not covered: submissions made by hand without the mark, and those of a team member under another notebook's name.
 """
 
 from __future__ import annotations
@@ -13,167 +12,94 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from sctir_kaggle.competition.health import health_of
 from sctir_kaggle.competition.profile import profile_of
-from sctir_kaggle.display import clock_face
 from sctir_kaggle.journal import JOURNAL, read_journal
-from sctir_kaggle.kaggle import metadata, upload, versions
-from sctir_kaggle.kaggle.client import once, open_client, patiently
-from sctir_kaggle.kaggle.transfer import Sleep
-from sctir_kaggle.kaggle.versions import NotGreen, StateLine, newest_version
+from sctir_kaggle.kaggle import metadata
+from sctir_kaggle.kaggle.account import Submission
+from sctir_kaggle.kaggle.client import RUN_AGAIN, Sleep, call_once, open_client, retry
+from sctir_kaggle.kaggle.versions import NotGreen, StateLine, fetch_run, follow, newest_version
 from sctir_kaggle.types import UserError
 
 MESSAGE = "sctir"
-"""Of a submission for which the user says none."""
+"""The default description of a submission."""
 
 PAGE = 100
-"""Submissions that are asked for at once."""
+"""Submissions in one answer of Kaggle's list."""
 
 
-class Asked(Protocol):
-    """What a submission needs to know of what the user typed."""
+@dataclass(frozen=True, kw_only=True)
+class Submit(Submission):
+    """The options of `sctir submit`."""
 
-    @property
-    def message(self) -> str | None: ...
-    @property
-    def anyway(self) -> bool: ...
-    @property
-    def again(self) -> bool: ...
-    @property
-    def poll(self) -> float: ...
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Submit:
-    """A submission of version `version`, or of the newest. `folder` takes log and outputs of its run, `poll` in seconds.
-
-    `anyway` submits in spite of what the journal says, `again` although this version was submitted.
-    """
-
-    checkout: Path
-    folder: Path | None = None
-    owner: str | None = None
     version: int | None = None
-    message: str | None = None
-    anyway: bool = False
-    again: bool = False
-    poll: float = 20.0
+    """The notebook's version; None is the newest one."""
+
+    folder: Path | None = None
+    """Takes the log and the outputs of the run; None is a folder below runs/."""
 
 
-def submit(plan: Submit, *, dry_run: bool = False) -> None:
-    """All of it; with `dry_run` up to the first request. Raises `UserError`, `NotGreen` where the run is not worth it."""
-    if plan.version is not None and plan.version < 1:
-        raise UserError(f"--kernel-version is {plan.version}: versions count from 1")
-    path = plan.checkout / metadata.FILE
+def submit(options: Submit) -> None:
+    """Wait for the version's run, check its journal, submit it, and follow the score.
+
+    A dry run ends before the first request. Raises `UserError`, and `NotGreen` if the run is not worth it.
+    """
+    if options.version is not None and options.version < 1:
+        raise UserError(f"--kernel-version is {options.version}: versions count from 1")
+    path = options.checkout / metadata.FILE
     document = metadata.read(path)
-    owner, api = upload.who(plan.owner, dry_run=dry_run)
+    owner, api = options.log_in()
     if owner is not None:
-        document = metadata.filled(document, owner)
+        document = metadata.with_owner(document, owner)
     metadata.check(document, path)
     kernel = document["id"]
-    if dry_run:
-        what = f"version {plan.version}" if plan.version else "the newest version"
+    if options.dry_run:
+        what = f"version {options.version}" if options.version else "the newest version"
         print(f"checked: {what} of {kernel} would be submitted once its run is complete; no request was sent")
         return
     api = api or open_client()
     newest = newest_version(api, kernel)
-    version = _number(kernel, plan.version, newest.number if newest else 0)
-    assert newest is not None
-    output = (plan.folder or Path("runs", f"{kernel.partition('/')[2]}-v{version}")) / "output"
-    if plan.again or _find(api, newest.competition, kernel, version) is None:
+    if newest is None:
+        raise UserError(f"Kaggle has no notebook {kernel}: `sctir push` makes it")
+    version = options.version or newest.number
+    if version > newest.number:
+        raise UserError(f"{kernel} has no version {version}: its versions are 1 to {newest.number}")
+    output = (options.folder or Path("runs", f"{kernel.partition('/')[2]}-v{version}")) / "output"
+    if options.again or _find(api, newest.competition, kernel, version) is None:
         label = None if version == newest.number else version
-        seconds = versions.follow(api, kernel, poll=plan.poll, version=label)
-        file = profile_of(newest.competition).submission_file
-        fetch_run(api, kernel, output, file, seconds, version=label)
-    submit_run(api, kernel, version, newest.competition, output, plan)
+        seconds = follow(api, kernel, poll=options.poll, version=label)
+        fetch_run(api, kernel, output, profile_of(newest.competition).submission_file, seconds, version=label)
+    submit_run(api, kernel, version, newest.competition, output, options)
 
 
-def submit_run(api: Any, kernel: str, version: int, competition: str, output: Path, asked: Asked) -> None:
-    """Submits a run whose outputs lie in `output`, unless that was done, and follows the score."""
-    there = None if asked.again else _find(api, competition, kernel, version)
-    if there is not None:
-        print(f"version {version} of {kernel} was submitted already: submission {there.ref}")
-        ref = int(there.ref)
+def submit_run(api: Any, kernel: str, version: int, competition: str, output: Path, options: Submission) -> None:
+    """Submit the run whose outputs lie in `output`, unless that was done before, and follow the score."""
+    earlier = None if options.again else _find(api, competition, kernel, version)
+    if earlier is not None:
+        print(f"version {version} of {kernel} was submitted already: submission {earlier.ref}")
+        ref = int(earlier.ref)
     else:
-        _check_health(output, anyway=asked.anyway)
+        if doubt := doubt_about(output):
+            if not options.anyway:
+                raise NotGreen(f"not submitted: {doubt}; --submit-anyway does it all the same")
+            print(f"submitted all the same: {doubt}")
         print(f"submitting version {version} of {kernel}: what was edited since it was pushed is not in it")
-        ref = _send(api, kernel, version, competition, asked.message or MESSAGE)
+        ref = _submit_version(api, kernel, version, competition, options.message or MESSAGE)
     print(f"following its score; Ctrl-C ends only that: https://www.kaggle.com/competitions/{competition}/submissions")
-    follow_score(api, competition, ref, poll=asked.poll)
-
-
-def fetch_run(api: Any, kernel: str, output: Path, wanted: str, seconds: float, *, version: int | None = None) -> None:
-    """Log and outputs; a run without the submission file is of no use."""
-    output.mkdir(parents=True, exist_ok=True)
-    (output / "log.txt").write_text(versions.read_log(api, kernel, version=version), encoding="utf-8")
-    files = versions.fetch_outputs(api, kernel, output, version=version)
-    print(f"complete after {clock_face(seconds)}: {len(files)} files and log.txt in {output}")
-    if fault := _fault_of_file(output / wanted):
-        raise NotGreen(f"the run left {fault}: see {output / 'log.txt'}, mend the notebook and push again")
-
-
-def _fault_of_file(path: Path) -> str:
-    """What is wrong with a submission's file, as far as its form says it; empty where nothing is."""
-    if not path.is_file():
-        return f"no {path.name}"
-    content = path.read_bytes()
-    if path.suffix == ".parquet":
-        whole = content[:4] == content[-4:] == b"PAR1"
-        return "" if whole else f"a {path.name} of {len(content)} bytes that is none"
-    return "" if len(content.splitlines()) > 1 else f"a {path.name} without an answer"
+    follow_score(api, competition, ref, poll=options.poll)
 
 
 def submit_command(competition: str, kernel: str, version: int, message: str) -> str:
-    """What submits this version by hand: all of -k, -v and -f are needed."""
+    """Return the client's command that submits this version by hand: it needs all of -k, -v and -f."""
     parts = ["kaggle", "competitions", "submit", competition, "-k", kernel, "-v", str(version)]
     file = profile_of(competition).submission_file
-    return shlex.join([*parts, "-f", file, "-m", described(message, kernel, version)])
+    return shlex.join([*parts, "-f", file, "-m", f"{message} {_mark(kernel, version)}"])
 
 
-def described(message: str, kernel: str, version: int) -> str:
-    """The description by which the submission is found again."""
-    return f"{message} {_mark(kernel, version)}"
-
-
-def follow_score(api: Any, competition: str, ref: int, *, poll: float, sleep: Sleep = time.sleep) -> None:
-    """Waits until the submission is scored, and prints the score. Raises `NotGreen` where it failed."""
-    started, line = time.monotonic(), StateLine()
-    while True:
-        found = _submission(api, competition, ref)
-        state = "pending" if found is None else str(found.status.name).lower()
-        line.show(f"scoring: {state}", time.monotonic() - started, end=state in ("complete", "error"))
-        if state in ("complete", "error"):
-            break
-        sleep(poll)
-    if state == "error":
-        why = " ".join((found.error_description or "Kaggle gives no reason").split())
-        raise NotGreen(
-            f"submission {ref} has no score: {why}: mend the cause, push and submit; --again submits this version"
-        )
-    print(f"submission {ref}: public score {found.public_score or 'not published'}")
-
-
-def _number(kernel: str, asked: int | None, newest: int) -> int:
-    if not newest:
-        raise UserError(f"Kaggle knows no notebook {kernel}: `sctir push` makes it")
-    if asked is not None and not 1 <= asked <= newest:
-        raise UserError(f"{kernel} has no version {asked}: its versions are 1 to {newest}")
-    return asked or newest
-
-
-def _check_health(output: Path, *, anyway: bool) -> None:
-    """Raises `NotGreen` where the journal says why the run should not be submitted, or says nothing."""
-    if not (why := doubt_of(output)):
-        return
-    if not anyway:
-        raise NotGreen(f"not submitted: {why}; --submit-anyway does it all the same")
-    print(f"submitted all the same: {why}")
-
-
-def doubt_of(output: Path) -> str:
-    """Why the run whose outputs these are should not be submitted, in a line; empty where nothing speaks against it."""
+def doubt_about(output: Path) -> str:
+    """Return in one line why the run with these outputs should not be submitted; empty if nothing speaks against it."""
     journals = sorted(output.rglob(JOURNAL), key=lambda path: (len(path.parts), path))
     if not journals:
         return f"the run left no {JOURNAL} in {output}, so it is not known what it did"
@@ -187,16 +113,35 @@ def doubt_of(output: Path) -> str:
     return health.fault or health.doubt
 
 
-def _send(api: Any, kernel: str, version: int, competition: str, message: str) -> int:
-    """The number of the new submission."""
-    file, text = profile_of(competition).submission_file, described(message, kernel, version)
+def follow_score(api: Any, competition: str, ref: int, *, poll: float, sleep: Sleep = time.sleep) -> None:
+    """Wait until submission `ref` is scored and print the score. Raises `NotGreen` if scoring failed."""
+    started, line = time.monotonic(), StateLine()
+    while True:
+        found = next((each for each in _submissions(api, competition) if int(each.ref) == ref), None)
+        state = "pending" if found is None else str(found.status.name).lower()
+        line.show(f"scoring: {state}", time.monotonic() - started, end=state in ("complete", "error"))
+        if found is not None and state in ("complete", "error"):
+            break
+        sleep(poll)
+    if state == "error":
+        why = " ".join((found.error_description or "Kaggle gives no reason").split())
+        raise NotGreen(
+            f"submission {ref} has no score: {why}: fix the cause, push and submit; --again submits this version"
+        )
+    print(f"submission {ref}: public score {found.public_score or 'not published'}")
+
+
+def _submit_version(api: Any, kernel: str, version: int, competition: str, message: str) -> int:
+    """Return the number of the new submission."""
+    file, text = profile_of(competition).submission_file, f"{message} {_mark(kernel, version)}"
     page = f"https://www.kaggle.com/competitions/{competition}/submissions"
-    answer = once(
+    answer = call_once(
         lambda: api.competition_submit_code(file, text, competition, kernel, version, quiet=True),
         f"submitting version {version} to {competition}",
-        f"look at {page}, or type the command again: it looks first",
+        f"look at {page}, or {RUN_AGAIN}",
     )
     said, ref = answer.message or "nothing", answer.ref
+    # Some answers have no number although the submission was made: then the list has it.
     if not ref and (found := _find(api, competition, kernel, version)) is not None:
         ref = found.ref
     if not ref:
@@ -206,17 +151,17 @@ def _send(api: Any, kernel: str, version: int, competition: str, message: str) -
 
 
 def _find(api: Any, competition: str, kernel: str, version: int) -> Any:
-    """The newest submission that says it is this version; None where there is none."""
+    """The newest submission that is marked as this version; None if there is none."""
     mark = _mark(kernel, version)
     return next((each for each in _submissions(api, competition) if mark in str(each.description or "")), None)
 
 
-def _submission(api: Any, competition: str, ref: int) -> Any:
-    return next((each for each in _submissions(api, competition) if int(each.ref) == ref), None)
+def _mark(kernel: str, version: int) -> str:
+    return f"[{kernel} v{version}]"
 
 
 def _submissions(api: Any, competition: str) -> Iterator[Any]:
-    """Newest first, over all pages."""
+    """All submissions, newest first, page by page."""
     from kagglesdk.competitions.types.competition_api_service import (  # type: ignore[import-not-found,import-untyped,unused-ignore]
         ApiListSubmissionsRequest,
     )
@@ -226,12 +171,9 @@ def _submissions(api: Any, competition: str) -> Iterator[Any]:
     with api.build_kaggle_client() as kaggle:
         ask = kaggle.competitions.competition_api_client.list_submissions
         while True:
-            page = patiently(lambda: ask(request), f"listing the submissions to {competition}")
+            page = retry(lambda: ask(request), f"listing the submissions to {competition}")
             yield from page.submissions or []
+            # A server that repeats the token would make this an endless loop.
             if not page.next_page_token or page.next_page_token == request.page_token:
                 return
             request.page_token = page.next_page_token
-
-
-def _mark(kernel: str, version: int) -> str:
-    return f"[{kernel} v{version}]"

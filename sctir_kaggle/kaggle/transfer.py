@@ -1,33 +1,49 @@
-"""What the client's uploads do otherwise than it does by itself: whole or not at all, made once, and with one line of progress.
+"""Moving large files: sizes, hashes, a progress line, and uploads by the kaggle client that fail loudly.
 
-Left alone it would go on without a file that could not be uploaded (2.2.4), and would ask a second time for a version whose
-answer was lost, which makes two. Not covered: where an interrupted upload goes on, which the client does by itself.
+Left alone, the client (2.2.4) goes on without a file that it could not upload, and repeats the request for a new version
+if the answer was lost, which makes two versions. `strict_uploads` prevents both. Not covered: resuming an interrupted upload,
+which the client does by itself.
 """
 
 from __future__ import annotations
 
+import hashlib
 import io
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, redirect_stdout
 from functools import partial
+from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 from sctir_kaggle.display import clock_face
-from sctir_kaggle.kaggle.client import patiently, said_line, status_of
+from sctir_kaggle.kaggle.client import last_line_of
 from sctir_kaggle.types import UserError
 
-DRAWN_EVERY = 0.2
-"""Seconds between two drawings of the line in a terminal."""
+CHUNK = 1 << 20
+"""Bytes that are read or written at once."""
 
-WRITTEN_EVERY = 10.0
-"""Seconds between two lines where the output is no terminal."""
+REDRAW_SECONDS = 0.2
+"""Between two drawings of the progress line in a terminal."""
+
+LOG_SECONDS = 10.0
+"""Between two progress lines if the output is no terminal."""
+
+READY_WITHIN = 3600.0
+"""Seconds that Kaggle may take to process a new version before a command gives up."""
+
+IDEMPOTENT = "start_blob_upload"
+"""The only request of an upload that may be repeated."""
 
 
 def size_text(size: float) -> str:
-    """`5.2 GB`, `17.0 kB`, `12 B`: decimal units, as shops and Kaggle count."""
+    """Format bytes in decimal units, as Kaggle does.
+
+    >>> size_text(5_200_000_000), size_text(17_000), size_text(12)
+    ('5.2 GB', '17.0 kB', '12 B')
+    """
     for unit in ("B", "kB", "MB", "GB"):
         if size < 1000 or unit == "GB":
             return f"{size:.0f} B" if unit == "B" else f"{size:,.1f} {unit}"
@@ -35,34 +51,50 @@ def size_text(size: float) -> str:
     raise AssertionError("unreachable")
 
 
+def file_hash(path: Path, digest: Any = None, *, on_read: Callable[[int], None] = lambda _: None) -> str:
+    """Return the hexadecimal hash of a file: SHA-256, or what `digest` (a hashlib object) has begun.
+
+    `on_read` is called with the number of bytes of each piece.
+    """
+    digest = digest or hashlib.sha256()
+    with path.open("rb") as stream:
+        while piece := stream.read(CHUNK):
+            digest.update(piece)
+            on_read(len(piece))
+    return str(digest.hexdigest())
+
+
 class Progress:
-    """Of `files` files with `total` bytes. Call `begin` for each file, then `add` for each piece; a context manager."""
+    """A progress line for `files` files of `total` bytes together.
+
+    A context manager: call `begin` for each file, then `add` for each piece of it.
+    """
 
     def __init__(self, doing: str, files: int, total: int, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._doing, self._files, self._total, self._clock = doing, files, total, clock
-        self._out = sys.stdout  # what prints while a transfer runs is caught elsewhere
+        self._out = sys.stdout  # the real one: during an upload stdout is redirected
         self._number = self._before = self._within = self._size = self._moved = 0
         self._started = clock()
-        self._shown = self._started
+        self._drawn = self._started
 
     def begin(self, size: int) -> None:
-        """The next file, of `size` bytes: those before it are whole."""
+        """Begin the next file, of `size` bytes; the files before it are complete."""
         self._before += self._size
         self._number, self._size, self._within = self._number + 1, size, 0
         self._draw()
 
     def add(self, count: int, *, moved: bool = True) -> None:
-        """`count` more bytes of the file are there; not `moved` are those of an earlier try, which say nothing of the rate."""
+        """Count more bytes of the current file; bytes of an earlier attempt (not `moved`) do not count for the rate."""
         self._within += count
         self._moved += count if moved else 0
         self._draw()
 
     def rewind(self) -> None:
-        """The file is counted from its beginning once more."""
+        """Count the current file from its beginning again."""
         self._within = 0
 
     def line(self) -> str:
-        """What is drawn."""
+        """Return the text of the progress line."""
         done = min(self._total, self._before + self._within)
         parts = [self._doing, f"file {self._number} of {self._files}", f"{size_text(done)} of {size_text(self._total)}"]
         seconds = self._clock() - self._started
@@ -80,44 +112,25 @@ class Progress:
 
     def _draw(self) -> None:
         terminal, now = self._out.isatty(), self._clock()
-        if now - self._shown < (DRAWN_EVERY if terminal else WRITTEN_EVERY):
+        if now - self._drawn < (REDRAW_SECONDS if terminal else LOG_SECONDS):
             return
-        self._shown = now
+        self._drawn = now
         print(f"\r\x1b[K{self.line()}" if terminal else self.line(), end="" if terminal else "\n", file=self._out)
         self._out.flush()
 
 
-READY_WITHIN = 3600.0
-"""Seconds that Kaggle may take to unpack a new version before the command gives up."""
-
-MISSING = (403, 404)
-"""What Kaggle answers for something that is not there; it does not tell strangers' private things from none."""
-
-HARMLESS = "start_blob_upload"
-"""The one call within an upload that does no harm when it is made twice."""
-
-Sleep = Callable[[float], None]
-
-
-def or_none(call: Callable[[], Any], doing: str, *, sleep: Sleep = time.sleep) -> Any:
-    """What the call gives; None where Kaggle has no such thing."""
-    try:
-        return patiently(call, doing, sleep=sleep)
-    except UserError as error:
-        if status_of(error) in MISSING:
-            return None
-        raise
-
-
 @contextmanager
-def sending(api: Any, doing: str, sizes: Mapping[str, int]) -> Iterator[None]:
-    """While it is open, the client's uploads are strict, its creations are not repeated, and the progress is ours."""
+def strict_uploads(api: Any, doing: str, sizes: Mapping[str, int]) -> Iterator[None]:
+    """Patch the client: a file that fails ends the upload, no version is requested twice, and our progress line is shown.
+
+    `sizes` holds the bytes of each file by name. The client offers no hook for any of the three.
+    """
     module = sys.modules[type(api).__module__]
     bar, upload, retry = getattr(module, "tqdm", None), api._upload_file, api.with_retry
     with Progress(doing, len(sizes), sum(sizes.values())) as progress:
-        api._upload_file = partial(_strictly, upload, progress, sizes)
+        api._upload_file = partial(_upload_or_raise, upload, progress, sizes)
         api.with_retry = lambda call, *rest, **options: (
-            retry(call, *rest, **options) if getattr(call, "__name__", "") == HARMLESS else call
+            retry(call, *rest, **options) if getattr(call, "__name__", "") == IDEMPOTENT else call
         )
         module.tqdm = partial(_Bar, progress)  # type: ignore[attr-defined]
         try:
@@ -127,24 +140,23 @@ def sending(api: Any, doing: str, sizes: Mapping[str, int]) -> Iterator[None]:
             del api._upload_file, api.with_retry
 
 
-def _strictly(
+def _upload_or_raise(
     upload: Callable[..., Any], progress: Progress, sizes: Mapping[str, int], name: str, *rest: Any, **options: Any
 ) -> Any:
-    """The upload of one file; an error where the client would go on without it. What it prints may hold signed addresses."""
     progress.begin(sizes.get(name, 0))
-    said = io.StringIO()
-    with redirect_stdout(said):
+    printed = io.StringIO()
+    with redirect_stdout(printed):  # it may print signed URLs
         uploaded = upload(name, *rest, **options)
     if uploaded is None:
-        why = said_line(said.getvalue())
+        why = last_line_of(printed.getvalue())
         raise UserError(
-            f"{name} could not be uploaded{why}, so no version was made: try again, it goes on where it was"
+            f"{name} could not be uploaded{why}, so no version was made: try again, it resumes where it stopped"
         )
     return uploaded
 
 
 class _Bar:
-    """In the place of the client's own progress bar, which counts what is still to be sent of one file."""
+    """Takes the place of tqdm in the client, which counts the bytes sent of one file."""
 
     def __init__(self, progress: Progress, *_: Any, **__: Any) -> None:
         self._progress = progress

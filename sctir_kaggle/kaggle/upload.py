@@ -1,14 +1,13 @@
-"""What the notebook is attached to, brought to Kaggle: wheels as data sets, the checkpoint as a model's version.
+"""`sctir upload`: wheels become private data sets, a checkpoint becomes a version of a private model.
 
-Every name and folder is checked before the first request; what is there already is not sent again; kernel-metadata.json
-then names what is there. Covered: an empty account, a call that was killed at any place, a checkpoint that was trained further.
-Not covered: wheels that differ while their names and sizes are the same.
+Every name and folder is checked before the first request; what is at Kaggle already is not sent again; afterwards
+kernel-metadata.json names what is there. Covered: an empty account, a call killed at any point, a checkpoint that was trained
+further. Not covered: wheels that differ while their names and sizes are the same.
 """
 
 from __future__ import annotations
 
 import json
-import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,100 +15,103 @@ from pathlib import Path
 from typing import Any
 
 from sctir_kaggle.kaggle import metadata
-from sctir_kaggle.kaggle.client import open_client, owner_of
+from sctir_kaggle.kaggle.account import Account
+from sctir_kaggle.kaggle.client import open_client
 from sctir_kaggle.kaggle.datasets import Dataset, send_dataset, stage_datasets
-from sctir_kaggle.kaggle.folders import STAGED
 from sctir_kaggle.kaggle.models import LICENCE, Model, send_model, stage_model
+from sctir_kaggle.kaggle.staging import STAGED
 from sctir_kaggle.kaggle.transfer import size_text
-from sctir_kaggle.kaggle.wheels import lock as locks
-from sctir_kaggle.kaggle.wheels.build import check_whole
+from sctir_kaggle.kaggle.wheels.build import check_complete
+from sctir_kaggle.kaggle.wheels.requirements import find_lock
 from sctir_kaggle.types import UserError
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Upload:
-    """What is uploaded. `checkout` holds kernel-metadata.json, `staged` takes what the client is given; `poll` in seconds."""
+@dataclass(frozen=True, kw_only=True)
+class Upload(Account):
+    """The options of `sctir upload`."""
 
-    checkout: Path
     wheels: Path | None = None
+    """The output of `sctir wheels`: one data set's folder, or a folder of such folders."""
+
     model: Path | None = None
-    owner: str | None = None
+    """The folder of a checkpoint."""
+
     licence: str = LICENCE
+    """The model's licence, in Kaggle's words."""
+
     staged: Path = STAGED
-    poll: float = 20.0
+    """Where the folders that the client uploads are prepared."""
 
 
 @dataclass(frozen=True, slots=True)
-class Parcel:
-    """What was checked and can be sent."""
+class Checked:
+    """Staged folders that passed the checks and can be sent."""
 
     datasets: Sequence[Dataset]
     model: Model | None
 
 
-def upload(plan: Upload, *, dry_run: bool = False) -> None:
-    """All of it; with `dry_run` up to the first request. Raises `UserError`."""
-    if plan.wheels is None and plan.model is None:
+def upload(options: Upload) -> None:
+    """Check, send and record; a dry run only checks. Raises `UserError`."""
+    if options.wheels is None and options.model is None:
         raise UserError("nothing to upload: say --wheels DIR, --model DIR or both")
-    owner, api = who(plan.owner, dry_run=dry_run)
-    parcel = check(plan, owner)
-    if dry_run:
+    owner, api = options.log_in()
+    checked = check_upload(options, owner)
+    if options.dry_run:
         print("no request was sent")
         return
-    send(plan, parcel, api or open_client(), str(owner))
+    send(options, checked, api or open_client(), str(owner))
 
 
-def who(owner: str | None, *, dry_run: bool) -> tuple[str | None, Any]:
-    """The account's name, and the client where it had to be asked; with `dry_run` the name may stay unknown."""
-    known = owner or os.environ.get("KAGGLE_USERNAME") or None
-    if known is not None and not re.fullmatch(r"[a-z0-9_-]+", known):
-        raise UserError(f"the owner {known} is no name at Kaggle: write it as in kaggle.com/NAME, in small letters")
-    if known is not None or dry_run:
-        return known, None
-    api = open_client()
-    return owner_of(api), api
-
-
-def check(plan: Upload, owner: str | None) -> Parcel:
-    """Names and folders, all of them, and says what is in them. Raises `UserError`."""
-    document = metadata.read(plan.checkout / metadata.FILE)
+def check_upload(options: Upload, owner: str | None) -> Checked:
+    """Check all names and folders, stage them, and print what is in them. Raises `UserError`."""
+    path = options.checkout / metadata.FILE
+    document = metadata.read(path)
     if owner is not None:
-        document = metadata.filled(document, owner)
-    _check_names(plan, document, owner)
-    datasets = stage_datasets(plan.wheels, plan.staged / "datasets", owner) if plan.wheels else []
+        document = metadata.with_owner(document, owner)
+        _check_names(path, document)
+    wheels, model = options.wheels, options.model
+    datasets = stage_datasets(wheels, options.staged / "datasets", owner) if wheels else []
     _check_wheels([dataset.folder for dataset in datasets], document)
-    model = stage_model(plan.model, plan.staged / "model", owner, document, plan.licence) if plan.model else None
+    staged = stage_model(model, options.staged / "model", owner, document, options.licence) if model else None
     for dataset in datasets:
         print(f"checked: dataset {dataset.ref}: {len(dataset.sizes)} files, {size_text(dataset.size)}")
-    if model:
-        out = f"; left out: {', '.join(model.left_out)}" if model.left_out else ""
-        print(f"checked: model {model.variation}: {len(model.sizes)} files, {size_text(model.size)}{out}")
-    return Parcel(datasets, model)
+    if staged:
+        out = f"; left out: {', '.join(staged.left_out)}" if staged.left_out else ""
+        print(f"checked: model {staged.variation}: {len(staged.sizes)} files, {size_text(staged.size)}{out}")
+    return Checked(datasets, staged)
 
 
-def send(plan: Upload, parcel: Parcel, api: Any, owner: str) -> None:
-    """Sends what is not there, and writes what is there into kernel-metadata.json."""
-    for dataset in parcel.datasets:
-        send_dataset(api, dataset, poll=plan.poll)
-    path = plan.checkout / metadata.FILE
+def send(options: Upload, checked: Checked, api: Any, owner: str) -> None:
+    """Send what is not at Kaggle yet, then write what is there into kernel-metadata.json."""
+    for dataset in checked.datasets:
+        send_dataset(api, dataset, poll=options.poll)
+    path = options.checkout / metadata.FILE
     raw = metadata.read(path)
     new = dict(raw)
-    if parcel.datasets:
-        refs = [dataset.ref for dataset in parcel.datasets]
-        new["dataset_sources"] = _sources(metadata.filled(raw, owner).get("dataset_sources", []), refs)
-    if parcel.model:
-        new["model_sources"] = [f"{parcel.model.variation}/{send_model(api, parcel.model, poll=plan.poll)}"]
-    if metadata.OWNER in str(raw.get("id")):  # a file that others use too keeps the place for their name
-        keys = [key for key in ("dataset_sources", "model_sources") if key in new]
-        new.update({key: [_anonymous(each, owner) for each in new[key]] for key in keys})
+    if checked.datasets:
+        refs = [dataset.ref for dataset in checked.datasets]
+        new["dataset_sources"] = _merged(metadata.with_owner(raw, owner).get("dataset_sources", []), refs)
+    if checked.model:
+        new["model_sources"] = [f"{checked.model.variation}/{send_model(api, checked.model, poll=options.poll)}"]
+    if metadata.OWNER in str(raw.get("id")):  # a file that several people use keeps the placeholder
+        for key in ("dataset_sources", "model_sources"):
+            new.update({key: [_anonymous(source, owner) for source in new[key]]} if key in new else {})
     _record(path, raw, new)
 
 
+def _check_names(path: Path, document: metadata.Document) -> None:
+    """Raise `UserError` for a name that cannot be right; that sources are empty is fine, this command fills them in."""
+    about = ('model_sources = "', 'dataset_sources = "', "id = ")
+    if found := [line for line in metadata.problems(document, path.parent) if line.startswith(about)]:
+        raise UserError("\n  ".join([f"{path}:", *found]))
+
+
 def _check_wheels(folders: Sequence[Path], document: metadata.Document) -> None:
-    """Wheels with a lock must be whole, and for the image's Python. Raises `UserError`."""
-    if (lock := locks.find(folders)) is None:
+    """Raise `UserError` unless wheels with a lock are complete and for the image's Python."""
+    if (lock := find_lock(folders)) is None:
         return
-    check_whole(folders, lock)
+    check_complete(folders, lock)
     image = metadata.image_python(document)
     if image not in (None, lock.python):
         raise UserError(
@@ -118,23 +120,16 @@ def _check_wheels(folders: Sequence[Path], document: metadata.Document) -> None:
         )
 
 
-def _check_names(plan: Upload, document: metadata.Document, owner: str | None) -> None:
-    """What is said of the attached sources, but that there are none: this command writes them. Raises `UserError`."""
-    path = plan.checkout / metadata.FILE
-    about = ('model_sources = "', 'dataset_sources = "', "id = ")
-    found = [line for line in metadata.problems(document, path.parent) if line.startswith(about)]
-    if owner is not None and found:
-        raise UserError("\n  ".join([f"{path}:", *found]))
+def _merged(named: Sequence[str], uploaded: Sequence[str]) -> list[str]:
+    """The uploaded data sets, then what else is attached, without the parts of an earlier, larger upload.
 
+    `sctir-wheels-3` goes if `sctir-wheels` was uploaded and has no third part any more.
+    """
 
-def _sources(named: Sequence[str], uploaded: Sequence[str]) -> list[str]:
-    """What was uploaded, then what else is attached; not what an earlier, larger upload was split into."""
-    return [*uploaded, *(each for each in named if not {"/".join(each.split("/")[:2]), _family(each)} & set(uploaded))]
+    def replaced(ref: str) -> bool:
+        return bool({ref, re.sub(r"-\d+$", "", ref)} & set(uploaded))
 
-
-def _family(ref: str) -> str:
-    """owner/slug without the number at its end: `sctir-wheels-3` is of the family of `sctir-wheels`."""
-    return re.sub(r"-\d+$", "", "/".join(ref.split("/")[:2]))
+    return [*uploaded, *(each for each in named if not replaced("/".join(each.split("/")[:2])))]
 
 
 def _anonymous(source: str, owner: str) -> str:
@@ -143,7 +138,7 @@ def _anonymous(source: str, owner: str) -> str:
 
 
 def _record(path: Path, raw: metadata.Document, new: metadata.Document) -> None:
-    """Written whole or not at all, and only where something is new."""
+    """Replace the file in one step, and only if something changed."""
     changed = [key for key in new if new[key] != raw.get(key)]
     if not changed:
         return

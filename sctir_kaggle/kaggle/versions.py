@@ -1,16 +1,15 @@
-"""A notebook's versions at Kaggle: the newest one, and whether it is what would be pushed.
+"""A notebook's versions at Kaggle: whether the newest one is what would be pushed, and what its run came to.
 
-Cells are compared by kind and source, settings by value; outputs, ids and what Kaggle adds to a notebook are not. A value that
-Kaggle gives back in words of its own counts as another: then one more version is made, and none is taken for what it is not.
+Compared are the cells by kind and source, and the settings by value, not outputs, ids and what Kaggle adds to a notebook. A
+value that Kaggle returns in other words counts as a difference: one version too many is pushed, but no wrong one is followed.
 """
 
 from __future__ import annotations
 
 import json
-import logging
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -18,34 +17,45 @@ from typing import Any
 
 from sctir_kaggle.display import clock_face
 from sctir_kaggle.kaggle import metadata
-from sctir_kaggle.kaggle.client import patiently
-from sctir_kaggle.kaggle.transfer import or_none
+from sctir_kaggle.kaggle.client import Sleep, retry, retry_or_none
+from sctir_kaggle.kaggle.transfer import CHUNK
 from sctir_kaggle.types import UserError
 
 LISTS = ("dataset_sources", "competition_sources", "kernel_sources", "model_sources")
 FLAGS = ("is_private", "enable_gpu", "enable_tpu", "enable_internet")
 WORDS = ("title", "language", "kernel_type", "machine_shape")
 
+FINAL = ("COMPLETE", "ERROR", "CANCEL_ACKNOWLEDGED")
+"""States that a run does not leave, in the client's words."""
+
+LAST_LINES = 15
+"""Lines of the log that are shown if a run fails."""
+
+
+class NotGreen(UserError):
+    """A run or a submission at Kaggle that failed, or that is not worth a submission; a command then ends with exit code 1."""
+
 
 @dataclass(frozen=True, slots=True)
 class Version:
-    """What Kaggle says of a version of a notebook. `number` is that of the newest one."""
+    """The newest version of a notebook: its number, its source, and Kaggle's metadata of it."""
 
     number: int
     source: str
-    said: Any
+    metadata: Any
 
     @property
     def competition(self) -> str:
-        """The slug of the one that it is attached to."""
-        sources = list(self.said.competition_data_sources or [])
+        """The slug of the competition that it is attached to."""
+        sources = list(self.metadata.competition_data_sources or [])
         if len(sources) != 1:
-            raise UserError(f"{self.said.ref} is attached to {len(sources)} competitions, one is needed: push it again")
+            what = f"{self.metadata.ref} is attached to {len(sources)} competitions"
+            raise UserError(f"{what}, one is needed: push it again")
         return str(sources[0])
 
 
 def newest_version(api: Any, kernel: str) -> Version | None:
-    """Of owner/slug; None where Kaggle has no such notebook."""
+    """Return the newest version of owner/slug; None if Kaggle has no such notebook."""
     from kagglesdk.kernels.types.kernels_api_service import (  # type: ignore[import-not-found,import-untyped,unused-ignore]
         ApiGetKernelRequest,
     )
@@ -53,7 +63,7 @@ def newest_version(api: Any, kernel: str) -> Version | None:
     request = ApiGetKernelRequest()
     request.user_name, request.kernel_slug = kernel.split("/")
     with api.build_kaggle_client() as kaggle:
-        answer = or_none(lambda: kaggle.kernels.kernels_api_client.get_kernel(request), f"looking for {kernel}")
+        answer = retry_or_none(lambda: kaggle.kernels.kernels_api_client.get_kernel(request), f"looking for {kernel}")
     if answer is None or answer.metadata is None or not answer.metadata.current_version_number:
         return None
     source = answer.blob.source if answer.blob is not None else ""
@@ -61,31 +71,33 @@ def newest_version(api: Any, kernel: str) -> Version | None:
 
 
 def differences(version: Version, folder: Path, document: metadata.Document) -> list[str]:
-    """In what the pushed `folder` is another than `version`; empty where nothing is."""
+    """Return in what the `folder` to push, with the metadata `document`, differs from `version`: "source", or keys."""
     return list(_differences(version, folder, document))
 
 
 def _differences(version: Version, folder: Path, document: metadata.Document) -> Iterator[str]:
     if cells_of(version.source) != cells_of((folder / document["code_file"]).read_text(encoding="utf-8")):
         yield "source"
-    said = version.said
+    remote = version.metadata
     for key in LISTS:
-        theirs = getattr(said, key.replace("_sources", "_data_sources")) or []
+        theirs = getattr(remote, key.replace("_sources", "_data_sources")) or []
         if sorted(map(str.lower, theirs)) != sorted(map(str.lower, document.get(key, []))):
             yield key
     for key in FLAGS:
-        if bool(getattr(said, key)) != bool(document.get(key, key == "is_private")):
+        if bool(getattr(remote, key)) != bool(
+            document.get(key, key == "is_private")
+        ):  # private is the client's default
             yield key
     for key in WORDS:
-        theirs, ours = getattr(said, key), document.get(key)
+        theirs, ours = getattr(remote, key), document.get(key)
         if theirs and ours and str(theirs).lower() != str(ours).lower():
             yield key
-    if document.get("docker_image") and said.docker_image != document["docker_image"]:
+    if document.get("docker_image") and remote.docker_image != document["docker_image"]:
         yield "docker_image"
 
 
 def cells_of(text: str) -> list[tuple[str, str]] | str:
-    """Kind and source of each cell; the text itself where it is no notebook."""
+    """Return kind and source of each cell of a notebook's JSON; the text itself if it is no notebook."""
     try:
         cells = json.loads(text)["cells"]
         return [(str(cell["cell_type"]), "".join(cell["source"])) for cell in cells]
@@ -93,31 +105,14 @@ def cells_of(text: str) -> list[tuple[str, str]] | str:
         return text
 
 
-log = logging.getLogger("sctir_kaggle")
-
-ENDS = ("COMPLETE", "ERROR", "CANCEL_ACKNOWLEDGED")
-"""The states that a run does not leave, in the client's words."""
-
-LAST_LINES = 15
-"""Of the log, shown when a run fails."""
-
-CHUNK = 1 << 20
-
-Sleep = Callable[[float], None]
-
-
-class NotGreen(UserError):
-    """A run or a submission at Kaggle that is not what it should be; the command's exit code is then 1."""
-
-
 class StateLine:
-    """One line that is drawn again in a terminal, a line for each new state elsewhere."""
+    """A state and a clock: redrawn in one line in a terminal, one line for each new state elsewhere."""
 
     def __init__(self) -> None:
         self._shown = ""
 
     def show(self, state: str, seconds: float, *, end: bool) -> None:
-        """`state` after `seconds`; the last one where `end`."""
+        """Show `state` after `seconds`; `end` marks the last one."""
         text = f"{state} | {clock_face(seconds)}"
         if sys.stdout.isatty():
             print(f"\r\x1b[K{text}", end="\n" if end else "", flush=True)
@@ -127,29 +122,41 @@ class StateLine:
 
 
 def follow(api: Any, kernel: str, *, poll: float, version: int | None = None, sleep: Sleep = time.sleep) -> float:
-    """Waits until the latest run of `owner/slug`, or that of `version`, is complete, and returns the seconds that it took.
+    """Wait until the run of `version`, or the latest run, is complete; return the seconds that this took.
 
-    `poll` seconds pass before each look. Raises `NotGreen` where the run fails or is cancelled, after showing the end of
-    its log.
+    `poll` seconds pass before each request. Raises `NotGreen` if the run fails or is cancelled, after printing the end
+    of its log.
     """
     started, line = time.monotonic(), StateLine()
     while True:
         sleep(poll)
         status, message = _status(api, kernel, version, sleep)
         seconds = time.monotonic() - started
-        line.show(status.lower().replace("_", " "), seconds, end=status in ENDS)
-        if status in ENDS:
+        line.show(status.lower().replace("_", " "), seconds, end=status in FINAL)
+        if status in FINAL:
             break
     if status != "COMPLETE":
-        _show_end(read_log(api, kernel, version=version, sleep=sleep))
+        _print_end(read_log(api, kernel, version=version, sleep=sleep))
         what = "was cancelled" if status.startswith("CANCEL") else f"failed ({message or 'Kaggle gives no reason'})"
         took = clock_face(seconds)
-        raise NotGreen(f"the run of {kernel} {what} after {took}: mend the cause and push; sctir push --again as it is")
+        raise NotGreen(f"the run of {kernel} {what} after {took}: fix the cause and push; sctir push --again as it is")
     return seconds
 
 
+def fetch_run(
+    api: Any, kernel: str, output: Path, submission_file: str, seconds: float, *, version: int | None = None
+) -> None:
+    """Fetch log and outputs of a complete run that took `seconds`. Raises `NotGreen` without a usable submission file."""
+    output.mkdir(parents=True, exist_ok=True)
+    (output / "log.txt").write_text(read_log(api, kernel, version=version), encoding="utf-8")
+    files = fetch_outputs(api, kernel, output, version=version)
+    print(f"complete after {clock_face(seconds)}: {len(files)} files and log.txt in {output}")
+    if fault := _fault_of_submission(output / submission_file):
+        raise NotGreen(f"the run left {fault}: see {output / 'log.txt'}, fix the notebook and push again")
+
+
 def read_log(api: Any, kernel: str, *, version: int | None = None, sleep: Sleep = time.sleep) -> str:
-    """The run's log as text. Kaggle keeps it as a JSON list of pieces with their times."""
+    """Return the run's log as text. Kaggle keeps it as a JSON list of pieces with their times."""
     raw = str(_outputs(api, kernel, version, None, sleep).log or "")
     try:
         return "".join(str(piece["data"]) for piece in json.loads(raw))
@@ -160,29 +167,30 @@ def read_log(api: Any, kernel: str, *, version: int | None = None, sleep: Sleep 
 def fetch_outputs(
     api: Any, kernel: str, folder: Path, *, version: int | None = None, sleep: Sleep = time.sleep
 ) -> list[Path]:
-    """Every file that the run left, written below `folder`. A file is there whole or not at all.
+    """Download every output file of the run below `folder`; each is there in full or not at all.
 
-    The client's own `kernels_output` keeps an error page as if it were the file, and holds each file in memory.
+    The client's own `kernels_output` would keep an error page as if it were the file, and hold each file in memory.
     """
     return [
-        patiently(partial(_download, url, _inside(folder, name)), f"fetching {name}", sleep=sleep)
-        for name, url in _files(api, kernel, version, sleep)
+        retry(partial(_download, url, _inside(folder, name)), f"fetching {name}", sleep=sleep)
+        for name, url in _output_files(api, kernel, version, sleep)
     ]
 
 
 def _status(api: Any, kernel: str, version: int | None, sleep: Sleep) -> tuple[str, str]:
+    """The run's state in the client's words, and Kaggle's message if it failed."""
     from kagglesdk.kernels.types.kernels_api_service import (  # type: ignore[import-not-found,import-untyped,unused-ignore]
         ApiGetKernelSessionStatusRequest,
     )
 
-    request = _of(kernel, version, ApiGetKernelSessionStatusRequest())
+    request = _addressed(kernel, version, ApiGetKernelSessionStatusRequest())
     with api.build_kaggle_client() as kaggle:
         ask = kaggle.kernels.kernels_api_client.get_kernel_session_status
-        answer = patiently(lambda: ask(request), f"asking for the status of {kernel}", sleep=sleep)
+        answer = retry(lambda: ask(request), f"asking for the status of {kernel}", sleep=sleep)
     return str(answer.status.name), str(answer.failure_message or "")
 
 
-def _show_end(text: str) -> None:
+def _print_end(text: str) -> None:
     lines = text.rstrip().splitlines()
     if not lines:
         print("the run left no log")
@@ -192,8 +200,19 @@ def _show_end(text: str) -> None:
         print(f"  {line}")
 
 
-def _files(api: Any, kernel: str, version: int | None, sleep: Sleep) -> Iterator[tuple[str, str]]:
-    """Name and address of each, over all pages."""
+def _fault_of_submission(path: Path) -> str:
+    """Say what is wrong with the form of a submission file; empty if nothing is. Its values are left to Kaggle."""
+    if not path.is_file():
+        return f"no {path.name}"
+    content = path.read_bytes()
+    if path.suffix == ".parquet":
+        whole = content[:4] == content[-4:] == b"PAR1"
+        return "" if whole else f"a {path.name} of {len(content)} bytes that is none"
+    return "" if len(content.splitlines()) > 1 else f"a {path.name} without an answer"
+
+
+def _output_files(api: Any, kernel: str, version: int | None, sleep: Sleep) -> Iterator[tuple[str, str]]:
+    """Name and URL of each output file, page by page."""
     token: str | None = None
     while True:
         page = _outputs(api, kernel, version, token, sleep)
@@ -203,21 +222,21 @@ def _files(api: Any, kernel: str, version: int | None, sleep: Sleep) -> Iterator
 
 
 def _outputs(api: Any, kernel: str, version: int | None, token: str | None, sleep: Sleep) -> Any:
-    """A page of what the run left, and its log."""
+    """A page of the run's output files, with its log."""
     from kagglesdk.kernels.types.kernels_api_service import (  # type: ignore[import-not-found,import-untyped,unused-ignore]
         ApiListKernelSessionOutputRequest,
     )
 
-    request = _of(kernel, version, ApiListKernelSessionOutputRequest())
+    request = _addressed(kernel, version, ApiListKernelSessionOutputRequest())
     if token:
         request.page_token = token
     with api.build_kaggle_client() as kaggle:
         ask = kaggle.kernels.kernels_api_client.list_kernel_session_output
-        return patiently(lambda: ask(request), f"listing the outputs of {kernel}", sleep=sleep)
+        return retry(lambda: ask(request), f"listing the outputs of {kernel}", sleep=sleep)
 
 
-def _of(kernel: str, version: int | None, request: Any) -> Any:
-    """The request, for a version where one is said: Kaggle wants it as `v3`."""
+def _addressed(kernel: str, version: int | None, request: Any) -> Any:
+    """The request with owner, slug and, if one is given, the version, which Kaggle wants as `v3`."""
     request.user_name, request.kernel_slug = kernel.split("/")
     if version is not None:
         request.version_label = f"v{version}"
@@ -225,6 +244,7 @@ def _of(kernel: str, version: int | None, request: Any) -> Any:
 
 
 def _inside(folder: Path, name: str) -> Path:
+    """The path of an output file; a name such as ../../.bashrc is refused."""
     path = folder / name
     if not path.resolve().is_relative_to(folder.resolve()):
         raise UserError(f"the output file {name!r} would lie outside {folder}: fetch it from the notebook's page")

@@ -288,7 +288,7 @@ def test_a_wheel_that_cannot_be_read_is_fatal(house: Path) -> None:
     ],
 )
 def test_a_wheels_tags_say_which_python_it_is_for(name: str, fits: bool) -> None:
-    assert inputs._reads(name, (3, 12)) == ("a", fits)
+    assert inputs._admits(name, (3, 12)) == ("a", fits)
 
 
 def test_missing_wheels_matter_where_vllm_is_missing_too(monkeypatch: pytest.MonkeyPatch) -> None:

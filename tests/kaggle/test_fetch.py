@@ -147,7 +147,7 @@ def test_a_file_that_changed_on_the_disk_is_fetched_again(hub: FakeHub, tmp_path
 @pytest.mark.parametrize(
     ("refused", "told"),
     [
-        ((404, "RepoNotFound"), "the Hub knows no model AI-MO/NuminaMath-7B-TIR-GPTQ, or it is private"),
+        ((404, "RepoNotFound"), "the Hub has no model AI-MO/NuminaMath-7B-TIR-GPTQ, or it is private"),
         ((403, "GatedRepo"), "is gated: accept its terms at https://huggingface.co/AI-MO/NuminaMath-7B-TIR-GPTQ"),
         ((404, "RevisionNotFound"), "has no revision v9: leave out --revision"),
         ((500, ""), "the Hub answered 500: try again later"),
@@ -191,7 +191,7 @@ def test_a_disk_that_is_too_small_is_refused_before_anything_is_fetched(
 
     monkeypatch.setattr(fetch, "MARGIN", 10**18)  # no disk has that
     with pytest.raises(UserError, match=r"are needed: make room, or choose another disk with --output"):
-        fetch._check_room(tmp_path, [Remote("model.safetensors", 1, "", "")])
+        fetch._check_disk(tmp_path, [Remote("model.safetensors", 1, "", "")])
 
 
 def test_a_hash_is_git_s_for_small_files_and_the_content_s_for_large_ones(tmp_path: Path) -> None:

@@ -15,10 +15,9 @@ import pytest
 
 from sctir_kaggle.cli import main
 from sctir_kaggle.competition.profile import PROFILES
-from sctir_kaggle.kaggle import metadata, staging
-from sctir_kaggle.kaggle.clone import notebook_settings
-from sctir_kaggle.kaggle.notebook import cell_settings
-from sctir_kaggle.kaggle.staging import stage
+from sctir_kaggle.kaggle import kernel, metadata
+from sctir_kaggle.kaggle.kernel import stage_kernel
+from sctir_kaggle.kaggle.settings_cell import cell_settings, resolve_cell
 from sctir_kaggle.types import UserError
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -132,7 +131,7 @@ def test_an_owner_that_kaggle_cannot_have_is_refused(checkout: Path, capsys: pyt
     ("text", "told"),
     [
         ('{"id": 1,}', "cannot be read"),
-        ('{"title": "a", "title": "b"}', "title: said twice"),
+        ('{"title": "a", "title": "b"}', "title: is there twice"),
         ("[]", "must be an object"),
     ],
 )
@@ -179,19 +178,19 @@ def test_a_title_becomes_the_slug_that_the_client_makes_of_it(title: str) -> Non
 
 def test_a_push_for_another_competition_fills_metadata_and_the_notebooks_cell(tmp_path: Path) -> None:
     settings = {"competition": "aimo3", "candidates": 8, "engine_options": {"enforce_eager": True}}
-    document = stage(ROOT, tmp_path / "pushed", "alice", settings)
+    document = stage_kernel(ROOT, tmp_path / "pushed", "alice", settings)
     assert document["competition_sources"] == ["ai-mathematical-olympiad-progress-prize-3"]
     assert document["machine_shape"] == "NvidiaH100"
     assert json.loads((tmp_path / "pushed" / "kernel-metadata.json").read_text()) == document
     cell = cell_settings(tmp_path / "pushed" / "submission.ipynb")
     assert cell is not None
-    run = notebook_settings(cell, {})
+    run = resolve_cell(cell, {})
     assert (run.competition, run.solver.candidates, run.engine.engine) == ("aimo3", 8, "vllm")
     assert run.engine.engine_options == {"enforce_eager": True}
 
 
 def test_without_one_the_cell_follows_the_metadata(tmp_path: Path) -> None:
-    stage(ROOT, tmp_path / "pushed", "alice", {})
+    stage_kernel(ROOT, tmp_path / "pushed", "alice", {})
     cell = cell_settings(tmp_path / "pushed" / "submission.ipynb")
     assert cell is not None
     assert cell == {"competition": "aimo1", "engine": "vllm"}
@@ -327,15 +326,15 @@ def test_a_data_set_of_another_name_is_enough(checkout: Path) -> None:
 
 
 def test_data_sets_and_image_come_and_go_with_the_competition(tmp_path: Path) -> None:
-    committed = metadata.filled(metadata.read(ROOT / "kernel-metadata.json"), "alice")
+    committed = metadata.with_owner(metadata.read(ROOT / "kernel-metadata.json"), "alice")
     assert committed["dataset_sources"] == ["alice/sctir-wheels", "alice/sctir-python310"]
     named = {**committed, "docker_image": IMAGE, "docker_image_python": "3.10"}
-    third = staging.for_competition(named, PROFILES["aimo3"])
+    third = kernel.for_competition(named, PROFILES["aimo3"])
     assert third["dataset_sources"] == ["alice/sctir-wheels"]
     assert third.keys() & {"docker_image", "docker_image_python"} == set()
-    back = staging.for_competition(third, PROFILES["aimo1"])
+    back = kernel.for_competition(third, PROFILES["aimo1"])
     assert back == committed
-    assert staging.for_competition(named, PROFILES["aimo1"]) == named
+    assert kernel.for_competition(named, PROFILES["aimo1"]) == named
 
 
 def test_any_number_of_wheel_data_sets_may_be_named(checkout: Path) -> None:
@@ -354,13 +353,13 @@ def test_a_notebook_that_was_edited_instead_of_its_source_is_refused(tmp_path: P
     )
     shutil.copytree(ROOT / "notebooks", tmp_path / "notebooks")
     notebook, source = tmp_path / "notebooks" / "submission.ipynb", tmp_path / "notebooks" / "submission.py"
-    assert stage(tmp_path, tmp_path / "pushed", "alice", {})["machine_shape"] == "NvidiaTeslaT4"
+    assert stage_kernel(tmp_path, tmp_path / "pushed", "alice", {})["machine_shape"] == "NvidiaTeslaT4"
     notebook.write_text(notebook.read_text().replace('# \\"candidates\\": 48', '\\"candidates\\": 9'))
     os.utime(source, ns=(0, notebook.stat().st_mtime_ns - 1))
     with pytest.raises(
         UserError, match=r"submission.ipynb was edited, from cell \d+ on, but .* built from submission.py"
     ):
-        stage(tmp_path, tmp_path / "pushed", "alice", {})
+        stage_kernel(tmp_path, tmp_path / "pushed", "alice", {})
     source.touch()
     os.utime(source, ns=(0, notebook.stat().st_mtime_ns + 1))
-    stage(tmp_path, tmp_path / "pushed", "alice", {})
+    stage_kernel(tmp_path, tmp_path / "pushed", "alice", {})

@@ -14,8 +14,8 @@ import pytest
 
 from sctir_kaggle.competition.profile import PROFILES
 from sctir_kaggle.kaggle import bundle
-from sctir_kaggle.kaggle.clone import notebook_settings
-from sctir_kaggle.kaggle.notebook import CELL, COMMITTED, LIMIT, SOURCE, SOURCE_IDS, build, changed, main, read_cell
+from sctir_kaggle.kaggle.notebook import COMMITTED, LIMIT, SOURCE, SOURCE_IDS, build, main
+from sctir_kaggle.kaggle.settings_cell import CELL, read_cell, resolve_cell, with_settings
 from sctir_kaggle.settings import all_settings
 from sctir_kaggle.types import UserError
 
@@ -64,20 +64,20 @@ def test_it_tells_a_stranger_what_it_is_where_from_how_it_works_and_what_to_do_n
     assert all(f"https://www.kaggle.com/competitions/{profile.slug})" in texts[0] for profile in PROFILES.values())
     assert "Apache-2.0" in texts[0]
     titles = [text.splitlines()[0] for text in texts[1:]]
-    assert titles[:2] == ["## How an answer comes about", "## Settings"]
-    assert titles[-3:] == ["## One problem, worked", "## Is it worth a submission?", "## What next"]
+    assert titles[:2] == ["## How an answer is found", "## Settings"]
+    assert titles[-3:] == ["## One problem in detail", "## Is it worth a submission?", "## Next steps"]
 
 
 def test_every_setting_of_its_cell_may_be_chosen_and_has_its_default_behind_it() -> None:
     text = SOURCE.read_text()
-    free = changed(text, {}, source="")
+    free = with_settings(text, {}, source="")
     chosen = ast.literal_eval(re.sub(r"^    # ", "    ", CELL.findall(free)[0], flags=re.MULTILINE))
     assert set(chosen) <= set(all_settings())
     examples = {"competition", "engine", "preset", "model", "context_length"}
     assert {name: value for name, value in chosen.items() if name not in examples} == {
         name: all_settings()[name].default for name in chosen if name not in examples
     }
-    notebook_settings({name: value for name, value in chosen.items() if name != "model"}, {})
+    resolve_cell({name: value for name, value in chosen.items() if name != "model"}, {})
 
 
 def test_it_has_no_outputs_and_nothing_of_whoever_ran_it(cells: list[dict[str, Any]]) -> None:
@@ -144,26 +144,28 @@ def test_nothing_but_the_payload_differs_with_the_wheel(tmp_path: Path) -> None:
 
 def test_settings_go_into_their_lines_and_the_comments_stay() -> None:
     settings = {"competition": "aimo3", "candidates": 8, "stop": "k=4", "engine_options": {"enforce_eager": True}}
-    written = changed(SOURCE.read_text(), settings, source="submission.py")
+    written = with_settings(SOURCE.read_text(), settings, source="submission.py")
     assert read_cell(written) == {**(read_cell(SOURCE.read_text()) or {}), **settings}
     lines = CELL.findall(written)[0].splitlines()
     assert '    "candidates": 8,  # N: attempts a problem' in lines
     assert [line for line in lines if line.startswith('    "stop": "k=4",  # when a vote is decided')]
     assert lines[-2:] == ["    \"engine_options\": {'enforce_eager': True},", "}"]
     assert '    # "turns": 4,' in "".join(lines)
-    assert changed(written, {"candidates": 9}, source="") == written.replace('"candidates": 8,', '"candidates": 9,')
+    assert with_settings(written, {"candidates": 9}, source="") == written.replace(
+        '"candidates": 8,', '"candidates": 9,'
+    )
 
 
 def test_a_cell_on_one_line_takes_settings_too() -> None:
     text = 'x = 1\nSETTINGS = {"competition": "aimo1"}\ny = {"z": 2}\n'
-    assert changed(text, {"turns": 2}, source="") == text.replace('aimo1"}', 'aimo1", "turns": 2}')
+    assert with_settings(text, {"turns": 2}, source="") == text.replace('aimo1"}', 'aimo1", "turns": 2}')
     assert read_cell(text) == {"competition": "aimo1"}
 
 
 @pytest.mark.parametrize("number", [0, 2])
 def test_a_source_without_one_cell_of_settings_is_refused(number: int) -> None:
     with pytest.raises(UserError, match=f"mine.py needs one `SETTINGS = .*` for the settings, not {number}"):
-        changed("SETTINGS = {}\n" * number, {"turns": 2}, source="mine.py")
+        with_settings("SETTINGS = {}\n" * number, {"turns": 2}, source="mine.py")
 
 
 @pytest.mark.parametrize(

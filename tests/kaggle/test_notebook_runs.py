@@ -164,7 +164,7 @@ def test_in_the_editor_what_the_doctor_finds_fatal_ends_it_before_the_engine_is_
     kaggle = Kaggle.mounted(tmp_path, PROFILES["aimo1"], "flat", rerun=False)
     next(kaggle.input.rglob("*.safetensors")).write_bytes(b"torn")
     ran = kaggle.run(notebook, kaggle.environment())
-    assert ran.error.startswith("AssertionError: the doctor says what to do")
+    assert ran.error.startswith("AssertionError: see the doctor")
     assert "fatal   weights" in ran.printed
     assert {path.name for path in kaggle.working.iterdir()} <= {"image.txt"}
 

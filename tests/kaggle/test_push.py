@@ -229,7 +229,7 @@ def test_a_submission_whose_fate_is_unknown_is_not_repeated(checkout: Path) -> N
     assert code == 2
     assert len(kaggle.calls("CreateCodeSubmission")) == 1
     page = "https://www.kaggle.com/competitions/ai-mathematical-olympiad-prize/submissions"
-    assert f"look at {page}, or type the command again" in said
+    assert f"look at {page}, or run the command again" in said
 
 
 def test_a_push_need_not_be_followed(checkout: Path) -> None:
@@ -400,7 +400,7 @@ def test_a_version_whose_answer_is_lost_is_not_made_twice(checkout: Path, wheels
         code, said = sctir_push(kaggle, checkout, "--wheels", wheels, "--upload-model", model)
     assert code == 2
     assert len(kaggle.calls(call)) == 1
-    assert "it is not known whether it was done: type the command again: it looks first" in said
+    assert "it is not known whether it was done: run the command again: it first looks whether it was done" in said
     assert kaggle.calls("SaveKernel") == []
 
 
@@ -430,14 +430,14 @@ def test_outputs_of_cells_are_not_sent_and_what_the_client_would_default_to_is_s
 def test_a_run_that_is_not_green_is_a_red_line_in_a_terminal(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from sctir_kaggle.kaggle.commands import _green
+    from sctir_kaggle.kaggle.commands import _exit_code
     from sctir_kaggle.kaggle.versions import NotGreen
 
     def run() -> None:
         raise NotGreen("the run failed")
 
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
-    assert _green(run) == 1
+    assert _exit_code(run) == 1
     assert capsys.readouterr().err == "\x1b[1;31msctir: the run failed\x1b[0m\n"
 
 
@@ -481,3 +481,22 @@ def test_a_submission_that_kaggle_turns_down_is_told_as_such(checkout: Path) -> 
         "Kaggle says: Submission not allowed: your team has used its daily allowance: look at" in said.splitlines()[-1]
     )
     assert "submitted:" not in said
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["push", "--poll", "0"], "argument --poll: '0' must be more than 0 seconds"),
+        (["submit", "--poll", "soon"], "argument --poll: 'soon' is no time; write 9h, 30m or 90"),
+        (["submit", "--kernel-version", "0"], "argument --kernel-version: '0' must be a whole number of at least 1"),
+    ],
+)
+def test_a_number_that_cannot_be_is_refused_in_one_line(
+    arguments: list[str], told: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from sctir_kaggle.cli import main
+
+    with pytest.raises(SystemExit) as ended:
+        main(arguments)
+    assert ended.value.code == 2
+    assert capsys.readouterr().err == f"sctir {arguments[0]}: {told}; see sctir {arguments[0]} --help\n"

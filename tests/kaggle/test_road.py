@@ -18,7 +18,7 @@ from pathlib import Path
 
 import pytest
 
-from sctir_kaggle.kaggle.wheels.lock import LOCK, Lock, Wheel, write
+from sctir_kaggle.kaggle.wheels.requirements import LOCK, Lock, Wheel, write_lock
 from tests.support.fake_hub import REPO, FakeHub
 from tests.support.fake_kaggle import Json, journal_of, weights
 from tests.support.kaggle_account import KaggleAccount, State, When
@@ -423,4 +423,4 @@ def _lock(folder: Path, *, python: str, sha256: str | None = None) -> None:
     content = wheel.read_bytes()
     found = sha256 or hashlib.sha256(content).hexdigest()
     made = Wheel("a", "1", wheel.name, found, "https://example.org/a", len(content))
-    write(folder / LOCK, Lock(python, "an image", "0", [made]))
+    write_lock(folder / LOCK, Lock(python, "an image", "0", [made]))

@@ -19,12 +19,11 @@ from pathlib import Path
 import pytest
 
 from sctir_kaggle.cli import main
+from sctir_kaggle.kaggle.staging import DATASET_FILES
 from sctir_kaggle.kaggle.wheels import build, wheelhouse
 from sctir_kaggle.kaggle.wheels import image as images
-from sctir_kaggle.kaggle.wheels import lock as locks
 from sctir_kaggle.kaggle.wheels.image import Image, image_of
-from sctir_kaggle.kaggle.wheels.lock import Wheel
-from sctir_kaggle.kaggle.wheels.requirements import for_the_notebook
+from sctir_kaggle.kaggle.wheels.requirements import Wheel, find_lock, for_the_notebook
 from sctir_kaggle.types import UserError
 from tests.support.wheel_support import Index, required, served, wheel
 
@@ -60,7 +59,7 @@ def run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Run:
     def run(*lines: str, image: Sequence[str] | str = (), expect: int = 0, options: Sequence[str] = ()) -> list[Path]:
         named = image if isinstance(image, str) else str(frozen(tmp_path, *image)) if image else "none"
         output = tmp_path / "out"
-        arguments = ["build", "--requirements", str(required(tmp_path, *lines)), "--output", str(output)]
+        arguments = ["wheels", "--requirements", str(required(tmp_path, *lines)), "--output", str(output)]
         assert main([*arguments, "--image", named, *options]) == expect
         return sorted(output.glob("sctir-wheels*"))
 
@@ -115,7 +114,7 @@ def test_a_wheel_that_refuses_the_python_that_runs_is_no_failure(index: Path, ru
     wheel(index, "sctir_new", python=f"=={OTHER}.*")
     folders = run("sctir_top", options=["--python", OTHER])
     assert names(folders) == {"sctir_top-1.0", "sctir_new-1.0"}
-    assert main(["build", "--check", str(folders[0].parent)]) == 0
+    assert main(["wheels", "--check", str(folders[0].parent)]) == 0
 
 
 @uv
@@ -157,7 +156,7 @@ def test_torch_can_be_shipped_on_purpose(index: Path, run: Run, caplog: pytest.L
     wheel(index, "triton", version="3.6.0")
     folders = run("sctir_server", image=["torch==2.11.0+cu128", "triton==3.6.0"], options=["--ship", "torch"])
     assert names(folders) == {"sctir_server-1.0", "torch-2.10.0", "triton-3.6.0"}
-    lock = locks.find(folders)
+    lock = find_lock(folders)
     assert lock is not None
     assert list(lock.ship) == ["torch"]
     assert "replaced on the image: torch 2.11.0+cu128 by 2.10.0" in caplog.text
@@ -243,7 +242,7 @@ def _command(folder: Path, index: Index, output: Path) -> tuple[list[str], dict[
     arguments = ["--requirements", str(requirements), "--output", str(output), "--image", "none"]
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("PIP_", "UV_"))}
     environment |= {"PIP_CONFIG_FILE": os.devnull, "PIP_INDEX_URL": index.url, "PYTHONPATH": str(ROOT)}
-    return [sys.executable, "-m", "sctir_kaggle", "build", *arguments], environment
+    return [sys.executable, "-m", "sctir_kaggle", "wheels", *arguments], environment
 
 
 def _wait(ready: Callable[[], bool], process: subprocess.Popen[bytes]) -> None:
@@ -287,7 +286,7 @@ def test_a_wheel_that_is_gone_or_damaged_is_named(index: Path, run: Run, capsys:
         path.unlink(missing_ok=True)
         if content is not None:
             path.write_bytes(content)
-        assert main(["build", "--check", str(part.parent)]) == 2
+        assert main(["wheels", "--check", str(part.parent)]) == 2
         assert "sctir_b-1.0-py3-none-any.whl: run `sctir wheels` again" in capsys.readouterr().err
     run("sctir_a")
     assert path.read_bytes() == whole
@@ -319,14 +318,14 @@ def listed(name: str, size: int) -> Wheel:
 
 
 def test_more_wheels_than_a_dataset_holds_become_any_number_of_them(tmp_path: Path) -> None:
-    each = build.FILES - build.OWN_FILES
+    each = DATASET_FILES - build.OWN_FILES
     parts = build.split([listed(f"n{number}", 1) for number in range(4 * each + 3)], tmp_path)
     assert [folder.name for folder in parts] == ["sctir-wheels", *(f"sctir-wheels-{number}" for number in range(2, 6))]
     assert [len(part) for part in parts.values()] == [each, each, each, each, 3]
 
 
 def test_more_bytes_than_a_dataset_holds_become_several(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(build, "BYTES", 200)
+    monkeypatch.setattr(build, "DATASET_BYTES", 200)
     assert [len(part) for part in build.split([listed(f"n{n}", 100) for n in range(5)], tmp_path).values()] == [
         2,
         2,
@@ -437,7 +436,7 @@ def test_what_was_typed_wrongly_is_said_before_anything_is_resolved(
     monkeypatch.chdir(tmp_path)
     required(tmp_path, "sctir_a")
     image = [] if "--check" in options else ["--image", str(frozen(tmp_path, "sctir-b==1.0"))]
-    assert main(["build", *image, *options]) == 2
+    assert main(["wheels", *image, *options]) == 2
     error = capsys.readouterr().err
     assert told in error
     assert error.count("\n") == 1

@@ -1,1 +1,1 @@
-"""What the doctor looks at: one small function a question, which yields findings and knows nothing of the others."""
+"""The doctor's checks: one small function for each question, which yields findings and knows nothing of the others."""

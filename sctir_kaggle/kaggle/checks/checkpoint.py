@@ -1,4 +1,4 @@
-"""The checkpoint: whole, with a tokenizer, of a known shape, quantized as its own config says.
+"""Checks of the checkpoint: complete, with a tokenizer, of a known architecture, quantized as its config says.
 
 Not covered: whether the model is any good, and a tokenizer that belongs to another model.
 """
@@ -20,23 +20,34 @@ from sctir_kaggle.types import EngineError, UserError
 INDEX = "model.safetensors.index.json"
 
 LONGEST_HEADER = 100 << 20
-"""The format's own limit, in bytes."""
+"""Bytes; the limit of the safetensors format itself."""
+
+AGAIN = "upload it again"
+
+TOKENIZERS = (("tokenizer.json",), ("tokenizer.model",), ("vocab.json", "merges.txt"))
+"""Sets of files, of which one is needed."""
+
+GPTQ_BITS = (4, 8)
+"""Widths for which vLLM has fast kernels."""
 
 
 class Damaged(ValueError):
-    """A file is not whole; the message says what is missing."""
+    """A weight file is incomplete; the message says what is wrong."""
 
 
 @dataclass(frozen=True, slots=True)
 class WeightFile:
-    """A whole file. `tensors` maps a name to its number format (F16, I32, ...)."""
+    """A complete *.safetensors file. `tensors` maps a tensor's name to its number format (F16, I32, ...)."""
 
     path: Path
     tensors: Mapping[str, str]
 
 
 def read_weight_file(path: Path) -> WeightFile:
-    """Raises `Damaged` where the header is cut or the file's size is not what the header says, `OSError` if unreadable."""
+    """Read the header of a *.safetensors file, not its tensors.
+
+    Raises `Damaged` if the header is cut off or the file has another size than the header says, `OSError` if unreadable.
+    """
     size = path.stat().st_size
     with path.open("rb") as file:
         length = int.from_bytes(file.read(8), "little")
@@ -50,7 +61,7 @@ def read_weight_file(path: Path) -> WeightFile:
 
 
 def misplaced(folder: Path, files: Mapping[str, WeightFile]) -> Iterator[str]:
-    """What the index promises and the files that were read, by name, do not hold; nothing where there is no index."""
+    """Yield what the index names and `files` (by name) do not hold; nothing if there is no index."""
     index = folder / INDEX
     if not index.is_file():
         return
@@ -78,21 +89,12 @@ def _parsed(path: Path, text: bytes) -> dict[str, Any]:
 
 
 def _pointer(path: Path, size: int) -> str:
-    """A clone without Git LFS leaves a text of a few lines in place of the file."""
+    """A hint at a clone without Git LFS, which leaves a text of a few lines in place of the file."""
     return ", a Git LFS pointer" if size < 1000 and path.read_bytes().startswith(b"version https://git-lfs") else ""
 
 
-AGAIN = "upload it again"
-
-TOKENIZERS = (("tokenizer.json",), ("tokenizer.model",), ("vocab.json", "merges.txt"))
-"""Sets of files of which one is enough."""
-
-GPTQ_BITS = (4, 8)
-"""That vLLM has fast kernels for."""
-
-
 def weights(machine: Machine) -> Iterator[Finding]:
-    """Every *.safetensors has the size that its header says, and the index finds every tensor."""
+    """Whether every *.safetensors file has the size that its header says, and every tensor of the index is there."""
     folder = _folder(machine)
     files = sorted(folder.glob("*.safetensors"))
     if not files:
@@ -115,7 +117,7 @@ def weights(machine: Machine) -> Iterator[Finding]:
 
 
 def tokenizer(machine: Machine) -> Iterator[Finding]:
-    """Its files are there, whole, and give back what they are given; transformers is asked where it may read them wrongly."""
+    """Whether the tokenizer is complete and round-trips text; compared with transformers if that may read it wrongly."""
     folder = _folder(machine)
     found = next((names for names in TOKENIZERS if all((folder / name).is_file() for name in names)), None)
     if found is None:
@@ -136,7 +138,7 @@ def tokenizer(machine: Machine) -> Iterator[Finding]:
 
 
 def dialect(machine: Machine) -> Iterator[Finding]:
-    """How the model will be spoken to: as asked, or as its own chat template is recognised."""
+    """Which dialect will be used: the chosen one, or the one recognised from the chat template."""
     folder = _folder(machine)
     if not (importable("tokenizers") and importable("transformers")):
         yield Finding("dialect", "ok", f"{machine.dialect} (not looked at: transformers is not installed)")
@@ -155,7 +157,7 @@ def dialect(machine: Machine) -> Iterator[Finding]:
 
 
 def context(machine: Machine) -> Iterator[Finding]:
-    """The longest context, against what one turn may write."""
+    """Whether the context is as long as one turn may be."""
     folder = _folder(machine)
     try:
         length = read_checkpoint(folder).context_length
@@ -172,7 +174,10 @@ def context(machine: Machine) -> Iterator[Finding]:
 
 
 def quantization(machine: Machine) -> Iterator[Finding]:
-    """What the config says, whether the weights agree, and whether this vLLM takes it. Its name does not count."""
+    """How the config says it is quantized, whether the weights agree, and whether this vLLM loads it.
+
+    The name of the checkpoint is not evidence.
+    """
     folder = _folder(machine)
     try:
         found = quantization_of(str(folder))
@@ -224,7 +229,7 @@ def _in_words(found: Mapping[str, Any]) -> str:
 
 
 def _disagreement(folder: Path, found: Mapping[str, Any]) -> tuple[Level, str, str] | None:
-    """Packed weights without a config that says so are read as garbage or not at all; and the other way round."""
+    """Weights and config that contradict each other: loaded, they would be garbage."""
     packed = any(name.endswith(".qweight") for name in _tensors(folder))
     in_config = bool(_config(folder).get("quantization_config"))
     if packed and not in_config:
@@ -253,7 +258,7 @@ def _tensors(folder: Path) -> Iterator[str]:
         try:
             yield from read_weight_file(file).tensors
         except (Damaged, OSError):
-            continue  # the check of the weights says it
+            continue  # reported by `weights`
 
 
 def _config(folder: Path) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""What a check found, and what a check is given to look at."""
+"""`Finding`, what a check reports, and `Machine`, what it looks at."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Level = Literal["ok", "warning", "fatal"]
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One line of the report. `remedy` is what to do about it, empty where all is well."""
+    """One line of the report. `remedy` says what to do, and is empty if all is well."""
 
     check: str
     level: Level
@@ -35,7 +35,7 @@ class Finding:
 
 @dataclass(frozen=True, kw_only=True)
 class Machine:
-    """What is examined: a machine, and what is to run there. Tests put their own facts in."""
+    """The machine that is examined, and what will run there. Tests put in facts of their own."""
 
     profile: Profile | None = None
     model: Path | None = None
@@ -49,29 +49,29 @@ class Machine:
     """See `EngineConfig.engine_options`."""
 
     wheels: Sequence[Path] = ()
-    """Folders of wheels; several where a wheelhouse was split."""
+    """Folders of wheels: a wheelhouse may be split over several."""
 
     roots: Sequence[Path] = ()
-    """Where attached things are mounted."""
+    """Folders below which inputs are mounted."""
 
     folder: Path = Path()
     """Where the run will be kept."""
 
     gpus: Sequence[GPU] = ()
     started: float = field(default_factory=time.monotonic)
-    """When the kernel began, on the monotonic clock."""
+    """When the kernel began, in seconds of the monotonic clock."""
 
     python: tuple[int, int] = sys.version_info[:2]
     environment: Mapping[str, str] = field(default_factory=lambda: os.environ)
 
     @property
     def on_kaggle(self) -> bool:
-        """Whether this is a kernel at Kaggle, or plays one: there, what is missing cannot be had later."""
+        """Whether this is a Kaggle kernel, or set up like one: there, what is missing cannot be added later."""
         return "KAGGLE_KERNEL_RUN_TYPE" in self.environment or self.rerun
 
     @property
     def rerun(self) -> bool:
-        """Whether this is the run that counts."""
+        """Whether this is a competition rerun, the run that is scored."""
         return bool(self.environment.get("KAGGLE_IS_COMPETITION_RERUN"))
 
     @property
@@ -81,7 +81,7 @@ class Machine:
 
     @property
     def missing(self) -> Level:
-        """How bad it is that something which must be attached is not there."""
+        """The level of a finding that an input is not attached."""
         return "fatal" if self.on_kaggle else "warning"
 
 
@@ -89,13 +89,13 @@ Check = Callable[[Machine], Iterable[Finding]]
 
 
 def of_error(check: str, error: Exception, level: Level = "fatal") -> Finding:
-    """An error of this package: its message ends with the next step, after the last colon."""
+    """Turn an error of this package into a finding: after its last colon a message says what to do."""
     what, _, remedy = one_line(error).rpartition(": ")
     return Finding(check, level, what, remedy) if what else Finding(check, level, remedy)
 
 
 def installed(*distributions: str) -> str | None:
-    """The version of the first of these that is installed, without importing it."""
+    """Return the version of the first of these distributions that is installed, without importing it."""
     for name in distributions:
         try:
             return metadata.version(name)
@@ -113,5 +113,9 @@ def importable(module: str) -> bool:
 
 
 def size(count: float) -> str:
-    """Bytes as `7.9 GiB`, or `2.5 MiB` where that says more."""
+    """Format bytes in binary units, as memory is measured.
+
+    >>> size(8_482_560_410), size(2_621_440)
+    ('7.9 GiB', '2.5 MiB')
+    """
     return f"{count / (1 << 30):,.1f} GiB" if count >= 0.1 * (1 << 30) else f"{count / (1 << 20):,.1f} MiB"

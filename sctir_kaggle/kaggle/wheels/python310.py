@@ -1,13 +1,12 @@
-"""A CPython 3.10 with pandas as a data set: AIMO-1's module `aimo` runs in it where Kaggle's image has another Python.
+"""Pack a CPython 3.10 with pandas as a data set: AIMO-1's module `aimo` needs it if Kaggle's image has another Python.
 
-Made from an installation, relocated: its own shared libraries come along, what is not needed stays behind, and the packed
-copy must run before it counts as made. Not covered: what the module imports beside pandas and numpy.
+An installation is copied with the shared libraries that it needs, without what the module does not use; the packed copy has
+to run at another path before it counts as made. Not covered: what the module imports besides pandas and numpy.
 """
 
 from __future__ import annotations
 
 import gzip
-import json
 import logging
 import re
 import shutil
@@ -15,13 +14,13 @@ import subprocess
 import sys
 import tarfile
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from pathlib import Path
 
 from sctir_kaggle.competition.aimo1_python import probe, unpacked
-from sctir_kaggle.kaggle.folders import DATASET_FILE
-from sctir_kaggle.kaggle.metadata import OWNER, PYTHON310
-from sctir_kaggle.kaggle.wheels.wheelhouse import GLIBC
+from sctir_kaggle.kaggle.metadata import PYTHON310
+from sctir_kaggle.kaggle.staging import DATASET_FILE, dataset_metadata
+from sctir_kaggle.kaggle.wheels.image import GLIBC
 from sctir_kaggle.types import UserError
 
 log = logging.getLogger("sctir_kaggle")
@@ -38,7 +37,7 @@ PACKAGES = (
     "tzdata==2024.1",
     "six==1.16.0",
 )
-"""All that pandas needs, of the competition's time."""
+"""pandas and everything that it needs, in versions of the competition's time."""
 
 _SYSTEM = re.compile(r"(ld-linux.*|linux-vdso|lib(c|m|dl|rt|pthread|util|resolv))\.so.*")
 """Shared libraries of glibc itself, which every image has."""
@@ -47,18 +46,21 @@ _WITHOUT = shutil.ignore_patterns(
     *("__pycache__", "site-packages", "test", "tests", "idlelib", "tkinter", "turtledemo", "ensurepip", "config-*"),
     *("_tkinter.*", "_curses*", "readline.*", "nis.*", "_dbm.*", "_gdbm.*", "_crypt.*", "_test*", "*.a"),
 )
-"""Of the standard library: what needs a screen, a terminal or other libraries, and what is for building and testing."""
+"""Parts of the standard library that need a screen, a terminal or other libraries, or are for building and testing."""
 
 
 def interpreter_of(cpython: Path | None) -> Path:
-    """The CPython 3.10 of an installation, else the one that uv finds or installs. Raises `UserError`."""
-    return _interpreter(cpython or _of_uv())
+    """Return the interpreter of an installation's folder; None takes the one that uv finds or installs.
+
+    Raises `UserError` if there is none, or if it is not CPython 3.10.
+    """
+    return _real_interpreter(cpython or _of_uv())
 
 
 def pack(output: Path, python: Path, *, owner: str | None = None) -> Path:
-    """The data set's folder in `output`, made from the interpreter `python`: one archive and its metadata.
+    """Make the data set's folder in `output` from the interpreter `python`: one archive and its metadata.
 
-    One that is there stays: it was made whole.
+    An existing one is kept: the folder appears in one step, so it is complete.
     """
     folder = output / PYTHON310
     if (folder / ARCHIVE).is_file() and (folder / DATASET_FILE).is_file():
@@ -75,16 +77,14 @@ def pack(output: Path, python: Path, *, owner: str | None = None) -> Path:
         shutil.rmtree(part, ignore_errors=True)
         part.mkdir(parents=True)
         shutil.copyfile(archive, part / ARCHIVE)
-    title = PYTHON310.replace("-", " ")
-    document = {"title": title, "id": f"{owner or OWNER}/{PYTHON310}", "licenses": [{"name": "other"}]}
-    (part / DATASET_FILE).write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
-    shutil.rmtree(folder, ignore_errors=True)  # of an older version, which could leave half of one
+    (part / DATASET_FILE).write_text(dataset_metadata(PYTHON310, owner), encoding="utf-8")
+    shutil.rmtree(folder, ignore_errors=True)  # an incomplete one, of an older version of this package
     part.rename(folder)
     return folder
 
 
 def _of_uv() -> Path:
-    """The CPython that uv finds, or installs."""
+    """The interpreter that uv finds, or installs."""
     uv = [shutil.which("uv") or ""] if shutil.which("uv") else [sys.executable, "-m", "uv"]
     for command in (["python", "find", VERSION], ["python", "install", VERSION], ["python", "find", VERSION]):
         ran = subprocess.run([*uv, *command], capture_output=True, text=True, check=False)
@@ -96,8 +96,8 @@ def _of_uv() -> Path:
     raise UserError(f"uv finds no CPython {VERSION}: name one with --cpython DIR")
 
 
-def _interpreter(cpython: Path) -> Path:
-    """The real one, of this version, for an installation's folder or a path to its interpreter."""
+def _real_interpreter(cpython: Path) -> Path:
+    """The interpreter of an installation, given its folder or a path to it, with links and virtual environments resolved."""
     python = cpython if cpython.is_file() else cpython / "bin" / f"python{VERSION}"
     if not python.is_file():
         raise UserError(f"{python} does not exist: name the folder that holds bin/python{VERSION} with --cpython")
@@ -110,7 +110,7 @@ def _interpreter(cpython: Path) -> Path:
 
 
 def _copy(python: Path, tree: Path) -> None:
-    """Interpreter, standard library and the shared libraries that they need, without links: an upload loses those."""
+    """Copy interpreter, standard library and the shared libraries that they need, as files: an upload loses links."""
     library = python.parents[1] / "lib" / f"python{VERSION}"
     shutil.copytree(library, tree / "lib" / library.name, ignore=_WITHOUT)
     (tree / "lib" / library.name / "site-packages").mkdir()
@@ -122,14 +122,14 @@ def _copy(python: Path, tree: Path) -> None:
 
 
 def _libraries(files: Iterable[Path]) -> dict[str, Path]:
-    """Shared libraries by the name under which they are loaded, without glibc's."""
+    """The shared libraries that `files` need, by the name under which they are loaded, without glibc's."""
     ran = subprocess.run(["ldd", *map(str, files)], capture_output=True, text=True, check=False)
     found = re.findall(r"^\s+(\S+) => (/\S+)", ran.stdout, flags=re.MULTILINE)
     return {name: Path(place) for name, place in found if not _SYSTEM.fullmatch(name)}
 
 
 def _install(tree: Path) -> None:
-    """The packages, by this Python's pip, as wheels for that one."""
+    """Install the packages as wheels for CPython 3.10, with the pip of the Python that runs."""
     place = tree / "lib" / f"python{VERSION}" / "site-packages"
     command = [
         *(sys.executable, "-m", "pip", "install", "-q", "--disable-pip-version-check", "--no-input", "--no-compile"),
@@ -147,7 +147,8 @@ def _install(tree: Path) -> None:
 
 
 def _check_glibc(tree: Path) -> None:
-    for path in _binaries(tree):
+    binaries = [*tree.glob("bin/*"), *(path for path in tree.rglob("*.so*") if path.is_file())]
+    for path in binaries:
         wanted = max((int(found) for found in re.findall(rb"GLIBC_2\.(\d+)\0", path.read_bytes())), default=0)
         if wanted > GLIBC:
             raise UserError(
@@ -156,13 +157,8 @@ def _check_glibc(tree: Path) -> None:
             )
 
 
-def _binaries(tree: Path) -> Iterator[Path]:
-    yield from tree.glob("bin/*")
-    yield from (path for path in tree.rglob("*.so*") if path.is_file())
-
-
 def _archive(tree: Path, archive: Path) -> None:
-    """The same bytes for the same files: no times, owners or order of a folder."""
+    """Pack reproducibly: no times or owners, files in order."""
 
     def bare(member: tarfile.TarInfo) -> tarfile.TarInfo:
         member.mtime = member.uid = member.gid = 0
@@ -178,9 +174,9 @@ def _archive(tree: Path, archive: Path) -> None:
 
 
 def _try(archive: Path) -> None:
-    """Raises `UserError` unless it runs elsewhere than where it was made."""
+    """Raise `UserError` unless the archive runs at another path than the one where it was made."""
     with unpacked(archive) as python:
         found = probe(python)
         if Path(found.prefix) != python.parents[1]:
-            raise UserError(f"the packed CPython still lives off {found.prefix}: take another, such as uv's")
+            raise UserError(f"the packed CPython still depends on {found.prefix}: take another, such as uv's")
     log.info("packed: CPython %s with pandas %s, %.1f MB", found.version, found.pandas, archive.stat().st_size / 1e6)

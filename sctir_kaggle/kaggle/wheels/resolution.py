@@ -1,7 +1,8 @@
-"""What must be shipped beside an image: everything that is required and not there, resolved with what is there held fast.
+"""Resolve which wheels must be shipped to an image: what is required and not there, with as few replacements as possible.
 
-uv resolves, with stand-ins for the image's distributions. Protected ones are never replaced unless they are shipped on
-purpose; of the others the image's version is taken wherever it meets what is required, and else another one replaces it.
+uv resolves, with stand-ins (wheels without content) for the image's distributions. Distributions built with the image's CUDA
+are never replaced unless they are shipped on purpose. Of the others the image's version is kept wherever it meets the
+requirements.
 """
 
 from __future__ import annotations
@@ -16,11 +17,9 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
 from sctir_kaggle.kaggle.wheels import uv
-from sctir_kaggle.kaggle.wheels.download import bare, size_at
-from sctir_kaggle.kaggle.wheels.image import NONE, Image, canonical
-from sctir_kaggle.kaggle.wheels.lock import Wheel
-from sctir_kaggle.kaggle.wheels.requirements import is_protected
-from sctir_kaggle.kaggle.wheels.wheelhouse import tags_of
+from sctir_kaggle.kaggle.wheels.download import size_at, without_login
+from sctir_kaggle.kaggle.wheels.image import NONE, Image, canonical, is_protected, tags_of
+from sctir_kaggle.kaggle.wheels.requirements import Wheel
 from sctir_kaggle.kinds import read_toml
 from sctir_kaggle.types import UserError
 
@@ -31,30 +30,35 @@ if TYPE_CHECKING:
 _PIN = re.compile(r"^(?P<name>[\w.-]+)(?:\[[^\]]*\])?==(?P<version>[^\s;\\]+)", re.MULTILINE)
 
 FOUND = "found.txt"
-"""What uv writes, beside the stand-ins."""
+"""The file that uv writes beside the stand-ins."""
 
 
 @dataclass(frozen=True, slots=True)
 class Resolution:
-    """`roots` are the requirements as they were met, `kept` and `replaced` are of the image (replaced: its version)."""
+    """The result of `resolve`."""
 
     roots: Sequence[str]
+    """The requirements as they were met: without a version where the image's own replaces a pin."""
+
     wheels: Sequence[Wheel]
     kept: Mapping[str, str]
+    """Distributions of the image that are needed and stay, with their version."""
+
     replaced: Mapping[str, str]
+    """Distributions of the image that a wheel replaces, with the image's version."""
 
     @property
     def bytes(self) -> int:
-        """Of all wheels, as far as the index says it."""
+        """Bytes of all wheels whose size the index says."""
         return sum(wheel.size or 0 for wheel in self.wheels)
 
 
 def resolve(roots: Sequence[str], image: Image, *, ship: Sequence[str] = ()) -> Resolution:
-    """Raises `UserError`, with both versions and what to do, where the requirements cannot live with the image."""
+    """Resolve `roots` beside the image. Raises `UserError`, with both versions and what to do, if they conflict with it."""
     whole, image = image, without(image, ship)
     with tempfile.TemporaryDirectory() as folder:
         place = Path(folder)
-        write(place, valid(image.versions))
+        write_stand_ins(place, valid(image.versions))
         try:
             met, pins = _met(roots, image, place)
         except uv.Unresolvable as error:
@@ -70,7 +74,7 @@ def resolve(roots: Sequence[str], image: Image, *, ship: Sequence[str] = ()) -> 
 
 
 def without(image: Image, ship: Iterable[str]) -> Image:
-    """The image without what is shipped in its stead; torch stands for all that is built with it."""
+    """Return the image without what is shipped in its place; `torch` stands for everything built with CUDA."""
     named = {canonical(name) for name in ship}
     if image.versions and (unknown := named - image.versions.keys() - {"torch"}):
         raise UserError(
@@ -84,7 +88,7 @@ def without(image: Image, ship: Iterable[str]) -> Image:
 
 
 def valid(versions: Mapping[str, str]) -> dict[str, str]:
-    """Those whose version is one by the rules: a resolver knows no other."""
+    """Return the distributions with a valid version (PEP 440): a resolver refuses others."""
     from packaging.version import InvalidVersion, Version
 
     def is_one(version: str) -> bool:
@@ -97,7 +101,7 @@ def valid(versions: Mapping[str, str]) -> dict[str, str]:
 
 
 def wheels_of(pins: Sequence[str], image: Image, place: Path) -> list[Wheel]:
-    """Where each of these lies, with its hash: of a distribution's wheels the one that fits the image best."""
+    """Return a wheel for each of `pins` (name==version), with URL and hash: the one that fits the image best."""
     if not pins:
         return []
     wanted, lock = place / "pins.in", place / "pylock.toml"
@@ -108,8 +112,9 @@ def wheels_of(pins: Sequence[str], image: Image, place: Path) -> list[Wheel]:
 
 
 def _met(roots: Sequence[str], image: Image, place: Path) -> tuple[list[str], dict[str, str]]:
-    """First with the image's version of whatever is pinned; a pin holds where that one will not do."""
+    """The requirements and every distribution's version: the image's version replaces a pin wherever that resolves."""
     loose = [_loosened(root, image) for root in roots]
+    # First without the pins that exclude the image's version: where uv then keeps that version, the pin is not needed.
     pins = _compile(loose, image, place)
     tight = [
         root if loosened != root and pins.get(name := _name(root)) != image.versions.get(name) else loosened
@@ -119,7 +124,7 @@ def _met(roots: Sequence[str], image: Image, place: Path) -> tuple[list[str], di
 
 
 def _fewest_replaced(roots: Sequence[str], pins: dict[str, str], image: Image, place: Path) -> dict[str, str]:
-    """Holds the image's versions one by one: what others of the image need of them, no stand-in says."""
+    """Hold the image's versions one by one: a stand-in does not say which versions other distributions of the image need."""
     held: list[str] = []
     for name in sorted(name for name in pins if name in image.versions and image.versions[name] != pins[name]):
         try:
@@ -131,7 +136,7 @@ def _fewest_replaced(roots: Sequence[str], pins: dict[str, str], image: Image, p
 
 
 def _compile(roots: Sequence[str], image: Image, place: Path, held: Sequence[str] = ()) -> dict[str, str]:
-    """Every distribution's version. What the output holds before is what uv prefers: the image."""
+    """Every distribution's version. uv prefers the versions that its output file already holds: here, the image's."""
     versions = valid(image.versions)
     wanted, fixed, found = (place / name for name in ("roots.in", "fixed.in", FOUND))
     wanted.write_text("\n".join(roots), encoding="utf-8")
@@ -149,7 +154,7 @@ def _shipped(pins: Mapping[str, str], image: Image) -> dict[str, str]:
 
 
 def _loosened(root: str, image: Image) -> str:
-    """Without its versions, where the image's is not one of them."""
+    """The requirement without its specifier if that excludes the image's version."""
     requirement = _requirement(root)
     there = image.versions.get(canonical(requirement.name))
     if there is None or requirement.specifier.contains(there, prereleases=True):
@@ -170,7 +175,7 @@ def _requirement(root: str) -> Requirement:
 
 
 def _wheel(package: Mapping[str, Any], python: str, lock: Path) -> Wheel:
-    """uv lists all that may fit; pip would take the one whose tags come first."""
+    """The wheel of a package that pip would take: of those that uv lists, the one whose tags come first."""
     from packaging.utils import parse_wheel_filename
 
     order = {tag: number for number, tag in enumerate(tags_of(python))}
@@ -186,7 +191,7 @@ def _wheel(package: Mapping[str, Any], python: str, lock: Path) -> Wheel:
     if not sha256:
         raise UserError(f"{_file(listed)} has no sha256 in its index: take another index, or a newer uv")
     size = listed.get("size") or size_at(place)
-    return Wheel(package["name"], package["version"], _file(listed), sha256, bare(place), size)
+    return Wheel(package["name"], package["version"], _file(listed), sha256, without_login(place), size)
 
 
 def _file(listed: Mapping[str, Any]) -> str:
@@ -194,11 +199,11 @@ def _file(listed: Mapping[str, Any]) -> str:
 
 
 def _explained(error: uv.Unresolvable, roots: Sequence[str], image: Image, place: Path) -> str:
-    """Who wants what in place of the image's, what it costs to ship that, and what fits without; else uv's own words."""
+    """Which requirement wants what in place of the image's, what shipping that costs, and what fits; else uv's own words."""
     shipped = without(image, ["torch"])
     with tempfile.TemporaryDirectory() as folder:
         free = Path(folder)
-        write(free, valid(shipped.versions))
+        write_stand_ins(free, valid(shipped.versions))
         try:
             _, pins = _met(roots, shipped, free)
         except uv.Unresolvable:
@@ -211,10 +216,10 @@ def _explained(error: uv.Unresolvable, roots: Sequence[str], image: Image, place
     name, wanters = other[0], by.get(other[0], [])
     wanter = next((each for each in map(_name, roots) if each in wanters), wanters[0] if wanters else "")
     subject = f"{wanter} {pins.get(wanter, '')}" if wanter else "what is required"
-    told = f"{subject} wants {name} {pins[name]}, and {image.name} has {image.versions[name]}"
+    conflict = f"{subject} wants {name} {pins[name]}, and {image.name} has {image.versions[name]}"
     fits = _fitting(wanter, roots, image, place) if wanter else ""
     remedy = f"take one that fits (--pin {fits})" if fits else f"pin another {wanter or 'version'}"
-    return f"{told}: {remedy}, or ship torch (--ship torch, {_cost(roots, image)})"
+    return f"{conflict}: {remedy}, or ship torch (--ship torch, {_cost(roots, image)})"
 
 
 def wanted_by(compiled: str) -> dict[str, list[str]]:
@@ -236,7 +241,7 @@ def _is_other(name: str, pins: Mapping[str, str], image: Image) -> bool:
 
 
 def _fitting(name: str, roots: Sequence[str], image: Image, place: Path) -> str:
-    """The newest version of `name` that lives with the image."""
+    """The newest version of `name` that resolves beside the image."""
     try:
         _, pins = _met([name if _name(root) == name else root for root in roots], image, place)
     except uv.Unresolvable:
@@ -252,15 +257,12 @@ def _cost(roots: Sequence[str], image: Image) -> str:
     return f"{found.bytes / 1e9:.1f} GB in all"
 
 
-def write(folder: Path, versions: Mapping[str, str]) -> None:
-    """A wheel for each, into `folder`."""
-    for name, version in versions.items():
-        _stand_in_wheel(folder, name.replace("-", "_"), version)
-
-
-def _stand_in_wheel(folder: Path, name: str, version: str) -> None:
-    info = f"{name}-{version}.dist-info"
-    with zipfile.ZipFile(folder / f"{name}-{version}-py3-none-any.whl", "w") as archive:
-        archive.writestr(f"{info}/METADATA", f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n")
-        archive.writestr(f"{info}/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
-        archive.writestr(f"{info}/RECORD", "")
+def write_stand_ins(folder: Path, versions: Mapping[str, str]) -> None:
+    """Write a wheel without content or requirements for each distribution: with them uv sees the image as an index."""
+    for canonical_name, version in versions.items():
+        name = canonical_name.replace("-", "_")
+        info = f"{name}-{version}.dist-info"
+        with zipfile.ZipFile(folder / f"{name}-{version}-py3-none-any.whl", "w") as archive:
+            archive.writestr(f"{info}/METADATA", f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n")
+            archive.writestr(f"{info}/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
+            archive.writestr(f"{info}/RECORD", "")

@@ -1,6 +1,6 @@
-"""uv, which resolves for another Python than the one that runs, from the indexes that pip is configured with.
+"""Run uv: it resolves for another Python than the one that runs, from the indexes that pip is configured with.
 
-Not covered: credentials that pip asks for, and its keyring.
+Not covered: credentials that pip would ask for, and its keyring.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from importlib.util import find_spec
 
-from sctir_kaggle.kaggle.wheels.wheelhouse import GLIBC
+from sctir_kaggle.kaggle.wheels.image import GLIBC
 from sctir_kaggle.types import UserError
 
 PLATFORM = f"x86_64-manylinux_2_{GLIBC}"
@@ -25,21 +25,21 @@ _OWN = ("UV_DEFAULT_INDEX", "UV_INDEX_URL", "UV_INDEX", "UV_EXTRA_INDEX_URL", "U
 
 
 class Unresolvable(UserError):
-    """What is required cannot be met; the text is uv's, in one line."""
+    """The requirements cannot be met; the message is uv's, on one line."""
 
 
 def compile_(arguments: Sequence[str], *, python: str) -> None:
-    """`uv pip compile`, for wheels of `python` on Kaggle's Linux. Raises `Unresolvable`."""
+    """Run `uv pip compile` for wheels of `python` on Kaggle's Linux. Raises `Unresolvable`."""
     target = ("--python", sys.executable, "--python-version", python, "--python-platform", PLATFORM)
     options = ("--only-binary", ":all:", "--no-header", "--quiet", "--index-strategy", "unsafe-best-match")
     command = [*_command(), "pip", "compile", *target, *options, *arguments]
     done = subprocess.run(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, env=_environment())
     if done.returncode:
-        raise Unresolvable(_told(done.stderr))
+        raise Unresolvable(_one_line(done.stderr))
 
 
 def index() -> list[str]:
-    """Options that say where pip downloads from; none where uv has a setting of its own."""
+    """Return uv's options for the indexes of pip's configuration; none if uv has a setting of its own."""
     if any(name in os.environ for name in _OWN):
         return []
     said = pip_settings()
@@ -51,13 +51,13 @@ def index() -> list[str]:
 
 
 def pip_settings() -> Mapping[str, str]:
-    """pip's own, of its files and of the environment, which comes last and counts."""
+    """Return pip's settings from its files and from the environment, which overrides them."""
     return _pip_settings(tuple(sorted(item for item in os.environ.items() if item[0].startswith("PIP_"))))
 
 
 @cache
 def _pip_settings(_: tuple[tuple[str, str], ...]) -> Mapping[str, str]:
-    """Asked once for each environment: pip takes a while to start."""
+    """Cached for each environment: pip takes a while to start."""
     listed = subprocess.run([sys.executable, "-m", "pip", "config", "list"], capture_output=True, text=True)
     found: dict[str, str] = {}
     for place, key, value in sorted(_settings(listed.stdout), key=lambda setting: setting[0] == ":env:"):
@@ -81,15 +81,15 @@ def _command() -> list[str]:
 
 
 def _environment() -> dict[str, str]:
-    """pip's certificates are uv's too, and an environment that is active is none of its business."""
+    """uv uses pip's certificates, and ignores a virtual environment that is active."""
     environment = {name: value for name, value in os.environ.items() if name != "VIRTUAL_ENV"}
     if cert := pip_settings().get("cert"):
         environment.setdefault("SSL_CERT_FILE", cert)
     return environment
 
 
-def _told(errors: str) -> str:
-    """uv's explanation in a line, cut where it goes on for pages."""
+def _one_line(errors: str) -> str:
+    """uv's explanation on one line, cut if it goes on for pages."""
     lines = [line.strip(" ├└─▶×╰│").removeprefix("error: ").removeprefix("cause: ") for line in errors.splitlines()]
     text = " ".join(line for line in lines if line and not line.startswith("hint"))
     text = text.removeprefix("No solution found when resolving dependencies").strip(" :")

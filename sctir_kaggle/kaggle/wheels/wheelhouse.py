@@ -1,7 +1,8 @@
-"""What of a wheelhouse is to be installed beside an image, by the wheels' own metadata: pip is asked when that is settled.
+"""Plan which wheels of a wheelhouse are installed beside an image, from the wheels' own metadata, before pip is called.
 
-pip cannot say it at home, where it reads conditions as those of the Python that it runs on, and would replace what an image
-holds without a word. Not covered: what an image's own distributions require, and their extras: it is taken as whole.
+pip itself will not do: away from Kaggle it evaluates conditions for the Python that it runs on, and at Kaggle it would replace
+distributions of the image without asking. Not covered: what the image's own distributions require, and their extras; the
+image is taken to be consistent.
 """
 
 from __future__ import annotations
@@ -11,58 +12,24 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from email.message import Message
 from email.parser import Parser
-from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sctir_kaggle.kaggle.wheels.image import Image, canonical
-from sctir_kaggle.kaggle.wheels.lock import Lock
-from sctir_kaggle.kaggle.wheels.requirements import parsed
+from sctir_kaggle.kaggle.wheels.image import Image, canonical, fits
+from sctir_kaggle.kaggle.wheels.requirements import Lock, parsed
 from sctir_kaggle.types import UserError
 
 if TYPE_CHECKING:
     from packaging.requirements import Requirement
-    from packaging.tags import Tag
     from packaging.version import Version
 
-
-GLIBC = 35
-"""Minor version of the newest glibc that a wheel may want: the image is built on Ubuntu 22.04."""
-
-_OLD = {17: "manylinux2014_x86_64", 12: "manylinux2010_x86_64", 5: "manylinux1_x86_64"}
-
-
-@cache
-def tags_of(python: str) -> tuple[Tag, ...]:
-    """What a wheel may be tagged with on CPython `python` (X.Y or X.Y.Z), the best first."""
-    from packaging.tags import compatible_tags, cpython_tags
-
-    major, minor = map(int, python.split(".")[:2])
-    platforms = list(_platforms())
-    own = cpython_tags((major, minor), platforms=platforms)
-    return (*own, *compatible_tags((major, minor), f"cp{major}{minor}", platforms))
-
-
-def fits(wheel: str, python: str) -> bool:
-    """Whether the file of this name is for that Python."""
-    from packaging.utils import parse_wheel_filename
-
-    return not parse_wheel_filename(wheel)[3].isdisjoint(tags_of(python))
-
-
-def _platforms() -> list[str]:
-    found = []
-    for minor in range(GLIBC, 4, -1):
-        found += [f"manylinux_2_{minor}_x86_64", *([_OLD[minor]] if minor in _OLD else [])]
-    return [*found, "linux_x86_64"]
-
-
 House = Mapping[str, Mapping["Version", Path]]
+"""Wheels by canonical name and version."""
 
 
 @dataclass(frozen=True, slots=True)
 class Lack:
-    """A requirement that neither the image nor a wheel meets, and what requires it; `there` is the image's version."""
+    """A requirement that neither the image nor a wheel meets, what requires it, and the image's version if it has one."""
 
     requirement: str
     by: str
@@ -74,22 +41,22 @@ class Lack:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """`install` is by canonical name; `replaced` says the image's version of those that it has otherwise."""
+    """Wheels to install by canonical name, the image's versions that they replace, and what is lacking."""
 
     install: Mapping[str, Path]
     replaced: Mapping[str, str]
     lacking: Sequence[Lack]
 
     def replacements(self) -> str:
-        """`numba 0.60.0 by 0.61.2`, ..."""
+        """Return the replacements as text: `numba 0.60.0 by 0.61.2, ...`."""
         new = {name: self.install[name].name.split("-")[1] for name in self.replaced}
         return ", ".join(f"{name} {there} by {new[name]}" for name, there in sorted(self.replaced.items()))
 
 
 def plan(folders: Sequence[Path], roots: Iterable[str], image: Image, lock: Lock | None = None) -> Plan:
-    """From `roots` on: the image's version where it meets all that is required of it, else the newest wheel that does.
+    """Follow the requirements from `roots` on; take the image's version if it meets them all, else the newest wheel.
 
-    With a lock its wheels alone count: other wheels that are attached are no concern of it.
+    With a lock, only its wheels count: others may be attached, too.
     """
     house = house_of(folders, image.python, lock)
     search = _Search(house, image, _environment(image.python))
@@ -102,7 +69,7 @@ def plan(folders: Sequence[Path], roots: Iterable[str], image: Image, lock: Lock
 
 
 def house_of(folders: Sequence[Path], python: str, lock: Lock | None = None) -> House:
-    """The wheels that are for this Python, by name and version."""
+    """Return the wheels for this Python, by canonical name and version."""
     from packaging.utils import InvalidWheelFilename, parse_wheel_filename
 
     listed = None if lock is None else {wheel.file for wheel in lock.wheels}
@@ -121,24 +88,26 @@ def house_of(folders: Sequence[Path], python: str, lock: Lock | None = None) -> 
 
 @dataclass(slots=True)
 class _Search:
-    """Requirements are gathered by name, and what is chosen meets all of them."""
+    """A worklist without backtracking: requirements are collected by name, and a choice is made again when one is added."""
 
     house: House
     image: Image
     environment: dict[str, str]
     required: dict[str, list[tuple[Requirement, str]]] = field(default_factory=dict)
-    chosen: dict[str, Path | None] = field(default_factory=dict)  # None: the image's own
+    chosen: dict[str, Path | None] = field(default_factory=dict)  # None is the image's own
     lacking: dict[str, Lack] = field(default_factory=dict)
     _waiting: list[str] = field(default_factory=list)
     _read: set[tuple[Path, str]] = field(default_factory=set)
 
     def require(self, requirement: Requirement, by: str) -> None:
+        """Add a requirement if its condition holds on the image."""
         if requirement.marker is None or requirement.marker.evaluate({**self.environment, "extra": ""}):
             name = canonical(requirement.name)
             self.required.setdefault(name, []).append((requirement, by))
             self._waiting.append(name)
 
     def run(self) -> None:
+        """Choose until no requirement waits; a wheel's own requirements are read once for each of its extras."""
         while self._waiting:
             name = self._waiting.pop()
             if not self._choose(name):
@@ -151,6 +120,7 @@ class _Search:
                     self._needs(wheel, extra)
 
     def _choose(self, name: str) -> bool:
+        """Choose what meets everything required of `name` so far, or record a lack and return False."""
         wanted = self.required[name]
         there = self.image.versions.get(name)
         if there is not None and all(
@@ -164,6 +134,7 @@ class _Search:
                     continue
                 self.chosen[name] = path
                 return True
+        # The message names a requirement that nothing meets, or else the last of those that conflict.
         requirement, by = next(((each, by) for each, by in wanted if not self._met(name, each, there)), wanted[-1])
         bare = f"{requirement.name}{requirement.specifier}"
         self.lacking.setdefault(bare, Lack(bare, by, there or ""))
@@ -174,7 +145,7 @@ class _Search:
         return any(requirement.specifier.contains(version, prereleases=True) for version in versions)
 
     def _needs(self, wheel: Path, extra: str) -> None:
-        """What the wheel requires there, with this extra; conditions are settled."""
+        """Add what the wheel requires with this extra, evaluating the conditions for the image."""
         for text in metadata_of(wheel).get_all("Requires-Dist", []):
             requirement = parsed(text, wheel.name)
             if requirement.marker is None:
@@ -182,12 +153,12 @@ class _Search:
             else:
                 applies = requirement.marker.evaluate({**self.environment, "extra": extra})
             if applies:
-                requirement.marker = None
+                requirement.marker = None  # it holds; `require` would evaluate it again, without the extra
                 self.require(requirement, wheel.name)
 
 
 def _takes(wheel: Path, python: str) -> bool:
-    """Whether its Requires-Python lets that Python in: its tags may say less."""
+    """Whether Requires-Python admits that Python: tags such as py3-none-any do not say it."""
     from packaging.specifiers import SpecifierSet
 
     full = python if python.count(".") > 1 else f"{python}.0"
@@ -195,7 +166,7 @@ def _takes(wheel: Path, python: str) -> bool:
 
 
 def metadata_of(wheel: Path) -> Message:
-    """Raises `UserError` where the file is not whole."""
+    """Return the METADATA of a wheel. Raises `UserError` if the file is damaged."""
     try:
         with zipfile.ZipFile(wheel) as archive:
             [name] = [
@@ -207,6 +178,7 @@ def metadata_of(wheel: Path) -> Message:
 
 
 def _environment(python: str) -> dict[str, str]:
+    """The values of the image for conditions such as `python_version < "3.11"` (PEP 508)."""
     full = python if python.count(".") > 1 else f"{python}.0"
     return {
         "implementation_name": "cpython",

@@ -249,7 +249,3 @@ def _cause(error: Any) -> BaseException:
     cause = error.cause
     expected = (UserError, EngineError, ExecutorError)
     return cause if isinstance(cause, expected) else RuntimeError(f"a bug in a worker: {error}")
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0]

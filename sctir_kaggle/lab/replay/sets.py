@@ -20,7 +20,7 @@ from typing import Any
 
 from sctir_kaggle.answers import read_answer
 from sctir_kaggle.problems import read_problems
-from sctir_kaggle.types import Problem, UserError
+from sctir_kaggle.types import Problem, UserError, one_line
 
 log = logging.getLogger("sctir_kaggle")
 
@@ -160,7 +160,7 @@ def _load(source: str | Path) -> Any:
             return saved["train"] if isinstance(saved, dict) else saved
         return datasets.load_dataset(str(source), split="train")
     except (OSError, ValueError, KeyError) as error:  # ConnectionError and "not found" are OSErrors
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        reason = one_line(error, first=True)
         raise UserError(f"cannot load {source}: {reason}; give a folder that holds the set with --data") from None
 
 

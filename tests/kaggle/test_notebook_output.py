@@ -14,18 +14,21 @@ import pytest
 
 from sctir_kaggle.dialects.rows import NUMINA
 from sctir_kaggle.journal import Journal
-from sctir_kaggle.kaggle import clone, html
-from sctir_kaggle.kaggle.clone import at_kaggle, notebook_settings, settings_here
-from sctir_kaggle.kaggle.outcome import (
+from sctir_kaggle.kaggle import html, settings_cell
+from sctir_kaggle.kaggle.notebook_output import (
+    PACKAGE,
     RunFailed,
+    instructiveness,
     judge,
+    key_sources,
+    module_list,
     settings_table,
-    telling,
     votes_table,
     worked,
     worked_problem,
     write_image,
 )
+from sctir_kaggle.kaggle.settings_cell import at_kaggle, resolve_cell, settings_here
 from sctir_kaggle.lab.view.page import write_view
 from sctir_kaggle.runtime import EMBEDDED_MODEL
 from sctir_kaggle.settings import all_settings
@@ -84,11 +87,11 @@ def test_a_worked_problem_has_statement_prompt_text_code_output_and_vote() -> No
     assert "```" not in page
 
 
-def test_the_most_telling_problem_is_right_ran_code_and_was_contested() -> None:
+def test_the_most_instructive_problem_is_right_ran_code_and_was_contested() -> None:
     wrong = solved("wrong", traces=(trace(0, 2, RAN, BOXED),), reference=3)
     without_code = solved("plain", 2, 2, 2, reference=2)
     unanimous = solved("unanimous", traces=(trace(0, 2, RAN, BOXED),), reference=2)
-    assert max([wrong, without_code, unanimous, example()], key=telling) == example()
+    assert max([wrong, without_code, unanimous, example()], key=instructiveness) == example()
 
 
 def test_what_a_model_a_problem_or_a_program_wrote_is_never_markup() -> None:
@@ -130,14 +133,14 @@ def test_the_vote_table_has_every_problem_with_its_votes_and_defaults() -> None:
 
 
 def test_the_settings_table_names_every_setting_its_value_and_who_gave_it() -> None:
-    page = readable(settings_table(notebook_settings({"competition": "aimo3", "preset": "aimo3-gpt-oss"}, {})))
+    page = readable(settings_table(resolve_cell({"competition": "aimo3", "preset": "aimo3-gpt-oss"}, {})))
     assert [name for name in all_settings() if f"\n{name}\n" not in page] == []
     assert "preset aimo3-gpt-oss" in page
     assert "competition aimo3" in page
 
 
 def test_the_source_of_prompt_loop_and_vote_is_readable() -> None:
-    page = standard.unescape(re.sub("<[^>]*>", "", html.heart()))
+    page = standard.unescape(re.sub("<[^>]*>", "", key_sources()))
     for part in (
         "NUMINA = Dialect(",
         "def render(",
@@ -150,11 +153,11 @@ def test_the_source_of_prompt_loop_and_vote_is_readable() -> None:
 
 
 def test_every_module_is_listed_with_what_it_is_for() -> None:
-    listed = readable(html.tree())
-    assert str(html.PACKAGE) in listed
+    listed = readable(module_list())
+    assert str(PACKAGE) in listed
     assert re.search(r"^voting\.py +Answers -> a vote", listed, re.MULTILINE)
-    modules = list(html.PACKAGE.rglob("*.py"))
-    assert [path for path in modules if str(path.relative_to(html.PACKAGE)) not in listed] == []
+    modules = list(PACKAGE.rglob("*.py"))
+    assert [path for path in modules if str(path.relative_to(PACKAGE)) not in listed] == []
 
 
 # files beside the submission
@@ -216,14 +219,14 @@ CELL = {"competition": "aimo1", "engine": "vllm"}
 
 @pytest.fixture
 def no_vllm(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(clone, "find_spec", lambda name: None if name == "vllm" else object())
+    monkeypatch.setattr(settings_cell, "find_spec", lambda name: None if name == "vllm" else object())
 
 
 @pytest.mark.usefixtures("no_vllm")
 def test_elsewhere_than_at_kaggle_the_embedded_model_runs(caplog: pytest.LogCaptureFixture) -> None:
     run = settings_here({**CELL, "turns": 2}, {})
     assert (run.engine.engine, run.engine.model) == ("transformers", str(EMBEDDED_MODEL))
-    assert (run.solver.candidates, run.solver.turns) == (clone.CANDIDATES, 2)
+    assert (run.solver.candidates, run.solver.turns) == (settings_cell.CANDIDATES, 2)
     assert Path(str(run.output)).parent.name == "runs"
     assert "the embedded model" in caplog.text
 
@@ -252,7 +255,7 @@ def test_what_the_environment_says_goes_before(tmp_path: Path) -> None:
 
 
 def test_a_clone_without_any_engine_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(clone, "find_spec", lambda name: None)
+    monkeypatch.setattr(settings_cell, "find_spec", lambda name: None)
     with pytest.raises(UserError, match=r"torch, transformers, safetensors are not all installed: pip install 'sctir-"):
         settings_here(CELL, {})
 
