@@ -253,5 +253,5 @@ def _vote_details(result: SolveResult) -> Iterator[str]:
     yield f"as they came: {', '.join(came[:LISTED_VOTES])}{', ...' if len(came) > LISTED_VOTES else ''}"
     ends = status_counts(trace for trace in result.traces if trace.status is not TraceStatus.ANSWERED)
     if ends:
-        yield "without a vote: " + ", ".join(f"{count} {status.value}" for status, count in ends.most_common())
+        yield "without a vote: " + ", ".join(f"{count} {status.value}" for status, count in ends.items())
     yield f"{result.seconds:.1f} s, ended by: {result.stopped}"
