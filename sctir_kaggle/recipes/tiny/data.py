@@ -12,9 +12,8 @@ from typing import TYPE_CHECKING, Any
 from sctir_kaggle.dialects.rows import HEADER
 from sctir_kaggle.recipes.data.problem_list import write_problems
 from sctir_kaggle.recipes.rows import Row, write_rows
-from sctir_kaggle.recipes.synthetic.chains import CHAINS
 from sctir_kaggle.recipes.synthetic.corpus import ENDINGS, Draft, Example, Segment, draft, run
-from sctir_kaggle.recipes.synthetic.families import FAMILIES, phrase
+from sctir_kaggle.recipes.synthetic.families import CHAINS, FAMILIES, phrase
 from sctir_kaggle.recipes.tiny.problems import Posed, held_out, training_drafts, validation
 from sctir_kaggle.recipes.tiny.settings import Tiny
 from sctir_kaggle.recipes.tokenizer import load_transformers_tokenizer, save_tokenizer, train_tokenizer
