@@ -22,7 +22,7 @@ from sctir_kaggle.recipes.rows import Row, read_rows, write_rows
 REPORTS = """
 import sys
 from pathlib import Path
-from sctir_kaggle.recipes.decontaminate import main
+from sctir_kaggle.recipes.data.decontaminate import main
 main(sys.argv[1:])
 sys.stderr.write(Path("/proc/self/status").read_text())
 """
