@@ -1,4 +1,4 @@
-"""Nearness: the cosine distance of a text's embedding to that of the nearest validation item.
+"""Cosine distance from a text's embedding to the nearest validation item's.
 
 The embeddings come from a sentence-transformers model (a folder or a name at the Hub) or from an OpenAI-compatible
 `/v1/embeddings`. `TfIdf` needs no model, and is **not** the same thing: it counts the words that two texts share, and
@@ -25,11 +25,11 @@ if TYPE_CHECKING:
     Vectors = NDArray[np.float32]
 
 Embed = Callable[[Sequence[str]], "Vectors"]
-"""Texts -> an array [texts, dimensions]; of any length, they are normalised here."""
+"""Maps texts to vectors [texts, dimensions] of any norm; they are normalised here."""
 
 
 class Nearness(Protocol):
-    """Knows the validation items."""
+    """A measure of distance to the validation items."""
 
     def nearest(self, texts: Sequence[str]) -> list[tuple[str, float]]:
         """For each text the id of the nearest item and its cosine distance, 0 (the same direction) to 2."""
@@ -37,19 +37,19 @@ class Nearness(Protocol):
 
 
 class Embeddings:
-    """Nearness by an embedding model. Memory: the items' vectors, and rows x items distances a call."""
+    """Nearness by an embedding model. Memory: the items' vectors, and texts x items float32 distances a call."""
 
     def __init__(self, embed: Embed, items: Sequence[Item]) -> None:
         self._embed, self._ids = embed, [item.id for item in items]
         self._items = _unit(embed([item.text for item in items]))
 
     def nearest(self, texts: Sequence[str]) -> list[tuple[str, float]]:
-        """As `Nearness` says."""
+        """See `Nearness`."""
         return _nearest(_unit(self._embed(texts)) @ self._items.T, self._ids)
 
 
 class TfIdf:
-    """Nearness by shared words, each weighed by how few items have it (scikit-learn's smooth idf)."""
+    """Nearness by shared words, weighted by rarity among the items (scikit-learn's smooth idf)."""
 
     def __init__(self, items: Sequence[Item]) -> None:
         try:
@@ -67,13 +67,13 @@ class TfIdf:
         self._items = self._weigh.fit_transform(self._count.transform([item.text for item in items])).T.tocsr()
 
     def nearest(self, texts: Sequence[str]) -> list[tuple[str, float]]:
-        """As `Nearness` says."""
+        """See `Nearness`."""
         similarity = self._weigh.transform(self._count.transform(texts)) @ self._items
         return _nearest(similarity.toarray(), self._ids)
 
 
 def sentence_transformer(model: str, *, batch: int = 64) -> Embed:
-    """A sentence-transformers model: a folder, or a name that is fetched from the Hub. `batch` texts a step."""
+    """Load a sentence-transformers model, a folder or a name on the Hub; it embeds `batch` texts a forward pass."""
     try:
         from sentence_transformers import SentenceTransformer  # type: ignore[import-not-found,unused-ignore]
     except ImportError:
@@ -95,7 +95,7 @@ def sentence_transformer(model: str, *, batch: int = 64) -> Embed:
 
 
 def _unit(vectors: Any) -> Vectors:
-    """Each row over its length; a zero row stays zero, so that it is at distance 1 from everything."""
+    """Normalise the rows [n, dimensions]; a zero row stays zero, so that it is at distance 1 from everything."""
     import numpy as np
 
     rows = np.asarray(vectors, dtype=np.float32)
@@ -109,13 +109,13 @@ def _nearest(similarity: NDArray[Any], ids: Sequence[str]) -> list[tuple[str, fl
 
 
 PAUSE = 0.5
-"""Seconds before the second try."""
+"""Seconds before the second try; doubled before each further one."""
 
 
 class Endpoint:
-    """`tries` a request in all, each of at most `seconds`; `at_once` requests run. An async context manager.
+    """A client of an OpenAI-compatible server, an async context manager; at most `at_once` requests are in flight.
 
-    The key is `OPENAI_API_KEY` of the environment, where it is set.
+    A request is tried `tries` times, for `seconds` each. The key is `OPENAI_API_KEY` of the environment, if set.
     """
 
     def __init__(self, base_url: str, *, tries: int = 6, seconds: float = 300.0, at_once: int = 64) -> None:
@@ -141,7 +141,7 @@ class Endpoint:
         await self._http.aclose()
 
     async def embeddings(self, model: str, texts: Sequence[str]) -> list[list[float]]:
-        """A vector a text, in order."""
+        """Return a vector for each text, in order. Raises `EngineError` for a reply of another shape."""
         reply = await self.post("embeddings", {"model": model, "input": list(texts), "encoding_format": "float"})
         try:
             data = sorted(reply["data"], key=lambda item: item["index"])
@@ -153,7 +153,7 @@ class Endpoint:
         return vectors
 
     async def post(self, path: str, body: Mapping[str, Any]) -> Any:
-        """The JSON that /v1/`path` answers with. Raises `EngineError` for a refusal, and after the last try."""
+        """POST to /v1/`path`; return the JSON of the reply. Raises `EngineError` for a refusal, and after the last try."""
         async with self._gate:
             for number in range(self._tries):
                 done, reply, asked_for = await self._try(path, body)
@@ -164,7 +164,7 @@ class Endpoint:
         raise EngineError(f"{self._server.url}/v1/{path}: given up after {self._tries} tries; the last: {reply}")
 
     async def _try(self, path: str, body: Mapping[str, Any]) -> tuple[bool, Any, float | None]:
-        """Whether it is answered; the answer, or else what failed; the seconds that the server asked for."""
+        """Try once: (whether it succeeded, the reply or the error, the pause in seconds that the server asked for)."""
         import httpx
 
         url = f"{self._server.url}/v1/{path}"
@@ -182,7 +182,7 @@ class Endpoint:
 
 
 def served(base_url: str, model: str, *, batch: int = 64) -> Embed:
-    """Asks `model` at `base_url` with `batch` texts a request. Raises `EngineError` where it cannot serve."""
+    """Embed with `model` at `base_url`, `batch` texts a request. Raises `EngineError` where it cannot serve."""
 
     async def ask(texts: Sequence[str]) -> list[list[float]]:
         parts = [texts[start : start + batch] for start in range(0, len(texts), batch)]

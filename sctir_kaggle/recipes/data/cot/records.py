@@ -1,7 +1,7 @@
-"""What a step of the CoT data reads and writes: a JSON object a line, written as it is done, so that a kill loses one.
+"""Input and output of a CoT data step: a JSON object a line, written as each is done, so that a kill loses at most one.
 
-Covered: a step that is started again skips the ids that its output has; half a line at the end is cut away. Not covered:
-two processes that write one file.
+Covered: a restarted step skips the ids that its output has; half a line at the end is cut off. Not covered: two processes
+that write one file.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ Record = dict[str, Any]
 
 
 class Rejected(Exception):
-    """A record that its step cannot make anything of; the message is the reason on one line. It is data, not a crash."""
+    """A record that a step cannot process; the message is the reason on one line. It is data, not a crash."""
 
 
 def read_records(path: Path, needs: Sequence[str]) -> Iterator[Record]:
-    """The records of a file, each with an id and the texts that it `needs`; else `UserError` with the line."""
+    """The records of a file. Raises `UserError` with the line where one lacks an id or a text that the step `needs`."""
     try:
         with path.open(encoding="utf-8") as file:
             for number, line in enumerate(file, 1):
@@ -47,9 +47,9 @@ def _checked(line: str, needs: Sequence[str], place: str) -> Record:
 
 
 class Output:
-    """A step's output. A context manager; `done` are the ids that it holds, `written` and `failed` count this run.
+    """A step's output, a context manager; `done` holds the ids in the file, `written` and `failed` count this run.
 
-    What was rejected goes to "NAME.failed.jsonl" beside it, anew in each run: it is tried again by the next.
+    Rejected records go to "NAME.failed.jsonl" beside it, which each run starts afresh: the next run tries them again.
     """
 
     def __init__(self, path: Path) -> None:
@@ -73,26 +73,26 @@ class Output:
             self.failures.unlink(missing_ok=True)
 
     def add(self, *records: Record) -> None:
-        """Through to the system in one piece: a killed process loses nothing that was added, and never a part of it."""
+        """Append the records in one write and flush: a killed process loses all of them or none."""
         self._file.write("".join(json.dumps(record) + "\n" for record in records))
         self._file.flush()
         self.done |= {record["id"] for record in records}
         self.written += len(records)
 
     def reject(self, record: Record, reason: str) -> None:
-        """Note why this one is not in the output."""
+        """Record why this one is not in the output."""
         self._failures.write(json.dumps({"id": record["id"], "reason": reason}) + "\n")
         self._failures.flush()
         self.failed += 1
 
     def summary(self) -> str:
-        """What there is, on one line."""
+        """Counts of this output, on one line."""
         failed = f", {self.failed} failed (reasons: {self.failures})" if self.failed else ""
         return f"{self.path}: {self.before} were there, {self.written} written{failed}"
 
 
 def _heal(path: Path) -> set[str]:
-    """The ids in the file, whose last line is cut away where it lacks its end."""
+    """The ids in the file; a last line without a line end, left by a kill, is cut off."""
     if not path.exists():
         return set()
     with path.open("rb+") as file:
@@ -109,7 +109,7 @@ Answers = Literal["any", "number", "integer"]
 
 
 def uniform(records: Iterable[Record], output: Output, *, answers: Answers = "any") -> None:
-    """A row a record; one without a box, or with an answer that is not of `answers`, is rejected."""
+    """Make a row of each record; one without a box, or whose answer is not of the kind `answers`, is rejected."""
     for record in records:
         if record["id"] not in output.done:
             try:
@@ -119,7 +119,7 @@ def uniform(records: Iterable[Record], output: Output, *, answers: Answers = "an
 
 
 def row_of(record: Record, answers: Answers) -> Record:
-    """`answer` is an integer where the box is one, else its text. Raises `Rejected`."""
+    """The row of a record; `answer` is an integer where the box holds one, else its text. Raises `Rejected`."""
     written = boxed(record["solution"])
     if written is None:
         raise Rejected("no boxed answer in the solution; the step realign puts one there")
