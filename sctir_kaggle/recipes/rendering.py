@@ -1,8 +1,8 @@
-"""A training row as the model sees it: who writes which part, by the same texts and tokens as at inference.
+"""Render a training row into the same texts and tokens as at inference, with a mask of what the model learns to write.
 
-The header with the problem and what code printed are read only; the rest is learned, with the fence that opens an
-output, for the model writes it and stops there. Outputs end at the first fence that begins a line:
-`dialects.rendering.defuse` lets no printed text hold one.
+The header with the problem and what code printed are only read; the rest is learned, including the fence that opens an
+output, since the model writes it and stops there. An output ends at the first fence that begins a line: printed text cannot
+hold one (`dialects.rendering.defuse`).
 """
 
 from __future__ import annotations
@@ -26,10 +26,11 @@ Row = tuple[tuple[int, ...], tuple[bool, ...]]
 
 
 def encode_segments(segments: Iterable[Segment], tokenizer: PreTrainedTokenizerFast) -> Row:
-    """The prompt that the solver would send after this trace, and EOS at the end.
+    """Encode the prompt that the solver would send after this trace, and EOS; return ids and mask, both of length [tokens].
 
-    What the model writes is encoded behind what it read, as if it were sampled there, and is `Control` text: a `<tool_call>`
-    in it is the token. Neighbouring parts that it only reads are one text, and control tokens only where they are `Control`.
+    What the model writes is encoded after what it read, as if sampled there, and is `Control` text: a `<tool_call>` in it is
+    the token. Neighbouring parts that it only reads are encoded as one text, in which only `Control` parts may become control
+    tokens. Raises `UserError` where the tokenizer has no EOS.
     """
     encoder, end = encoder_of(tokenizer), tokenizer.eos_token_id
     if end is None:
@@ -44,18 +45,18 @@ def encode_segments(segments: Iterable[Segment], tokenizer: PreTrainedTokenizerF
 
 
 def _encoded_together(segments: Iterable[Segment]) -> Iterator[tuple[tuple[str, ...], bool]]:
-    """Texts, and whether they are learned."""
+    """Texts that are encoded in one piece, and whether they are learned."""
     for learned, group in groupby((one for one in segments if one.text), lambda segment: segment.learned):
         texts = [segment.text for segment in group]
         yield from [((Control(text),), True) for text in texts] if learned else [(tuple(texts), False)]
 
 
 _OUTPUT = re.compile(rf"(?<={OUTPUT_FENCE})(?:.*?\n)??```", re.DOTALL)
-"""From behind the opening fence to the closing one, which may follow at once."""
+"""From after the opening fence to the closing one, which may follow at once (no output)."""
 
 
 def segments_of(row: Mapping[str, Any]) -> tuple[Segment, ...]:
-    """The parts of a row; no two learned ones are neighbours, so that each is one turn of the model.
+    """Split a row into its parts. No two learned ones are neighbours, so each is one turn of the model.
 
     Raises `UserError` where the messages are not a problem and its solution, or an output is not closed.
     """
@@ -70,12 +71,12 @@ def segments_of(row: Mapping[str, Any]) -> tuple[Segment, ...]:
 
 
 def encode_row(row: Mapping[str, Any], tokenizer: PreTrainedTokenizerFast) -> Row:
-    """Token ids, and for each whether the model learns to write it: BOS no, EOS yes."""
+    """Token ids [tokens], and for each whether the model learns to write it [tokens]: BOS no, EOS yes."""
     return encode_segments(segments_of(row), tokenizer)
 
 
 def _messages(row: Mapping[str, Any]) -> tuple[str, str]:
-    """The problem and the assistant's text without the blanks around it: the header ends with one, EOS needs none."""
+    """The problem and the assistant's text, stripped: the header ends with a blank, and EOS needs none before it."""
     messages = row.get("messages") or ()
     roles = [message.get("role") for message in messages]
     if roles != ["user", "assistant"]:

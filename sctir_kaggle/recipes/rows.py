@@ -1,7 +1,7 @@
 """Training rows on disk: one JSON object a line, gzipped or not; problems may also come as a CSV.
 
-A row is `{"id": str, "problem": str, "answer": int | str | null, "messages": [user, assistant]}` and whatever else its
-maker has to say of it. Covered: a whole row a line, and that it has a problem. What its messages hold is `rendering`'s.
+A row is `{"id": str, "problem": str, "answer": int | str | null, "messages": [user, assistant]}` and any other
+fields. Checked here: one whole row a line, with a problem. Messages are checked by `rendering`.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ from sctir_kaggle.types import UserError
 Row = dict[str, Any]
 
 KINDS = (".jsonl", ".jsonl.gz", ".csv")
-"""What a file's name ends with."""
+"""Known endings of a file's name."""
 
 
 def read_rows(path: Path) -> Iterator[Row]:
-    """The rows of a `.jsonl`, `.jsonl.gz` or `.csv` file in order, one in memory at a time; blank lines are passed over.
+    """The rows of a `.jsonl`, `.jsonl.gz` or `.csv` file in order, one in memory at a time; blank lines are skipped.
 
-    A row without an id is called by its line. Raises `UserError` with file and line where one is not a row.
+    A row without an id gets "FILE:LINE". Raises `UserError` with file and line where one is not a row.
     """
     if not path.name.endswith(KINDS):
         raise UserError(f"{path} is no file of rows; its name must end with {', '.join(KINDS)}")
@@ -39,7 +39,7 @@ def read_rows(path: Path) -> Iterator[Row]:
 
 
 def write_rows(path: Path, rows: Iterable[Row]) -> int:
-    """Write `.jsonl` or `.jsonl.gz`, whole or not at all (a file of that name is replaced); -> how many rows."""
+    """Write `.jsonl` or `.jsonl.gz` atomically, replacing a file of that name; return the number of rows."""
     if not path.name.endswith(KINDS[:2]):
         raise UserError(f"cannot write rows to {path}; its name must end with {' or '.join(KINDS[:2])}")
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -62,7 +62,7 @@ def _open(path: Path, mode: str) -> IO[Any]:
 
 @contextmanager
 def _named(path: Path) -> Iterator[None]:
-    """What goes wrong with a file, on one line with its name."""
+    """Turn the errors of reading or writing a file into a `UserError` with its name."""
     try:
         yield
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
@@ -83,7 +83,7 @@ def _read_json(path: Path, file: IO[str]) -> Iterator[tuple[int, object]]:
 
 
 def _read_csv(path: Path, file: IO[str]) -> Iterator[tuple[int, object]]:
-    """Rows of a header and its columns; an answer that is an integer is one, an empty one is none."""
+    """Rows by the header's columns; an integer answer becomes an int, an empty one None."""
     csv.field_size_limit(2**31 - 1)
     reader = csv.DictReader(file, strict=True)
     try:

@@ -1,6 +1,6 @@
-"""A recipe's settings: a frozen dataclass, filled from a YAML file and from `--set field=value`.
+"""Read a recipe's settings, a frozen dataclass, from a YAML file and `--set field=value`.
 
-Covered: fields of bool, int, float, str, Path, Literal, None, and lists of these as tuples. Not covered: nested ones.
+Covered: fields of bool, int, float, str, Path, Literal, None, and tuples of these (lists in YAML). Not covered: nesting.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from sctir_kaggle.types import EngineError, ExecutorError, UserError, one_line
 Settings = TypeVar("Settings")
 
 CONFIGS = Path(__file__).parent / "configs"
-"""The files that come with the package; a bare file name that is not here is looked for there."""
+"""Config files that ship with the package; a bare name that is no file in the working folder is looked up here."""
 
 
 def read_settings(cls: type[Settings], path: Path | None, changes: Iterable[str] = ()) -> Settings:
-    """The settings in a YAML file (None: the defaults), with `field=value` changes, the last of a field counting.
+    """Read settings from a YAML file (None: the defaults) and apply `field=value` changes; the last one of a field wins.
 
     Raises `UserError` for a missing file, an unknown field (with the nearest known one), a wrong type or a missing field.
     """
@@ -41,7 +41,7 @@ def read_settings(cls: type[Settings], path: Path | None, changes: Iterable[str]
 def settings_of_command(
     cls: type[Settings], description: str | None, arguments: Sequence[str] | None = None
 ) -> Settings:
-    """The settings of a recipe's command line: `[--config FILE] [--set field=value ...]`."""
+    """Parse a recipe's command line, `[--config FILE] [--set field=value ...]`."""
     parser = argparse.ArgumentParser(description=description)
     parser.add_argument("--config", type=Path, metavar="FILE", help=f"YAML; those of {CONFIGS} by name")
     parser.add_argument("--set", action="extend", nargs="+", default=[], metavar="FIELD=VALUE", help="change a setting")
@@ -50,7 +50,7 @@ def settings_of_command(
 
 
 def run_recipe(main: Callable[[], None]) -> None:
-    """Run a recipe's `main`; what the user can mend is one line on standard error and exit status 2."""
+    """Run a recipe's `main`; a user-fixable error becomes one line on standard error and exit status 2."""
     try:
         main()
     except (UserError, EngineError, ExecutorError) as error:
@@ -110,7 +110,7 @@ def _checked(cls: type[Any], given: Mapping[str, Any], source: Mapping[str, str]
 
 
 def _value(value: Any, kind: Any, source: str) -> Any:
-    """`value` as a `kind`; an integer does for a float, and so does `2e-5`, which YAML takes for text."""
+    """Convert `value` to `kind`. An integer counts as a float, and so does `2e-5`, which YAML reads as text."""
     for one in get_args(kind) if get_origin(kind) in (Union, UnionType) else (kind,):
         try:
             return _as(value, one)

@@ -1,8 +1,8 @@
-"""Tokenizers as trainers need them, objects of transformers: checked when they are loaded and when they are saved.
+"""transformers tokenizers for training: train, load and save them so that they agree with the engines' encoder.
 
-`train_tokenizer` makes a small byte-level BPE one: every digit its own token, a newline with its indentation one, words
-never joined. A text encodes to the same tokens in one go or cut where the solver cuts it: after the header, before and
-after an output block, after the opening of the forced box.
+`train_tokenizer` makes a small byte-level BPE: each digit is a token, a newline with its indentation is one, words are never
+joined. A text encodes to the same tokens whole or cut where the solver cuts it: after the header, before and after an
+output block, after the opening of the forced box.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 BOS, EOS, PAD = "<s>", "</s>", "<pad>"
 
 SPLIT = r"\d|(?<!output)\n *|(?<!:) [A-Za-z]+|[A-Za-z]+|(?<!:) [^\sA-Za-z\d]+|[^\sA-Za-z\d]+|\s"
-"""Blanks go with their neighbours, except where the solver may cut: behind "Solution:" and behind "output"."""
+"""Blanks join the next word, except where the solver may cut: after "Solution:" and after "output"."""
 
 CHAT_TEMPLATE = (
     "{% for message in messages %}"
@@ -38,7 +38,7 @@ CHAT_TEMPLATE = (
 
 
 def train_tokenizer(texts: Iterable[str], *, size: int, context: int) -> PreTrainedTokenizerFast:
-    """A tokenizer of `size` tokens for a model with `context` positions. BOS goes in front of every text."""
+    """Train a tokenizer of `size` tokens for a model with `context` positions. It puts BOS before every text."""
     from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, processors, trainers
     from transformers import PreTrainedTokenizerFast
 
@@ -101,7 +101,7 @@ def checkpoint_errors(model: str | Path) -> Iterator[None]:
 
 
 def _of_file(ours: Tokenizer) -> PreTrainedTokenizerFast:
-    """The file, whatever class the config names."""
+    """A tokenizer made of tokenizer.json, whatever class the config names."""
     from transformers import PreTrainedTokenizerFast
 
     kept = ("model_max_length", "padding_side", "truncation_side")
@@ -121,7 +121,7 @@ _ENCODERS: WeakKeyDictionary[Any, Tokenizer] = WeakKeyDictionary()
 
 
 def encoder_of(tokenizer: PreTrainedTokenizerFast) -> Tokenizer:
-    """The engines' encoder over a tokenizer that is in memory, made once."""
+    """The engines' encoder over a tokenizer in memory; cached."""
     if tokenizer not in _ENCODERS:
         from tokenizers import Tokenizer as Raw
 
@@ -137,7 +137,7 @@ def encoder_of(tokenizer: PreTrainedTokenizerFast) -> Tokenizer:
 
 
 def save_tokenizer(tokenizer: PreTrainedTokenizerFast, output: Path) -> None:
-    """Save it under the class name that every version of transformers knows, 4 and vLLM's too, and load it again.
+    """Save to `output` under a class name that transformers 4, 5 and vLLM know; load it again to check.
 
     Raises `UserError` where it came back different.
     """
@@ -156,7 +156,7 @@ def save_tokenizer(tokenizer: PreTrainedTokenizerFast, output: Path) -> None:
 
 
 def _differences(tokenizer: PreTrainedTokenizerFast, saved: Tokenizer) -> Iterator[str]:
-    """What the saved one does otherwise, in words."""
+    """How the saved tokenizer differs, in words."""
     encoder = encoder_of(tokenizer)
     if saved.notice:
         yield saved.notice

@@ -1,8 +1,8 @@
-"""Chain-of-thought rows from documents: `python -m sctir_kaggle.recipes.data.cot_data STEP --config cot_data.yaml`.
+"""Make chain-of-thought rows from documents: `python -m sctir_kaggle.recipes.data.cot_data STEP --config cot_data.yaml`.
 
 Steps, in order: extract (PDF or image -> text), segment (-> problem and solution), translate (-> English), realign (-> chain
-of thought, boxed answer), uniform (-> rows). Each reads what the one before wrote, skips what its output has, and puts what
-fails beside it with the reason. Not covered: the right to use a document.
+of thought, boxed answer), uniform (-> rows). Each reads the output of the one before, skips what its own output has, and
+writes failures beside it with the reason. Not covered: the right to use a document.
 """
 
 from __future__ import annotations
@@ -32,18 +32,18 @@ PAIR = ("problem", "solution")
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """What `cot_data.yaml` holds, for all steps."""
+    """The fields of `cot_data.yaml`, for all steps. Raises `UserError` on a value outside its limits."""
 
     folder: Path
-    """Where the steps' files lie."""
+    """The folder of the steps' files."""
     documents: tuple[Path, ...] = ()
-    """extract: PDFs, images, and folders with such."""
+    """extract: PDFs, images, and folders of these."""
     input: Path | None = None
-    """Another file than the step before wrote."""
+    """Read this file instead of the previous step's output."""
     output: Path | None = None
-    """Another file than the next step reads."""
+    """Write this file instead of the one that the next step reads."""
     dpi: int = 200
-    """extract: dots an inch at which a page is drawn for OCR."""
+    """extract: resolution at which a page is rendered for OCR, in dots per inch."""
     segmenter: Literal["headings", "endpoint"] = "headings"
     """segment: by rules on headings, or by the model."""
     window: int = 4
@@ -53,15 +53,15 @@ class Settings:
     model: str | None = None
     """The model's name there; null takes the only one."""
     temperature: float = 0.0
-    """Of the model. What realign asks again, it asks at 0.7 at least."""
+    """Sampling temperature. realign asks again at 0.7 at least."""
     max_tokens: int = 4096
     """New tokens a reply."""
     tries: int = 3
-    """realign: how often a record is asked for whose box is missing or contradicts the source."""
+    """realign: requests for a record whose box is missing or contradicts the source."""
     at_once: int = 64
-    """Records that are asked for at a time."""
+    """Records processed at a time."""
     failures: int = 20
-    """So many failures of the servers in a row end a step."""
+    """Server failures in a row that end a step."""
     answers: Answers = "any"
     """uniform: rows whose boxed answer is a number, an integer, or any."""
 
@@ -72,7 +72,7 @@ class Settings:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """The command."""
+    """Run the command."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("step", choices=FILES)
     parser.add_argument("--config", type=Path, required=True, metavar="FILE", help=f"YAML; those of {CONFIGS} by name")
@@ -82,9 +82,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def run_step(step: str, settings: Settings) -> str:
-    """Run a step to its end; -> what its output has, on one line.
+    """Run a step to its end; return a one-line summary of its output.
 
-    Raises `UserError` for files that cannot be read, `EngineError` where the servers are gone; what was done is kept.
+    Raises `UserError` for files that cannot be read, `EngineError` where the servers are gone; finished records are kept.
     """
     source, target = files_of(step, settings)
     with Output(target) as output:
@@ -93,7 +93,7 @@ def run_step(step: str, settings: Settings) -> str:
 
 
 def files_of(step: str, settings: Settings) -> tuple[Path, Path]:
-    """Where a step reads and where it writes."""
+    """The input and the output file of a step."""
     before = ["", *FILES.values()][list(FILES).index(step)]
     source = settings.input or settings.folder / f"{before}.jsonl"
     target = settings.output or settings.folder / f"{FILES[step]}.jsonl"
@@ -111,7 +111,9 @@ def _segment(settings: Settings, source: Path, output: Output) -> None:
     if settings.segmenter == "headings":
         pairs.segment(records, output)
         return
-    begun = {name.rpartition(":")[0] for name in output.done}  # and ended: a document's pairs are written together
+    begun = {
+        name.rpartition(":")[0] for name in output.done
+    }  # and finished: a document's pairs are written in one piece
     groups = groupby(records, key=lambda page: str(page.get("document", page["id"])))
     documents = ({"id": name, "pages": list(pages)} for name, pages in groups if name not in begun)
     with _model(settings) as model:
@@ -137,7 +139,7 @@ def _uniform(settings: Settings, source: Path, output: Output) -> None:
 
 
 class _Chat(ChatEngine):
-    """A prompt says here itself what is to be done."""
+    """A chat engine without a system instruction: these prompts state the task themselves."""
 
     instruction = ""
 

@@ -1,4 +1,4 @@
-"""Finds and drops training rows that hold a validation problem: `python -m sctir_kaggle.recipes.data.decontaminate`.
+"""Find and drop training rows that contain a validation problem: `python -m sctir_kaggle.recipes.data.decontaminate`.
 
 Two rules, NuminaMath's: ten words in a row shared with a validation item, or an embedding nearer than 0.15 to one. Covered:
 the problems of rows and sets. Not covered: what a solution quotes; a problem in another language, unless the embedding
@@ -30,7 +30,7 @@ REASONS: tuple[str, ...] = get_args(Reason)
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """One row that is dropped, and why; `row` is its id."""
+    """A row to drop, by its id, and why."""
 
     row: str
     match: Match
@@ -38,10 +38,10 @@ class Found:
 
 @dataclass(slots=True)
 class Report:
-    """All that was found in `rows` rows; `sets` are the numbers of items of the validation sets.
+    """All matches in `rows` rows; `sets` holds the number of items of each validation set.
 
-    `nearness` says what measured the distance: an embedding model, shared words (tfidf), or none. A row is counted once,
-    under the first reason in the order equal, overlap, near.
+    `nearness` names the measure of distance: an embedding model, shared words (tfidf), or none. A row counts once, under
+    its first reason in the order equal, overlap, near.
     """
 
     rows: int
@@ -57,13 +57,13 @@ class Report:
         return {name: {reason: seen[name, reason] for reason in REASONS} for name in self.sets}  # type: ignore[index]
 
     def as_json(self) -> dict[str, Any]:
-        """Everything, with a line a match."""
+        """The report as JSON, with all matches."""
         facts = asdict(self)
         matches = [{"row": found.row, **found.match._asdict()} for found in self.found]
         return {**facts, "dropped": len(self.found), "counts": self.counts(), "found": matches}
 
     def table(self) -> Table:
-        """A row a validation set."""
+        """A table with a row for each validation set."""
         from rich.table import Table
 
         table = Table(title=f"{self.rows:,} rows, {len(self.found):,} to drop")
@@ -74,50 +74,50 @@ class Report:
         return table
 
     def rules(self) -> str:
-        """What counts as a match, on one line."""
+        """The rules for a match, on one line."""
         near = "no distance" if self.nearness == "none" else f"distance < {self.limit:g} ({self.nearness})"
         return f"dropped for: equal text, {self.n} words in a row, {near}"
 
 
 def sizes(items: Iterable[str]) -> dict[str, int]:
-    """How many items each set has, of their ids."""
+    """The number of items of each set, counted from their ids."""
     return dict(Counter(item.split("/")[0] for item in items))
 
 
 AT_ONCE = 1024
-"""Rows whose distances are computed together."""
+"""Rows whose distances are computed in one call."""
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """What `decontaminate.yaml` holds; of the three files each may be null."""
+    """The fields of `decontaminate.yaml`. The three output files may each be null."""
 
     rows: Path
     """The training rows, .jsonl(.gz) or .csv."""
     validation: tuple[Path, ...]
-    """The sets that they are held against; each is called by its file's name."""
+    """The sets to compare with; each is named after its file."""
     kept: Path | None = None
-    """Gets the rows that match nothing."""
+    """Output: the rows that match nothing."""
     dropped: Path | None = None
-    """Gets the others, each with `contamination`: the reason, the item, the shared words or the distance."""
+    """Output: the other rows, each with `contamination`: reason, item, shared words or distance."""
     report: Path | None = None
-    """Gets the counts and all matches as JSON."""
+    """Output: the counts and all matches as JSON."""
     ngram: int = 10
     """Words in a row that no row may share with an item."""
     distance: float = 0.15
     """Cosine distance below which a row is dropped."""
     embedder: Literal["sentence-transformers", "endpoint", "tfidf", "none"] = "sentence-transformers"
-    """Who measures it. tfidf counts shared words, which is not the same thing; none leaves the rule out."""
+    """What measures it. tfidf counts shared words, which is not the same thing; none skips the rule."""
     model: str = "sentence-transformers/all-MiniLM-L6-v2"
     """The embedding model: a folder or a name at the Hub; for an endpoint the name that it serves."""
     base_url: str | None = None
-    """Of the endpoint."""
+    """The endpoint's URL."""
     batch: int = 64
-    """Texts a step of the model, or a request."""
+    """Texts in a forward pass of the model, or in a request."""
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """The command."""
+    """Run the command."""
     from rich.console import Console
 
     settings = settings_of_command(Settings, __doc__, arguments)
@@ -129,9 +129,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def decontaminate(settings: Settings) -> Report:
-    """Hold every row against every item and write the files that are asked for.
+    """Compare every row with every item and write the requested files.
 
-    The rows are read again for each file, so that memory holds the matches only. Raises `UserError` for a file that cannot
+    The rows are read again for each file, so that only the matches are in memory. Raises `UserError` for a file that cannot
     be read or would be overwritten, `EngineError` for an endpoint that does not serve.
     """
     _refuse(settings)
@@ -148,7 +148,7 @@ def decontaminate(settings: Settings) -> Report:
 
 
 def read_items(paths: Iterable[Path]) -> list[Item]:
-    """The problems of validation sets, each called "name of the file/id". Raises `UserError` where there are none."""
+    """The problems of validation sets, with ids "FILE NAME/ID". Raises `UserError` where there are none."""
     items = [
         Item(f"{path.name.split('.')[0]}/{row['id']}", row["problem"]) for path in paths for row in read_rows(path)
     ]
@@ -158,7 +158,7 @@ def read_items(paths: Iterable[Path]) -> list[Item]:
 
 
 def nearness_of(settings: Settings, items: Sequence[Item]) -> Nearness | None:
-    """What `embedder` names; None for none."""
+    """The measure that `embedder` names; None for none."""
     if settings.embedder == "none":
         return None
     if settings.embedder == "tfidf":
@@ -173,7 +173,7 @@ def nearness_of(settings: Settings, items: Sequence[Item]) -> Nearness | None:
 def find(
     rows: Iterable[Row], overlap: Overlap, nearness: Nearness | None, limit: float
 ) -> tuple[int, dict[int, Found]]:
-    """How many rows there are, and what is found, by the row's place from 0."""
+    """Return the number of rows, and the matches by the row's index."""
     found: dict[int, Found] = {}
     count = 0
     for count, batch in _batches(rows):
@@ -188,7 +188,7 @@ def find(
 def _near(
     matches: Sequence[Match | None], texts: Sequence[str], nearness: Nearness, limit: float
 ) -> list[Match | None]:
-    """`matches`, with those added that only the distance finds."""
+    """`matches`, completed by those that only the distance finds."""
     left = [n for n, match in enumerate(matches) if match is None]
     filled = list(matches)
     for n, (item, distance) in zip(left, nearness.nearest([texts[n] for n in left]) if left else (), strict=True):
@@ -198,7 +198,7 @@ def _near(
 
 
 def _batches(rows: Iterable[Row]) -> Iterator[tuple[int, list[Row]]]:
-    """Rows in batches, each with how many rows there are up to its end."""
+    """Batches of rows, each with the number of rows up to its end."""
     iterator, count = iter(rows), 0
     while batch := list(islice(iterator, AT_ONCE)):
         count += len(batch)
@@ -212,7 +212,7 @@ def _dropped(rows: Iterable[Row], found: dict[int, Found]) -> Iterator[Row]:
 
 
 def _refuse(settings: Settings) -> None:
-    """What would be read in vain, or overwritten."""
+    """Raise `UserError` where an output would overwrite an input, or a limit is out of range."""
     inputs = {path.resolve() for path in (settings.rows, *settings.validation)}
     for path in (settings.kept, settings.dropped, settings.report):
         if path and path.resolve() in inputs:

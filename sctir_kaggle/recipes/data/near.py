@@ -1,4 +1,4 @@
-"""Nearness: the cosine distance of a text's embedding to that of the nearest validation item.
+"""Cosine distance from a text's embedding to the nearest validation item's.
 
 The embeddings come from a sentence-transformers model (a folder or a name at the Hub) or from an OpenAI-compatible
 `/v1/embeddings`. `TfIdf` needs no model, and is **not** the same thing: it counts the words that two texts share, and
@@ -23,11 +23,11 @@ if TYPE_CHECKING:
     Vectors = NDArray[np.float32]
 
 Embed = Callable[[Sequence[str]], "Vectors"]
-"""Texts -> an array [texts, dimensions]; of any length, they are normalised here."""
+"""Maps texts to vectors [texts, dimensions] of any norm; they are normalised here."""
 
 
 class Nearness(Protocol):
-    """Knows the validation items."""
+    """A measure of distance to the validation items."""
 
     def nearest(self, texts: Sequence[str]) -> list[tuple[str, float]]:
         """For each text the id of the nearest item and its cosine distance, 0 (the same direction) to 2."""
@@ -35,19 +35,19 @@ class Nearness(Protocol):
 
 
 class Embeddings:
-    """Nearness by an embedding model. Memory: the items' vectors, and rows x items distances a call."""
+    """Nearness by an embedding model. Memory: the items' vectors, and texts x items float32 distances a call."""
 
     def __init__(self, embed: Embed, items: Sequence[Item]) -> None:
         self._embed, self._ids = embed, [item.id for item in items]
         self._items = _unit(embed([item.text for item in items]))
 
     def nearest(self, texts: Sequence[str]) -> list[tuple[str, float]]:
-        """As `Nearness` says."""
+        """See `Nearness`."""
         return _nearest(_unit(self._embed(texts)) @ self._items.T, self._ids)
 
 
 class TfIdf:
-    """Nearness by shared words, each weighed by how few items have it (scikit-learn's smooth idf)."""
+    """Nearness by shared words, weighted by rarity among the items (scikit-learn's smooth idf)."""
 
     def __init__(self, items: Sequence[Item]) -> None:
         try:
@@ -65,13 +65,13 @@ class TfIdf:
         self._items = self._weigh.fit_transform(self._count.transform([item.text for item in items])).T.tocsr()
 
     def nearest(self, texts: Sequence[str]) -> list[tuple[str, float]]:
-        """As `Nearness` says."""
+        """See `Nearness`."""
         similarity = self._weigh.transform(self._count.transform(texts)) @ self._items
         return _nearest(similarity.toarray(), self._ids)
 
 
 def sentence_transformer(model: str, *, batch: int = 64) -> Embed:
-    """A sentence-transformers model: a folder, or a name that is fetched from the Hub. `batch` texts a step."""
+    """Load a sentence-transformers model, a folder or a name on the Hub; it embeds `batch` texts a forward pass."""
     try:
         from sentence_transformers import SentenceTransformer  # type: ignore[import-not-found,unused-ignore]
     except ImportError:
@@ -93,7 +93,7 @@ def sentence_transformer(model: str, *, batch: int = 64) -> Embed:
 
 
 def _unit(vectors: Any) -> Vectors:
-    """Each row over its length; a zero row stays zero, so that it is at distance 1 from everything."""
+    """Normalise the rows [n, dimensions]; a zero row stays zero, so that it is at distance 1 from everything."""
     import numpy as np
 
     rows = np.asarray(vectors, dtype=np.float32)

@@ -1,7 +1,7 @@
-"""Exact overlap: a row that shares `n` words in a row with a validation item.
+"""Exact overlap: a row that shares an n-gram of words with a validation item.
 
-Covered: a text shorter than `n` words has no n-gram, so it matches where the whole texts are equal, drawings too; n-grams
-are not taken from drawings. Not covered: a short item that stands inside a longer row; only the distance can see that.
+A text shorter than `n` words has no n-gram and matches only where the whole texts are equal, drawings included; n-grams are
+not taken from drawings. Not covered: a short item inside a longer row; only the distance can find that.
 """
 
 from __future__ import annotations
@@ -24,23 +24,23 @@ def words_of(text: str) -> list[str]:
 
 
 def without_drawings(text: str) -> str:
-    """`text` without its `[asy]` drawings, whose code is alike in problems that are not."""
+    """`text` without its `[asy]` drawings, whose code is similar in unrelated problems."""
     return _DRAWING.sub(" ", text)
 
 
 Reason = Literal["equal", "overlap", "near"]
-"""The whole text is equal; some n words are; it is nearer than the limit."""
+"""The whole text is equal, an n-gram is, or the distance is below the limit."""
 
 
 class Item(NamedTuple):
-    """A validation problem; `id` is "set/id in the set"."""
+    """A validation problem; `id` is "SET/ID"."""
 
     id: str
     text: str
 
 
 class Match(NamedTuple):
-    """Why a row is dropped: the item it matches, and the shared words or the cosine distance that show it."""
+    """Why a row is dropped: the matching item, and the shared words or the cosine distance as evidence."""
 
     reason: Reason
     item: str
@@ -63,7 +63,7 @@ class Overlap:
         self._texts.pop((), None)  # a text without words equals nothing
 
     def match(self, text: str) -> Match | None:
-        """The first item that `text` equals, else the first whose n words it shares; None where there is none."""
+        """Match `text` with an equal item, else with the first that shares an n-gram; None where there is none."""
         words = tuple(words_of(text))
         if words in self._texts:
             return Match("equal", self._texts[words], " ".join(words))
@@ -73,7 +73,7 @@ class Overlap:
         return None
 
     def _grams_of(self, text: str, words: Sequence[str]) -> Iterable[tuple[str, ...]]:
-        """Of a text and its words: nearly none has a drawing, and then these are the words to take."""
+        """The n-grams of a text outside its drawings; `words` are those of the whole text, used where it has none."""
         plain = without_drawings(text)
         words = words if plain == text else words_of(plain)
         return zip(*(words[start:] for start in range(self._n)), strict=False)

@@ -1,7 +1,7 @@
-"""Training rows become a CSV of problems: `python -m sctir_kaggle.recipes.data.problem_list ROWS.jsonl PROBLEMS.csv`.
+"""Write the problems of training rows as a CSV: `python -m sctir_kaggle.recipes.data.problem_list ROWS.jsonl PROBLEMS.csv`.
 
-What `sctir replay` solves, for KTO's candidates say. Rows whose answer is not an integer are left out, and of several with one
-id all but the first.
+`sctir replay` reads it, for example to sample KTO's candidates. Rows whose answer is not an integer are left out, and
+all but the first of several with the same id.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from sctir_kaggle.types import UserError
 
 
 def main() -> None:
-    """The command."""
+    """Run the command."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("rows", type=Path, help="rows: .jsonl, .jsonl.gz or .csv")
     parser.add_argument("problems", type=Path, help="the CSV that is written: id, problem, answer")
@@ -32,7 +32,7 @@ def main() -> None:
 
 
 def solvable(rows: Iterable[Row]) -> tuple[list[Row], int]:
-    """The rows with an integer answer, one an id, in order; and how many were left out."""
+    """The rows with an integer answer, the first of each id, in order; and how many were left out."""
     kept: dict[str, Row] = {}
     count = 0
     for count, row in enumerate(rows, 1):  # noqa: B007
@@ -42,7 +42,7 @@ def solvable(rows: Iterable[Row]) -> tuple[list[Row], int]:
 
 
 def write_problems(path: Path, rows: Iterable[Row]) -> None:
-    """A CSV with columns id, problem, answer."""
+    """Write a CSV with the columns id, problem, answer."""
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(("id", "problem", "answer"))

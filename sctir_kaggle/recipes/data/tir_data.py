@@ -1,9 +1,9 @@
-"""Makes tool-integrated reasoning traces: sampled from a strong model, its code run, kept if the answer is the reference.
+"""Make tool-integrated reasoning traces: sample a strong model, run its code, keep a trace if its answer is the reference.
 
     python -m sctir_kaggle.recipes.data.tir_data --config tir_data.yaml --set problems=FILE output=FOLDER
 
-The same command goes on with a run that was killed. In the folder: `journal.jsonl`, every attempt as it ended; and at the
-end of each run `tir.jsonl.gz`, the kept traces as rows of chat messages, and `statistics.json`.
+The same command resumes a run that was killed. The folder gets `journal.jsonl`, every attempt as it ended, and at the end of
+each run `tir.jsonl.gz`, the kept traces as rows of chat messages, and `statistics.json`.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def make(settings: TirSettings) -> dict[str, Any]:
-    """Sample what is left to sample; -> the statistics. However the sampling ends, rows and statistics are written."""
+    """Sample what is left; return the statistics. Rows and statistics are written however the sampling ends."""
     exercises, left_out = read_exercises(
         settings.problems, split=settings.split, integers=settings.integers, limit=settings.limit
     )
@@ -96,7 +96,7 @@ async def _sample(
 
 
 def _dialect(settings: TirSettings) -> Dialect:
-    """Rows are in NuminaMath's format, so the model writes in it, or a chat server's messages are turned into it."""
+    """Rows are in NuminaMath's format: the model writes it, or a chat server's messages are converted to it."""
     return CHAT_SERVER if settings.engine == "chat" else NUMINA
 
 
@@ -112,7 +112,7 @@ def _run_config(settings: TirSettings) -> RunConfig:
 
 
 def _load(settings: TirSettings) -> Load | None:
-    """How the servers' engines are opened: with the options of this recipe."""
+    """The loader of a server's engine with this recipe's options; None for an engine in this process."""
     if not settings.on_servers:
         return None
     kind = ChatEngine if settings.engine == "chat" else OpenAIEngine
@@ -132,7 +132,7 @@ def _load(settings: TirSettings) -> Load | None:
 def _header(
     settings: TirSettings, exercises: Sequence[Exercise], engine: ManagedEngine, executor: Any
 ) -> dict[str, Any]:
-    """Of the journal; with other references it is another run."""
+    """The journal's header. References are part of it: a run with others cannot be resumed."""
     referred = [replace(one.problem, text=f"{one.problem.text}\0{one.reference}") for one in exercises]
     header = journal_header(
         _run_config(settings),
@@ -150,14 +150,14 @@ def _statistics(settings: TirSettings, exercises: Sequence[Exercise], attempts: 
 
 
 def _line(settings: TirSettings, exercises: Sequence[Exercise], attempts: Attempts) -> str:
-    """How far it is."""
+    """Progress, on one line."""
     now = _statistics(settings, exercises, attempts)
     asked = sum(one["asked"] for one in now["rounds"])
     return f"{now['kept']} of {now['problems']} kept, {now['dropped']} dropped, {asked} attempts, cost {now['cost']:,}"
 
 
 def _write(settings: TirSettings, exercises: Sequence[Exercise], statistics: dict[str, Any]) -> None:
-    """Rows and statistics, each whole or not at all."""
+    """Write rows and statistics, each atomically."""
     known = {exercise.problem.id: exercise for exercise in exercises}
     write_rows(settings.output / ROWS, kept_rows(settings.output / JOURNAL, known, seed=settings.seed))
     part = settings.output / f".{STATISTICS}"

@@ -1,7 +1,7 @@
-"""The 8-bit GPTQ checkpoint that vLLM serves: `python -m sctir_kaggle.recipes.quantize --config quantize.yaml --set ...`.
+"""Quantize a checkpoint to 8-bit GPTQ for vLLM: `python -m sctir_kaggle.recipes.quantize --config quantize.yaml --set ...`.
 
-Calibrated on rows of the stage-2 training data, rendered as in training and inference. Needs
-`requirements-gptqmodel.txt`; a GPU is used where there is one. -> weights, tokenizer, model card.
+Calibrated on rows of the stage-2 training data, rendered as in training and inference. Writes weights, tokenizer and model
+card. Needs `requirements-gptqmodel.txt`; a GPU is used where there is one.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from sctir_kaggle.recipes.tokenizer import load_transformers_tokenizer
 
 
 def main() -> None:
-    """The command."""
+    """Run the command."""
     settings = settings_of_command(QuantizeSettings, __doc__)
     started = time.monotonic()
     made = quantize(settings)
@@ -34,9 +34,9 @@ def main() -> None:
 
 
 def quantize(settings: QuantizeSettings) -> Calibration:
-    """Write the quantized checkpoint and its card to `settings.output`, whole or not; -> what it was calibrated on.
+    """Write the quantized checkpoint and its card to `settings.output`, atomically; return the calibration data.
 
-    Raises `UserError` for what cannot work before anything is computed.
+    Raises `UserError` before anything is computed where it cannot work.
     """
     check_folders(settings)
     check_backend(settings)

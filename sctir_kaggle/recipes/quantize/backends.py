@@ -1,6 +1,6 @@
-"""The libraries that quantize: GPTQModel by default, AutoGPTQ where someone has CUDA and its old environment.
+"""Quantization libraries: GPTQModel by default, AutoGPTQ for those with CUDA and its old environment.
 
-Method: GPTQ, https://arxiv.org/abs/2210.17323. Each library writes a folder in its own way; `checkpoint.py` evens it out.
+Method: GPTQ, https://arxiv.org/abs/2210.17323. Each library writes a folder in its own layout; `checkpoint.py` normalises it.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ Quantize = Callable[[QuantizeSettings, Calibration], None]
 
 
 def check_backend(settings: QuantizeSettings) -> None:
-    """Raises `UserError` where the library cannot work here, before anything is read."""
+    """Raise `UserError` where the library cannot work here, before anything is read."""
     if settings.backend == "auto-gptq" and not _cuda():
         raise UserError(
             "backend auto-gptq quantizes on CUDA only, and torch sees no CUDA device here: set backend=gptqmodel, which "
@@ -33,7 +33,7 @@ def check_backend(settings: QuantizeSettings) -> None:
 
 
 def quantize_with(settings: QuantizeSettings, calibration: Calibration) -> None:
-    """Write the quantized weights to `settings.output`, in the library's own way."""
+    """Write the quantized weights to `settings.output`, in the library's own layout."""
     try:
         BACKENDS[settings.backend](settings, calibration)
     except ImportError as error:
@@ -41,14 +41,14 @@ def quantize_with(settings: QuantizeSettings, calibration: Calibration) -> None:
 
 
 def _gptqmodel(settings: QuantizeSettings, calibration: Calibration) -> None:
-    os.environ.setdefault("GPTQMODEL_CPU_WORKERS", "2")  # by default it takes one on two cores, and crashes
+    os.environ.setdefault("GPTQMODEL_CPU_WORKERS", "2")  # its default is one on two cores, with which it crashes
     import torch
     from gptqmodel import GPTQModel, QuantizeConfig  # type: ignore[import-not-found,import-untyped,unused-ignore]
     from gptqmodel.looper import (  # type: ignore[import-not-found,import-untyped,unused-ignore]
         loop_processor,
     )
 
-    loop_processor._PROJECT_LOG_DIR = settings.output / LOGS  # by default a folder wherever the command is typed
+    loop_processor._PROJECT_LOG_DIR = settings.output / LOGS  # its default is a folder in the working directory
     config = QuantizeConfig(
         bits=settings.bits,
         group_size=settings.group_size,

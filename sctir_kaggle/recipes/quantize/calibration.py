@@ -1,6 +1,6 @@
-"""What the quantizer sees the model read: training rows of stage 2, token for token as in training and inference.
+"""Calibration data for GPTQ: training rows of stage 2, token for token as in training and inference.
 
-Covered: which rows, in which order, and how long. Not covered: whether they are like the problems to come.
+Covered: choice, order and length of the rows. Not covered: whether they resemble the problems to come.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Calibration:
-    """Samples as token ids; of the rows that were read, and how many samples were cut at the longest length."""
+    """Samples as token ids; the number of rows they were drawn from, and of samples that were cut."""
 
     samples: tuple[tuple[int, ...], ...]
     rows: int
@@ -34,17 +34,17 @@ class Calibration:
 
     @property
     def tokens(self) -> int:
-        """Of all samples."""
+        """Tokens of all samples."""
         return sum(map(len, self.samples))
 
     @property
     def fingerprint(self) -> str:
-        """Twelve hex digits of the ids: the model card says which samples these were."""
+        """Twelve hex digits that identify the samples in the model card."""
         return hashlib.blake2b(json.dumps(self.samples).encode(), digest_size=6).hexdigest()
 
 
 def calibration(settings: QuantizeSettings, tokenizer: PreTrainedTokenizerFast) -> Calibration:
-    """The first `samples` traces after a shuffle, rendered as in training and cut to the length or the context.
+    """The first `samples` traces after a shuffle, rendered as in training, cut at `max_tokens` or the model's context.
 
     Raises `UserError` where there are too few.
     """
@@ -62,9 +62,9 @@ def calibration(settings: QuantizeSettings, tokenizer: PreTrainedTokenizerFast) 
 def shuffled_traces(
     rows: Sequence[Mapping[str, Any]], tokenizer: PreTrainedTokenizerFast, seed: int, count: int
 ) -> list[TokenRow]:
-    """At most `count` rows as tokens, in an order that `seed` gives; as in training, rows without a trace are passed over.
+    """At most `count` rows as tokens, shuffled by `seed`; as in training, rows without a trace are skipped.
 
-    The order is not that of another library under the same seed.
+    The order differs from that of other libraries under the same seed.
     """
     order = list(range(len(rows)))
     Random(seed).shuffle(order)
@@ -80,6 +80,6 @@ def _encoded(row: Mapping[str, Any], tokenizer: PreTrainedTokenizerFast) -> Toke
 
 
 def context_of(model: Path) -> int:
-    """The most tokens that the checkpoint's config promises positions for."""
+    """The checkpoint's context length in tokens (`max_position_embeddings`)."""
     config = json.loads((model / "config.json").read_text(encoding="utf-8"))
     return int(config.get("max_position_embeddings") or 4096)

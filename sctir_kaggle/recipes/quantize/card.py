@@ -1,6 +1,6 @@
 """The model card of a quantized checkpoint, README.md beside its weights: how it was made, the comparison, the terms.
 
-It names no folder of the machine. The comparison stands between two markers, and `check_quantized` puts it there.
+It names no folder of this machine. The comparison stands between two markers, and `quantize.check` puts it there.
 """
 
 from __future__ import annotations
@@ -81,7 +81,7 @@ WITH_ORDER = f"""\
 
 
 def write_card(folder: Path, settings: QuantizeSettings, calibration: Calibration) -> None:
-    """README.md in `folder`, the output or what becomes it, as yet without the comparison."""
+    """Write README.md to `folder`, the output or what is renamed to it later, still without the comparison."""
     original = settings.base_model or settings.model.resolve().name
     text = TEMPLATE.format(
         license=settings.license,
@@ -113,13 +113,13 @@ def write_card(folder: Path, settings: QuantizeSettings, calibration: Calibratio
 
 
 def publish(folder: Path, table: str) -> None:
-    """Put the comparison between the card's markers, in place of what stands there; `UserError` where they are not."""
+    """Replace the text between the card's markers by the comparison. Raises `UserError` where it has no markers."""
     before, after = parts_of(folder)
     (folder / CARD).write_text(f"{before}{START}{table}{END}{after}", encoding="utf-8")
 
 
 def parts_of(folder: Path) -> tuple[str, str]:
-    """The card's text before and behind the comparison. Raises `UserError` where it has no place for one."""
+    """The card's text before and after the comparison. Raises `UserError` where it has no place for one."""
     card = folder / CARD
     text = card.read_text(encoding="utf-8") if card.is_file() else ""
     before, found, rest = text.partition(START)
@@ -131,12 +131,12 @@ def parts_of(folder: Path) -> tuple[str, str]:
 
 
 def megabytes(size: int) -> str:
-    """Bytes in MB of 10^6."""
+    """Format bytes in MB (10^6)."""
     return f"{size / 1e6:,.1f} MB"
 
 
 def version_of(library: str) -> str:
-    """The installed version of a library, as the card names it."""
+    """The installed version of a library for the card."""
     try:
         return metadata.version(library)
     except metadata.PackageNotFoundError:
@@ -148,7 +148,7 @@ HEAD = "| | original | quantized | difference |\n|---|---|---|---|\n"
 
 @dataclass(frozen=True, slots=True)
 class Checked:
-    """One checkpoint's figures: bytes of weights, the reading of the traces, percent right under each seed."""
+    """A checkpoint's figures: bytes of weights, losses and top tokens on the traces, percent right under each seed."""
 
     size: int
     reading: Reading
@@ -156,7 +156,7 @@ class Checked:
 
 
 def table(original: Checked, quantized: Checked, *, traces: int, solved: str) -> str:
-    """The comparison as Markdown. `solved` says what the accuracy is of."""
+    """The comparison as Markdown. `solved` names what the accuracy refers to."""
     rows = (
         _sizes(original, quantized),
         *_likeness(original, quantized, traces),

@@ -1,7 +1,7 @@
-"""A quantized checkpoint against its original: `python -m sctir_kaggle.recipes.quantize.check --config FILE --set ...`.
+"""Compare a quantized checkpoint with its original: `python -m sctir_kaggle.recipes.quantize.check --config FILE --set ...`.
 
 Perplexity and top-1 agreement on held-out traces, accuracy by the real solver on a validation set; the table goes into
-the model card. The rows must not be those of the calibration, which nobody checks here.
+the model card. The rows must not be those of the calibration; this is not checked.
 """
 
 from __future__ import annotations
@@ -32,13 +32,13 @@ from sctir_kaggle.types import UserError
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CheckSettings:
-    """Two checkpoints, and what they are compared on. Raises `UserError` on a value outside its limits."""
+    """Two checkpoints, and the data to compare them on. Raises `UserError` on a value outside its limits."""
 
     model: Path
     """The original."""
 
     quantized: Path
-    """Its quantized twin; its card gets the table."""
+    """The quantized one; its card gets the table."""
 
     data: tuple[str, ...]
     """Held-out traces: files of training rows (`rows.py`), or owner/name on the Hub."""
@@ -47,19 +47,19 @@ class CheckSettings:
     """A validation set: `amc`, `aime`, `math4`, `math5`, or a CSV."""
 
     runs: Path
-    """Where the journals of the solver's runs are kept; `sctir score` and `sctir view` read them."""
+    """The folder of the solver's journals; `sctir score` and `sctir view` read them."""
 
     samples: int = 256
     """Traces at most, after a shuffle with `seed`."""
 
     max_tokens: int = 1024
-    """A trace's tokens; what is longer is cut there."""
+    """Tokens of a trace; a longer one is cut."""
 
     seed: int = 42
-    """Of the traces' order."""
+    """Seed of the traces' order."""
 
     sets: Path | None = None
-    """Where the named validation sets are; None: $SCTIR_DATA, else the Hub."""
+    """The folder of the named validation sets; None: $SCTIR_DATA, else the Hub."""
 
     answers: Literal["aimo1", "aimo3", "any"] = "any"
     """0..999 mod 1000, 0..99999, or any integer."""
@@ -76,10 +76,10 @@ class CheckSettings:
     """Runs of the solver; the table has their mean and sample standard deviation."""
 
     engine: Literal["transformers", "vllm"] = "transformers"
-    """What the solver runs on."""
+    """The solver's engine."""
 
     device: str | None = None
-    """Where the traces are read: `cuda` or `cpu`; None is CUDA where there is one."""
+    """Where perplexity is computed: `cuda` or `cpu`; None is CUDA where there is one."""
 
     def __post_init__(self) -> None:
         for name, least in (("samples", 1), ("max_tokens", 16), ("seeds", 1)):
@@ -88,7 +88,7 @@ class CheckSettings:
 
 
 def main() -> None:
-    """The command."""
+    """Run the command."""
     settings = settings_of_command(CheckSettings, __doc__)
     compared = check(settings)
     print(compared)
@@ -96,7 +96,7 @@ def main() -> None:
 
 
 def check(settings: CheckSettings) -> str:
-    """Measure both checkpoints; -> the table as Markdown. Raises `UserError` where the card has no place for it."""
+    """Measure both checkpoints; return the table as Markdown. Raises `UserError` where the card has no place for it."""
     parts_of(settings.quantized)
     rows = held_out_rows(settings)
     checked: list[Checked] = []
@@ -107,7 +107,7 @@ def check(settings: CheckSettings) -> str:
 
 
 def held_out_rows(settings: CheckSettings) -> list[Row]:
-    """The traces' tokens, and which are learned. Raises `UserError` where the two tokenizers differ."""
+    """Token ids and masks of the traces. Raises `UserError` where the two tokenizers differ."""
     rows = list(read_data(settings.data))
     encoded, twin = (
         shuffled_traces(rows, load_transformers_tokenizer(folder), settings.seed, settings.samples)
@@ -122,7 +122,7 @@ def held_out_rows(settings: CheckSettings) -> list[Row]:
 
 
 def percent_right(settings: CheckSettings, folder: Path, name: str) -> tuple[float, ...]:
-    """Accuracy of the vote in percent, a figure a seed; an earlier run's tasks are not done again."""
+    """Accuracy of the vote in percent, under each seed; tasks that an earlier run solved are not solved again."""
     plan = plan_of(settings, folder, name)
     with live(Progress()) as progress:
         outcomes = replay(plan, progress)
@@ -133,7 +133,7 @@ def percent_right(settings: CheckSettings, folder: Path, name: str) -> tuple[flo
 
 
 def plan_of(settings: CheckSettings, folder: Path, name: str) -> Plan:
-    """The validation set under all seeds, with the checkpoint in `folder`, kept under `name`."""
+    """A replay of the validation set under all seeds with the checkpoint in `folder`, journalled under `name`."""
     config = replace(
         ANSWERS[settings.answers],
         candidates=settings.candidates,
@@ -158,7 +158,7 @@ def plan_of(settings: CheckSettings, folder: Path, name: str) -> Plan:
 
 
 def _goes_on(journal: Path, folder: Path) -> bool:
-    """Whether there is a run to go on with. Raises `UserError` where it was of weights that are no longer there."""
+    """Whether there is a run to resume. Raises `UserError` where it is older than the weights."""
     if not journal.exists():
         return False
     if journal.stat().st_mtime < max((file.stat().st_mtime for file in folder.glob("*.safetensors")), default=0):
@@ -167,7 +167,7 @@ def _goes_on(journal: Path, folder: Path) -> bool:
 
 
 def described(settings: CheckSettings) -> str:
-    """What the accuracy is of, as a row of the table names it."""
+    """The accuracy's problems and settings, as the table names them."""
     return (
         f"{Path(settings.problems).stem}, {settings.candidates} candidates, {settings.turns} turns, {settings.engine}"
     )

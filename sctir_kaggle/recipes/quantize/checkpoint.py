@@ -1,6 +1,6 @@
-"""One file format, whichever library quantized: `quantization_config` in config.json, and model*.safetensors beside it.
+"""Normalise the output of either library: `quantization_config` in config.json, model*.safetensors beside it.
 
-Covered: what gptqmodel 7.6 and auto-gptq 0.7.1 write. Not covered: repacking weights, which are the same in both.
+Covered: what gptqmodel 7.6 and auto-gptq 0.7.1 write. Not covered: repacking weights, which both store alike.
 """
 
 from __future__ import annotations
@@ -14,16 +14,16 @@ from sctir_kaggle.engines.vllm_options import quantization_of
 from sctir_kaggle.types import UserError
 
 KEPT = ("bits", "group_size", "desc_act", "sym", "lm_head", "quant_method", "checkpoint_format", "pack_dtype")
-"""What a reader of the format needs. The rest is of a library's making, and some of it names folders of the machine."""
+"""Fields that readers of the format need. The rest is a library's own, and some of it names folders of this machine."""
 
 FORMAT = {"quant_method": "gptq", "checkpoint_format": "gptq"}
-"""What old files leave out."""
+"""Fields that old files leave out."""
 
 DROPPED = ("quantize_config.json", "quant_log.csv")
-"""The same settings again, and a log of losses."""
+"""Files to drop: the same settings again, and a log of losses."""
 
 LOGS = "logs"
-"""Where a library may log while it works; not kept."""
+"""The folder in which a library may log while it works; not kept."""
 
 TOKENIZER = ("tokenizer*", "special_tokens_map.json", "chat_template*", "generation_config.json", "added_tokens.json")
 
@@ -32,7 +32,7 @@ _LEGACY = re.compile(r"^gptq_model-\d+bit-(?:-1|\d+)g")
 
 
 def even_out(model: Path, output: Path) -> None:
-    """Make what a library wrote to `output` the one format, with the tokenizer of `model` as it was."""
+    """Bring the files in `output` into the one layout, with `model`'s tokenizer files unchanged."""
     write_config(output)
     rename_weights(output)
     for name in DROPPED:
@@ -44,7 +44,7 @@ def even_out(model: Path, output: Path) -> None:
 
 
 def write_config(output: Path) -> None:
-    """The quantization, by the names that every reader knows, into config.json."""
+    """Write the quantization into config.json, under the names that every reader knows."""
     file = output / "config.json"
     config, stored = json.loads(file.read_text(encoding="utf-8")), quantization_of(str(output))
     if not stored:
@@ -61,5 +61,5 @@ def rename_weights(output: Path) -> None:
 
 
 def size_of(folder: Path) -> int:
-    """Bytes of the weights."""
+    """Size of the weights in bytes."""
     return sum(file.stat().st_size for file in folder.glob("*.safetensors"))

@@ -1,7 +1,7 @@
-"""How like the original a quantized checkpoint writes: teacher forced, on the tokens that a model is to learn.
+"""Similarity of a quantized checkpoint to its original: teacher-forced, on the tokens that a model learns to write.
 
-Perplexity is exp of the mean cross-entropy in nats. Top-1 agreement is the share of places where both models would
-write the same token greedily. One model is in memory at a time.
+Perplexity is exp of the mean cross-entropy in nats. Top-1 agreement is the share of positions where both models' argmax is the
+same token. One model is in memory at a time.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """For each learned token of all rows in order: its loss in nats, and the token that the model would have written."""
+    """For each learned token of all rows in order: its loss in nats, and the model's argmax."""
 
     losses: tuple[float, ...]
     top: tuple[int, ...]
@@ -31,12 +31,12 @@ class Reading:
         return math.exp(sum(self.losses) / len(self.losses))
 
     def agreement(self, other: Reading) -> float:
-        """The share of places with the same top token; both must have read the same rows."""
+        """The share of positions with the same top token; both must have read the same rows."""
         return sum(a == b for a, b in zip(self.top, other.top, strict=True)) / len(self.top)
 
 
 def read(folder: Path, rows: Sequence[Row], *, device: str | None = None) -> Reading:
-    """Read the rows with the checkpoint in `folder`, one after the other."""
+    """Run the checkpoint in `folder` over the rows, one at a time: token ids [tokens] and masks [tokens]."""
     import torch
 
     model = load_model(folder, device=device)
@@ -56,12 +56,12 @@ def read(folder: Path, rows: Sequence[Row], *, device: str | None = None) -> Rea
 
 
 def load_model(folder: Path, *, device: str | None = None) -> Any:
-    """A checkpoint for reading, in float32 on a CPU and as it is stored on a GPU; `UserError` where a library is missing."""
+    """Load a checkpoint for inference, float32 on a CPU, its own type on a GPU; `UserError` where a library is missing."""
     import torch
     from transformers import AutoModelForCausalLM
 
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
-    # On a GPU packed weights are put there while loading: only then does their library choose its kernel for it.
+    # On a GPU, packed weights must be loaded right onto it: only then does their library choose a GPU kernel.
     options: dict[str, Any] = {"dtype": torch.float32} if device == "cpu" else {"dtype": "auto", "device_map": device}
     try:
         model: Any = AutoModelForCausalLM.from_pretrained(folder, local_files_only=True, **options)

@@ -1,6 +1,6 @@
-"""How to quantize: one frozen dataclass, whose defaults are the winning run's but for the activation order.
+"""Settings of the quantization; defaults are the winning run's, except for the activation order.
 
-Refused here is what vLLM would not load. Limits of its GPTQ: https://docs.vllm.ai, and its `gptq_marlin` kernels.
+What vLLM would not load is refused here. Limits of its GPTQ: https://docs.vllm.ai, and its `gptq_marlin` kernels.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ from sctir_kaggle.engines.vllm_options import NO_DESC_ACT_FROM, quantization_of
 from sctir_kaggle.types import EngineError, UserError
 
 BITS = (4, 8)
-"""That vLLM has kernels for."""
+"""Bits that vLLM has kernels for."""
 
 GROUPS = (-1, 32, 64, 128)
-"""Input columns that share a scale, as vLLM's kernels take them; -1 is one scale for all of them."""
+"""Group sizes of vLLM's kernels: input columns that share a scale; -1 is one scale for all."""
 
 LAST_WITH_DESC_ACT = f"{NO_DESC_ACT_FROM[0]}.{NO_DESC_ACT_FROM[1] - 1}"
 """The last vLLM that serves activation order with a group size."""
@@ -25,7 +25,7 @@ LAST_WITH_DESC_ACT = f"{NO_DESC_ACT_FROM[0]}.{NO_DESC_ACT_FROM[1] - 1}"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class QuantizeSettings:
-    """Raises `UserError` on a value that no current vLLM would load."""
+    """How to quantize. Raises `UserError` on a value that no current vLLM would load."""
 
     model: Path
     """The checkpoint's folder, in half precision or better."""
@@ -37,10 +37,10 @@ class QuantizeSettings:
     """Stage 2's training data, for the calibration: files of rows (`rows.py`), or owner/name on the Hub."""
 
     backend: Literal["gptqmodel", "auto-gptq"] = "gptqmodel"
-    """The library. `auto-gptq` is archived, needs CUDA and an environment of its own."""
+    """The library. `auto-gptq` is archived, needs CUDA and its own environment."""
 
     bits: int = 8
-    """Of a weight."""
+    """Bits of a weight."""
 
     group_size: int = 128
     """Input columns that share a scale; -1: all of them."""
@@ -52,10 +52,10 @@ class QuantizeSettings:
     """Activation order: columns with large activations first. The winning run: true."""
 
     allow_desc_act: bool = False
-    """Make a checkpoint with activation order and groups nevertheless, for vLLM 0.29 or older."""
+    """Allow activation order with groups, for vLLM 0.29 or older."""
 
     group_aware: bool = True
-    """gptqmodel's substitute: in activation order while it quantizes, undone in the file, which any vLLM serves."""
+    """gptqmodel's substitute: quantize in activation order, store in the original one, which any vLLM serves."""
 
     damp: float = 0.01
     """The share of the mean diagonal that is added to GPTQ's Hessian."""
@@ -64,19 +64,19 @@ class QuantizeSettings:
     """Traces in the calibration."""
 
     max_tokens: int = 1024
-    """A sample's tokens; what is longer is cut there. Stage 2's block size."""
+    """Tokens of a sample; a longer one is cut. Stage 2's block size."""
 
     batch: int = 1
-    """Samples a forward. In batches of one nothing is padded, so that no padding enters the statistics."""
+    """Samples a forward pass. With 1 nothing is padded, so no padding enters the statistics."""
 
     seed: int = 42
-    """Of the order of the rows, from which the first `samples` are taken."""
+    """Seed of the rows' order, of which the first `samples` are taken."""
 
     device: str | None = None
     """`cuda` or `cpu`; None is CUDA where there is one."""
 
     base_model: str = ""
-    """What the card calls the original, owner/name on the Hub; empty: its folder's name."""
+    """The original's name in the card, owner/name on the Hub; empty: its folder's name."""
 
     license: str = "other"
     """The card's licence, by the Hub's name for it: the original's."""
@@ -102,7 +102,7 @@ class QuantizeSettings:
 
 
 def check_folders(settings: QuantizeSettings) -> None:
-    """Raises `UserError` where the model cannot be quantized in these groups, is so already, or output would be lost."""
+    """Raise `UserError` where the model's widths do not fit the groups, it is quantized already, or `output` is not empty."""
     model, output = settings.model, settings.output
     try:
         config = json.loads((model / "config.json").read_text(encoding="utf-8"))

@@ -1,7 +1,7 @@
-"""Synthetic problems become training traces: draft a solution, run its code, keep it if its answer is the reference.
+"""Turn synthetic problems into training traces: draft a solution, run its code, keep it if it reaches the reference.
 
-A trace is a list of segments; the model learns to write some of them and only reads the others (the problem, and what
-its code printed). The texts around them are those of the dialect `numina`: inference shows what training showed.
+A trace is a list of segments; the model learns to write some and only reads the others (the problem, and what its code
+printed). The texts around them are those of the dialect `numina`, so inference matches training.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ NAMES = {
 }
 
 MISTAKES = 0.15
-"""The share of first attempts that fail."""
+"""The share of drafts whose last block fails at first."""
 
 DIRECT = 0.5
 """The share of solutions without code, in families that have them."""
@@ -52,7 +52,7 @@ SECONDS = 5.0
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """What is written before a block, the block, and whether it is meant to fail."""
+    """The text before a block, the block, and whether it is meant to fail."""
 
     before: str
     code: str
@@ -73,7 +73,7 @@ class Draft:
 
 @dataclass(frozen=True, slots=True)
 class Segment:
-    """A part of a trace; `learned` if the model is to write it."""
+    """A part of a trace; `learned` if the model learns to write it."""
 
     text: str
     learned: bool
@@ -90,7 +90,7 @@ class Example:
 
 
 def draft(family: Family, params: Params, rng: Random) -> Draft:
-    """One of the many solutions of one of the many phrasings."""
+    """Draw a phrasing of the problem and a solution, with or without code."""
     problem, answer = family.text(params, rng), family.answer(params)
     ending = phrase(rng.choice(ENDINGS), {"answer": answer}, rng)
     if family.direct and (not family.programs or rng.random() < DIRECT):
@@ -109,7 +109,7 @@ def _steps(family: Family, params: Params, rng: Random) -> tuple[Step, ...]:
 
 
 def _stumble(steps: tuple[Step, ...], rng: Random) -> tuple[Step, ...]:
-    """The last step, wrong at first."""
+    """Let the last step fail at first, where a mistake fits its code."""
     mistake = make_mistake(steps[-1].code, rng)
     if mistake is None:
         return steps
@@ -118,13 +118,13 @@ def _stumble(steps: tuple[Step, ...], rng: Random) -> tuple[Step, ...]:
 
 
 def rename(texts: Sequence[str], rng: Random) -> list[str]:
-    """Other names for the usual variables, the same in all texts."""
+    """Rename the usual variables, alike in all texts."""
     chosen = {name: rng.choice(others) for name, others in NAMES.items()}
     return [re.sub(rf"\b({'|'.join(NAMES)})\b(?!\()", lambda match: chosen[match[1]], text) for text in texts]
 
 
 async def run(drafts: Iterable[Draft], executor: Executor, *, at_once: int = 8) -> list[Example]:
-    """Run every draft's code; keep the traces that go as drafted and end at the reference answer, in order."""
+    """Run every draft's code; keep, in order, the traces that ran as drafted and printed the reference answer."""
     gate = asyncio.Semaphore(at_once)
 
     async def run_one(number: int, item: Draft) -> Example | None:

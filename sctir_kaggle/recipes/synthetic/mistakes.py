@@ -1,7 +1,7 @@
-"""Ways in which a first block of code fails: each turns working code into a broken block, a remark and its repair.
+"""Mistakes in a block of code: each turns working code into a broken block, a remark and a repair.
 
-Nothing here invents a traceback: the broken block runs like any other, and a draft whose broken block does not fail is
-dropped. A repair that uses the variables of the block that failed works because a candidate's blocks share their state.
+No traceback is invented: the broken block runs like any other, and a draft whose broken block does not fail is dropped. A
+repair may use variables of the failed block, since a candidate's blocks share their state.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from random import Random
 
 @dataclass(frozen=True, slots=True)
 class Mistake:
-    """A block that fails, what is said after its traceback, and the block that repairs it."""
+    """A block that fails, the remark after its traceback, and the block that repairs it."""
 
     broken: str
     remark: str

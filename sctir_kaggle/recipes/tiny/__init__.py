@@ -1,1 +1,1 @@
-"""The embedded model, made from nothing by the recipes: `python -m sctir_kaggle.recipes.tiny --set output=DIR`."""
+"""Make the embedded model from nothing by the recipes: `python -m sctir_kaggle.recipes.tiny --set output=DIR`."""

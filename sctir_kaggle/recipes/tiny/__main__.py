@@ -1,8 +1,8 @@
-"""Makes the embedded model from nothing, by the recipes: `python -m sctir_kaggle.recipes.tiny [--set output=DIR ...]`.
+"""Make the embedded model from nothing by the recipes: `python -m sctir_kaggle.recipes.tiny [--set output=DIR ...]`.
 
 Synthetic problems and random weights -> stage 1 (CoT) -> stage 2 (TIR) -> KTO, kept if it helps -> 8-bit GPTQ -> a table. Each
-step is a command, printed before it runs; the same command goes on after a kill. The models end in `model-cot`, `model` and
-`model-gptq`, in half precision as in the package's `assets`; what they score is in `table.md`.
+step is a command, printed before it runs; the same command resumes after a kill. The models end in `model-cot`, `model` and
+`model-gptq`, in half precision as in the package's `assets`; their scores are in `table.md`.
 
 Needs the extra `recipes` and requirements-gptqmodel.txt. Less than an hour on two cores; a GPU is used where there is one.
 """
@@ -33,7 +33,7 @@ from sctir_kaggle.types import UserError
 
 
 def shares(run: Path) -> dict[str, float]:
-    """By problem, the share of the candidates that are right, all seeds together."""
+    """The share of right candidates of each problem, over all seeds."""
     right: dict[str, list[bool]] = defaultdict(list)
     for result in stream_results(journal_of(run))[1]:
         right[result.problem.id] += [trace.answer == result.problem.answer for trace in result.traces]
@@ -41,13 +41,13 @@ def shares(run: Path) -> dict[str, float]:
 
 
 def gain(before: dict[str, float], after: dict[str, float]) -> tuple[float, float]:
-    """The mean of the paired differences, and its standard error."""
+    """The mean of the paired differences of shares, and its standard error."""
     differences = [after[problem] - share for problem, share in before.items()]
     return statistics.fmean(differences), statistics.stdev(differences) / len(differences) ** 0.5
 
 
 def helps(before: dict[str, float], after: dict[str, float]) -> tuple[bool, str]:
-    """Whether the mean gain is more than two standard errors; and a line that says so."""
+    """Whether the mean gain exceeds two standard errors; and a line with both."""
     mean, error = gain(before, after)
     line = (
         f"single candidates right {100 * mean:+.1f} ± {100 * error:.1f} points (standard error, {len(before)} problems)"
@@ -56,7 +56,7 @@ def helps(before: dict[str, float], after: dict[str, float]) -> tuple[bool, str]
 
 
 def table(runs: Mapping[str, Path], *, title: str, seeds: int) -> str:
-    """Markdown, a row a run: `runs` are their folders by the names of the rows."""
+    """A Markdown table; `runs` maps a row's name to the run's folder."""
     rows = [_row(name, summary) for name, run in runs.items() for summary in report_of([run]).summaries]
     head = f"| {title} | right (%), mean ± sd of {seeds} seeds | single candidates right (%) | seconds a problem |"
     return "\n".join([head, "|---|---|---|---|", *rows, "", made_with()])
@@ -72,7 +72,7 @@ def _row(name: str, summary: Summary) -> str:
 
 
 def families(run: Path) -> str:
-    """Markdown, a row a family of the problems in `run`, the hardest first."""
+    """A Markdown table with a row for each family of the problems in `run`, the hardest first."""
     results = list(stream_results(journal_of(run))[1])
     each = len(results[0].traces)
     rows = {**by_family(results), "all": score(results)}.items()
@@ -81,7 +81,7 @@ def families(run: Path) -> str:
 
 
 def made_with() -> str:
-    """The versions that the figures hang on."""
+    """The versions that the figures depend on."""
     libraries = ", ".join(f"{name} {version_of(name)}" for name in ("torch", "transformers", "trl", "gptqmodel"))
     return f"sctir_kaggle {__version__}, {libraries}, Python {platform.python_version()}."
 
@@ -90,12 +90,12 @@ NEEDED = ("trl", "gptqmodel", "optimum")
 
 
 def main() -> None:
-    """The command."""
+    """Run the command."""
     make(settings_of_command(Tiny, __doc__))
 
 
 def make(tiny: Tiny) -> None:
-    """All steps that are not done yet, then the table. Raises `UserError` where one fails."""
+    """Run the steps that are not done yet, then write the table. Raises `UserError` where one fails."""
     check()
     keep(tiny)
     steps = Steps(tiny.output)
@@ -112,7 +112,7 @@ def make(tiny: Tiny) -> None:
 
 
 def check() -> None:
-    """Raises `UserError` where a library is missing, before an hour is spent."""
+    """Raise `UserError` where a library is missing, before an hour is spent."""
     missing = [name for name in NEEDED if find_spec(name) is None]
     if missing:
         raise UserError(
@@ -122,7 +122,7 @@ def check() -> None:
 
 
 def train(tiny: Tiny, steps: Steps) -> None:
-    """Both stages, then KTO on the second one's candidates."""
+    """Run both stages, then KTO on stage 2's candidates."""
     for number, start, rows in (
         (1, tiny.start or tiny.at("base"), "cot.jsonl.gz"),
         (2, tiny.at("stage1/model"), "tir.jsonl.gz"),
@@ -139,18 +139,18 @@ def train(tiny: Tiny, steps: Steps) -> None:
 
 
 def choose(tiny: Tiny) -> None:
-    """KTO's model if its candidates are better than stage 2's on the validation problems, else stage 2's."""
+    """Choose KTO's model if its candidates are better than stage 2's on the validation problems, else stage 2's."""
     better, line = helps(*(shares(tiny.at(f"runs/check-{name}")) for name in ("stage2", "kto")))
     said = f"KTO on the validation problems: {line}. The model is {'that of KTO' if better else 'that of stage 2'}.\n"
     print(said)
     for name, output in (("stage1", "model-cot"), ("stage2", "model-tir"), ("kto", "model-kto")):
         halve(tiny.at(name) / "model", tiny.at(output))
     halve(tiny.at("kto/model" if better else "stage2/model"), tiny.at("model"))
-    tiny.at("choice.txt").write_text(said, encoding="utf-8")  # last: what is written anew is newer than its runs
+    tiny.at("choice.txt").write_text(said, encoding="utf-8")  # last: by then the models are there
 
 
 def solve(tiny: Tiny, steps: Steps) -> None:
-    """The held-out problems by every model, greedily and by vote; the quantized one beside its original."""
+    """Solve the held-out problems with every model, greedily and by vote; compare the quantized one with its original."""
     votes = ("-n", str(tiny.candidates), "--seeds", str(tiny.seeds))
     for run, model, options in (
         ("cot-greedy", "model-cot", ("--preset", "greedy-cot")),

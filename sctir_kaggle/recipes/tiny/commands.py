@@ -1,4 +1,4 @@
-"""The commands of the steps."""
+"""The command lines of the steps."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def quantize(tiny: Tiny) -> Command:
 
 
 def check_quantized(tiny: Tiny) -> Command:
-    """The same by perplexity, top tokens and accuracy; the table goes into its card."""
+    """Compare it with the original by perplexity, top tokens and accuracy."""
     settings = (
         *(f"model={tiny.at('model')}", f"quantized={tiny.at('model-gptq')}", f"data=[{tiny.at('unseen.jsonl.gz')}]"),
         *(f"problems={tiny.at('problems.csv')}", f"runs={tiny.at('runs')}", "answers=aimo1"),
@@ -46,17 +46,17 @@ def check_quantized(tiny: Tiny) -> Command:
 
 
 def recipe(module: str, config: str, *settings: str) -> Command:
-    """A recipe's command."""
+    """A recipe's command line."""
     return (f"sctir_kaggle.recipes.{module}", "--config", config, "--set", *settings)
 
 
 def few(tiny: Tiny) -> Command:
-    """The setting that ends a training early, if it is to."""
+    """The setting that ends a training early, if `steps` is given."""
     return () if tiny.steps is None else (f"steps={tiny.steps}",)
 
 
 def first(tiny: Tiny) -> Command:
-    """The option of a replay that leaves problems out, if some are to be."""
+    """The replay option that leaves problems out, if `limit` is given."""
     return () if tiny.limit is None else ("--limit", str(tiny.limit))
 
 

@@ -1,4 +1,4 @@
-"""Everything that the recipes start from, written to a folder: problems, rows of both stages, a model with random weights."""
+"""Write the recipes' inputs to a folder: problems, rows of both stages, a model with random weights."""
 
 from __future__ import annotations
 
@@ -12,9 +12,8 @@ from typing import TYPE_CHECKING, Any
 from sctir_kaggle.dialects.rows import HEADER
 from sctir_kaggle.recipes.data.problem_list import write_problems
 from sctir_kaggle.recipes.rows import Row, write_rows
-from sctir_kaggle.recipes.synthetic.chains import CHAINS
 from sctir_kaggle.recipes.synthetic.corpus import ENDINGS, Draft, Example, Segment, draft, run
-from sctir_kaggle.recipes.synthetic.families import FAMILIES, phrase
+from sctir_kaggle.recipes.synthetic.families import CHAINS, FAMILIES, phrase
 from sctir_kaggle.recipes.tiny.problems import Posed, held_out, training_drafts, validation
 from sctir_kaggle.recipes.tiny.settings import Tiny
 from sctir_kaggle.recipes.tokenizer import load_transformers_tokenizer, save_tokenizer, train_tokenizer
@@ -25,7 +24,7 @@ if TYPE_CHECKING:
 
 
 def chains_of(drafts: Sequence[Draft], seed: int) -> list[Example]:
-    """A chain of thought for the problem of each draft; its program is not looked at."""
+    """A chain of thought for the problem of each draft; its program is not used."""
     rng = Random(f"chains/{seed}")
     return [think(draft, rng) for draft in drafts]
 
@@ -40,13 +39,13 @@ def think(draft: Draft, rng: Random) -> Example:
 
 
 async def run_drafts(drafts: Sequence[Draft]) -> list[Example]:
-    """The drafts whose code ran as drafted, in the project's own sandbox."""
+    """Run the drafts in the sandbox; return those whose code ran as drafted."""
     async with Sandbox(workers=2) as sandbox:
         return await run(drafts, sandbox, at_once=4)
 
 
 def unseen_drafts(seed: int) -> list[Draft]:
-    """A solution of each validation problem, whose parameters are not in training."""
+    """A drafted solution of each validation problem; their parameters are not in training."""
     rng = Random(f"unseen/{seed}")
     return [draft(FAMILIES[posed.family], posed.params, rng) for posed in validation(seed)]
 
@@ -77,7 +76,7 @@ class Shape:
 
 
 def make_base(texts: Iterable[str], folder: Path, *, seed: int) -> None:
-    """Write weights and tokenizer to `folder`."""
+    """Write a model with random weights and a tokenizer trained on `texts` to `folder`."""
     import torch
 
     shape = Shape()
@@ -110,7 +109,7 @@ def new_model(shape: Shape, tokenizer: PreTrainedTokenizerFast) -> LlamaForCausa
 
 
 def halve(model: Path, output: Path) -> None:
-    """The checkpoint in `model` with weights in float16, in `output`."""
+    """Write the checkpoint in `model` to `output` in float16."""
     import torch
     from transformers import AutoModelForCausalLM
 
@@ -121,7 +120,7 @@ def halve(model: Path, output: Path) -> None:
 
 
 def make_data(tiny: Tiny) -> str:
-    """Write all of it to the output; -> a line that counts it.
+    """Write everything to the output; return a line with counts.
 
     `problems.csv` and `validation.csv`, `cot.jsonl.gz` and `tir.jsonl.gz` of the same training problems, `unseen.jsonl.gz` with
     traces of the validation problems, `base/`.

@@ -1,4 +1,4 @@
-"""The problems of the embedded model: fifty that are held out, some for choosing between models, the rest to learn from."""
+"""Problems of the embedded model: fifty held out, some to choose between models, the rest for training."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ PROBLEMS = 50
 """Held-out problems: one of each family, the rest of families drawn at random."""
 
 TRACES = 370
-"""Drafts of a family."""
+"""Training drafts of each family."""
 
 
 @dataclass(frozen=True, slots=True)
 class Posed:
-    """A problem, and the family and parameters that it was made of."""
+    """A problem with its family and parameters."""
 
     family: str
     params: Params
@@ -27,7 +27,7 @@ class Posed:
 
 
 def held_out(seed: int, count: int = PROBLEMS) -> list[Posed]:
-    """The held-out problems. No answer is 0, which is what a solver says without a vote."""
+    """The held-out problems. No answer is 0, which a solver gives without a vote."""
     rng = Random(f"held out/{seed}")
     names = [*FAMILIES, *rng.choices(list(FAMILIES), k=max(0, count - len(FAMILIES)))]
     rng.shuffle(names)
@@ -35,7 +35,7 @@ def held_out(seed: int, count: int = PROBLEMS) -> list[Posed]:
 
 
 def validation(seed: int, each: int = 4) -> list[Posed]:
-    """A few more problems of each family, by which models are chosen; neither trained on nor published."""
+    """`each` more problems of every family to choose between models; neither trained on nor published."""
     rng = Random(f"validation/{seed}")
     return [_pose(name, number, rng) for name in FAMILIES for number in range(each)]
 

@@ -1,4 +1,4 @@
-"""What is made, and where to."""
+"""Settings of a tiny run, and the check that a resumed run has the same."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from sctir_kaggle.recipes.tiny.problems import PROBLEMS, TRACES
 from sctir_kaggle.types import UserError
 
 LEAST = {"traces": 8, "on_policy": 1, "candidates": 1, "seeds": 1, "steps": 1, "limit": 2}
-"""Of the settings: the calibration takes 256 traces of 36 families, a standard error two problems."""
+"""Lower limits: the calibration takes 256 traces of 36 families, a standard error two problems."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tiny:
-    """A run goes on in its `output` as long as nothing else here is changed."""
+    """Settings of a run, which resumes in its `output` as long as no other field changes. Raises `UserError` outside limits."""
 
     output: Path = Path("runs/tiny")
     """The folder that gets everything."""
@@ -24,28 +24,27 @@ class Tiny:
     """Training problems of a family."""
 
     seed: int = 0
-    """Of problems, traces and first weights."""
+    """Seed of problems, traces and initial weights."""
 
     start: Path | None = None
-    """A checkpoint that stage 1 starts from in place of random weights."""
+    """A checkpoint that stage 1 starts from instead of random weights."""
 
     steps: int | None = None
-    """Each training ends after so many steps: to see whether everything works."""
+    """Each training ends after this many steps: a smoke test."""
 
     on_policy: int = 800
     """Training problems that stage 2's model solves for KTO, with four candidates each."""
 
     candidates: int = 16
-    """Of a held-out problem under SC-TIR."""
+    """Candidates of a held-out problem under SC-TIR."""
 
     seeds: int = 5
-    """Runs of each way that samples."""
+    """Runs of each method that samples."""
 
     limit: int | None = None
     """The first so many held-out and validation problems only."""
 
     def __post_init__(self) -> None:
-        """Raises `UserError` on a value outside its limits."""
         for name, least in LEAST.items():
             if (value := getattr(self, name)) is not None and value < least:
                 raise UserError(f"{name} is {value}; it must be at least {least}")
@@ -60,7 +59,7 @@ class Tiny:
 
 
 def keep(tiny: Tiny) -> None:
-    """Write the settings to the output. Raises `UserError` where a run with others is there."""
+    """Write the settings to the output. Raises `UserError` where it holds a run with others."""
     file, said = tiny.at("tiny.json"), json.loads(json.dumps(asdict(tiny), default=str))
     del said["output"]
     if file.exists() and (kept := json.loads(file.read_text(encoding="utf-8"))) != said:
@@ -70,7 +69,7 @@ def keep(tiny: Tiny) -> None:
 
 
 def write_json(file: Path, content: object) -> None:
-    """Write it whole or not at all."""
+    """Write `content` as JSON, atomically."""
     file.parent.mkdir(parents=True, exist_ok=True)
     part = file.with_name(f".{file.name}.part")
     part.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")

@@ -1,4 +1,4 @@
-"""A step is a command that a user could type. It runs in a process of its own, and a step that is done is not done again."""
+"""Run steps, each a command line that a user could type, in subprocesses; finished steps are skipped."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from sctir_kaggle.recipes.tiny.settings import write_json
 from sctir_kaggle.types import UserError
 
 QUIET = {"TQDM_DISABLE": "1"}
-"""A log has no use for bars that move."""
+"""No progress bars in a log."""
 
 ONE_GPU = {"CUDA_VISIBLE_DEVICES": "0"}
-"""Unless the environment names others: a model of this size has no work for two."""
+"""Unless the environment names others: a model of this size cannot use two."""
 
 
 class Steps:
-    """Runs steps in turn. `steps.json` in `folder` says what is done and in how many seconds; one run at a time is let in."""
+    """Runs steps in turn. `steps.json` in `folder` holds the finished ones with their seconds; a lock keeps other runs out."""
 
     def __init__(self, folder: Path) -> None:
         self._file, self._lock = folder / "steps.json", _locked(folder)
@@ -47,7 +47,7 @@ class Steps:
         self.do(name, work)
 
     def do(self, name: str, work: Callable[[], object]) -> None:
-        """The same for work in this process."""
+        """Do `work` in this process unless it is done."""
         print(f"\n== {name}{': there already' if name in self.seconds else ''}", flush=True)
         if name not in self.seconds:
             started = time.monotonic()
@@ -56,7 +56,7 @@ class Steps:
             write_json(self._file, self.seconds)
 
     def table(self) -> str:
-        """Minutes a step, as Markdown; of one that was cut short, its last run's."""
+        """Minutes of each step, as Markdown; of a step that was interrupted, those of its last run."""
         rows = [f"| {name} | {seconds / 60:.1f} |" for name, seconds in self.seconds.items()]
         return "\n".join(["| step | minutes |", "|---|---|", *rows, f"| all | {sum(self.seconds.values()) / 60:.1f} |"])
 

@@ -1,4 +1,4 @@
-"""What the two stages cost at 7B: tokens, operations, memory of a GPU, hours: `python -m sctir_kaggle.recipes.train.estimate`.
+"""Estimate the two stages at 7B: tokens, operations, GPU memory, hours: `python -m sctir_kaggle.recipes.train.estimate`.
 
 Arithmetic, not measurement. Assumed are the tokens of a row (what `sft` prints of your data is exact: `--set
 cot_tokens=...`) and the share of the GPUs' peak that is reached; not covered are loading, packing, saving, validation.
@@ -93,16 +93,16 @@ def operations_a_token(machine: Machine, stage: Stage) -> float:
 
 
 def cost(machine: Machine, stage: Stage) -> Cost:
-    """What a stage takes with full blocks."""
+    """Steps, operations and hours of a stage, with full blocks."""
     operations = stage.tokens * operations_a_token(machine, stage)
     seconds = operations / (machine.gpus * machine.peak * machine.mfu)
     return Cost(stage, stage.tokens / (machine.gpus * machine.batch * stage.block), operations, seconds / 3600)
 
 
 def memory(machine: Machine, stage: Stage) -> dict[str, float]:
-    """Bytes on a GPU under ZeRO-3, by what they hold.
+    """Bytes on each GPU under ZeRO-3, by what they hold.
 
-    Weights, gradients and optimizer states are shared out: 2 + 2 + 12 bytes a parameter (ZeRO, arXiv 1910.02054).
+    Weights, gradients and optimizer states are sharded: 2 + 2 + 12 bytes a parameter (ZeRO, arXiv 1910.02054).
     Activations (Korthikanti et al., arXiv 2205.05198): the input of each layer in bfloat16, and, while a layer is
     computed again, 34 bytes a token and width for an MLP of 4 x width; flash attention keeps no scores. Gathered weights:
     DeepSpeed's `stage3_max_live_parameters`, 1e9. Logits: bfloat16, float32 and their gradient, unless the loss is
@@ -126,7 +126,7 @@ def implied_mfu(machine: Machine) -> float:
 
 
 def report(machine: Machine) -> str:
-    """The tables, in Markdown."""
+    """Both tables, in Markdown."""
     costs = [cost(machine, stage) for stage in machine.stages]
     hours = sum(item.hours for item in costs)
     lines = [f"{machine.parameters / 1e9:.2f}e9 parameters, {machine.gpus} GPUs, MFU {machine.mfu:.0%} (assumed)", ""]
@@ -155,7 +155,7 @@ def _check(machine: Machine, hours: float) -> str:
 
 
 def main() -> None:
-    """The command."""
+    """Run the command."""
     print(report(settings_of_command(Machine, __doc__)))
 
 

@@ -1,29 +1,27 @@
 """KTO on the model's own candidates, right or wrong: `python -m sctir_kaggle.recipes.train.kto --config kto.yaml`.
 
-First the model that is to be trained solves problems with tools, four candidates each, every one to its end; the run is a
-journal, which a kill does not lose:
+First the model to be trained solves problems with tools, four candidates each, all run to their end; the run is a journal,
+so a kill loses little:
 
     sctir replay problems.csv -n 4 --stop none --engine vllm --model DIR --output runs/on-policy
 
 Then this recipe labels the candidates by their answers and trains with TRL's KTOTrainer. Only tokens that the model wrote
-count (`unpaired`); weights are balanced by the counts (`preferences.balanced`); the implicit rewards of right and wrong
-candidates are written to `rewards.csv` and `rewards.png`. Goes on from the last whole checkpoint in `output`; the model ends in
+count (`unpaired`); the weights of right and wrong ones are balanced by their counts (`preferences.balanced`); their implicit
+rewards go to `rewards.csv` and `rewards.png`. Resumes from the last whole checkpoint in `output`; the model ends in
 `output/model`. Not covered: new candidates during the training (one round only). Needs the extra `recipes`; written against
 TRL 1.16.
 """
 
 from __future__ import annotations
 
-import csv
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import astuple, dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from sctir_kaggle.lab.plots import LEGEND, png
 from sctir_kaggle.recipes.settings import run_recipe, settings_of_command
 from sctir_kaggle.recipes.tokenizer import CHAT_TEMPLATE, load_transformers_tokenizer
 from sctir_kaggle.recipes.train.preferences import Weights, balanced, read_preferences
+from sctir_kaggle.recipes.train.rewards import points, write_csv, write_png
 from sctir_kaggle.recipes.train.trainer import (
     ResumableSettings,
     checkpoint_to_resume,
@@ -36,7 +34,6 @@ from sctir_kaggle.recipes.train.unpaired import Collator, Columns, encoded, mism
 from sctir_kaggle.types import UserError
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure
     from transformers import PreTrainedTokenizerFast
     from trl import KTOConfig, KTOTrainer
 
@@ -73,26 +70,31 @@ class KTO(ResumableSettings):
 
 
 def main() -> None:
-    """The command."""
+    """Run the command."""
     kto(settings_of_command(KTO, __doc__))
     leave()
 
 
 def kto(settings: KTO) -> Path:
-    """Train, and write model and rewards; -> the folder of the model."""
-    config = trainer_config(settings)  # first: under ZeRO-3 it says how a model is loaded
+    """Train, write model and rewards; return the folder of the model."""
+    config = trainer_config(settings)  # first: under ZeRO-3 it decides how a model is loaded
     tokenizer = load_transformers_tokenizer(settings.model, chat_template=CHAT_TEMPLATE)
     tokenizer.pad_token = tokenizer.pad_token or tokenizer.eos_token
     last = checkpoint_to_resume(settings)
     trainer = make_trainer(settings, config, tokenizer)
     trainer.train(resume_from_checkpoint=str(last) if last else None)
     if save_model(trainer, tokenizer, settings.output / "model"):
-        _write(settings, points(trainer.state.log_history))
+        rewards = points(trainer.state.log_history)
+        write_csv(settings.output / "rewards.csv", rewards)
+        write_png(settings.output / "rewards.png", rewards)
+        print(
+            f"{settings.output}: model/, and {len(rewards)} points of implicit rewards in rewards.csv and rewards.png"
+        )
     return settings.output / "model"
 
 
 def rows_of(settings: KTO, tokenizer: PreTrainedTokenizerFast) -> tuple[list[Columns], Weights, str]:
-    """The candidates, in the order of the training and paired for the KL term; the kinds' weights; a line that says both."""
+    """Candidates in training order, paired for the KL term; the weights of right and wrong ones; a line that counts both."""
     kept, left_out = encoded(read_preferences(settings.runs), tokenizer, longest=settings.longest)
     rows = mismatched(kept, batch=settings.batch, seed=settings.seed)
     right = sum(row["label"] for row in rows)
@@ -105,7 +107,7 @@ def rows_of(settings: KTO, tokenizer: PreTrainedTokenizerFast) -> tuple[list[Col
 
 
 def trainer_config(settings: KTO) -> KTOConfig:
-    """The settings in TRL's words, but for the weights, which the data say."""
+    """The settings as TRL's `KTOConfig`, but for the weights of right and wrong candidates, which depend on the data."""
     from trl import KTOConfig
 
     config = KTOConfig(
@@ -123,7 +125,7 @@ def trainer_config(settings: KTO) -> KTOConfig:
 
 
 def make_trainer(settings: KTO, config: KTOConfig, tokenizer: PreTrainedTokenizerFast) -> KTOTrainer:
-    """TRL's trainer over the candidates of the settings' runs, which are tokens already."""
+    """TRL's trainer over the candidates of the settings' runs, already encoded."""
     from datasets import Dataset
 
     rows, weights, summary = rows_of(settings, tokenizer)
@@ -143,84 +145,12 @@ def _trainer_class() -> Any:
     from trl import KTOTrainer
 
     class Trainer(KTOTrainer):  # type: ignore[misc,unused-ignore]
-        """KTOTrainer would make tokens of texts, and count all behind the prompt as the model's."""
+        """KTOTrainer would tokenize texts itself and count everything after the prompt as the model's."""
 
         def _prepare_dataset(self, dataset: Any, *_: Any) -> Any:
             return dataset
 
     return Trainer
-
-
-def _write(settings: KTO, found: list[Point]) -> None:
-    write_csv(settings.output / "rewards.csv", found)
-    write_png(settings.output / "rewards.png", found)
-    print(f"{settings.output}: model/, and {len(found)} points of implicit rewards in rewards.csv and rewards.png")
-
-
-CURVES = {"chosen": "#0072b2", "rejected": "#d55e00", "margin": "#a6a6a6"}
-"""Okabe and Ito's colours: colour-blind readers tell them apart."""
-
-
-@dataclass(frozen=True, slots=True)
-class Point:
-    """Means since the last log: rewards of right (`chosen`) and wrong (`rejected`) completions, their difference, KL."""
-
-    step: int
-    chosen: float
-    rejected: float
-    margin: float
-    kl: float
-    loss: float
-
-
-def points(history: Iterable[Mapping[str, float]]) -> list[Point]:
-    """Those of a trainer's `state.log_history`; lines of evaluations, and those that saw only one kind, are left out."""
-    return [
-        Point(
-            int(line["step"]),
-            line["rewards/chosen"],
-            line["rewards/rejected"],
-            line["rewards/chosen"] - line["rewards/rejected"],
-            line["kl"],
-            line["loss"],
-        )
-        for line in history
-        if {"step", "rewards/chosen", "rewards/rejected", "kl", "loss"} <= line.keys()
-    ]
-
-
-def write_csv(path: Path, found: Sequence[Point]) -> None:
-    """A row a log line; the columns are `Point`'s fields."""
-    with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(field.name for field in fields(Point))
-        writer.writerows(map(astuple, found))
-
-
-def write_png(path: Path, found: Sequence[Point]) -> None:
-    """The picture as a file. Needs matplotlib."""
-    path.write_bytes(png(drawn(found)))
-
-
-def drawn(found: Sequence[Point]) -> Figure:
-    """Rewards over the training's steps."""
-    from matplotlib import style  # type: ignore[import-not-found,unused-ignore]
-    from matplotlib.figure import Figure  # type: ignore[import-not-found,unused-ignore]
-
-    with style.context("default"):
-        figure = Figure(figsize=(8, 4.5), layout="constrained")
-        axes = figure.subplots()
-        for name, colour in CURVES.items():
-            axes.plot(
-                [point.step for point in found], [getattr(point, name) for point in found], color=colour, label=name
-            )
-        axes.axhline(0, color="#404040", linewidth=0.8)
-        axes.set_xlabel("step")
-        axes.set_ylabel("implicit reward, beta x log ratio")
-        axes.grid(alpha=0.25)
-        axes.spines[["top", "right"]].set_visible(False)
-        axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=3, **LEGEND)
-    return figure
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Merges checkpoints of one shape with mergekit: `python -m sctir_kaggle.recipes.train.merge --config merge_ties.yaml`.
+"""Merge checkpoints of one shape with mergekit: `python -m sctir_kaggle.recipes.train.merge --config merge_ties.yaml`.
 
 The winners tried DARE, TIES and WARP and submitted none of them; no value of theirs is published. Covered: DARE
 (https://arxiv.org/abs/2311.03099), TIES (https://arxiv.org/abs/2306.01708), and the weighted mean of weights. Not covered:
@@ -20,7 +20,7 @@ NEEDS_BASE = {"ties", "dare_ties", "dare_linear"}
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class MergeSettings:
-    """What to merge, and how; names and meanings are mergekit's."""
+    """What to merge, and how; names and meanings are mergekit's. Raises `UserError` on a value outside its limits."""
 
     method: Literal["linear", "ties", "dare_ties", "dare_linear"]
 
@@ -34,7 +34,7 @@ class MergeSettings:
     """The checkpoint that the models were fine-tuned from; `linear` has none."""
 
     weights: tuple[float, ...] = ()
-    """One a model; none are equal ones with sum 1."""
+    """One a model; empty: equal ones with sum 1."""
 
     density: float = 1.0
     """The share of a model's changes that is kept: the largest (TIES), or random ones (DARE)."""
@@ -45,7 +45,7 @@ class MergeSettings:
     dtype: str = "bfloat16"
 
     seed: int = 42
-    """Of the changes that DARE drops."""
+    """Seed of the random changes that DARE drops."""
 
     def __post_init__(self) -> None:
         if len(self.models) < 2:
@@ -62,14 +62,14 @@ class MergeSettings:
 
 
 def main() -> None:
-    """The command."""
+    """Run the command."""
     settings = settings_of_command(MergeSettings, __doc__)
     merge(settings)
     print(f"{settings.output}: {settings.method} of {', '.join(settings.models)}")
 
 
 def plan(settings: MergeSettings) -> dict[str, Any]:
-    """The merge in mergekit's own words, as its YAML would hold it."""
+    """The merge as mergekit's configuration."""
     weights = settings.weights or (1 / len(settings.models),) * len(settings.models)
     changes = {"density": settings.density} if settings.method in NEEDS_BASE else {}
     made: dict[str, Any] = {

@@ -1,8 +1,9 @@
-"""Rows become blocks of tokens: whole traces side by side, each with its own positions, so that none sees another.
+"""Pack rows into blocks of tokens: whole traces side by side, each with its own positions, so that none sees another.
 
-A block is a row of a data set: `input_ids`, `labels` (-100 where nothing is learned) and `positions`, which count each
-trace from 0. Attention is kept inside a trace by those positions: transformers masks by them where they restart (eager,
-sdpa), flash attention cuts there, if a batch is one row. Not covered: attention that ignores positions (ALiBi, linear).
+A block is a row of a data set, with lists of one length L <= `block`: `input_ids`, `labels` (-100 where nothing is learned)
+and `positions`, which restart at 0 with each trace. Those positions confine attention to a trace: transformers builds its
+mask from them (eager, sdpa), flash attention cuts the sequence there, if a batch is one row. Not covered: attention that
+ignores positions (ALiBi, linear).
 """
 
 from __future__ import annotations
@@ -27,10 +28,10 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
 
 IGNORED = -100
-"""The label of a token that is not learned: PyTorch's cross-entropy passes over it."""
+"""The label of a token that is not learned: PyTorch's cross-entropy ignores it by default."""
 
 CHUNK = 20_000
-"""Rows that are packed together: few enough for the memory, many enough to fill the blocks."""
+"""Rows that are packed together: few enough for memory, many enough to fill the blocks well."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,31 +40,36 @@ class Packing:
 
     block: int = 2048
     whole: bool = True
-    """Whether traces are packed whole, and those longer than a block dropped; else they are cut where a block ends."""
+    """Pack traces whole and drop those longer than a block; else cut them where a block ends."""
     learn: Literal["written", "all"] = "written"
-    """Whether the loss is on what the model writes, or on the problem and on what code printed too."""
+    """Take the loss on what the model writes only, or on the problem and on what code printed too."""
 
 
 @dataclass(slots=True)
 class Packed:
-    """Blocks, and how many rows, traces, tokens, dropped ones (`too long`, `no trace`) went in."""
+    """Blocks (a `datasets.Dataset`), and counts of the rows, traces, tokens and dropped rows (`too long`, `no trace`)."""
 
     blocks: Any
     counts: Counter[str]
 
     @property
     def full(self) -> float:
-        """The share of the blocks' places that hold a token, as if each were as long as the longest."""
+        """The share of places that hold a token, were every block padded to the longest."""
         return self.counts["tokens"] / max(1, len(self.blocks) * self.counts["longest block"])
 
 
 def pack(rows: Iterable[Mapping[str, Any]], tokenizer: PreTrainedTokenizerFast, packing: Packing) -> Packed:
-    """Blocks of the rows, in the order of TRL's packing. Raises `UserError` where no trace is left."""
+    """Pack the rows with TRL's bin packing ("bfd": best fit, decreasing) or, not `whole`, in one stream that is cut.
+
+    A block has `input_ids`, `labels` and `positions`, int32 lists of one length of at most `packing.block`. Raises
+    `UserError` where no trace is left.
+    """
     from datasets import concatenate_datasets
     from trl import pack_dataset
 
     counts: Counter[str] = Counter()
-    encoded, strategy, parts = _encoded(rows, tokenizer, packing, counts), "bfd" if packing.whole else "wrapped", []
+    encoded, strategy = _encoded(rows, tokenizer, packing, counts), "bfd" if packing.whole else "wrapped"
+    parts = []
     while chunk := list(islice(encoded, CHUNK)):
         part: Any = pack_dataset(_table(chunk), packing.block, strategy, {"batch_size": CHUNK})
         parts.append(part.select_columns(["input_ids", "labels", "positions"]))
@@ -109,7 +115,7 @@ def _dropped(counts: Counter[str]) -> str:
 def load_packed(
     data: Sequence[str], tokenizer: PreTrainedTokenizerFast, packing: Packing, *, folder: Path
 ) -> tuple[Packed, str]:
-    """The blocks of these data sets, made once in `folder` and read from there again; with a line on what they are."""
+    """The blocks of these data sets, packed once and cached in `folder`; and a line that counts them. Shapes as `pack`'s."""
     from datasets import load_from_disk
 
     place = folder / f"blocks-{_key(data, tokenizer, packing)}"
@@ -126,13 +132,13 @@ def load_packed(
 
 
 def read_data(data: Sequence[str]) -> Iterator[Mapping[str, Any]]:
-    """The rows of files, and of data sets on the Hub, one source after the other."""
+    """The rows of files (`rows.py`) and of data sets on the Hub, one source after the other."""
     for name in data:
         yield from read_rows(Path(name)) if name.endswith(KINDS) else _read_hub(name)
 
 
 def _read_hub(name: str) -> Iterator[Mapping[str, Any]]:
-    """The split `train` of a data set on the Hub, or of a folder with a copy."""
+    """Rows of the split `train` of a data set on the Hub, or of a folder with a copy."""
     from datasets import load_dataset
 
     try:
@@ -145,7 +151,7 @@ def _read_hub(name: str) -> Iterator[Mapping[str, Any]]:
 
 
 def _key(data: Sequence[str], tokenizer: PreTrainedTokenizerFast, packing: Packing) -> str:
-    """Changes with whatever changes a block: files, tokenizer, the prompt's texts, packing. A Hub's set is taken to stay."""
+    """A hash of all that changes a block: files, tokenizer, prompt texts, packing. Data sets on the Hub count as fixed."""
     files = [Path(name) for name in data]
     stamps = [(file.stat().st_size, file.stat().st_mtime_ns) if file.is_file() else None for file in files]
     parts = [
@@ -160,11 +166,11 @@ def _key(data: Sequence[str], tokenizer: PreTrainedTokenizerFast, packing: Packi
 
 @dataclass(frozen=True, slots=True)
 class Collator:
-    """Blocks become a batch, without an attention mask: `position_ids` say where a trace begins.
+    """Collate blocks into a batch without an attention mask: `position_ids` mark where a trace begins.
 
-    `input_ids`, `labels`, `position_ids`: int64, (blocks, longest block), or (1, all tokens) where `flat`, which flash
-    attention needs. Padding is its own trace at each place. Without `isolate` positions run through a block, and later
-    traces attend to earlier ones.
+    `input_ids`, `labels` and `position_ids` are int64 of shape [blocks, longest block], or [1, all tokens] where `flat`,
+    which flash attention needs. Padding has position 0 everywhere, so each padding token is a trace by itself. Without
+    `isolate` positions run through a block, and later traces attend to earlier ones.
     """
 
     pad: int
@@ -172,7 +178,7 @@ class Collator:
     flat: bool = False
 
     def __call__(self, blocks: Sequence[Mapping[str, Sequence[int]]]) -> dict[str, Tensor]:
-        """The batch."""
+        """Return the batch; see the class for its shapes."""
         import torch
         from torch.nn.utils.rnn import pad_sequence
 
@@ -181,7 +187,9 @@ class Collator:
             tensors = [torch.tensor(list(values), dtype=torch.long) for values in column]
             joined = [torch.cat(tensors)] if self.flat else tensors
             made[name] = pad_sequence(joined, batch_first=True, padding_value=filler)
-        if self.isolate:  # nothing stands before the first token of a trace, whatever a loss shifts under it
+        if (
+            self.isolate
+        ):  # the loss shifts labels by one: the last token of a trace must not predict the next trace's first
             made["labels"][made["position_ids"] == 0] = IGNORED
         return made
 

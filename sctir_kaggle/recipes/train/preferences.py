@@ -1,8 +1,8 @@
-"""Recorded runs become KTO's data: what a candidate wrote, what it only read, and whether its answer is the reference.
+"""Turn recorded runs into KTO's data: what a candidate wrote, what it only read, whether its answer is the reference.
 
-On policy if the run is the model's own: `sctir replay CSV -n 4 --stop none --model DIR`. Candidates that did not end by
-themselves (cancelled, failed) say nothing of the model and are left out, problems without a reference too. A candidate that
-ended without an answer is undesirable.
+On policy if the run is the model's own: `sctir replay CSV -n 4 --stop none --model DIR`. Candidates that were cancelled or
+failed say nothing about the model and are left out, as are problems without a reference. A candidate that ended without an
+answer is undesirable.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ MOST = 4 / 3
 
 @dataclass(frozen=True, slots=True)
 class Preference:
-    """One candidate. `ended` says that the model itself wrote the end-of-sequence token behind its text."""
+    """One candidate. `ended`: the model itself wrote the end-of-sequence token after its text."""
 
     problem: Problem
     segments: tuple[Segment, ...]
@@ -34,14 +34,14 @@ class Preference:
 
 @dataclass(frozen=True, slots=True)
 class Weights:
-    """KTO's factors for the losses of desirable and undesirable completions."""
+    """KTO's factors on the losses of desirable and undesirable completions."""
 
     desirable: float
     undesirable: float
 
 
 def read_preferences(runs: Iterable[Path]) -> Iterator[Preference]:
-    """Those of the runs, each a folder or its journal, one problem in memory at a time."""
+    """The labelled candidates of the runs, each a folder or its journal; one problem in memory at a time."""
     for run in runs:
         _, results = stream_results(journal_of(run))
         for result in results:
@@ -49,7 +49,7 @@ def read_preferences(runs: Iterable[Path]) -> Iterator[Preference]:
 
 
 def preferences(result: SolveResult) -> Iterator[Preference]:
-    """The candidates of one problem that can be labelled, by number: the order in which they ended tells of the machine."""
+    """The candidates of one problem that can be labelled, by number: their order of completion depends on the machine."""
     if result.problem.answer is None:
         return
     for trace in sorted(result.traces, key=lambda trace: trace.candidate):
@@ -60,7 +60,7 @@ def preferences(result: SolveResult) -> Iterator[Preference]:
 
 
 def segments(problem: Problem, trace: Trace) -> tuple[Segment, ...]:
-    """The texts that `dialects.rendering.render` sends, in order: the model wrote its completions, and nothing else."""
+    """The texts that `dialects.rendering.render` sends, in order; only the completions are learned."""
     parts = [Segment(HEADER.format(problem=problem.text.strip()), False)]
     for turn in trace.turns:
         parts += [Segment(Control(turn.prefix), False), Segment(turn.completion.text, True)]
@@ -86,5 +86,5 @@ def balanced(desirable: int, undesirable: int, *, quotient: float = 1.0) -> Weig
 
 
 def _wrote_end(completion: Completion) -> bool:
-    """Not where a stop string or a limit ended it: then the next token, unseen, was another."""
+    """Whether the completion ended with EOS. Where a stop string or a limit ended it, the next token is unknown."""
     return completion.finish_reason == "stop" and completion.stop_reason is None

@@ -1,9 +1,9 @@
-"""EXPERIMENTAL. RLOO with the execution of code as reward: `python -m sctir_kaggle.recipes.train.rloo --config rloo.yaml`.
+"""EXPERIMENTAL. RLOO with code execution as reward: `python -m sctir_kaggle.recipes.train.rloo --config rloo.yaml`.
 
 The winners tried reinforcement learning with code execution and did not submit it; none of their values is published. TRL's
 RLOOTrainer samples one program for each problem and candidate, the sandbox runs it, and the reward is 1 where it prints the
-reference (`execution_reward`). A completion ends where the model hands over to the sandbox; what it would write behind that
-is not sampled from a real output, so it is cut off and never learned. Not covered: several turns, resuming.
+reference (`execution_reward`). A completion ends where the model hands over to the sandbox; anything after that would
+not follow a real output, so it is cut off and never learned. Not covered: several turns, resuming.
 """
 
 from __future__ import annotations
@@ -61,13 +61,13 @@ class RLOO(TrainSettings):
 
 
 def main() -> None:
-    """The command."""
+    """Run the command."""
     rloo(settings_of_command(RLOO, __doc__))
     leave()
 
 
 def rloo(settings: RLOO) -> list[dict[str, float]]:
-    """Train, write the model to `output/model`; -> the log."""
+    """Train and write the model to `output/model`; return the trainer's log."""
     with ExitStack() as stack:
         reward = ExecutionReward(stack.enter_context(Sandbox()), stack.enter_context(BackgroundLoop()))
         trainer = trainer_of(settings, reward)
@@ -78,7 +78,7 @@ def rloo(settings: RLOO) -> list[dict[str, float]]:
 
 
 def trainer_of(settings: RLOO, reward: ExecutionReward) -> Any:
-    """TRL's RLOOTrainer over the problems, each with its prompt as the solver sends it."""
+    """TRL's RLOOTrainer over the problems, with the prompts that the solver would send."""
     from datasets import Dataset
 
     tokenizer = load_transformers_tokenizer(settings.model, chat_template=CHAT_TEMPLATE)
@@ -105,7 +105,10 @@ def prompts(rows: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
 
 
 def handed_over(ids: list[int], tokenizer: PreTrainedTokenizerFast) -> list[int]:
-    """`ids` up to the token that completes the fence at which the model hands over; all of them where there is none."""
+    """`ids` up to the token that completes the output fence, where the model hands over; all where there is none.
+
+    A binary search, since whether the decoded prefix holds the fence is monotonic in its length.
+    """
 
     def has_fence(count: int) -> bool:
         return OUTPUT_FENCE in tokenizer.decode(ids[:count])
@@ -117,10 +120,10 @@ def _trainer_class() -> Any:
     from trl import RLOOTrainer
 
     class HandingOver(RLOOTrainer):  # type: ignore[misc,unused-ignore]
-        """Generation in TRL knows no stop string, and its prompts are encoded otherwise than the solver's."""
+        """TRL's generation knows no stop strings, and encodes prompts differently from the solver."""
 
         def _tokenize_prompts(self, prompts: list[str]) -> tuple[list[list[int]], None, dict[str, Any]]:
-            """As the solver does: TRL would take an added token's name in a problem for the token."""
+            """Encode as the solver does: TRL would turn an added token's name in a problem into the token."""
             encoder = encoder_of(self.processing_class)
             return [list(encoder.encode((prompt,))) for prompt in prompts], None, {}
 
@@ -144,7 +147,7 @@ def _arguments(settings: RLOO) -> Any:
 
 
 class ExecutionReward:
-    """A reward function as TRL calls it. `seconds` is the longest time from asking for a program's run to its end."""
+    """A reward function as TRL calls it. `seconds` limits a program's run, waiting for the sandbox included."""
 
     __name__ = "execution"
 
@@ -153,7 +156,7 @@ class ExecutionReward:
         self._numbers = itertools.count()
 
     def __call__(self, *, completions: Sequence[str], answer: Sequence[int], **_: Any) -> list[float]:
-        """A reward for each completion; `answer` holds their references."""
+        """Return 1.0 for each completion whose program prints its reference `answer` last, else 0.0."""
         return self._loop.run(self._all(completions, answer))
 
     async def _all(self, completions: Sequence[str], answers: Sequence[int]) -> list[float]:

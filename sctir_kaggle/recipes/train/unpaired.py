@@ -1,8 +1,8 @@
-"""Labelled candidates as batches for TRL's KTOTrainer: only tokens that the model wrote count in a log-probability.
+"""Batches of labelled candidates for TRL's KTOTrainer, in which only tokens that the model wrote count.
 
-TRL's own collator counts everything behind the prompt, so tool outputs too: the model would be rewarded for what the
-sandbox printed. This one masks them in the matched and in the mismatched sequences alike. Nothing is cut: what is too long
-is left out beforehand, but for mismatched sequences, which serve the estimate of the KL term alone.
+TRL's own collator counts every token after the prompt, tool outputs too: the model would be rewarded for what the sandbox
+printed. This one masks those in matched and mismatched sequences alike. Nothing is cut: candidates that are too long are
+left out beforehand, except that mismatched sequences, which only serve the estimate of the KL term, are cut.
 """
 
 from __future__ import annotations
@@ -20,20 +20,21 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
 
 Columns = dict[str, Any]
-"""`prompt_ids`; `completion_ids` and `learned`, of one length; `label`. With the mismatched completion, those of `KL_` too."""
+"""A candidate with P prompt and C completion tokens: `prompt_ids` [P], `completion_ids` and `learned` (0 or 1) [C], `label`
+(bool). With the mismatched completion of K tokens, `KL_completion_ids` and `KL_learned` [K] too."""
 
 EITHER = ("", "KL_")
 """The prefixes of the matched and of the mismatched completion."""
 
 
 def encode_preference(preference: Preference, tokenizer: PreTrainedTokenizerFast) -> Row:
-    """Token ids, and for each whether the model wrote it. The end of the sequence is there only where it wrote that."""
+    """Token ids [P + C], and for each whether the model wrote it [P + C]; EOS only where the model wrote it."""
     ids, learned = encode_segments(preference.segments, tokenizer)
     return (ids, learned) if preference.ended else (ids[:-1], learned[:-1])
 
 
 def columns(preference: Preference, tokenizer: PreTrainedTokenizerFast) -> Columns:
-    """One candidate: the prompt up to the first token that the model wrote, then the rest with its mask."""
+    """Split one candidate into its prompt [P], up to the first token that the model wrote, and the rest with its mask [C]."""
     ids, learned = encode_preference(preference, tokenizer)
     start = learned.index(True) if True in learned else len(learned)
     return {
@@ -47,7 +48,7 @@ def columns(preference: Preference, tokenizer: PreTrainedTokenizerFast) -> Colum
 def encoded(
     preferences: Iterable[Preference], tokenizer: PreTrainedTokenizerFast, *, longest: int
 ) -> tuple[list[Columns], int]:
-    """The candidates of at most `longest` tokens in which the model wrote something, and how many were left out."""
+    """Encode the candidates of at most `longest` tokens (P + C) with C > 0; return them and how many were left out."""
     kept, left_out = [], 0
     for preference in preferences:
         row = columns(preference, tokenizer)
@@ -59,10 +60,10 @@ def encoded(
 
 
 def mismatched(rows: Sequence[Columns], *, batch: int, seed: int) -> list[Columns]:
-    """In random order, each with the completion of its neighbour in the same batch of `batch`, for the KL term.
+    """Shuffle the rows and give each the completion of its neighbour in the same batch of `batch` rows, for the KL term.
 
-    Shuffled, since in the order of a journal neighbours belong to one problem, and a completion would be matched after all.
-    A last batch of one is left out: it has no neighbour.
+    They are shuffled because neighbours in a journal belong to one problem, whose completion would be a match after all. A
+    last batch of one row is left out: it has no neighbour.
     """
     shuffled = list(rows)
     Random(seed).shuffle(shuffled)
@@ -80,13 +81,20 @@ def _with(row: Columns, other: Columns) -> Columns:
 
 @dataclass(frozen=True, slots=True)
 class Collator:
-    """Rows of `mismatched` as tensors of shape (rows, longest of them), padded on the right."""
+    """Pad the rows of `mismatched` on the right into tensors of shape [rows, longest row], cut at `longest` tokens.
+
+    `pad` is the padding token's id. `label` is bool [rows]; all others are int64.
+    """
 
     pad: int
     longest: int
 
     def __call__(self, rows: Sequence[Mapping[str, Any]]) -> dict[str, Tensor]:
-        """What KTOTrainer asks for, under its names; `completion_mask` is 1 on tokens that the model wrote."""
+        """Return the batch under KTOTrainer's names; `completion_mask` is 1 on tokens that the model wrote.
+
+        For the matched sequences, and with the prefix `KL_` for the mismatched: `input_ids`, `attention_mask`,
+        `completion_mask`, int64 [rows, tokens]. `ref_logps` [rows] where they were computed before.
+        """
         import torch
 
         batch = {"label": torch.tensor([row["label"] for row in rows])}

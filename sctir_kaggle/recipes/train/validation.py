@@ -1,7 +1,7 @@
-"""Validation by generation while a model is trained: its last checkpoint solves problems with the real loop.
+"""Validate during training by generation: the last checkpoint solves problems with the real loop.
 
-What is validated is what was saved, so that a score belongs to a folder. The first process does it, with the engine of
-transformers, while the others wait; on a GPU its weights must fit beside the training's.
+The checkpoint on disk is validated, so a score belongs to a folder. The first process does it, with the transformers
+engine, while the others wait; on a GPU its weights must fit beside the training's.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Score:
-    """Shares of right answers: of all candidates, and of the problems' votes."""
+    """Shares of right answers: of all candidates (`single`), and of the problems' votes (`majority`)."""
 
     problems: int
     single: float
@@ -39,7 +39,7 @@ class Score:
 async def solve_all(
     model: Path, problems: Sequence[Problem], config: SolverConfig, *, workers: int = 2
 ) -> list[SolveResult]:
-    """Solve the problems, a few at a time, and let every candidate finish if `config` says so."""
+    """Solve the problems with the checkpoint in `model`, as many at a time as fill 96 slots of the engine."""
     engine, gate = TransformersEngine.load(model, slots=96), asyncio.Semaphore(max(1, 96 // config.candidates))
     try:
         async with Sandbox(workers=workers) as sandbox:
@@ -55,7 +55,7 @@ async def solve_all(
 
 
 def score(results: Sequence[SolveResult]) -> Score:
-    """The share of candidates and of votes that equal the reference."""
+    """Grade results: the shares of candidates and of votes that equal the reference."""
     votes = [trace.answer == result.problem.answer for result in results for trace in result.traces]
     return Score(len(results), sum(votes) / len(votes), sum(bool(result.correct) for result in results) / len(results))
 
@@ -70,7 +70,7 @@ def by_family(results: Iterable[SolveResult]) -> dict[str, Score]:
 
 
 class Validates(Protocol):
-    """The settings that say how to validate."""
+    """Settings that validation reads."""
 
     @property
     def validate(self) -> Path | None: ...
@@ -89,7 +89,7 @@ class Validates(Protocol):
 
 
 def validations(settings: Validates, trainer: SFTTrainer) -> list[TrainerCallback]:
-    """The callback that validates every `validate_every` steps, if there is something to validate with."""
+    """The callback that validates every `validate_every` steps; none without a validation set."""
     if settings.validate is None:
         return []
     problems = read_problems(settings.validate, limit=settings.validate_problems)
@@ -100,7 +100,7 @@ def _callback(settings: Validates, trainer: SFTTrainer, problems: list[Problem])
     from transformers import TrainerCallback
 
     class Validation(TrainerCallback):
-        """Asks for a checkpoint at its steps, and validates it once it is there."""
+        """Request a checkpoint at the validation steps, and validate it once it is saved."""
 
         def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
             control.should_save |= state.global_step % settings.validate_every == 0
@@ -125,7 +125,7 @@ def _validate(settings: Validates, trainer: SFTTrainer, problems: list[Problem],
 
 @contextmanager
 def _one_process() -> Iterator[None]:
-    """Under ZeRO-3 transformers shares out every model that it loads, for which all processes would have to load it."""
+    """Load a model in one process only: under ZeRO-3 transformers would shard it, and wait for all processes to load it."""
     from transformers.integrations import deepspeed
 
     modules: Any = deepspeed
@@ -138,7 +138,10 @@ def _one_process() -> Iterator[None]:
 
 
 def score_of(checkpoint: Path, problems: list[Problem], settings: Validates) -> Score:
-    """The share of right candidates and votes; answers may be any integer. Leaves torch's threads and draws as they were."""
+    """Solve the problems with `checkpoint` and grade; answers may be any integer.
+
+    torch's thread count and random state are restored, so that validation does not change the training.
+    """
     import torch
 
     threads, draws = torch.get_num_threads(), torch.get_rng_state()

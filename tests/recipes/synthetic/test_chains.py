@@ -8,10 +8,9 @@ from random import Random
 import pytest
 
 from sctir_kaggle.answers import read_answer
-from sctir_kaggle.recipes.synthetic.chains import CHAINS, chain
-from sctir_kaggle.recipes.synthetic.chains.chain import LONGEST, euclid, factored, factors, terms
 from sctir_kaggle.recipes.synthetic.corpus import Example
-from sctir_kaggle.recipes.synthetic.families import FAMILIES, Family
+from sctir_kaggle.recipes.synthetic.families import CHAINS, FAMILIES, Family
+from sctir_kaggle.recipes.synthetic.families.chain import LONGEST, chain, euclid, factored, factors, terms
 from sctir_kaggle.recipes.tiny.data import chains_of
 from sctir_kaggle.recipes.tiny.problems import held_out, training_drafts, validation
 
@@ -95,10 +94,10 @@ def test_the_corpus_is_determined_by_its_seed() -> None:
 
 
 def test_a_second_chain_of_a_family_is_refused() -> None:
-    with pytest.raises(ValueError, match="rename"):
+    with pytest.raises(ValueError, match="'power_mod' has a chain already"):
 
-        @chain
-        def power_mod(a: int) -> str:
+        @chain(FAMILIES["power_mod"])
+        def _(a: int) -> str:
             return str(a)
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from sctir_kaggle.recipes.train.kto import CURVES, drawn, points, write_csv, write_png
+from sctir_kaggle.recipes.train.rewards import CURVES, drawn, points, write_csv, write_png
 
 LOG: list[dict[str, float]] = [
     {"step": step, "loss": 0.5, "kl": 0.1, "rewards/chosen": step / 100, "rewards/rejected": -step / 50, "epoch": 1}

@@ -1,7 +1,7 @@
-"""A PDF or an image -> the text of its pages: the PDF's text layer where it has one that can be read, else OCR.
+"""Extract the text of the pages of a PDF or an image: the PDF's text layer where it is readable, else OCR.
 
-Covered: PDF by PDFium, PNG, JPEG, TIFF, BMP and WebP by Pillow. Not covered: passwords, a text layer whose letters are
-wrong but are letters.
+Covered: PDF by PDFium; PNG, JPEG, TIFF, BMP and WebP by Pillow. Not covered: passwords; a text layer whose letters are the
+wrong letters.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """Some words on a page: where they are, in pixels from the top left, and how sure the reader is, 0 to 1."""
+    """Some words on a page: their place in pixels from the top left, and the OCR's confidence, 0 to 1."""
 
     text: str
     left: float
@@ -34,7 +34,7 @@ class Piece:
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """A page's text; `sure` is the mean over its pieces, 0 where nothing was seen."""
+    """A page's text; `sure` is the mean confidence of its pieces, 0 where there are none."""
 
     text: str
     sure: float
@@ -44,7 +44,7 @@ Reader = Callable[["Image"], Seen]
 
 
 def load_reader() -> Reader:
-    """The OCR, loaded once. Raises `UserError` where it is not installed."""
+    """Load the OCR. Raises `UserError` where it is not installed."""
     try:
         from rapidocr import RapidOCR  # type: ignore[import-untyped,import-not-found,unused-ignore]
     except ImportError as error:
@@ -68,7 +68,7 @@ def _piece(box: Any, text: str, sure: float) -> Piece:
 
 
 def assemble(pieces: Sequence[Piece]) -> Seen:
-    """Pieces whose middles lie in each other's height are one line, from left to right; lines go from top to bottom."""
+    """Join pieces into lines: a piece whose middle lies within the height of a line's first piece belongs to that line."""
     lines: list[list[Piece]] = []
     for piece in sorted(pieces, key=lambda one: one.top + one.bottom):
         middle = (piece.top + piece.bottom) / 2
@@ -83,18 +83,18 @@ def assemble(pieces: Sequence[Piece]) -> Seen:
 IMAGES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp")
 
 FEWEST = 20
-"""Letters and digits of a text layer that counts: a scan often has a page number, or its maker's name."""
+"""Least letters and digits of a usable text layer: a scan often has just a page number, or its maker's name."""
 
 UNREADABLE = 0.05
-"""The share of characters without a meaning (no Unicode is known for the font's signs) from which OCR reads better."""
+"""The share of characters that map to no Unicode letter above which OCR reads better."""
 
 Load = Callable[[], Reader]
 
 
 def documents_in(places: Sequence[Path]) -> dict[str, Path]:
-    """The files, and the PDFs and images in folders, by name (in a folder: the path in it), in order.
+    """Files, and the PDFs and images in folders, by name (in a folder: the relative path), in order.
 
-    Raises `UserError` where a place is not there, nothing is found, or two have one name.
+    Raises `UserError` where a place does not exist, nothing is found, or two have the same name.
     """
     found: dict[str, Path] = {}
     for place in places:
@@ -112,9 +112,10 @@ def documents_in(places: Sequence[Path]) -> dict[str, Path]:
 
 
 def extract(documents: Mapping[str, Path], output: Output, load: Load, *, dpi: int = 200) -> None:
-    """A record a page: `id` "name#page", `document`, `page` from 1, `text`, `by` ("text layer" or "ocr"), `sure` of OCR.
+    """Write a record for each page.
 
-    The OCR is loaded when the first page needs it. A document or a page that cannot be read is rejected, the others go on.
+    Its fields: `id` "name#page", `document`, `page` from 1, `text`, `by` ("text layer" or "ocr"), `sure`, the OCR's confidence.
+    The OCR is loaded when a page first needs it. A document or a page that cannot be read is rejected, the others go on.
     """
     reader = cache(load)
     for document, path in documents.items():
@@ -128,7 +129,7 @@ def extract(documents: Mapping[str, Path], output: Output, load: Load, *, dpi: i
 
 
 Look = Callable[[], "str | Image"]
-"""A page that has not been looked at yet: its text, or its image where OCR is needed. Raises `Rejected`."""
+"""Reads a page lazily: returns its text, or its image where OCR is needed. Raises `Rejected`."""
 
 
 def _add(page: Record, look: Look, reader: Load, output: Output) -> None:
@@ -195,12 +196,12 @@ def _look_at_image(frame: Image) -> Image:
 
 
 def tidy(text: str) -> str:
-    """One kind of line end, and words that PDFium marks as parted by a hyphen put together again."""
+    """Normalise line ends, and rejoin words that PDFium marks as hyphenated."""
     return re.sub("[\ufffe\x02]\\s*", "", text.replace("\r\n", "\n").replace("\r", "\n")).strip()
 
 
 def readable(text: str) -> bool:
-    """Whether a text layer can be used: enough letters, nearly none of them without a meaning."""
+    """Whether a text layer can be used: enough letters, and nearly all of them mapped to Unicode."""
     letters = sum(char.isalnum() for char in text)
     unknown = sum(unicodedata.category(char) in ("Co", "Cn", "Cc") and not char.isspace() for char in text)
     return letters >= FEWEST and unknown + text.count("\ufffd") <= UNREADABLE * len(text)

@@ -1,8 +1,8 @@
-"""The text of a document -> its problems with their solutions, by headings.
+"""Split the text of a document into problems with their solutions, by headings.
 
-Covered: a solution right behind its problem, or in a part of its own under the same number; an answer that is stated.
-Of several solutions the first is taken. Not covered: a problem without any heading; a chapter's title and whatever else
-stands between a solution and the next heading is taken for its end.
+Covered: a solution right after its problem, or in a separate part under the same number; a stated answer. Of several
+solutions the first is taken. Not covered: a problem without any heading; a chapter's title, and anything else between a
+solution and the next heading, becomes the end of that solution.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Literal, NamedTuple
 from sctir_kaggle.recipes.data.cot.records import Output, Record
 
 Kind = Literal["problem", "solution", "answer", "section"]
-"""A section ("Solutions", alone on its line) says that bare numbers behind it are of solutions."""
+"""After a section ("Solutions", alone on its line) bare numbers head solutions."""
 
 _WORDS: dict[Kind, str] = {
     "problem": "problem|exercise|question|example|задача|упражнение|problème|exercice|aufgabe|problema|ejercicio|题目?|問題",
@@ -34,7 +34,7 @@ _BARE = re.compile(r"^[ \t]*(?P<number>\d{1,3})[ \t]*[.)](?=[ \t]+\S)", re.MULTI
 
 
 class Heading(NamedTuple):
-    """`start` is where it begins in the text, `end` where what it heads begins."""
+    """A heading; `start` is its offset in the text, `end` that of the text it heads."""
 
     kind: Kind
     number: str | None
@@ -57,7 +57,7 @@ def _kind(match: re.Match[str]) -> Kind:
 
 
 def _counted(text: str, sections: list[int]) -> Iterator[Heading]:
-    """Bare numbers that count up from 1; behind a section they start anew, and head solutions."""
+    """Bare numbers that count up from 1; after a section they restart, and head solutions."""
     expected, section = 1, -1
     for match in _BARE.finditer(text):
         last = max((start for start in sections if start < match.start()), default=-1)
@@ -73,7 +73,7 @@ _LONE_NUMBER = re.compile(r"^[ \t]*[-–—]?[ \t]*(?:page[ \t]*)?\d{1,4}[ \t]*[
 
 @dataclass(slots=True)
 class Pair:
-    """A problem, and what there is to it; empty where there is nothing."""
+    """A problem with its solution and stated answer, each empty where there is none."""
 
     number: str | None
     problem: str
@@ -82,7 +82,7 @@ class Pair:
 
 
 def segment(pages: Iterable[Record], output: Output) -> None:
-    """A record a pair: `id` "document:n" (n counts up), `document`, `number`, `problem`, `solution`, `answer`.
+    """Write a record for each pair: `id` "document:n" (n counts up), `document`, `number`, `problem`, `solution`, `answer`.
 
     A document's pages stand together in the input. A problem without a solution is rejected, and so is a document without
     problems.
@@ -95,7 +95,7 @@ def segment(pages: Iterable[Record], output: Output) -> None:
 
 
 def records_of(document: str, pairs: Iterable[Pair], output: Output) -> list[Record]:
-    """A record a pair that is whole; the others are rejected."""
+    """A record for each complete pair; the others are rejected."""
     records = []
     for place, pair in enumerate(pairs, 1):
         facts = {"number": pair.number, "problem": pair.problem, "solution": pair.solution, "answer": pair.answer}
@@ -108,14 +108,14 @@ def records_of(document: str, pairs: Iterable[Pair], output: Output) -> list[Rec
 
 
 def texts_of(pages: Iterable[Record]) -> Iterator[tuple[str, str]]:
-    """Each document with its whole text, without lines that are a page's number."""
+    """Each document with its whole text, without page numbers."""
     for document, group in groupby(pages, key=lambda page: str(page.get("document", page["id"]))):
         ordered = sorted(group, key=lambda page: page.get("page", 0))
         yield document, "\n".join(without_number(page["text"]) for page in ordered)
 
 
 def without_number(page: str) -> str:
-    """A page's text without a first or last line that is its number."""
+    """A page's text without its number in the first or last line."""
     lines = page.strip().split("\n")
     if len(lines) > 1 and _LONE_NUMBER.match(lines[0]):
         lines = lines[1:]
@@ -139,7 +139,7 @@ def pairs_in(text: str) -> list[Pair]:
 
 
 def _owner(pairs: list[Pair], number: str | None, open_pair: Pair | None) -> Pair | None:
-    """Whose a solution is: that with its number if it has none yet, else the one it stands behind ("Solution 1", "2")."""
+    """The pair that a solution belongs to: the one of its number without a solution, else the last one before it."""
     if number is None:
         return open_pair or (pairs[-1] if pairs else None)
     numbered = [pair for pair in pairs if pair.number == number and not pair.solution]
@@ -149,6 +149,6 @@ def _owner(pairs: list[Pair], number: str | None, open_pair: Pair | None) -> Pai
 def _give(pair: Pair, kind: str, part: str) -> None:
     if kind == "answer":
         pair.answer = pair.answer or part.split("\n")[0].strip().rstrip(".")
-        part = "\n".join(part.split("\n")[1:]).strip()  # a solution may go on behind its answer
+        part = "\n".join(part.split("\n")[1:]).strip()  # a solution may continue after its answer
     if part and not (kind == "solution" and pair.solution):
         pair.solution = f"{pair.solution}\n{part}".strip()

@@ -1,4 +1,4 @@
-"""What a step of the CoT data reads and writes: a JSON object a line, written as it is done, so that a kill loses one.
+"""Input and output of a CoT data step: a JSON object a line, written as each is done, so that a kill loses at most one.
 
 Covered: a step that is started again skips the ids that its output has; half a line at the end is cut away; a second
 process is refused.
@@ -20,11 +20,11 @@ Record = dict[str, Any]
 
 
 class Rejected(Exception):
-    """A record that its step cannot make anything of; the message is the reason on one line. It is data, not a crash."""
+    """A record that a step cannot process; the message is the reason on one line. It is data, not a crash."""
 
 
 def read_records(path: Path, needs: Sequence[str]) -> Iterator[Record]:
-    """The records of a file, each with an id and the texts that it `needs`; else `UserError` with the line."""
+    """The records of a file. Raises `UserError` with the line where one lacks an id or a text that the step `needs`."""
     try:
         with path.open(encoding="utf-8") as file:
             for number, line in enumerate(file, 1):
@@ -48,9 +48,9 @@ def _checked(line: str, needs: Sequence[str], place: str) -> Record:
 
 
 class Output:
-    """A step's output. A context manager; `done` are the ids that it holds, `written` and `failed` count this run.
+    """A step's output, a context manager; `done` holds the ids in the file, `written` and `failed` count this run.
 
-    What was rejected goes to "NAME.failed.jsonl" beside it, anew in each run: it is tried again by the next.
+    Rejected records go to "NAME.failed.jsonl" beside it, which each run starts afresh: the next run tries them again.
     """
 
     def __init__(self, path: Path) -> None:
@@ -82,13 +82,13 @@ class Output:
         self.written += len(records)
 
     def reject(self, record: Record, reason: str) -> None:
-        """Note why this one is not in the output."""
+        """Record why this one is not in the output."""
         self._failures.write(json.dumps({"id": record["id"], "reason": reason}) + "\n")
         self._failures.flush()
         self.failed += 1
 
     def summary(self) -> str:
-        """What there is, on one line."""
+        """Counts of this output, on one line."""
         failed = f", {self.failed} failed (reasons: {self.failures})" if self.failed else ""
         return f"{self.path}: {self.before} were there, {self.written} written{failed}"
 
@@ -103,7 +103,7 @@ Answers = Literal["any", "number", "integer"]
 
 
 def uniform(records: Iterable[Record], output: Output, *, answers: Answers = "any") -> None:
-    """A row a record; one without a box, or with an answer that is not of `answers`, is rejected."""
+    """Make a row of each record; one without a box, or whose answer is not of the kind `answers`, is rejected."""
     for record in records:
         if record["id"] not in output.done:
             try:
@@ -113,7 +113,7 @@ def uniform(records: Iterable[Record], output: Output, *, answers: Answers = "an
 
 
 def row_of(record: Record, answers: Answers) -> Record:
-    """`answer` is an integer where the box is one, else its text. Raises `Rejected`."""
+    """The row of a record; `answer` is an integer where the box holds one, else its text. Raises `Rejected`."""
     written = boxed(record["solution"])
     if written is None:
         raise Rejected("no boxed answer in the solution; the step realign puts one there")

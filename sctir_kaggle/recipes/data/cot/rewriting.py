@@ -1,4 +1,4 @@
-"""The steps that a model does: finding pairs in a text without headings, translation, chain of thought with a boxed answer."""
+"""Steps done by a model: find pairs in a text without headings, translate, rewrite as a chain of thought with a box."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ and nothing but it, in \boxed{}. Write the solution between <solution> and </sol
 
 
 def tagged(record: Record, *names: str) -> str:
-    """Those parts of a record that are not empty, each between its tags."""
+    """The named parts of a record that are not empty, each between its tags."""
     return "\n".join(f"<{name}>\n{record[name]}\n</{name}>" for name in names if record.get(name))
 
 
 def part(reply: str, name: str) -> str:
-    """What stands between the tags. Raises `Rejected` where nothing does."""
+    """The text between the last pair of these tags. Raises `Rejected` where there is none."""
     found = parts(reply, name)
     if not found or not found[-1]:
         raise Rejected(f"a reply without <{name}>: {' '.join(reply.split())[:120]!r}")
@@ -41,18 +41,18 @@ def part(reply: str, name: str) -> str:
 
 
 def parts(reply: str, name: str) -> list[str]:
-    """What stands between each pair of these tags."""
+    """The texts between each pair of these tags."""
     return [text.strip() for text in re.findall(rf"<{name}>(.*?)</{name}>", reply, re.DOTALL | re.IGNORECASE)]
 
 
 AGAIN = 0.7
-"""The least temperature at which a question is asked again: at 0 the same reply would come."""
+"""The least temperature of a second request: at 0 the reply would be the same."""
 
 _ENGLISH = {"the", "is", "of", "find", "what", "how", "that", "let", "and", "are", "prove", "determine", "compute"}
 
 
 def translate(model: Model) -> Work:
-    """Problem and solution into English, the others as they came under `original`; English ones go on unasked."""
+    """Translate problem and solution into English; the source texts stay under `original`. English ones are not sent."""
 
     async def work(record: Record) -> list[Record]:
         if is_english(record["problem"] + " " + record["solution"]):
@@ -65,17 +65,17 @@ def translate(model: Model) -> Work:
 
 
 def is_english(text: str) -> bool:
-    """Whether nearly all letters are Latin without accents, and one of twelve words in them is a common English one."""
+    """Whether at least 97 % of the words are ASCII, and at least one in twelve is a common English word."""
     words = words_of(text)
     plain = sum(word.isascii() for word in words)
     return plain >= 0.97 * len(words) and 12 * sum(word in _ENGLISH for word in words) >= len(words)
 
 
 def realign(model: Model, *, tries: int) -> Work:
-    """The solution as a chain of thought that ends in a box, the given one under `source`.
+    """Rewrite the solution as a chain of thought that ends in a box; the source's stays under `source`.
 
-    Where the answer is known, stated or boxed by the source, the new box must equal it: else it is asked again, `tries`
-    times in all, and then rejected.
+    Where the source states or boxes an answer, the new box must equal it; else the record is tried again, `tries` times in
+    all, and then rejected.
     """
 
     async def work(record: Record) -> list[Record]:
@@ -94,7 +94,7 @@ def realign(model: Model, *, tries: int) -> Work:
 
 
 def checked(solution: str, record: Record) -> str:
-    """`solution`, if it ends in a box that does not contradict the record's answer, stated or boxed."""
+    """Return `solution`. Raises `Rejected` where it has no box, or one that contradicts the record's answer."""
     found = boxed(solution)
     if found is None:
         raise Rejected("the chain of thought has no boxed answer")
@@ -105,15 +105,15 @@ def checked(solution: str, record: Record) -> str:
 
 
 def differ(one: str, other: str) -> bool:
-    """Whether two answers are different numbers; what cannot be read as a number is not held against anybody."""
+    """Whether two answers are different numbers; an answer that is not a number differs from none."""
     first, second = parse(one.strip("$ ")), parse(other.strip("$ "))
     return first is not None and second is not None and first != second
 
 
 def segment(model: Model, output: Output, *, window: int) -> Work:
-    """A document (`id`, `pages`) becomes its pairs as the model finds them, `window` pages at a time, the last one again.
+    """Split a document (`id`, `pages`) into pairs as the model finds them, in windows of `window` pages that overlap by one.
 
-    A problem that was seen already is passed over.
+    A problem that an earlier window had already is skipped.
     """
 
     async def work(document: Record) -> list[Record]:
@@ -130,7 +130,7 @@ def segment(model: Model, output: Output, *, window: int) -> Work:
 
 
 def windows(pages: list[Record], size: int) -> Iterator[str]:
-    """The texts of `size` pages at a time, overlapping by one."""
+    """The joined texts of `size` pages at a time, overlapping by one page."""
     step = max(1, size - 1)
     for start in range(0, max(1, len(pages) - (size > 1)), step):
         yield "\n".join(without_number(page["text"]) for page in pages[start : start + size])

@@ -1,1 +1,1 @@
-"""The parts of `recipes.data.tir_data`: problems, attempts, their journal, statistics and rows."""
+"""Parts of `recipes.data.tir_data`: problems, attempts, their journal, statistics and rows."""

@@ -1,4 +1,4 @@
-"""One attempt at an exercise: what came of it, and what it took."""
+"""Attempts at exercises: their outcome, their tokens, their journal, and the rows made of those that are kept."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from sctir_kaggle.recipes.rows import Row
 from sctir_kaggle.types import Problem, SolveResult, Trace, TraceStatus, Turn
 
 UNSTABLE = "its code printed something else when it was run again"
-"""The detail of a trace whose answer is right and that is not kept for this reason."""
+"""The detail of a trace that is right and not kept, because its code is not deterministic."""
 
 
 class Outcome(str, Enum):
@@ -34,7 +34,7 @@ class Outcome(str, Enum):
 
 @dataclass(frozen=True, slots=True)
 class Tokens:
-    """What the server counted. `cached` are some of `prompt`."""
+    """Token counts as the server reported them; `cached` is part of `prompt`."""
 
     prompt: int = 0
     cached: int = 0
@@ -46,7 +46,7 @@ class Tokens:
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """What is remembered of an attempt: its trace without its texts, and its tokens. The seed says the round."""
+    """An attempt in memory: its trace without texts, and its tokens. The seed identifies the round."""
 
     problem_id: str
     seed: int
@@ -55,7 +55,7 @@ class Attempt:
 
     @classmethod
     def of(cls, result: SolveResult) -> Attempt:
-        """The attempt that a result with one candidate is."""
+        """The attempt of a result with one candidate."""
         [trace] = result.traces
         begun = [trace.cut.turn] if trace.cut and trace.cut.turn else []
         tokens = tokens_of([*trace.turns, *begun])
@@ -63,7 +63,7 @@ class Attempt:
 
 
 def outcome_of(trace: Trace, reference: Fraction) -> Outcome:
-    """Integers and fractions alike are compared exactly; the turns of `trace` are not looked at."""
+    """Classify a trace; integers and fractions are compared exactly. Its turns are not read."""
     if trace.status in (TraceStatus.FAILED, TraceStatus.CANCELLED):
         return Outcome.FAILED
     answer = None if trace.boxed is None else parse(trace.boxed)
@@ -75,7 +75,7 @@ def outcome_of(trace: Trace, reference: Fraction) -> Outcome:
 
 
 def tokens_of(turns: Iterable[Turn]) -> Tokens:
-    """Of every request that was answered in full; what one that broke off took is not known, and not counted."""
+    """Sum over requests that were answered in full; the usage of one that broke off is unknown and not counted."""
     said = [turn.completion for turn in turns]
     return Tokens(
         sum(one.prompt_tokens for one in said), sum(one.cached_tokens for one in said), sum(one.tokens for one in said)
@@ -83,9 +83,9 @@ def tokens_of(turns: Iterable[Turn]) -> Tokens:
 
 
 class Attempts(Journal):
-    """An open run. `made` are the attempts of this run and of earlier ones, `failed` those that failed; texts stay on disk.
+    """The journal of a run. `made` holds the attempts of this run and of earlier ones, `failed` those that failed.
 
-    `tokens` are those of all of them.
+    Texts stay on disk. `tokens` is the sum over both.
     """
 
     def __init__(self, lines: LineWriter, results: Iterable[SolveResult] = ()) -> None:
@@ -96,7 +96,7 @@ class Attempts(Journal):
 
     @classmethod
     def opened(cls, path: Path, header: dict[str, Any]) -> Attempts:
-        """A new run, or one to go on with. Raises `UserError` where that one has other problems or settings."""
+        """Create the journal or resume it. Raises `UserError` where it has other problems or settings."""
         if not path.exists():
             return cls.create(path, header)
         attempts = cls.resume(path, header)
@@ -105,7 +105,7 @@ class Attempts(Journal):
         return attempts
 
     def fail(self, result: SolveResult) -> None:
-        """Write down that an attempt failed, why and what it took."""
+        """Record a failed attempt with its reason and its tokens."""
         attempt = Attempt.of(result)
         why = attempt.trace.detail or "it took too long"
         tokens = asdict(attempt.tokens)
@@ -135,7 +135,7 @@ _THINKING = re.compile(f"{CHAT_SERVER.think_begin}.*?{CHAT_SERVER.think_end}\\s*
 
 
 def kept_rows(journal: Path, exercises: Mapping[str, Exercise], *, seed: int) -> Iterator[Row]:
-    """A row for each kept trace of a run whose first round has `seed`, in the order in which they ended."""
+    """A row for each kept trace in the journal, in order of completion; the first round has `seed`."""
     _, results = stream_results(journal)
     for result in results:
         [trace], exercise = result.traces, exercises[result.problem.id]
@@ -144,14 +144,14 @@ def kept_rows(journal: Path, exercises: Mapping[str, Exercise], *, seed: int) ->
 
 
 def row_of(problem: Problem, reference: Fraction, trace: Trace, *, round: int) -> Row:
-    """`round` counts from 1."""
+    """A training row; `round` counts from 1."""
     answer = reference.numerator if reference.denominator == 1 else str(reference)
     messages = [{"role": "user", "content": problem.text}, {"role": "assistant", "content": solution_of(trace)}]
     return {"id": problem.id, "problem": problem.text, "answer": answer, "messages": messages, "round": round}
 
 
 def solution_of(trace: Trace) -> str:
-    """All that the model wrote and its code printed, but for its thinking and a fence that it no longer needed."""
+    """Everything the model wrote and its code printed, without thinking and without a trailing output fence."""
     text = "".join(turn.prefix + turn.completion.text + turn.output_block for turn in trace.turns)
     text = _THINKING.sub("", text)
     return text.removesuffix(OUTPUT_FENCE).strip()

@@ -1,7 +1,7 @@
-"""Problems with a numerical reference: which rows of a file or of the Hub can be sampled for and checked exactly.
+"""Problems with a numerical reference: rows of a file or of the Hub whose answer can be checked exactly.
 
-Covered: an answer in a column `answer` or, where there is none, in the box of a `solution`. Not covered: proofs, answers in
-words, with variables or irrational: these rows are left out and counted. So are texts that hold the prompt's own marks.
+The answer stands in a column `answer` or, where there is none, in the box of a `solution`. Left out and counted: proofs,
+answers in words, with variables or irrational, and texts that contain the prompt's own marks.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _MARKS = (HEADER.split("{problem}")[1].strip(), OUTPUT_FENCE.strip())
 
 @dataclass(frozen=True, slots=True)
 class Exercise:
-    """A problem to be sampled for. `reference` is exact; `problem.answer` is it where it is an integer, else None."""
+    """A problem with an exact `reference`; `problem.answer` equals it where it is an integer, else it is None."""
 
     problem: Problem
     reference: Fraction
@@ -33,9 +33,9 @@ class Exercise:
 def read_exercises(
     source: str, *, split: str = "train", integers: bool = False, limit: int | None = None
 ) -> tuple[list[Exercise], Counter[str]]:
-    """The first `limit` usable rows of `source`, a file or the Hub, and how many were left out for which reason.
+    """The first `limit` usable rows of `source`, a file or a data set on the Hub; and counts of those left out, by reason.
 
-    Raises `UserError` where there is none, or where an id is there twice.
+    Raises `UserError` where no row is usable, or an id occurs twice.
     """
     exercises: dict[str, Exercise] = {}
     left_out: Counter[str] = Counter()
@@ -55,7 +55,7 @@ def read_exercises(
 
 
 def exercise_of(row: Row, *, integers: bool = False) -> Exercise | str:
-    """The exercise of a row, or why it is none."""
+    """The exercise of a row, or the reason why it is left out."""
     if any(mark in row["problem"] for mark in _MARKS):
         return "a mark of the prompt in its text"
     reference = reference_of(row)
@@ -67,7 +67,7 @@ def exercise_of(row: Row, *, integers: bool = False) -> Exercise | str:
 
 
 def reference_of(row: Row) -> Fraction | None:
-    """The answer as an exact number: integers and floats as they are, text as an answer is read."""
+    """The row's answer as an exact number, None where it has none; text is parsed as a model's answer is."""
     answer = row.get("answer")
     if isinstance(answer, bool):
         return None
@@ -84,7 +84,7 @@ def _rows(source: str, split: str) -> Iterable[Row]:
 
 
 def _hub_rows(source: str, split: str) -> Iterator[Row]:
-    """By the library `datasets`; a row without an id is called by its number."""
+    """Rows of a data set on the Hub; one without an id gets "NAME:NUMBER"."""
     rows: Any = _loaded(source, split)
     if "problem" not in rows.column_names:
         raise UserError(f"{source} has no column problem; it has {', '.join(rows.column_names)}")

@@ -1,4 +1,4 @@
-"""What a run with thousands in flight needs of its process: open files, a word from time to time, and no flood of warnings."""
+"""Process-wide helpers for thousands of attempts in flight: file limit, periodic progress line, rate-limited warnings."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from contextlib import asynccontextmanager
 from sctir_kaggle.types import UserError
 
 FILES = 8
-"""Open files that an attempt may take: its connection, and its child's pipes."""
+"""Open files per attempt: its connection, and its child's pipes."""
 
 
 def raise_nofile_limit(in_flight: int) -> None:
-    """Raise this process's limit of open files as far as `in_flight` attempts need; `UserError` where it may not be."""
+    """Raise this process's soft limit of open files for `in_flight` attempts; `UserError` where the hard limit is too low."""
     try:
         import resource
     except ImportError:  # not on Windows
@@ -33,7 +33,7 @@ def raise_nofile_limit(in_flight: int) -> None:
 
 @asynccontextmanager
 async def run_periodically(seconds: float, tell: Callable[[], None]) -> AsyncIterator[None]:
-    """Call `tell` every so many seconds while the body runs."""
+    """Call `tell` every `seconds` while the body runs."""
 
     async def telling() -> None:
         while True:
@@ -48,7 +48,7 @@ async def run_periodically(seconds: float, tell: Callable[[], None]) -> AsyncIte
 
 
 class RateLimitFilter(logging.Filter):
-    """Lets a record of the module `openai`, which warns of every pause of a server, pass once in so many seconds."""
+    """Pass one record of the module `openai`, which warns of every pause of a server, per `seconds`."""
 
     def __init__(self, seconds: float, *, clock: Callable[[], float] = time.monotonic) -> None:
         super().__init__()
@@ -56,7 +56,7 @@ class RateLimitFilter(logging.Filter):
         self._until, self._left_out = float("-inf"), 0
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """The next one that passes says how many did not."""
+        """Whether to log the record; the next one that passes states how many were suppressed."""
         if record.module != "openai":
             return True
         if self._clock() < self._until:

@@ -1,4 +1,4 @@
-"""What `recipes.data.tir_data` is told: the fields of its YAML file."""
+"""Settings of `recipes.data.tir_data`: the fields of its YAML file."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from sctir_kaggle.types import UserError
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TirSettings:
-    """Raises `UserError` on a value outside its limits."""
+    """How to sample traces. Raises `UserError` on a value outside its limits."""
 
     problems: str
     """A `.jsonl`, `.jsonl.gz` or `.csv` file, else the name of a data set on the Hub, or a folder with a copy of one."""
 
     split: str = "train"
-    """Of a data set on the Hub."""
+    """The split of a data set on the Hub."""
 
     limit: int | None = None
     """The first so many problems with a numerical answer; None takes all."""
@@ -32,7 +32,7 @@ class TirSettings:
     """A folder: the journal of attempts, the kept rows, the statistics."""
 
     engine: Literal["chat", "openai", "vllm", "transformers"] = "chat"
-    """What writes: a chat server, a completions server, or a checkpoint here."""
+    """What generates: a chat server, a completions server, or a checkpoint in this process."""
 
     base_url: tuple[str, ...] = ()
     """Of the servers of `chat` and `openai`, with or without /v1. The key is the environment's OPENAI_API_KEY."""
@@ -47,7 +47,7 @@ class TirSettings:
     """JSON fields for the server's requests, which win; null takes a field out."""
 
     rounds: int = 3
-    """How often a problem is sampled at most."""
+    """Attempts at a problem, at most."""
 
     temperature: float = 0.8
     """Sampling temperature."""
@@ -65,7 +65,7 @@ class TirSettings:
     """Characters of a block's output that are shown."""
 
     attempt_seconds: float | None = None
-    """Seconds after which an attempt is given up, waiting for the server included; None leaves it to the fields below."""
+    """Seconds after which an attempt is abandoned, waiting for the server included; None: the fields below bound it."""
 
     reexecute: bool = True
     """Keep a trace only if its blocks, run again in a fresh process, print the same."""
@@ -77,19 +77,19 @@ class TirSettings:
     """Attempts at once. One whose code has run holds a process of some 10 MB until it ends."""
 
     tries: int = 8
-    """How often a request that breaks off or fails with 5xx is sent."""
+    """Tries of a request that breaks off or fails with 5xx."""
 
     pause: float = 0.5
-    """Seconds that a server rests after a failure, unless it says how long; twice as long each time, with jitter."""
+    """Seconds to wait after a server's failure, unless it says how long; doubled each time, with jitter."""
 
     patience: float = 600.0
-    """Seconds of a request for which 429 is no failure: it waits as told, and fewer requests are in flight."""
+    """Seconds for which a request that gets 429 waits and retries, with fewer requests in flight, before it fails."""
 
     stall: float = 300.0
     """Seconds of silence after which a stream counts as broken."""
 
     failures: int = 200
-    """So many failed attempts in a row end the run: the server is gone. It goes on where it ended when started again."""
+    """Failed attempts in a row that end the run: the server is gone. Started again, it goes on where it ended."""
 
     price_prompt: float = 0.0
     """Price of a million prompt tokens."""
@@ -122,11 +122,11 @@ class TirSettings:
 
     @property
     def on_servers(self) -> bool:
-        """Whether what writes is reached by `base_url`, which is not read otherwise."""
+        """Whether the engine is a server at `base_url`, which is not read otherwise."""
         return self.engine in ("chat", "openai")
 
     def request_options(self) -> dict[str, Any]:
-        """`options`, read."""
+        """`options` as a dict. Raises `UserError` where it is no JSON object."""
         try:
             options = json.loads(self.options)
         except ValueError:
@@ -136,7 +136,7 @@ class TirSettings:
         return options
 
     def config(self) -> SolverConfig:
-        """Of an attempt: one candidate, whose answer may be any integer, and is never forced."""
+        """The solver's settings for an attempt: one candidate, any integer, no forced answer."""
         return SolverConfig(
             candidates=1,
             turns=self.turns,
@@ -152,11 +152,11 @@ class TirSettings:
         )
 
     def seeds(self) -> range:
-        """Of the rounds, in order."""
+        """The seeds of the rounds, in order."""
         return range(self.seed, self.seed + self.rounds)
 
     def cost(self, tokens: Tokens) -> float:
-        """What they cost, in the currency of the prices."""
+        """The price of `tokens`, in the currency of the prices."""
         price_cached = self.price_prompt if self.price_cached is None else self.price_cached
         prompt = (tokens.prompt - tokens.cached) * self.price_prompt + tokens.cached * price_cached
         return (prompt + tokens.completion * self.price_completion) / 1e6

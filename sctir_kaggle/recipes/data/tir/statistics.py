@@ -1,4 +1,4 @@
-"""What the rounds of a run came to: a row a round, and what became of the exercises."""
+"""Statistics of a run: counts for each round, and how many exercises are kept, dropped or open."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 Cost = Callable[[Tokens], float]
-"""What tokens cost."""
+"""The price of tokens."""
 
 
 @dataclass(slots=True)
 class Round:
-    """One round, from 1: attempts by outcome, and what they took."""
+    """One round, numbered from 1: attempts by outcome, and their tokens."""
 
     number: int
     outcomes: Counter[Outcome] = field(default_factory=Counter)
@@ -31,7 +31,7 @@ class Round:
         self.tokens += attempt.tokens
 
     def as_json(self, cost: Cost) -> dict[str, Any]:
-        """`asked` are all attempts, also those of earlier runs that failed."""
+        """The round as JSON; `asked` counts all attempts, failed ones of earlier runs included."""
         counts = {outcome.value.replace(" ", "_"): self.outcomes[outcome] for outcome in Outcome}
         tokens = {f"{name}_tokens": count for name, count in asdict(self.tokens).items()}
         return {
@@ -46,7 +46,7 @@ class Round:
 def statistics_of(
     exercises: Sequence[Exercise], made: Collection[Attempt], failed: Collection[Attempt], *, seeds: range, cost: Cost
 ) -> dict[str, Any]:
-    """Each exercise is counted once: `kept`, `dropped` (all rounds made, none kept) or `open` (to be gone on with)."""
+    """Count each exercise once: `kept`, `dropped` (all rounds made, none kept) or `open` (rounds are left)."""
     last = max((attempt.seed for attempt in (*made, *failed)), default=seeds.start)
     references = {exercise.problem.id: exercise.reference for exercise in exercises}
     rounds = {seed: Round(number) for number, seed in enumerate(range(seeds.start, max(seeds.stop, last + 1)), 1)}
@@ -71,7 +71,7 @@ def statistics_of(
 
 
 def table_of(statistics: dict[str, Any]) -> Table:
-    """A row a round."""
+    """A table with a row for each round."""
     from rich.table import Table
 
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))

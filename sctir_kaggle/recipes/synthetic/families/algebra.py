@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from math import comb
 
+from sctir_kaggle.recipes.synthetic.families.chain import chain, reduced, terms
 from sctir_kaggle.recipes.synthetic.families.family import family
 
 
@@ -50,6 +51,18 @@ def linear_system(a: int, b: int, c: int, d: int, s: int, t: int) -> int | None:
     return next((x + y for x, y in solutions if c * x - d * y == t), None)
 
 
+@chain(linear_system)
+def _(a: int, b: int, c: int, d: int, s: int, t: int) -> str:
+    total, factor = s * d + t * b, a * d + b * c
+    x = total // factor
+    y = (s - a * x) // b
+    return (
+        f"We [eliminate|get rid of] y: {d} times the first plus {b} times the second equation. "
+        f"{a} * {d} + {c} * {b} = {factor} and {s} * {d} + {t} * {b} = {total}, so {factor}x = {total} and x = {x}. "
+        f"Then {b}y = {s} - {a * x} = {s - a * x}, y = {y}, and {x} + {y} = {x + y}."
+    )
+
+
 @family(
     draw={"s": range(5, 100), "p": range(2, 200), "k": (2, 3, 4)},
     texts=(
@@ -93,6 +106,19 @@ def root_powers(s: int, p: int, k: int) -> int | None:
     return sums[k] % 1000 if s * s > 4 * p else None
 
 
+@chain(root_powers)
+def _(s: int, p: int, k: int) -> str:
+    squares = s * s - 2 * p
+    start = f"[By Vieta|We know that] u + v = {s} and uv = {p}. u^2 + v^2 = {s * s} - {2 * p} = {squares}."
+    if k == 2:
+        return f"{start} This is {reduced(squares, 1000)}."
+    if k == 3:
+        value = s * squares - p * s
+        return f"{start} u^3 + v^3 = {s} * {squares} - {p} * {s} = {reduced(value, 1000)}."
+    value = squares * squares - 2 * p * p
+    return f"{start} u^4 + v^4 = {squares}^2 - 2 * {p}^2 = {reduced(value, 1000)}."
+
+
 @family(
     draw={"a": range(2, 10), "b": range(2, 30), "c": range(1, 60), "d": range(1, 100), "k": range(5, 100)},
     texts=(
@@ -121,6 +147,15 @@ def root_powers(s: int, p: int, k: int) -> int | None:
 )
 def cubic_value(a: int, b: int, c: int, d: int, k: int) -> int:
     return (((a * k + b) * k + c) * k + d) % 1000
+
+
+@chain(cubic_value)
+def _(a: int, b: int, c: int, d: int, k: int) -> str:
+    steps, value = [], a
+    for coefficient in (b, c, d):
+        before, value = value, (value * k + coefficient) % 1000
+        steps.append(f"{before} * {k} + {coefficient} = {reduced(before * k + coefficient, 1000)}")
+    return f"We use Horner's [rule|scheme] modulo 1000. {'; '.join(steps)}."
 
 
 @family(
@@ -156,6 +191,17 @@ def coefficient(a: int, b: int, n: int, k: int) -> int | None:
     return comb(n, k) * a**k * b ** (n - k) % 1000 if k < n else None
 
 
+@chain(coefficient)
+def _(a: int, b: int, n: int, k: int) -> str:
+    parts = [comb(n, k) % 1000, a**k % 1000, b ** (n - k) % 1000]
+    first = parts[0] * parts[1]
+    return (
+        f"By the binomial theorem it is C({n},{k}) * {a}^{k} * {b}^{n - k}. [Modulo|Mod] 1000 these are "
+        f"{terms(parts)}. {parts[0]} * {parts[1]} = {reduced(first, 1000)}. "
+        f"{first % 1000} * {parts[2]} = {reduced(first % 1000 * parts[2], 1000)}."
+    )
+
+
 @family(
     draw={"a": range(-30, 31), "b": range(10, 3000)},
     texts=(
@@ -184,3 +230,14 @@ def coefficient(a: int, b: int, n: int, k: int) -> int | None:
 )
 def quadratic_inequality(a: int, b: int) -> int:
     return sum(x * x + a * x <= b for x in range(-200, 201))
+
+
+@chain(quadratic_inequality)
+def _(a: int, b: int) -> str:
+    inside = [x for x in range(-200, 201) if x * x + a * x <= b]
+    low, high = inside[0], inside[-1]
+    return (
+        f"At {high} we have {high * high + a * high}, and {high + 1} is too large. At {low} we have "
+        f"{low * low + a * low}, and {low - 1} is too small. [So|Hence] {low} <= x <= {high}. "
+        f"{high} - ({low}) + 1 = {high - low + 1}."
+    )

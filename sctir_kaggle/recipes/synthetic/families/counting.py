@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from itertools import combinations
+from math import comb, lcm
 
+from sctir_kaggle.recipes.synthetic.families.chain import chain, terms
 from sctir_kaggle.recipes.synthetic.families.family import family
 
 
@@ -40,6 +42,16 @@ def multiples(n: int, a: int, b: int) -> int | None:
     return sum(k % a == 0 or k % b == 0 for k in range(1, n + 1)) if a != b else None
 
 
+@chain(multiples)
+def _(n: int, a: int, b: int) -> str:
+    both = lcm(a, b)
+    parts = [n // a, n // b, n // both]
+    return (
+        f"Of {a} there are {parts[0]} [multiples|numbers], of {b} there are {parts[1]}, and of both, that is of {both}, "
+        f"{parts[2]}. {parts[0]} + {parts[1]} = {parts[0] + parts[1]}, minus {parts[2]} is {sum(parts[:2]) - parts[2]}."
+    )
+
+
 @family(
     draw={"n": range(200, 10000), "s": range(3, 28)},
     texts=(
@@ -68,6 +80,13 @@ def multiples(n: int, a: int, b: int) -> int | None:
 )
 def digit_sums(n: int, s: int) -> int | None:
     return sum(sum(map(int, str(k))) == s for k in range(1, n + 1)) or None
+
+
+@chain(digit_sums)
+def _(n: int, s: int) -> str:
+    fits = [k for k in range(1, n + 1) if sum(map(int, str(k))) == s]
+    counts = [sum(k // 1000 == thousand for k in fits) for thousand in range(n // 1000 + 1)]
+    return f"We count by thousands: {terms(counts, ' + ')} [numbers|of them]. Together {len(fits)}."
 
 
 @family(
@@ -111,6 +130,16 @@ def square_pairs(n: int, m: int, r: int) -> int | None:
     return count or None if r < m else None
 
 
+@chain(square_pairs)
+def _(n: int, m: int, r: int) -> str:
+    squares = [x * x % m for x in range(1, n + 1)]
+    count = sum((x + y) % m == r for x in squares for y in squares)
+    return (
+        f"Modulo {m} the squares are {terms(squares[: min(m, n)])}. Two of them must [add up|sum] to {r}. "
+        f"The number of pairs is {count}."
+    )
+
+
 @family(
     draw={"a": range(10, 900), "b": range(100, 3000)},
     texts=(
@@ -140,6 +169,12 @@ def prime_count(a: int, b: int) -> int | None:
     if b < a + 50 or _is_prime(a) or _is_prime(b):
         return None
     return sum(map(_is_prime, range(a, b + 1)))
+
+
+@chain(prime_count)
+def _(a: int, b: int) -> str:
+    below, up_to = (sum(map(_is_prime, range(end))) for end in (a, b + 1))
+    return f"There are {up_to} primes up to {b} and {below} [below|less than] {a}. {up_to} - {below} = {up_to - below}."
 
 
 @family(
@@ -187,3 +222,12 @@ def prime_count(a: int, b: int) -> int | None:
 )
 def subset_sums(n: int, k: int, m: int, r: int) -> int | None:
     return sum(sum(c) % m == r for c in combinations(range(1, n + 1), k)) if r < m else None
+
+
+@chain(subset_sums)
+def _(n: int, k: int, m: int, r: int) -> str:
+    sums = [sum(chosen) % m for chosen in combinations(range(1, n + 1), k)]
+    return (
+        f"There are C({n},{k}) = {comb(n, k)} [subsets|choices], about one in {m} of them fits. Remainder {r} occurs "
+        f"for {sums.count(r)}."
+    )

@@ -1,4 +1,4 @@
-"""A family: a source of synthetic problems of one kind, with their answers and ways to solve them.
+"""A family generates synthetic problems of one kind, with their answers and programs that solve them.
 
 A family is a plain Python function, the reference, under the `@family` decorator:
 
@@ -13,7 +13,7 @@ A family is a plain Python function, the reference, under the `@family` decorato
 
 `<a>` is the parameter's value. `[x|y]` is a choice (in texts and thoughts, not in programs). A program is a block of
 code, or (code, sentence, code, ...): blocks that share their variables. The last thing that a program prints is its
-answer. A draw for which the reference gives None, or a number outside 0..999, is drawn again.
+answer. Parameters for which the reference returns None, or a number outside 0..999, are drawn again.
 """
 
 from __future__ import annotations
@@ -31,12 +31,12 @@ Reference = Callable[..., int | None]
 ANSWERS = range(1000)
 
 FAMILIES: dict[str, Family] = {}
-"""Every family by its name, which is its reference's name."""
+"""Every family by the name of its reference function."""
 
 
 @dataclass(frozen=True, slots=True)
 class Family:
-    """`direct` holds solutions without code, as functions of the parameters; `programs` may then be empty."""
+    """A kind of problem. `direct` holds solutions without code, functions of the parameters; `programs` may be empty then."""
 
     name: str
     draw: Mapping[str, Sequence[int]]
@@ -54,7 +54,7 @@ class Family:
                 return params
 
     def answer(self, params: Params) -> int:
-        """The reference answer."""
+        """The reference answer, 0..999. Raises `ValueError` for parameters that `sample` would not draw."""
         value = self.reference(**params)
         if value is None or value not in ANSWERS:
             raise ValueError(f"{self.name}{dict(params)} has the answer {value}, not one of 0..999; use `sample`")
@@ -73,7 +73,7 @@ def family(
     programs: tuple[Program, ...] = (),
     direct: tuple[Callable[..., str], ...] = (),
 ) -> Callable[[Reference], Family]:
-    """Make a family of a reference, and register it."""
+    """Register the decorated reference as a family."""
 
     def register(reference: Reference) -> Family:
         made = Family(reference.__name__, draw, texts, thoughts, tuple(map(_clean, programs)), direct, reference)
@@ -90,7 +90,7 @@ def _clean(program: Program) -> Program:
 
 
 def fill(template: str, params: Params) -> str:
-    """`<n>` becomes the value of `n`."""
+    """Replace each `<n>` by the value of `n`."""
     return re.sub(r"<(\w+)>", lambda match: str(params[match[1]]), template)
 
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from math import isqrt
+
+from sctir_kaggle.recipes.synthetic.families.chain import chain, reduced, terms
 from sctir_kaggle.recipes.synthetic.families.family import family
 
 
@@ -47,6 +50,16 @@ def disk_points(a: int, b: int, n: int) -> int:
     return sum((x - a) ** 2 + (y - b) ** 2 <= n for x in side for y in side)
 
 
+@chain(disk_points)
+def _(a: int, b: int, n: int) -> str:
+    columns = [2 * isqrt(n - x * x) + 1 for x in range(isqrt(n) + 1)]
+    side = sum(columns[1:])
+    return (
+        f"Moving the centre from ({a}, {b}) to the origin [keeps|does not change] the number. The columns 0, 1, ... have "
+        f"{terms(columns)} points. All but the first count twice: {columns[0]} + 2 * {side} = {columns[0] + 2 * side}."
+    )
+
+
 @family(
     draw={"n": range(20, 130), "k": range(1, 30)},
     texts=(
@@ -85,6 +98,14 @@ def integer_triangles(n: int, k: int) -> int | None:
     return sum(b <= n - a - b < a + b for a in sides for b in range(a, n)) or None
 
 
+@chain(integer_triangles)
+def _(n: int, k: int) -> str:
+    counts = [sum(b <= n - a - b < a + b for b in range(a, n)) for a in range(k, n // 3 + 1)]
+    return (
+        f"For the shortest side {k}, {k + 1}, ... there are {terms(counts)} triangles. [Together|In all] {sum(counts)}."
+    )
+
+
 @family(
     draw={"a": range(1, 40), "b": range(1, 40), "c": range(1, 40), "d": range(1, 40)},
     texts=(
@@ -109,6 +130,15 @@ def integer_triangles(n: int, k: int) -> int | None:
 )
 def double_area(a: int, b: int, c: int, d: int) -> int | None:
     return abs(a * d - b * c) or None
+
+
+@chain(double_area)
+def _(a: int, b: int, c: int, d: int) -> str:
+    first, second = sorted((a * d, b * c), reverse=True)
+    return (
+        f"[The determinant is|We need] {a} * {d} - {b} * {c}. {a} * {d} = {a * d} and {b} * {c} = {b * c}. "
+        f"{first} - {second} = {first - second}."
+    )
 
 
 @family(
@@ -140,6 +170,15 @@ def double_area(a: int, b: int, c: int, d: int) -> int | None:
 )
 def box_surface(a: int, b: int, c: int) -> int:
     return 2 * (a * b + b * c + c * a) % 1000
+
+
+@chain(box_surface)
+def _(a: int, b: int, c: int) -> str:
+    faces = [a * b, b * c, c * a]
+    return (
+        f"The faces: {a} * {b} = {a * b}, {b} * {c} = {b * c}, {c} * {a} = {c * a}. [Their|The] sum is {sum(faces)}, "
+        f"twice that {reduced(2 * sum(faces), 1000)}."
+    )
 
 
 @family(

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from math import factorial, gcd
+from math import factorial, gcd, prod
 
+from sctir_kaggle.recipes.synthetic.families.chain import chain, euclid, factored, factors, reduced
 from sctir_kaggle.recipes.synthetic.families.family import family
 
 
@@ -45,6 +46,18 @@ def power_mod(a: int, n: int, m: int) -> int:
     return remainder
 
 
+@chain(power_mod)
+def _(a: int, n: int, m: int) -> str:
+    steps, value = [], 1
+    for bit in bin(n)[2:]:
+        value = value * value * (a if bit == "1" else 1) % m
+        steps.append(f"{value}")
+    return (
+        f"{n} is {n:b} in binary. Starting from 1 we square, times {a} where the digit is 1, modulo {m}: "
+        f"{', '.join(steps)}. [The remainder is|We arrive at] {value}."
+    )
+
+
 @family(
     draw={"n": range(12, 1000)},
     texts=(
@@ -78,6 +91,12 @@ def divisor_sum(n: int) -> int:
     return sum(d for d in range(1, n + 1) if n % d == 0)
 
 
+@chain(divisor_sum)
+def _(n: int) -> str:
+    sums = [sum(prime**power for power in range(exponent + 1)) for prime, exponent in factors(n)]
+    return f"{n} = {factored(n)}. [The powers|These] add up to {' * '.join(map(str, sums))} = {prod(sums)}."
+
+
 @family(
     draw={"n": range(100, 10000)},
     texts=(
@@ -109,6 +128,14 @@ def divisor_count(n: int) -> int:
     return sum(n % d == 0 for d in range(1, n + 1))
 
 
+@chain(divisor_count)
+def _(n: int) -> str:
+    counts = [exponent + 1 for _, exponent in factors(n)]
+    return (
+        f"{n} = {factored(n)}. [We multiply the exponents plus 1|So]: {' * '.join(map(str, counts))} = {prod(counts)}."
+    )
+
+
 @family(
     draw={"n": range(50, 1000)},
     texts=(
@@ -134,6 +161,12 @@ def divisor_count(n: int) -> int:
 )
 def coprime_count(n: int) -> int:
     return sum(gcd(k, n) == 1 for k in range(1, n + 1))
+
+
+@chain(coprime_count)
+def _(n: int) -> str:
+    parts = [prime ** (exponent - 1) * (prime - 1) for prime, exponent in factors(n)]
+    return f"{n} = {factored(n)}. [Euler's function is|So] {' * '.join(map(str, parts))} = {prod(parts)}."
 
 
 @family(
@@ -168,6 +201,15 @@ def lcm_mod(a: int, b: int) -> int | None:
     return a * b // gcd(a, b) % 1000 if a != b else None
 
 
+@chain(lcm_mod)
+def _(a: int, b: int) -> str:
+    lines, gcd = euclid(max(a, b), min(a, b))
+    return (
+        f"[Euclid|Euclid's algorithm]: {'; '.join(lines)}. The gcd is {gcd}. {a} / {gcd} = {a // gcd}, and "
+        f"{a // gcd} * {b} = {reduced(a // gcd * b, 1000)}."
+    )
+
+
 @family(
     draw={"a": range(2, 500), "m": range(20, 1000)},
     texts=(
@@ -190,6 +232,16 @@ def lcm_mod(a: int, b: int) -> int | None:
 )
 def inverse_mod(a: int, m: int) -> int | None:
     return next((x for x in range(1, m) if a * x % m == 1), None) if a < m else None
+
+
+@chain(inverse_mod)
+def _(a: int, m: int) -> str:
+    lines, _ = euclid(m, a)
+    inverse = pow(a, -1, m)
+    return (
+        f"[Euclid|Euclid's algorithm]: {'; '.join(lines)}. Backwards, {a} * {inverse} = {a * inverse} = "
+        f"{a * inverse // m} * {m} + 1. So the inverse is {inverse}."
+    )
 
 
 @family(
@@ -224,6 +276,15 @@ def two_congruences(a: int, p: int, b: int, q: int) -> int | None:
     return next(n for n in range(1, p * q + 1) if n % p == a and n % q == b)
 
 
+@chain(two_congruences)
+def _(a: int, p: int, b: int, q: int) -> str:
+    need, steps = (b - a) % q, (b - a) * pow(p, -1, q) % q
+    return (
+        f"[We write|Write] n = {a} + {p}t. Modulo {q}, {p % q}t must be {need}, so t = {steps}. "
+        f"{p} * {steps} = {p * steps}, plus {a} is {a + p * steps}."
+    )
+
+
 @family(
     draw={"a": range(2, 100), "n": range(10, 150)},
     texts=(
@@ -256,6 +317,12 @@ def power_digit_sum(a: int, n: int) -> int:
     return sum(map(int, str(a**n)))
 
 
+@chain(power_digit_sum)
+def _(a: int, n: int) -> str:
+    digits = str(a**n)
+    return f"The [number|power] {a}^{n} has {len(digits)} digits. Their sum is {sum(map(int, digits))}."
+
+
 @family(
     draw={"n": range(20, 1000)},
     texts=(
@@ -286,6 +353,19 @@ def power_digit_sum(a: int, n: int) -> int:
 def trailing_zeros(n: int) -> int:
     digits = str(factorial(n))
     return len(digits) - len(digits.rstrip("0"))
+
+
+@chain(trailing_zeros)
+def _(n: int) -> str:
+    counts = []
+    left = n
+    while left >= 5:
+        counts.append(left // 5)
+        left //= 5
+    return (
+        f"We [count|need] the factors 5. Dividing {n} by 5 again and again: {', '.join(map(str, counts))}. "
+        f"{' + '.join(map(str, counts))} = {sum(counts)}."
+    )
 
 
 @family(

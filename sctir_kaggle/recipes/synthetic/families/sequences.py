@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from sctir_kaggle.recipes.synthetic.families.chain import chain, reduced, terms
 from sctir_kaggle.recipes.synthetic.families.family import family
 
 
@@ -53,6 +54,14 @@ def recurrence(p: int, q: int, u: int, v: int, n: int) -> int:
     return terms[-1] % 1000
 
 
+@chain(recurrence)
+def _(p: int, q: int, u: int, v: int, n: int) -> str:
+    values = [p, q]
+    while len(values) < n:
+        values.append((u * values[-1] + v * values[-2]) % 1000)
+    return f"The terms modulo 1000 [are|go]: {terms(values)}. Term {n} is {values[-1]}."
+
+
 @family(
     draw={"a": range(1, 100), "d": range(2, 50), "n": range(10, 200)},
     texts=(
@@ -89,6 +98,16 @@ def arithmetic_sum(a: int, d: int, n: int) -> int:
     return (n * a + d * n * (n - 1) // 2) % 1000
 
 
+@chain(arithmetic_sum)
+def _(a: int, d: int, n: int) -> str:
+    last = a + d * (n - 1)
+    total = n * (a + last) // 2
+    return (
+        f"The last term is {a} + {d} * {n - 1} = {last}. [First plus last|The ends]: {a} + {last} = {a + last}. "
+        f"{n} * {a + last} / 2 = {reduced(total, 1000)}."
+    )
+
+
 @family(
     draw={"k": range(2, 8), "n": range(10, 300), "m": range(50, 1001)},
     texts=(
@@ -117,6 +136,12 @@ def arithmetic_sum(a: int, d: int, n: int) -> int:
 )
 def power_sum(k: int, n: int, m: int) -> int:
     return sum(pow(i, k, m) for i in range(1, n + 1)) % m
+
+
+@chain(power_sum)
+def _(k: int, n: int, m: int) -> str:
+    powers = [i**k % m for i in range(1, n + 1)]
+    return f"Modulo {m} the powers [are|begin] {terms(powers)}. Their sum leaves {sum(powers) % m}."
 
 
 @family(
@@ -168,6 +193,15 @@ def collatz(n: int) -> int:
     return steps
 
 
+@chain(collatz)
+def _(n: int) -> str:
+    start, values = n, []
+    while n != 1:
+        n = 3 * n + 1 if n % 2 else n // 2
+        values.append(n)
+    return f"From {start} [we get|it goes to] {terms(values)}. The number of steps is {len(values)}."
+
+
 @family(
     draw={"x": range(1, 100), "c": range(1, 100), "m": range(100, 1000), "n": range(5, 200)},
     texts=(
@@ -214,3 +248,12 @@ def iterated_map(x: int, c: int, m: int, n: int) -> int:
     for _ in range(n):
         x = (x * x + c) % m
     return x
+
+
+@chain(iterated_map)
+def _(x: int, c: int, m: int, n: int) -> str:
+    values = []
+    for _ in range(n):
+        x = (x * x + c) % m
+        values.append(x)
+    return f"The values [are|go]: {terms(values)}. After {n} steps it is {x}."

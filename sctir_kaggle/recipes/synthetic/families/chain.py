@@ -1,36 +1,43 @@
-"""A chain of thought: a family's solution in words and numbers, without code, and the helpers that several of them use.
+"""Chains of thought: the solution of a family in words and numbers, without code, for stage 1's training data.
 
-A chain is a function of the family's parameters, named like the family, under the decorator `@chain`. `[x|y]` in its text
-is a choice of words. Its last number is the answer. Covered: the steps that a person would write down in a few lines.
-Not covered: what takes a hundred steps by hand; such a chain says how it goes, shows its beginning and states the answer.
+A chain is a function of the family's parameters under the decorator `@chain(family)`, right behind that family. `[x|y]` in
+its text is a choice of words. Its last number is the answer. Covered: the steps that a person would write down in a few
+lines. Not covered: what takes a hundred steps by hand; such a chain describes the method, shows its beginning and states the
+answer.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+from sctir_kaggle.recipes.synthetic.families.family import Family
+
 Chain = Callable[..., str]
 
 CHAINS: dict[str, Chain] = {}
 """Every chain by the name of its family."""
 
+
+def chain(family: Family) -> Callable[[Chain], Chain]:
+    """Register the decorated function as the chain of thought of `family`."""
+
+    def register(solution: Chain) -> Chain:
+        if family.name in CHAINS:
+            raise ValueError(f"{family.name!r} has a chain already; remove one")
+        CHAINS[family.name] = solution
+        return solution
+
+    return register
+
+
 LONGEST = 20
-"""Terms that are written out; of more, the first `SHOWN`."""
+"""The most terms that `terms` writes out; of longer sequences it shows the first `SHOWN`."""
 
 SHOWN = 5
 
 
-def chain(solution: Chain) -> Chain:
-    """Register the solution of the family that it is named after."""
-    name = solution.__name__
-    if name in CHAINS:
-        raise ValueError(f"two chains are named {name!r}; rename one")
-    CHAINS[name] = solution
-    return solution
-
-
 def terms(values: Sequence[int], separator: str = ", ") -> str:
-    """All values, or the first few and dots."""
+    """`1, 2, 3`; of more than `LONGEST` values the first few and dots."""
     few = len(values) <= LONGEST
     return separator.join([*map(str, values if few else values[:SHOWN]), *([] if few else ["..."])])
 
@@ -41,7 +48,7 @@ def reduced(value: int, modulus: int) -> str:
 
 
 def factors(n: int) -> list[tuple[int, int]]:
-    """Primes and exponents of n, which is at least 2."""
+    """Primes and exponents of n >= 2: `factors(360)` is [(2, 3), (3, 2), (5, 1)]."""
     found, prime = [], 2
     while n > 1:
         exponent = 0
@@ -54,7 +61,7 @@ def factors(n: int) -> list[tuple[int, int]]:
 
 
 def factored(n: int) -> str:
-    """`2^3 * 5`."""
+    """`factored(40)` is `2^3 * 5`."""
     return " * ".join(f"{prime}^{exponent}" if exponent > 1 else f"{prime}" for prime, exponent in factors(n))
 
 
