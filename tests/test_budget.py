@@ -161,6 +161,7 @@ CLAMPS = st.tuples(st.just(0.0) | st.floats(0, 2000), st.none() | st.floats(0.1,
 """Floor and high."""
 
 
+@pytest.mark.slow
 @settings(max_examples=500, deadline=None)
 @given(
     seconds=st.floats(1, 40_000),
@@ -207,6 +208,7 @@ def test_for_any_durations_up_to_the_hard_deadline_and_the_grace_the_last_answer
         assert clock.now <= 1000 + (1 - reserve) * seconds + 1e-6
 
 
+@pytest.mark.slow
 @settings(max_examples=300, deadline=None)
 @given(
     planned=st.integers(1, 60),

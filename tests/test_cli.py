@@ -60,6 +60,7 @@ def test_a_dry_run_answers_every_problem_and_says_where_it_lies(
     assert str(output / "submission.csv") in shown
 
 
+@pytest.mark.slow
 def test_without_a_terminal_there_is_one_log_line_a_problem(
     tmp_path: Path, csv: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -68,6 +69,7 @@ def test_without_a_terminal_there_is_one_log_line_a_problem(
     assert [record.getMessage().split(":")[0] for record in caplog.records] == ["dialect", "a", "b"]
 
 
+@pytest.mark.slow
 def test_a_recorded_run_can_be_run_again_without_a_model(tmp_path: Path, csv: Path) -> None:
     live, again, stopped = (tmp_path / name for name in ("live", "again", "stopped"))
     options = ("-n", 6, "--stop", "none", "--output")
@@ -80,6 +82,7 @@ def test_a_recorded_run_can_be_run_again_without_a_model(tmp_path: Path, csv: Pa
     assert [result.answer for result in third] == [result.answer for result in first]
 
 
+@pytest.mark.slow
 def test_a_record_can_be_stopped_by_beta_which_says_what_it_risked(
     tmp_path: Path, csv: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -107,6 +110,7 @@ def test_the_risk_line_gives_the_largest_risk_and_the_sum() -> None:
     assert risk_line([stopped(None)]) == ""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("options", "message"),
     [
@@ -126,6 +130,7 @@ def test_a_record_is_not_played_under_settings_that_it_cannot_answer(
     assert not (tmp_path / "again").exists()
 
 
+@pytest.mark.slow
 def test_a_budget_that_loading_uses_up_is_said_and_every_problem_is_answered(
     tmp_path: Path, csv: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -136,6 +141,7 @@ def test_a_budget_that_loading_uses_up_is_said_and_every_problem_is_answered(
     )
 
 
+@pytest.mark.slow
 def test_a_reader_that_goes_away_ends_the_run_without_a_traceback(tmp_path: Path, csv: Path) -> None:
     command = f"{sys.executable} -m sctir_kaggle solve {csv} -n 2 --output {tmp_path / 'run'} | head -1"
     shown = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=False)
@@ -144,6 +150,7 @@ def test_a_reader_that_goes_away_ends_the_run_without_a_traceback(tmp_path: Path
     assert "Logging error" not in shown.stderr
 
 
+@pytest.mark.slow
 def test_resuming_a_finished_run_does_nothing_twice(tmp_path: Path, csv: Path) -> None:
     options = ("dry-run", "--problems", csv, "-n", 2, "--output", tmp_path / "run")
     assert sctir(*options) == 0
@@ -152,6 +159,7 @@ def test_resuming_a_finished_run_does_nothing_twice(tmp_path: Path, csv: Path) -
     assert (tmp_path / "run" / "journal.jsonl").read_bytes() == before
 
 
+@pytest.mark.slow
 def test_an_interrupted_run_keeps_its_journal_and_goes_on(tmp_path: Path) -> None:
     run = tmp_path / "run"
     command = [sys.executable, "-m", "sctir_kaggle", "dry-run", "-n", "4", "--limit", "20", "--output", str(run)]
@@ -181,6 +189,7 @@ def _wait_for_lines(path: Path, lines: int, process: subprocess.Popen[str]) -> N
     pytest.fail("the run wrote no journal within a minute")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -297,6 +306,7 @@ def test_what_cannot_be_parsed_is_named(
     assert error.count("\n") == 1
 
 
+@pytest.mark.slow
 def test_a_run_may_be_written_by_a_server_and_go_on_at_another(tmp_path: Path, csv: Path) -> None:
     pytest.importorskip("httpx", reason="the engine needs the extra `openai`: pip install 'sctir-kaggle[openai]'")
     output = tmp_path / "run"
@@ -325,6 +335,7 @@ def test_a_run_may_be_written_by_a_server_and_go_on_at_another(tmp_path: Path, c
         assert fake.bodies == []
 
 
+@pytest.mark.slow
 def test_a_run_of_other_settings_is_not_resumed(tmp_path: Path, csv: Path, capsys: pytest.CaptureFixture[str]) -> None:
     options = ("solve", csv, "-m", 1, "--output", tmp_path / "run")
     assert sctir(*options, "-n", 2) == 0
@@ -332,6 +343,7 @@ def test_a_run_of_other_settings_is_not_resumed(tmp_path: Path, csv: Path, capsy
     assert "config candidates is 2, now 3" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_real_competition_latex_breaks_nothing(shared_data: Path, tmp_path: Path) -> None:
     aime = shared_data / "validation" / "aime.csv"
     for command in (("solve", aime), ("dry-run", "--problems", aime)):
@@ -415,6 +427,7 @@ def test_a_layout_for_another_engine_is_refused(
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.slow
 def test_a_record_that_its_stop_ended_is_not_played_under_another(
     tmp_path: Path, csv: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -14,6 +14,7 @@ ROOT = Path(__file__).resolve().parents[1]
 README = ROOT / "README.md"
 
 
+@pytest.mark.slow
 def test_the_example_runs_and_its_answer_is_right(tmp_path: Path) -> None:
     pytest.importorskip("torch", reason="the example needs the extra `cpu`: pip install 'sctir-kaggle[cpu]'")
     [example] = [block.text for block in blocks_of(README) if block.info == "python"]

@@ -221,6 +221,7 @@ def test_every_setting_arrives_in_the_journals_header(
     assert name in header["given"]
 
 
+@pytest.mark.slow
 def test_a_run_writes_what_its_engine_and_its_clock_were_given(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     loaded: dict[str, Any] = {}
 

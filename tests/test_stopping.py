@@ -78,6 +78,7 @@ def test_the_rule_is_tight_a_stop_one_vote_earlier_could_be_wrong(stream: list[i
         assert scores[rival] >= scores[ranking[0][0]]
 
 
+@pytest.mark.slow
 @settings(max_examples=200, deadline=None)
 @given(st.lists(st.integers(0, 4) | st.none(), min_size=48, max_size=48), st.randoms(use_true_random=False), TIE_BREAKS)
 def test_at_every_prefix_of_48_a_stop_gives_the_full_votes_winner(
@@ -203,6 +204,7 @@ def winner_of(stream: list[int | None]) -> int | None:
     return tally(Ballot(c, a) for c, a in enumerate(stream) if a is not None).winner
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("delta", [0.02, 0.1, 0.3])
 @pytest.mark.parametrize("voting", [1.0, 0.6])
 def test_under_its_model_it_errs_no_more_often_than_delta(delta: float, voting: float) -> None:
@@ -247,6 +249,7 @@ def by_the_rule(stream: list[tuple[int, int] | None], rule: StopRule) -> tuple[i
     return len(stream), "all"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["k", "margin"])
 @pytest.mark.parametrize("weights", [(4096,), (0, 1, 410, 1024, 2048, 4096)], ids=["plain", "weighted"])
 def test_on_1000_random_streams_a_counted_stop_is_its_definition_in_words(name: str, weights: tuple[int, ...]) -> None:

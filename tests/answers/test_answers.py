@@ -222,6 +222,7 @@ PIECES = [
 LATEX = st.lists(st.sampled_from(PIECES))
 
 
+@pytest.mark.slow
 @given(st.one_of(st.text(), LATEX.map("".join), LATEX.map(" ".join)))
 def test_no_text_raises_and_every_value_is_bounded(text: str) -> None:
     value = parse(text)
@@ -276,6 +277,7 @@ FLOODS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("text", FLOODS.values(), ids=FLOODS.keys())
 def test_no_text_floods_the_search_for_the_box(text: str) -> None:
     assert read_answer(text).answer is None

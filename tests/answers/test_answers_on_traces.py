@@ -51,6 +51,7 @@ def reads(text: str, reference: int) -> bool:
     return read_answer(text, modulus=None, lowest=None, highest=None).answer == reference
 
 
+@pytest.mark.slow
 def test_the_reader_agrees_with_the_recorded_scores_except_for_listed_reasons(shared_data: Path) -> None:
     verdicts = [
         (trace["id"], reads(completion["text"], reference) == completion["score"])

@@ -113,6 +113,7 @@ def test_a_block_that_never_ends_is_stopped() -> None:
     pythons.close()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("code", "shown"),
     [

@@ -9,6 +9,8 @@ import pytest
 from benchmarks.score import cost
 from benchmarks.synthetic import write_run
 
+pytestmark = pytest.mark.slow
+
 
 def test_a_thousand_problems_take_a_fraction_of_the_journal_in_memory(tmp_path: Path) -> None:
     """A tenth of the 10,000 that may take a gigabyte; how long they take is the benchmark's to say."""

@@ -34,6 +34,8 @@ from tests.support.competitions import ANSWERS, PROBLEMS, answers_in, run_of, sc
 from tests.support.kaggle_like import write_problems
 from tests.support.push_support import children
 
+pytestmark = pytest.mark.slow
+
 AIMO1 = PROFILES["aimo1"]
 
 needs_310 = pytest.mark.skipif(bool(aimo_stub.missing()), reason=aimo_stub.missing() or "all is there")

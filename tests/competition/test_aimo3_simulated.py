@@ -21,6 +21,8 @@ from sctir_kaggle.runtime import RESERVE, bind_dialect
 from sctir_kaggle.session import Session
 from sctir_kaggle.settings import Layer, resolve
 
+pytestmark = pytest.mark.slow
+
 T = TypeVar("T")
 
 PROBLEMS = [Problem(f"p{number}", f"What is {number} squared?", number**2) for number in range(50)]

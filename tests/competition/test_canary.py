@@ -17,6 +17,8 @@ from sctir_kaggle.lab.score.report import report_of
 from tests.competition.test_faults import Broken, bug, counted, dead
 from tests.support.competitions import ANSWERS, Outcome, number_in, rerun, right, run_of, scripted
 
+pytestmark = pytest.mark.slow
+
 Run = Callable[..., Outcome]
 
 HOURS = 3600.0

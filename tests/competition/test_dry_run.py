@@ -35,6 +35,7 @@ def dry_run(name: str, csv: Path, *options: object) -> int:
     return main([str(part) for part in command])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", PROFILES)
 def test_each_competition_is_served_by_its_own_api_to_its_own_file(
     name: str, csv: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
@@ -62,6 +63,7 @@ def rows(path: Path) -> dict[Any, int]:
     return dict(zip(frame["id"], frame["answer"], strict=True))
 
 
+@pytest.mark.slow
 def test_what_goes_wrong_behind_a_gateway_is_told_as_it_was(
     csv: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -76,6 +78,7 @@ def test_what_goes_wrong_behind_a_gateway_is_told_as_it_was(
     assert error.count("\n") == 1
 
 
+@pytest.mark.slow
 def test_a_limit_reaches_the_gateway(csv: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(vllm_layout, "load_vllm", lambda model, **_: Scripted(right))
     assert dry_run("aimo2", csv, "--limit", 1, "--output", tmp_path / "run") == 0
@@ -97,6 +100,7 @@ def failing_on(numbers: set[int], candidates: range = range(100)) -> type[Script
     return Failing
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", [["solve"], ["dry-run", "--problems"]])
 @pytest.mark.parametrize(("numbers", "candidates", "code"), [(20, 100, 1), (3, 100, 1), (3, 1, 1), (2, 100, 0)])
 def test_faults_on_more_than_a_tenth_of_the_problems_fail_the_run(

@@ -32,6 +32,8 @@ from tests.support.competitions import ANSWERS, CONFIG, PROBLEMS, Outcome, numbe
 from tests.support.real_rerun import half, none
 from tests.support.wheel_support import wheel
 
+pytestmark = pytest.mark.slow
+
 Run = Callable[..., Outcome]
 
 DEFAULTS = dict.fromkeys(ANSWERS, 0)

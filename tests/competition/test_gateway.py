@@ -130,6 +130,7 @@ def numpy_integer() -> Any:
     return pytest.importorskip("numpy").int64(5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("bare", [lambda: 5, numpy_integer, lambda: "5"], ids=["int", "numpy int", "str"])
 @pytest.mark.parametrize(("version", "calls"), [("0.3.0", 1), ("0.9.0", 3)])
 def test_a_bare_answer_fails_at_once_in_aimo_2_and_only_after_all_problems_in_aimo_3(
@@ -139,6 +140,7 @@ def test_a_bare_answer_fails_at_once_in_aimo_2_and_only_after_all_problems_in_ai
     assert len(competition.asked) == calls
 
 
+@pytest.mark.slow
 @both
 def test_one_text_among_the_integers_is_worth_zero_in_silence(competition: Competition, version: Version) -> None:
     references = dict.fromkeys(IDS, 5)
@@ -149,6 +151,7 @@ def test_one_text_among_the_integers_is_worth_zero_in_silence(competition: Compe
     assert score([competition.submission], references) == 0
 
 
+@pytest.mark.slow
 @both
 def test_one_float_among_the_integers_counts_for_nothing_either(competition: Competition, version: Version) -> None:
     competition.run(version, lambda id_, *_: row(id_, answer=5.0 if id_[0] == "c" else 5))
@@ -162,23 +165,27 @@ def raises(text: str) -> Predict:
     return predict
 
 
+@pytest.mark.slow
 @both
 def test_an_exception_ends_the_run_with_its_text(competition: Competition, version: Version) -> None:
     competition.fails(version, raises("no weights"), verdict.PredictRaised, "no weights")
     assert len(competition.asked) == 1
 
 
+@pytest.mark.slow
 @both
 def test_a_long_exception_text_hides_the_error(competition: Competition, version: Version) -> None:
     competition.fails(version, raises("x" * 7000), verdict.PredictRaised, "x{7000}")
     competition.fails(version, raises("x" * 8192), verdict.ErrorHidden, "^(?!.*xx).*metadata size exceeds")
 
 
+@pytest.mark.slow
 def test_a_text_that_is_not_ascii_takes_three_times_its_bytes_of_that_limit(competition: Competition) -> None:
     competition.fails("0.9.0", raises("é" * 1300), verdict.PredictRaised, "é{1300}")
     competition.fails("0.9.0", raises("é" * 1400), verdict.ErrorHidden, "^(?!.*é).*metadata size exceeds")
 
 
+@pytest.mark.slow
 @both
 def test_predict_may_not_set_a_signal_handler(competition: Competition, version: Version) -> None:
     def predict(*_: Any) -> Any:
@@ -187,6 +194,7 @@ def test_predict_may_not_set_a_signal_handler(competition: Competition, version:
     competition.fails(version, predict, verdict.PredictRaised, "only works in main thread")
 
 
+@pytest.mark.slow
 @both
 @pytest.mark.parametrize("bare", [False, True], ids=["in a frame", "bare"])
 def test_an_integer_beyond_64_bits_fails_at_once(competition: Competition, version: Version, bare: bool) -> None:
@@ -197,6 +205,7 @@ def test_an_integer_beyond_64_bits_fails_at_once(competition: Competition, versi
     assert len(competition.asked) == 1
 
 
+@pytest.mark.slow
 @both
 def test_the_first_answer_has_no_deadline_and_the_later_ones_have(competition: Competition, version: Version) -> None:
     released = threading.Event()
@@ -277,6 +286,7 @@ def test_a_csv_that_cannot_be_read_is_the_gateways_failure(competition: Competit
         server.run_local_gateway((competition.folder / "absent.csv",))
 
 
+@pytest.mark.slow
 def test_no_socket_is_left_open(competition: Competition) -> None:
     def sockets() -> int:
         links = [os.readlink(f"/proc/self/fd/{fd}") for fd in os.listdir("/proc/self/fd") if _exists(fd)]

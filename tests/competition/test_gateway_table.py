@@ -14,6 +14,8 @@ pytest.importorskip("grpc", reason='needs gRPC: pip install "sctir-kaggle[compet
 
 from tests.support.gateway_scenarios import SCENARIOS, outcome
 
+pytestmark = pytest.mark.slow
+
 STRICTER = {"a frame without answer", "a frame with a third column"}
 
 each_version = pytest.mark.parametrize("version", COMPETITIONS)

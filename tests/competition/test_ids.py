@@ -58,6 +58,7 @@ def same(rows: list[tuple[Any, int]], expected: list[tuple[Any, int]]) -> bool:
     return sorted(rows, key=lambda row: row[1]) == expected
 
 
+@pytest.mark.slow
 @each_kind
 @pytest.mark.parametrize("name", PUSH)
 def test_a_rerun_gives_every_id_back_with_its_type_and_the_right_answer(
@@ -84,6 +85,7 @@ def test_so_it_does_under_the_competitions_own_gateway(name: str, kind: str, tmp
     assert pl.read_parquet(file).schema == {"id": inferred_ids(KINDS[kind][0]).dtype, "answer": pl.Int64}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", WITHOUT_NULL)
 @pytest.mark.parametrize("name", PROFILES)
 def test_a_dry_run_ends_with_the_right_answers_and_keeps_the_ids_of_the_csv(

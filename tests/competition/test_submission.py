@@ -19,6 +19,8 @@ from sctir_kaggle.journal import read_journal
 from sctir_kaggle.settings import RunConfig
 from tests.support.competitions import ANSWERS, EVERY, PROBLEMS, answers_in, csv_of, rerun, right, run_of, scripted
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(autouse=True)
 def stand_in(monkeypatch: pytest.MonkeyPatch) -> None:

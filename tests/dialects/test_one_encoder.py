@@ -94,6 +94,7 @@ def sent(tokenizer: Tokenizer, parts: tuple[Segment, ...]) -> TokenIds:
     return tokenizer.encode(tuple(prompt))
 
 
+@pytest.mark.slow
 @pytest.mark.shared
 @pytest.mark.parametrize("folder", EVERY, indirect=True)
 def test_training_and_inference_have_the_same_ids_on_a_thousand_traces(folder: Path) -> None:

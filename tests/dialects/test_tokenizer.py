@@ -120,6 +120,7 @@ def test_ordinary_text_has_the_ids_that_the_file_gives_it(folder: Path, text: st
     assert load(folder).encode_text(text) == ids_of(folder, text)
 
 
+@pytest.mark.slow
 @every
 @settings(deadline=None, max_examples=150)
 @given(data=st.data())

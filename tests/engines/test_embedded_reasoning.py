@@ -16,6 +16,8 @@ from sctir_kaggle.problems import HELD_OUT, read_problems
 from sctir_kaggle.runtime import EMBEDDED_MODEL
 from sctir_kaggle.sandbox import Sandbox
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def engine() -> Iterator[TransformersEngine]:

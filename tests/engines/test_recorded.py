@@ -70,6 +70,7 @@ def test_a_replay_equals_its_record(sandbox: Sandbox, seed: int, stop: Any, tmp_
     assert solve(engine, engine, config) == live == recorded[0]
 
 
+@pytest.mark.slow
 def test_a_run_that_the_deadline_ended_replays_without_waiting(sandbox: Sandbox) -> None:
     class Slow(Chaotic):
         async def generate(self, prompt: Prompt, params: SamplingParams, *, request_id: str) -> Completion:
@@ -84,6 +85,7 @@ def test_a_run_that_the_deadline_ended_replays_without_waiting(sandbox: Sandbox)
     assert solve(engine, engine, config) == live
 
 
+@pytest.mark.slow
 def test_a_full_record_gives_the_same_answer_with_the_stop_rule(sandbox: Sandbox) -> None:
     for seed in range(20):
         full = solve(Chaotic(seed), sandbox, SolverConfig(candidates=9, stop="none"))

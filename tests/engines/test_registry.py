@@ -107,6 +107,7 @@ def test_what_is_neither_is_refused(wrong: str) -> None:
         checkpoint_of(wrong)
 
 
+@pytest.mark.slow
 def test_a_chat_server_solves_a_csv(tmp_path: Path) -> None:
     (tmp_path / "problems.csv").write_text("id,problem,answer\na,What is $3^2$?,9\n")
     said = {"choices": [{"delta": {"content": "It is $\\boxed{9}$."}, "finish_reason": "stop"}]}

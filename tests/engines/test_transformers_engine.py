@@ -400,6 +400,7 @@ def shared_part(turns: list[list[Completion]]) -> float:
     return sum(completion.cached_tokens for completion in later) / sum(c.prompt_tokens for c in later)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("slots", [5, 12])
 def test_returning_candidates_go_on_from_what_is_stored_as_if_it_were_new(checkpoint: Path, slots: int) -> None:
     engine = TransformersEngine.load(checkpoint, slots=slots)

@@ -21,6 +21,8 @@ from sctir_kaggle.types import UserError
 from tests.support.pages import Page, chromium
 from tests.support.solved import solved, trace, turn
 
+pytestmark = pytest.mark.slow
+
 PARENT_PACKAGES = [path for path in sys.path if path.endswith("site-packages")]
 
 

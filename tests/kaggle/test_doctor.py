@@ -272,6 +272,7 @@ def test_the_worst_finding_is_the_verdict() -> None:
     assert [worst(findings), worst(findings[::2]), worst(findings[:1]), worst([])] == ["fatal", "warning", "ok", "ok"]
 
 
+@pytest.mark.slow
 def test_a_whole_examination_is_quick_and_does_not_import_torch(tmp_path: Path) -> None:
     program = (
         "import sys; from sctir_kaggle.kaggle.doctor import examine, report\n"

@@ -87,6 +87,7 @@ def test_a_dry_run_fetches_nothing_and_says_how_much_it_would(hub: FakeHub, tmp_
     assert f"to fetch into {tmp_path / 'model'}: 4 files, 10.2 MB" in said
 
 
+@pytest.mark.slow
 def test_a_transfer_that_breaks_goes_on_where_it_was(hub: FakeHub, tmp_path: Path) -> None:
     hub.broken["model.safetensors"] = 4_000_000
     code, said = sctir_fetch(hub, tmp_path, REPO, "--output", tmp_path / "model")
@@ -94,6 +95,7 @@ def test_a_transfer_that_breaks_goes_on_where_it_was(hub: FakeHub, tmp_path: Pat
     assert fetched(tmp_path / "model")["model.safetensors"] == WEIGHTS
 
 
+@pytest.mark.slow
 def test_a_killed_fetch_goes_on_where_it_was(hub: FakeHub, tmp_path: Path) -> None:
     """The bytes that came before the kill are not sent a second time."""
     hub.files["model.safetensors"] = WEIGHTS * 3
@@ -120,6 +122,7 @@ def test_a_killed_fetch_goes_on_where_it_was(hub: FakeHub, tmp_path: Path) -> No
     assert fetched(tmp_path / "model")["model.safetensors"] == WEIGHTS * 3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["model.safetensors", "config.json"])
 def test_a_file_with_a_wrong_hash_is_removed_and_refused(hub: FakeHub, tmp_path: Path, name: str) -> None:
     hub.wrong.add(name)
@@ -133,6 +136,7 @@ def test_a_file_with_a_wrong_hash_is_removed_and_refused(hub: FakeHub, tmp_path:
     assert fetched(tmp_path / "model") == {name: FILES[name] for name in KEPT}
 
 
+@pytest.mark.slow
 def test_a_file_that_changed_on_the_disk_is_fetched_again(hub: FakeHub, tmp_path: Path) -> None:
     assert sctir_fetch(hub, tmp_path, REPO, "--output", tmp_path / "model")[0] == 0
     (tmp_path / "model" / "model.safetensors").write_bytes(WEIGHTS[:-1] + b"?")
@@ -144,6 +148,7 @@ def test_a_file_that_changed_on_the_disk_is_fetched_again(hub: FakeHub, tmp_path
     assert fetched(tmp_path / "model")["model.safetensors"] == WEIGHTS
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("refused", "told"),
     [
@@ -205,6 +210,7 @@ def test_a_hash_is_git_s_for_small_files_and_the_content_s_for_large_ones(tmp_pa
     assert not is_right(path, Remote("file", 5, "", sha256))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["model-00001-of-00002.safetensors", "model.safetensors.index.json"])
 def test_a_folder_with_another_checkpoints_weights_is_refused(hub: FakeHub, tmp_path: Path, name: str) -> None:
     (tmp_path / "old").mkdir()

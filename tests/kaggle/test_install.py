@@ -50,6 +50,7 @@ def install(folder: Path, engine: str, then: str = "", first: str = "") -> subpr
     return subprocess.run([python, "-c", program], capture_output=True, text=True, cwd=folder, env=environment)
 
 
+@pytest.mark.slow
 def test_what_is_missing_is_installed_with_what_it_needs_and_can_be_imported_at_once(tmp_path: Path) -> None:
     attach(tmp_path / "input/wheelhouse/part-1", "vllm", "sctir_test_dependency")
     attach(tmp_path / "input/wheelhouse/part-2", "sctir_test_dependency")
@@ -96,6 +97,7 @@ def test_wheels_for_the_image_before_are_named_with_both_versions(tmp_path: Path
     assert "torch==2.10.0 (for vllm-1.0-py3-none-any.whl; the image has 2.11.0)" in last
 
 
+@pytest.mark.slow
 def test_what_is_imported_is_not_replaced_and_what_is_not_is(tmp_path: Path) -> None:
     attach(tmp_path / "input/house", "vllm", "sctir_test_held>=2")
     attach(tmp_path / "input/house", "sctir_test_held", version="2.0")
@@ -106,6 +108,7 @@ def test_what_is_imported_is_not_replaced_and_what_is_not_is(tmp_path: Path) -> 
     assert done.stdout.split() == ["['vllm']", "2.0"], done.stderr
 
 
+@pytest.mark.slow
 def test_an_image_that_has_moved_on_keeps_what_fits(tmp_path: Path) -> None:
     attach(tmp_path / "input/house", "vllm", "sctir_test_held>=1")
     attach(tmp_path / "input/house", "sctir_test_held", version="1.0")

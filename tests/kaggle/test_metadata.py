@@ -159,6 +159,7 @@ socket.socket().close()
     assert "HOOK" not in "".join(before)
 
 
+@pytest.mark.slow
 def test_this_checkout_is_pushed_as_a_notebook_with_its_own_wheel_inside(tmp_path: Path) -> None:
     assert main(["push", "--dry-run", "--owner", "alice", "--path", str(ROOT), "--output", str(tmp_path)]) == 0
     pushed = (tmp_path / "pushed" / "submission.ipynb").read_text()
@@ -343,6 +344,7 @@ def test_any_number_of_wheel_data_sets_may_be_named(checkout: Path) -> None:
     assert dry_run(checkout, "--owner", "alice") == 0
 
 
+@pytest.mark.slow
 def test_a_notebook_that_was_edited_instead_of_its_source_is_refused(tmp_path: Path) -> None:
     for name in ("kernel-metadata.json", "pyproject.toml", "README.md", "LICENSE"):
         shutil.copy(ROOT / name, tmp_path)

@@ -185,6 +185,7 @@ def test_every_competition_has_its_number() -> None:
     assert set(SOURCE_IDS) == {profile.slug for profile in PROFILES.values()}
 
 
+@pytest.mark.slow
 def test_two_builds_are_the_same(tmp_path: Path) -> None:
     main(["--wheel", "--output", str(tmp_path / "first.ipynb")])
     main(["--wheel", "--output", str(tmp_path / "second.ipynb")])

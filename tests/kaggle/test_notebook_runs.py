@@ -27,6 +27,8 @@ from sctir_kaggle.kaggle.notebook import build
 from sctir_kaggle.problems import HELD_OUT, read_problems
 from tests.support.kaggle_like import PROBLEMS, SETTINGS, Kaggle, Layout, Ran, execute, write_problems
 
+pytestmark = pytest.mark.slow
+
 for library in ("torch", "nbclient", "ipykernel", "matplotlib"):
     pytest.importorskip(library, reason="needs the extras `cpu` and `test`")
 

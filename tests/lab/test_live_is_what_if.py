@@ -20,6 +20,8 @@ from sctir_kaggle.runtime import open_session
 from sctir_kaggle.settings import ClockConfig, RunConfig
 from tests.support.whatif_support import RULES, STOPS, solved
 
+pytestmark = pytest.mark.slow
+
 N, PROBLEMS = 12, 50
 
 EAGER: dict[str, Any] = {"stop_ballots": 2, "stop_delta": 0.3}

@@ -79,6 +79,7 @@ def test_the_equal_share_is_a_line_where_it_leaves_room_for_the_bars(share: floa
     assert times.get_xlabel() == f"seconds; an equal share is {share:.0f}"
 
 
+@pytest.mark.slow
 def test_fifty_rows_do_not_overlap_and_nothing_leaves_the_picture() -> None:
     figure = votes_and_times([result(f"problem-{number:010}", 10**30, 10**30, 99999) for number in range(50)])
     figure.canvas.draw()

@@ -151,6 +151,7 @@ def test_the_spread_is_over_seeds() -> None:
     assert spread(right, np.zeros(6)) == (0.5, None)
 
 
+@pytest.mark.slow
 def test_the_interval_holds_the_truth_in_about_95_of_100_sets() -> None:
     """Problems of unlike difficulty, 5 seeds each; the truth is the mean over all problems there could be."""
     rng = np.random.default_rng(7)

@@ -22,7 +22,10 @@ from tests.sandbox.attacks.verdict import Record, faults
 
 pytest.importorskip("numpy")
 pytest.importorskip("sympy")
-pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the jail and the facts about the host are Linux's")
+pytestmark = [
+    pytest.mark.skipif(sys.platform != "linux", reason="the jail and the facts about the host are Linux's"),
+    pytest.mark.slow,
+]
 
 ROOT = Path(__file__).parents[2]
 JAIL_SECONDS = 600

@@ -57,6 +57,7 @@ def test_the_event_loop_stays_free(run: Candidate) -> None:
     assert asyncio.run(longest_gap()) < 0.25
 
 
+@pytest.mark.slow
 def test_closing_leaves_no_process_no_descriptor_and_no_folder() -> None:
     before = set(os.listdir("/proc/self/fd"))
     sandbox = Sandbox(workers=2)
@@ -119,6 +120,7 @@ def is_open(number):
             os.close(descriptor)
 
 
+@pytest.mark.slow
 def test_300_candidates_can_be_alive_at_once() -> None:
     with Sandbox(workers=2) as sandbox:
         talks = [Candidate(sandbox, f"many/{number}") for number in range(300)]
@@ -129,6 +131,7 @@ def test_300_candidates_can_be_alive_at_once() -> None:
         assert zygote_pid(sandbox) == zygote
 
 
+@pytest.mark.slow
 def test_more_workers_than_cores_do_not_keep_a_core_busy() -> None:
     with Sandbox(workers=64) as sandbox:
         time.sleep(1.0)  # children are forked in advance meanwhile
@@ -145,6 +148,7 @@ def test_a_python_that_is_not_there_leaves_nothing(monkeypatch: pytest.MonkeyPat
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.slow
 def test_two_sandboxes_do_not_share_their_limits_on_threads() -> None:
     hog = "import threading, time\nfor _ in range(50): threading.Thread(target=time.sleep, args=(9,), daemon=True).start()"
     with Sandbox(workers=1) as one, Sandbox(workers=1) as other:

@@ -143,6 +143,7 @@ def test_a_block_cannot_take_back_the_stop_at_the_end_of_its_turn(run: Candidate
     assert "ProcessLookupError" in result.output
 
 
+@pytest.mark.slow
 def test_a_deep_folder_and_a_dead_zygote_together_do_no_harm(run: Candidate, sandbox: Sandbox) -> None:
     assert run("import os\nfor _ in range(990):\n    os.mkdir('d')\n    os.chdir('d')").output == ""
     assert sandbox._zygote

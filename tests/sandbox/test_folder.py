@@ -83,6 +83,7 @@ def test_a_folder_without_permissions_is_removed(tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "code",
     [

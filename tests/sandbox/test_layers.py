@@ -29,6 +29,7 @@ def test_a_running_sandbox_reports_the_same_as_the_function(sandbox: Sandbox) ->
     assert states == {layer.name: layer.active for layer in package.layers()}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", LAYERS)
 def test_without_a_layer_the_others_hold_and_blocks_run(name: str) -> None:
     with Sandbox(workers=1, without=[name]) as sandbox:

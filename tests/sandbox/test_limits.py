@@ -26,6 +26,7 @@ def test_an_endless_loop_is_stopped_and_says_where_it_was(run: Candidate) -> Non
     assert run("x").output == "1\n"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "code",
     [
@@ -57,6 +58,7 @@ def test_a_deadline_that_has_passed_runs_nothing(run: Candidate) -> None:
     assert run("print(1)", seconds=-1) == ExecutionResult(NO_TIME_LEFT, ExecutionStatus.TIMEOUT)
 
 
+@pytest.mark.slow
 def test_waiting_for_a_worker_counts_for_the_deadline_only() -> None:
     async def three(sandbox: Sandbox) -> list[ExecutionResult]:
         nap = "import time\ntime.sleep(0.4)\nprint('done')"
@@ -146,6 +148,7 @@ def test_an_exception_that_is_hostile_gets_no_hint_and_does_no_harm(run: Candida
     assert run("1").output == "1\n"
 
 
+@pytest.mark.slow
 def test_cpu_time_in_several_threads_is_limited_and_told(sandbox: Sandbox) -> None:
     code = """
 import hashlib, threading

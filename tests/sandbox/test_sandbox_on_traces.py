@@ -31,6 +31,8 @@ from benchmarks.traces import (
 from sctir_kaggle.sandbox import Sandbox
 from sctir_kaggle.types import ExecutionResult, ExecutionStatus
 
+pytestmark = pytest.mark.slow
+
 EVERY = 8
 """Half a minute, most of it blocks that never end."""
 

@@ -57,6 +57,7 @@ def test_the_kernel_would_load_the_program(case: Case) -> None:
     assert len(program(case)) < 400
 
 
+@pytest.mark.slow
 @every_filter
 def test_every_call_gets_the_verdict_of_the_table(case: Case) -> None:
     wrong = [(q.data[:6], hex(q.verdict)) for q in questions(case) if bpf.run(program(case), q.data) != q.verdict]
@@ -203,6 +204,7 @@ def makes_no_difference(original: list[bpf.Instruction], mutated: list[bpf.Instr
     )
 
 
+@pytest.mark.slow
 @every_filter
 def test_no_changed_bit_of_a_jump_or_a_constant_goes_unnoticed(case: Case) -> None:
     original = program(case)

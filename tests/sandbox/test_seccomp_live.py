@@ -366,6 +366,7 @@ print(json.dumps(failed))
 """
 
 
+@pytest.mark.slow
 @live
 @pytest.mark.parametrize("snippets", [ORDINARY, SCIENTIFIC], ids=["standard library", "scientific"])
 def test_ordinary_code_notices_nothing(tmp_path: Path, snippets: dict[str, str]) -> None:

@@ -59,6 +59,7 @@ def permissions(setting: str) -> Any:
     return json.loads(done.stdout)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("setting", SETTINGS)
 def test_the_layers_that_work_are_known(setting: str) -> None:
     expected, _, _ = SETTINGS[setting]

@@ -11,6 +11,7 @@ from sctir_kaggle.sandbox import Sandbox
 from tests.sandbox.candidate import Candidate, eventually, zygote_pid
 
 
+@pytest.mark.slow
 def test_the_callers_environment_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("KAGGLE_TOKEN", "hunter2")
     with Sandbox(workers=1) as sandbox:

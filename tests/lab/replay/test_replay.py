@@ -55,6 +55,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[str, int], obj
     return journalled(folder)
 
 
+@pytest.mark.slow
 def test_runs_killed_twenty_times_leave_what_an_uninterrupted_one_leaves(
     tmp_path: Path, whole: dict[tuple[str, int], object]
 ) -> None:
@@ -101,6 +102,7 @@ def _size(path: Path) -> int:
     return path.stat().st_size if path.exists() else -1
 
 
+@pytest.mark.slow
 def test_neither_the_order_nor_how_many_there_are_at_once_changes_a_text(
     tmp_path: Path, whole: dict[tuple[str, int], object]
 ) -> None:
@@ -126,6 +128,7 @@ def test_the_first_seed_is_done_before_the_second_begins(tmp_path: Path) -> None
     ]
 
 
+@pytest.mark.slow
 def test_a_resumed_run_may_have_more_seeds_and_does_not_repeat_the_first(
     tmp_path: Path, whole: dict[tuple[str, int], object]
 ) -> None:
@@ -221,6 +224,7 @@ def test_by_default_as_many_at_once_as_the_engine_has_room_for(
     assert (made.at_once, made.slots) == expected
 
 
+@pytest.mark.slow
 def test_an_engine_that_dies_ends_the_run_and_costs_no_problem(
     tmp_path: Path, whole: dict[tuple[str, int], object]
 ) -> None:
@@ -239,6 +243,7 @@ def test_an_engine_that_dies_ends_the_run_and_costs_no_problem(
     assert set(told(results)) == set(whole)
 
 
+@pytest.mark.slow
 def test_a_task_that_fails_alone_is_told_and_tried_again(tmp_path: Path, whole: dict[tuple[str, int], object]) -> None:
     with pytest.raises(
         EngineError, match=r"1 of 100 tasks could not be solved, the first, p/4 with seed 2: .* tries them"

@@ -32,6 +32,7 @@ def sctir(*arguments: object) -> int:
     return main([str(argument) for argument in arguments])
 
 
+@pytest.mark.slow
 def test_a_set_is_solved_under_several_seeds_and_their_mean_is_shown(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -50,6 +51,7 @@ def test_a_set_is_solved_under_several_seeds_and_their_mean_is_shown(
     assert lines[-1].endswith("0 s left")
 
 
+@pytest.mark.slow
 def test_an_interrupted_replay_says_how_to_go_on(tmp_path: Path) -> None:
     pytest.importorskip("torch", reason="the embedded model needs the extra `cpu`: pip install 'sctir-kaggle[cpu]'")
     output = tmp_path / "run"
@@ -69,6 +71,7 @@ def test_an_interrupted_replay_says_how_to_go_on(tmp_path: Path) -> None:
     assert 2 <= len(read_journal(output / "journal.jsonl")[1]) < 50
 
 
+@pytest.mark.slow
 def test_servers_may_solve_it_and_any_integer_counts(
     tmp_path: Path, csv: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -92,6 +95,7 @@ def test_servers_may_solve_it_and_any_integer_counts(
     assert "50.0 ± 0.0 % right" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_servers_that_are_gone_end_it_and_others_go_on(
     tmp_path: Path, csv: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -126,6 +130,7 @@ def test_options_change_a_preset_which_changes_the_defaults() -> None:
     assert config("--preset", "greedy-cot", "-m", "4") == (1, 4, 0.0)
 
 
+@pytest.mark.slow
 def test_a_greedy_run_over_seeds_is_warned_of(
     tmp_path: Path, csv: Path, caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -17,6 +17,8 @@ from sctir_kaggle.problems import HELD_OUT, read_problems
 from sctir_kaggle.runtime import EMBEDDED_MODEL
 from sctir_kaggle.sandbox import Sandbox
 
+pytestmark = pytest.mark.slow
+
 WAYS = [
     Way("greedy", "1", [Run(20.0, 20.0, 3.0)]),
     Way("vote", "2", [Run(90.0, 70.0, 10.0), Run(94.0, 72.0, 12.0), Run(98.0, 71.0, 90.0)]),

@@ -154,6 +154,7 @@ def test_of_a_stopped_run_the_curves_use_as_many_candidates_as_every_problem_has
     assert any("use the first 5 that ended of each problem" in note for note in report.notes)
 
 
+@pytest.mark.slow
 def test_all_that_ended_before_a_stop_would_be_too_many_of_the_leaders(tmp_path: Path) -> None:
     """Why only the first K count: with all, the share of right candidates (truth 0.6) comes out too high."""
     report = report_of([edit(run(tmp_path / "cut", problems=2000, candidates=9, chance=0.6), stopped)])
@@ -273,6 +274,7 @@ def test_a_run_that_has_just_begun_is_no_error(tmp_path: Path) -> None:
     assert in_terminal(report, 80).strip() == "- run: no problem has ended yet"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("width", [80, 100])
 def test_no_figure_is_cut_off(tmp_path: Path, width: int) -> None:
     shape = {"problems": 60, "candidates": 48, "seeds": 2}
@@ -316,6 +318,7 @@ def test_a_file_that_cannot_be_written_is_refused_before_anything_is_read(
     assert "must be a file in a folder that exists" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_the_picture_has_a_band_for_each_curve_of_each_run(tmp_path: Path) -> None:
     pytest.importorskip("matplotlib", reason="pictures need the extra `plots`: pip install 'sctir-kaggle[plots]'")
     from sctir_kaggle.lab.score.curves import curves

@@ -29,6 +29,7 @@ MADE = "'img, iframe, object, a, main script, svg[onload]'"
 """Elements that the page never has."""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("attack", ATTACKS)
 def test_what_a_model_wrote_never_acts(show: Show, attack: str) -> None:
     executed = turn(attack, prefix=attack, code=attack, execution=ExecutionResult(attack), bridge=(attack,))

@@ -30,6 +30,7 @@ def three() -> list[SolveResult]:
 # what is seen
 
 
+@pytest.mark.slow
 def test_the_overview_says_what_the_run_reached(show: Show) -> None:
     header, results = run(6, 8, 2)
     page = show(results, [header], title="my run")
@@ -310,6 +311,7 @@ def test_a_chosen_theme_is_remembered(show: Show) -> None:
     assert show(three()).text("#theme") == "Dark"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("width", [360, 768, 1280])
 def test_nothing_is_wider_than_the_window(show: Show, width: int) -> None:
     long = "x" * 500

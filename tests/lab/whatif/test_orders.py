@@ -94,6 +94,7 @@ def test_shares_are_the_budgets_to_the_last_bit(
         shares.next_deadlines(np.array(nows))
 
 
+@pytest.mark.slow
 @settings(max_examples=80, deadline=None)
 @given(st.integers(0, 10**6), SOME_RULES, st.sampled_from(["first", "smallest", "largest"]))
 def test_the_vectorised_vote_is_the_vote_at_every_candidate(seed: int, rules: Any, tie: Any) -> None:
@@ -119,6 +120,7 @@ def test_the_vectorised_vote_is_the_vote_at_every_candidate(seed: int, rules: An
         assert found.last[row] == struck
 
 
+@pytest.mark.slow
 @settings(max_examples=60, deadline=None)
 @given(st.integers(0, 10**6), SOME_RULES, st.floats(10, 120), SOME_CLAMPS)
 def test_a_simulated_order_is_what_solver_and_budget_make_of_it(

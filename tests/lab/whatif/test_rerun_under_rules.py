@@ -29,6 +29,7 @@ def again(record: SolveResult, **changes: Any) -> Rerun:
     return rerun(record, rules, first=N, **limits)
 
 
+@pytest.mark.slow
 @settings(max_examples=150, deadline=None)
 @given(SEEDS, SOME_RULES, st.integers(0, 4))
 def test_under_the_recorded_rules_a_result_equals_its_record(seed: int, rules: Any, turns: int) -> None:
@@ -48,6 +49,7 @@ def test_a_record_that_its_deadline_or_extra_candidates_ended_is_repeated_too(
     assert again(record, **fields).result == record
 
 
+@pytest.mark.slow
 @settings(max_examples=150, deadline=None)
 @given(SEEDS, SOME_RULES, LIMITS, LIMITS)
 def test_a_whole_record_tells_what_any_vote_stop_and_deadline_would_have_given(

@@ -19,6 +19,8 @@ from sctir_kaggle.lab.whatif.resimulate import rerun, results_of
 from sctir_kaggle.lab.whatif.rules import Rules, config_of
 from tests.support.whatif_support import solved
 
+pytestmark = pytest.mark.slow
+
 CANDIDATES, PROBLEMS = 8, 5
 
 

@@ -41,6 +41,7 @@ def figures(path: Path, *arguments: object) -> dict[str, Any]:
     return dict(json.loads(path.read_text()))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("width", [60, 80, 100, 120])
 def test_names_of_rules_are_never_narrower_than_tells_rows_apart(
     width: int, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch

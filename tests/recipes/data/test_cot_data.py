@@ -181,6 +181,7 @@ def test_a_server_that_is_gone_ends_the_step_and_keeps_what_was_done(tmp_path: P
     assert len(read(tmp_path / "chains.jsonl")) == 3
 
 
+@pytest.mark.slow
 def test_a_killed_step_goes_on_without_loss(tmp_path: Path) -> None:
     write(tmp_path / "english.jsonl", *map(pair, range(60)))
 

@@ -34,6 +34,8 @@ from sctir_kaggle.types import EngineError, UserError
 from tests.support.fake_server import Answer, FakeServer, says
 from tests.support.unruly_server import UnrulyServer, write_problems
 
+pytestmark = pytest.mark.slow
+
 pytest.importorskip("httpx", reason="the recipe's server is asked by httpx: pip install 'sctir-kaggle[openai]'")
 
 PROBLEMS = 200

@@ -60,6 +60,7 @@ def test_a_chain_is_a_few_lines(item: Family) -> None:
     assert max(len(chain_text(item, rng)) for _ in range(40)) <= 350
 
 
+@pytest.mark.slow
 def test_the_box_of_every_example_is_the_reference(examples: list[Example]) -> None:
     assert len(examples) >= 1000
     for example in examples:

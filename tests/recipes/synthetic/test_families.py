@@ -102,6 +102,7 @@ def test_every_kind_of_mistake_occurs() -> None:
     assert all(any(make(code, rng) for code in codes) for make in MAKERS)
 
 
+@pytest.mark.slow
 def test_a_program_that_breaks_really_fails_and_its_repair_solves_the_problem(sandbox: Sandbox) -> None:
     drafts = [item for item in training_drafts(5, [], 30) if any(step.fails for step in item.steps)][:40]
     examples = asyncio.run(run(drafts, sandbox))
@@ -129,6 +130,7 @@ def test_held_out_problems_are_never_trained_on() -> None:
     assert not {posed.problem.text for posed in held} & {item.problem for item in drafts}
 
 
+@pytest.mark.slow
 def test_parameters_of_a_held_problem_are_not_drawn_for_training() -> None:
     rng = Random(0)
     item = FAMILIES["trailing_zeros"]

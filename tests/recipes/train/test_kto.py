@@ -76,6 +76,7 @@ def log_probabilities(model: Any, row: dict[str, Any], prefix: str = "") -> tupl
     return each[written].sum().item(), each.sum().item()
 
 
+@pytest.mark.slow
 def test_the_log_probabilities_are_those_of_the_tokens_that_the_model_wrote(
     run: Path, tmp_path: Path, tokenizer: PreTrainedTokenizerFast
 ) -> None:

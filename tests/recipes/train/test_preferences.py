@@ -79,6 +79,7 @@ def test_they_stand_in_the_order_of_their_numbers() -> None:
     assert [one.desirable for one in found] == [True, False]
 
 
+@pytest.mark.slow
 def test_a_replay_s_journal_is_read_with_all_its_seeds(tmp_path: Path) -> None:
     run(tmp_path)
     found = list(read_preferences([tmp_path]))

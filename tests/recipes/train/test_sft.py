@@ -125,6 +125,7 @@ def test_the_loss_is_that_of_the_traces_one_by_one(model: Path, tmp_path: Path, 
     assert packed == pytest.approx(single, rel=1e-5)
 
 
+@pytest.mark.slow
 @RECIPES
 def test_a_killed_training_goes_on_and_ends_as_if_it_had_not_been(model: Path, tmp_path: Path) -> None:
     file = data(tmp_path)
