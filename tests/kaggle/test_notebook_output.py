@@ -144,7 +144,7 @@ def test_the_source_of_prompt_loop_and_vote_is_readable() -> None:
     for part in (
         "NUMINA = Dialect(",
         "def render(",
-        "async def _take_turn(",
+        "async def step(",
         "async def solve(",
         "def read_answer(",
         "def tally(",
@@ -155,7 +155,7 @@ def test_the_source_of_prompt_loop_and_vote_is_readable() -> None:
 def test_every_module_is_listed_with_what_it_is_for() -> None:
     listed = readable(module_list())
     assert str(PACKAGE) in listed
-    assert re.search(r"^voting\.py +Answers -> a vote", listed, re.MULTILINE)
+    assert re.search(r"^voting\.py +Majority vote", listed, re.MULTILINE)
     modules = list(PACKAGE.rglob("*.py"))
     assert [path for path in modules if str(path.relative_to(PACKAGE)) not in listed] == []
 
