@@ -362,6 +362,7 @@ def test_the_module_is_the_command() -> None:
     assert "solve" in shown
 
 
+@pytest.mark.slow
 def test_the_sandbox_starts_while_the_engine_loads(tmp_path: Path, csv: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     together, load, start = threading.Barrier(2, timeout=60), TransformersEngine.load, Sandbox.start
 

@@ -41,6 +41,7 @@ def test_the_rule_stops_exactly_when_the_lead_exceeds_what_is_left() -> None:
     assert not decided(ballots(1, 1, 1), unfinished=3)
 
 
+@pytest.mark.slow
 @settings(max_examples=400, deadline=None)
 @given(st.data(), TIE_BREAKS)
 def test_stopping_never_changes_the_winner_under_any_continuation(data: st.DataObject, rule: TieBreak) -> None:

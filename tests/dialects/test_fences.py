@@ -65,5 +65,6 @@ def test_blocks_stand_in_order_inside_the_text_whatever_it_is(text: str) -> None
         place = block.end
 
 
+@pytest.mark.slow
 def test_a_text_of_fences_takes_no_longer_than_its_length_says() -> None:
     assert without_code("```python\nx = '\n" * 20_000).count("`") == 0

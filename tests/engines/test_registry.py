@@ -118,6 +118,7 @@ def test_a_chat_server_solves_a_csv(tmp_path: Path) -> None:
     assert (header["engine"]["engine"], header["settings"]["engine"], result.answer) == ("chat", "chat", 9)
 
 
+@pytest.mark.slow
 def test_a_further_engine_is_one_entry_of_the_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     made = Entry(
         name="made-up",

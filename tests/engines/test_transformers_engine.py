@@ -137,6 +137,7 @@ def reference(checkpoint: Path, tokenizer: Any, prompt: str, tokens: int, **opti
     return tuple(output[0, ids.shape[1] :].tolist())
 
 
+@pytest.mark.slow
 def test_greedy_text_is_that_of_generate_alone_and_in_company(
     checkpoint: Path, engine: TransformersEngine, tokenizer: Any
 ) -> None:

@@ -190,6 +190,7 @@ def test_a_push_for_another_competition_fills_metadata_and_the_notebooks_cell(tm
     assert run.engine.engine_options == {"enforce_eager": True}
 
 
+@pytest.mark.slow
 def test_without_one_the_cell_follows_the_metadata(tmp_path: Path) -> None:
     stage_kernel(ROOT, tmp_path / "pushed", "alice", {})
     cell = cell_settings(tmp_path / "pushed" / "submission.ipynb")

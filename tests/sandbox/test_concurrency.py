@@ -73,6 +73,7 @@ def test_closing_leaves_no_process_no_descriptor_and_no_folder() -> None:
     assert set(os.listdir("/proc/self/fd")) <= before
 
 
+@pytest.mark.slow
 def test_closing_during_a_block_ends_it() -> None:
     async def close_early() -> tuple[ExecutionResult, float]:
         async with Sandbox(workers=1) as sandbox:
@@ -101,6 +102,7 @@ def test_a_python_that_does_not_start_is_an_error_that_names_it() -> None:
         pytest.fail("it started")
 
 
+@pytest.mark.slow
 def test_a_host_with_many_open_files_shares_none_of_them(tmp_path: Path) -> None:
     descriptors = [os.open(tmp_path, os.O_RDONLY) for _ in range(300)]
     code = """
@@ -156,6 +158,7 @@ def test_two_sandboxes_do_not_share_their_limits_on_threads() -> None:
         assert Candidate(other, "problem/0")(hog).status is ExecutionStatus.OK
 
 
+@pytest.mark.slow
 def test_a_killed_host_takes_everything_along(tmp_path: Path) -> None:
     script = f"""
 import asyncio, os, tempfile, time

@@ -74,6 +74,7 @@ def test_a_child_that_dies_between_two_blocks_is_noticed(run: Candidate) -> None
     assert run("1").output == VARIABLES_GONE + "1\n"
 
 
+@pytest.mark.slow
 def test_a_dead_zygote_is_replaced(run: Candidate, sandbox: Sandbox) -> None:
     run("x = 1")
     run("x = 1")

@@ -39,6 +39,7 @@ def test_without_a_layer_the_others_hold_and_blocks_run(name: str) -> None:
     assert (result.output, result.status) == ("2\n", ExecutionStatus.OK)
 
 
+@pytest.mark.slow
 def test_strict_refuses_to_start_without_a_layer() -> None:
     with pytest.raises(ExecutorError, match=r"strict, and .*landlock is missing \(switched off\)"):
         Sandbox(strict=True, without=["landlock"]).start()

@@ -66,6 +66,7 @@ def test_the_layers_that_work_are_known(setting: str) -> None:
     assert permissions(setting)["layers"] == {**ALL, **expected}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("setting", SETTINGS)
 def test_no_more_is_possible_than_the_missing_layers_held(setting: str) -> None:
     _, possible, _ = SETTINGS[setting]

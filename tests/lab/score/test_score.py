@@ -135,6 +135,7 @@ def test_a_new_column_is_one_entry_for_the_runs_and_for_their_parts(
         assert f"{1 - accuracy.mean:.3f}" in shown
 
 
+@pytest.mark.slow
 def test_of_a_stopped_run_the_curves_use_as_many_candidates_as_every_problem_has(tmp_path: Path) -> None:
     shape = {"problems": 400, "candidates": 9, "chance": 0.6}
     full = report_of([run(tmp_path / "full", **shape)]).summaries[0]
