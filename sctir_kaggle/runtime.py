@@ -208,9 +208,11 @@ def _checkpoint(run: RunConfig) -> str | Path | None:
 
 def _check_dialect(run: RunConfig) -> None:
     """Raises `UserError` for a dialect that the checkpoint cannot have, before minutes are spent on loading its weights."""
-    needs, model = entry_of(run.engine.engine).model, _checkpoint(run)
+    entry, model = entry_of(run.engine.engine), _checkpoint(run)
+    needs = entry.model
     if needs == "none" and run.dialect != AUTO:
-        raise UserError(f"dialect is {run.dialect}; --engine {run.engine.engine} speaks its server's: leave it out")
+        why = "speaks its server's" if entry.servers else "takes none"
+        raise UserError(f"dialect is {run.dialect}; --engine {entry.name} {why}: leave it out")
     if needs == "weights" and model and (is_hub_name(model) or (Path(model).expanduser() / "config.json").is_file()):
         from sctir_kaggle.dialects.tokenizer import Tokenizer
 

@@ -274,7 +274,7 @@ def _preset_layers(chosen: Mapping[str, Any]) -> list[Layer]:
     preset = preset_of(chosen["preset"])
     engine = entry_of(chosen.get("engine", EngineConfig.engine))
     unread = {field.name for field in fields(EngineConfig)} - engine.takes
-    unread |= {"dialect"} if engine.model == "none" else set()  # its server's
+    unread |= {"dialect"} if engine.model == "none" else set()
     values = {name: value for name, value in preset.values.items() if name not in unread}
     return [_read(Layer(f"preset {preset.name}", values))]
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ast
 import inspect
+import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -50,6 +51,9 @@ LISTED_VOTES = 64
 
 FENCES = ("```python", "```py", "```")
 """Markdown before a block of code; the block is shown highlighted instead."""
+
+OPEN_OUTPUT = re.compile(r"```(?:output|out|stdout|console|result)s?\Z", re.IGNORECASE)
+"""A fence that the model left open for the output, under the names that `dialects.fences` reads."""
 
 
 class Run(Protocol):
@@ -232,7 +236,8 @@ def _around_code(turn: Turn) -> tuple[str, str]:
     if not code or code not in written:
         return (written, "") if not code else (_without_fence(written.partition("```")[0]), "")
     before, _, after = written.partition(code)
-    return _without_fence(before), after.strip().removeprefix("```").strip().removesuffix("```output").strip()
+    after = after.strip().removeprefix("```").strip()
+    return _without_fence(before), OPEN_OUTPUT.sub("", after).strip()
 
 
 def _without_fence(before: str) -> str:

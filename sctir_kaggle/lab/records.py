@@ -101,7 +101,7 @@ def groups_of(records: Records) -> list[Group]:
     return [_group(records, runs) for runs in joined]
 
 
-COLUMNS: dict[str, tuple[type[np.generic], float]] = {
+PER_CANDIDATE: dict[str, tuple[type[np.generic], float]] = {
     "votes": (np.int32, -1),
     "status": (np.uint8, 0),
     "tokens": (np.int64, 0),
@@ -160,7 +160,9 @@ def _columns(traces: list[Json], choices: list[int], reference: int | None) -> d
     """The per-candidate arrays of one row, unpadded; traces come in the order in which they ended."""
     places = {answer: place for place, answer in enumerate(choices)}
     numbers = [trace["candidate"] for trace in traces]
-    columns = {name: np.full(max(numbers, default=-1) + 1, empty, kind) for name, (kind, empty) in COLUMNS.items()}
+    columns = {
+        name: np.full(max(numbers, default=-1) + 1, empty, kind) for name, (kind, empty) in PER_CANDIDATE.items()
+    }
     columns["order"][: len(numbers)] = numbers
     columns["votes"][numbers] = [places.get(trace["answer"], -1) for trace in traces]
     columns["status"][numbers] = [_NUMBERS[trace["status"]] for trace in traces]
@@ -187,7 +189,7 @@ def _stacked(runs: list[str], headers: list[Json], rows: list[_Row]) -> Records:
         stopped=[row.stopped for row in rows],
         seconds=np.array([row.seconds for row in rows], np.float64),
         choices=[row.choices for row in rows],
-        **{name: _padded([row.columns[name] for row in rows], name, width) for name in COLUMNS},
+        **{name: _padded([row.columns[name] for row in rows], name, width) for name in PER_CANDIDATE},
     )
 
 
@@ -199,7 +201,7 @@ def _objects(values: Sequence[int | None]) -> Array:
 
 
 def _padded(columns: list[Array], name: str, width: int) -> Array:
-    kind, empty = COLUMNS[name]
+    kind, empty = PER_CANDIDATE[name]
     array = np.full((len(columns), width), empty, kind)
     for row, column in zip(array, columns, strict=True):
         row[: len(column)] = column

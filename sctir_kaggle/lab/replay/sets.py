@@ -30,12 +30,15 @@ DATA = "SCTIR_DATA"
 
 @dataclass(frozen=True, slots=True)
 class ValidationSet:
-    """Where a set is found and how many rows it has; `level` is MATH's."""
+    """Where a set is found and how many rows it has; `level` is MATH's.
+
+    Without `hub` it is read from a folder only; without `rows` their number is not checked.
+    """
 
     name: str
     file: str
-    hub: str
-    rows: int
+    hub: str | None = None
+    rows: int | None = None
     level: str | None = None
 
 
@@ -74,16 +77,19 @@ def read_set(
     set_ = SETS[which]
     folder = data or (Path(os.environ[DATA]) if os.environ.get(DATA) else None)
     rows = _read(set_, folder)
-    if len(rows) != set_.rows:
+    if set_.rows is not None and len(rows) != set_.rows:
         raise UserError(f"the set {set_.name} has {len(rows)} rows, not {set_.rows}; download it again from {set_.hub}")
     return _kept(set_, rows, all_rows=all_rows)[:limit]
 
 
 def _read(set_: ValidationSet, folder: Path | None) -> list[Row]:
+    if folder is not None and (folder / set_.file).is_file():
+        return _read_csv(folder / set_.file)
+    if set_.hub is None:
+        where = f"{folder} holds no {set_.file}" if folder else f"the set {set_.name} is not on the Hub"
+        raise UserError(f"{where}; give the folder that holds {set_.file} with --data or {DATA}")
     if folder is None:
         return read_hub(set_.name, set_.hub)
-    if (folder / set_.file).is_file():
-        return _read_csv(folder / set_.file)
     for copy in (folder / Path(set_.hub).name, folder / set_.hub):
         if copy.is_dir():
             return read_hub(set_.name, copy)

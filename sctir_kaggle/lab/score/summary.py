@@ -1,6 +1,6 @@
 """Summarise one configuration: accuracy and its noise, maj@k and pass@k, levels and subjects, ends, costs.
 
-A new figure is a field of one of these classes; `tables` shows it.
+A new figure is a field of one of these classes, computed from `lab.records.Records`; `tables` shows it.
 """
 
 from __future__ import annotations

@@ -74,6 +74,6 @@ function block(found) {
 // A fence that the model left open for the output is not part of what is read.
 function written(text, asWritten) {
   if (asWritten) return [make("pre", { class: "raw", tabindex: "0" }, text)];
-  const read = text.replace(/```output\n?$/, "").trim();
+  const read = text.replace(/```(?:output|out|stdout|console|result)s?\n?$/i, "").trim();
   return pieces(read, FENCE, block, (piece) => (piece.trim() ? [prose(piece.trim())] : []));
 }

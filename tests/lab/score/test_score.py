@@ -285,7 +285,7 @@ def test_no_figure_is_cut_off(tmp_path: Path, width: int) -> None:
     assert max(map(len, lines)) <= width
     assert not any("…" in line for line in lines)
     table = " ".join(lines)
-    for figure in (f"{report.summaries[0].cost.total_tokens:,}", "pass@N", "context", "Σ blocks", "noise"):
+    for figure in (f"{report.summaries[0].cost.total_tokens:,}", "pass@N", "context", "Σ blocks", "noise", *COLUMNS):
         assert figure in table
 
 
