@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,6 +16,9 @@ if TYPE_CHECKING:
 
     from tests.support.pages import Show
     from tests.support.vllm_support import Engines
+
+# pytest-xdist tells its workers the width of its own terminal, which would fold our tables there.
+os.environ.pop("COLUMNS", None)
 
 SHARED = Path(__file__).resolve().parents[1].parent / "shared" / "data"
 

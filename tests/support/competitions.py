@@ -49,6 +49,7 @@ def scripted(script: Script = right) -> Load:
 
 def csv_of(folder: Path, problems: list[Problem] = PROBLEMS) -> Path:
     """The problems as a file, without their answers."""
+    folder.mkdir(parents=True, exist_ok=True)
     path = folder / "problems.csv"
     with path.open("w", newline="") as file:
         csv.writer(file).writerows([("id", "problem"), *((problem.id, problem.text) for problem in problems)])
