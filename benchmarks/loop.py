@@ -89,7 +89,8 @@ class Bench:
 
     async def stopped(self, engine: Engine, config: SolverConfig) -> list[int]:
         """(c)"""
-        return [result.answer for result in await solve(engine, self.sandbox, config, self.problems)]
+        exact = replace(config, stop="exact")
+        return [result.answer for result in await solve(engine, self.sandbox, exact, self.problems)]
 
     async def flat(self, engine: Engine, config: SolverConfig) -> None:
         """(d), after (b) with the same seed"""

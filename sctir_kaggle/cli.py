@@ -104,7 +104,7 @@ def settings(args: argparse.Namespace, _: float) -> int:
 def _add_doctor(commands: Commands) -> None:
     parser = commands.add_parser("doctor", help="say whether this machine can run it, and what to do if not")
     add = parser.add_argument
-    add("--competition", metavar="NAME", help="aimo1, aimo2, aimo3 or a slug: also checks its files and its clock")
+    add("--competition", metavar="NAME", help="a name such as aimo3, or a slug: also checks its files and its clock")
     add("--model", metavar="DIR", help="a checkpoint; default: the one that is attached")
     add("--wheels", type=Path, metavar="DIR", help="offline wheels; default: those that are attached")
     add("--engine", choices=tuple(ENGINES), default="vllm", help="the engine that will serve the model (%(default)s)")

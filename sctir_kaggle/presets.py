@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from sctir_kaggle.config import SolverConfig
 from sctir_kaggle.kinds import nearest
 from sctir_kaggle.types import UserError
 
@@ -25,6 +26,11 @@ class Preset:
     values: Mapping[str, Any] = field(default_factory=dict)
     note: str = ""
 
+
+_LOOP = (
+    *("candidates", "turns", "temperature", "top_p", "max_tokens", "code_seconds", "output_chars", "output_clip"),
+    *("blocks", "restart", "stateful", "force_answer", "stop"),
+)
 
 _COMPARISON = "the comparison in 'How NuminaMath Won the 1st AIMO Progress Prize'"
 
@@ -54,22 +60,7 @@ _ROWS = (
     Preset(
         name="numina-fixed",
         source="the same with its flaws fixed: the defaults of this package",
-        values={
-            "dialect": "numina",
-            "candidates": 48,
-            "turns": 4,
-            "temperature": 0.8,
-            "top_p": 1.0,
-            "max_tokens": 2048,
-            "code_seconds": 5.0,
-            "output_chars": 600,
-            "output_clip": "middle",
-            "blocks": "all",
-            "restart": False,
-            "stateful": True,
-            "force_answer": True,
-            "stop": "exact",
-        },
+        values={"dialect": "numina", **{name: getattr(SolverConfig(), name) for name in _LOOP}},
     ),
     Preset(
         name="aimo2-nemotron",
@@ -120,12 +111,12 @@ _ROWS = (
     Preset(
         name="single-tir",
         source=f"{_COMPARISON}: a vote over 32 single programs, 16 of 50 public",
-        values={"candidates": 32, "turns": 1},
+        values={"candidates": 32, "turns": 1, "stop": "exact"},
     ),
     Preset(
         name="cot-majority",
         source=f"{_COMPARISON}: a vote over 32 chains of thought, 8 of 50 public",
-        values={"candidates": 32, "turns": 0},
+        values={"candidates": 32, "turns": 0, "stop": "exact"},
     ),
     Preset(
         name="greedy-tir",

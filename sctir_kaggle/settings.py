@@ -86,7 +86,7 @@ class RunConfig:
     clock: ClockConfig = field(default_factory=ClockConfig)
 
     competition: str = "aimo1"
-    """Whose API, range of answers and hours hold: aimo1, aimo2, aimo3 or its slug."""
+    """Whose API, range of answers and hours hold: a name such as aimo3, or the slug."""
 
     preset: str | None = None
     """Settings that have a name and a source, such as numina or aimo3-gpt-oss; every other source overrides them."""

@@ -8,8 +8,8 @@ With three candidates unfinished, a lead of four votes is safe and a lead of thr
     False
 
 A stop is a function of the ballots and of the number of unfinished candidates, so what-if can replay it. To add one, give
-it a name in `StopName` and `BARE` or `NUMBERED`, a line in `StopRule._fires` and its reason in `types.StopReason`. Which
-stop is the default is one line in `config.py`.
+it a name in `StopName` and `BARE` or `NUMBERED`, a line in `StopRule._fires` and its reason in `types.StopReason`. The
+default is one line in `config.py`.
 """
 
 from __future__ import annotations

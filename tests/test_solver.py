@@ -220,7 +220,7 @@ def test_a_vote_without_a_ballot_is_contested(sandbox: Sandbox) -> None:
 
 def test_an_uncontested_vote_ends_at_its_deadline_although_it_could_go_on(sandbox: Sandbox) -> None:
     engine = Waiting(dict.fromkeys(range(10), 42))
-    result = solve(engine, sandbox, candidates=20, deadline=0.1, hard=3600)
+    result = solve(engine, sandbox, candidates=20, stop="exact", deadline=0.1, hard=3600)
     assert (result.answer, result.stopped, engine.cancelled) == (42, "deadline", 10)
 
 

@@ -22,7 +22,7 @@ from sctir_kaggle import (
     UserError,
 )
 from sctir_kaggle.stopping import StopRule
-from sctir_kaggle.voting import GRAIN, PLAIN, Ballot, VoteRule, tally
+from sctir_kaggle.voting import GRAIN, PLAIN, WEIGHTINGS, Ballot, VoteRule, tally
 
 
 def candidate(answer: int, *outputs: str, status: ExecutionStatus = ExecutionStatus.OK) -> Trace:
@@ -105,8 +105,8 @@ def test_a_weight_of_ones_own_is_between_0_and_1_and_sums_exactly(name: str, giv
 @pytest.mark.parametrize(
     ("text", "says"),
     [
-        ("big", "vote is big; it must be plain, small, statement or confirmed"),
-        ("plain=0.5", "vote is plain=0.5; it must be plain, small"),
+        ("big", f"vote is big; it must be plain, {', '.join([*WEIGHTINGS][:-1])} or {[*WEIGHTINGS][-1]}"),
+        ("plain=0.5", "vote is plain=0.5; it must be plain, "),
         ("small=1.5", "a weight from 0 to 1"),
         ("small=nan", "a weight from 0 to 1"),
         ("small=", "a weight from 0 to 1"),

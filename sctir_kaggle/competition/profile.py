@@ -59,7 +59,10 @@ class Profile:
     """The version of `kaggle_evaluation` that it runs; None where it has no such server."""
 
     config: SolverConfig
-    """The preset that answers in this range."""
+    """The solver's settings for this range of answers."""
+
+    source_id: int | None = None
+    """Kaggle's number of the competition's files, for notebooks that are imported by hand; None is not known."""
 
     @property
     def prediction_seconds(self) -> float | None:
@@ -87,6 +90,7 @@ _ROWS = (
         server=None,
         evaluation=None,
         config=AIMO1,
+        source_id=73231,  # this and the others: from published exports of notebooks
     ),
     Profile(
         name="aimo2",
@@ -103,6 +107,7 @@ _ROWS = (
         server="kaggle_evaluation.aimo_2_inference_server:AIMO2InferenceServer",
         evaluation="0.3.0",
         config=AIMO1,
+        source_id=86023,
     ),
     Profile(
         name="aimo3",
@@ -119,6 +124,7 @@ _ROWS = (
         server="kaggle_evaluation.aimo_3_inference_server:AIMO3InferenceServer",
         evaluation="0.9.0",
         config=AIMO3,
+        source_id=118448,
     ),
 )
 

@@ -169,7 +169,7 @@ def _add_push(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("--wheels", type=Path, metavar="DIR", help="first `sctir upload --wheels DIR`")
     add("--upload-model", type=Path, metavar="DIR", help="first `sctir upload --model DIR`")
-    add("--competition", metavar="NAME", help="aimo1, aimo2, aimo3: for the metadata, the machine, and the notebook")
+    add("--competition", metavar="NAME", help="a name such as aimo3: for the metadata, the machine, and the notebook")
     add("--preset", metavar="NAME", help="a preset, for the notebook's cell")
     add("--set", action="append", default=[], dest="pairs", metavar="NAME=VALUE", help="any setting, for the cell")
     add("--config", type=Path, action="append", default=[], metavar="FILE", help="settings in TOML, for the cell")

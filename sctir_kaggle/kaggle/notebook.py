@@ -18,17 +18,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from sctir_kaggle.competition.profile import PROFILES, profile_of
+from sctir_kaggle.competition.profile import PROFILES, Profile, profile_of
 from sctir_kaggle.kaggle.bundle import CHECKOUT, build_wheel
 from sctir_kaggle.kaggle.settings_cell import read_cell, with_settings
 from sctir_kaggle.types import UserError
-
-SOURCE_IDS: Mapping[str, int] = {
-    "ai-mathematical-olympiad-prize": 73231,
-    "ai-mathematical-olympiad-progress-prize-2": 86023,
-    "ai-mathematical-olympiad-progress-prize-3": 118448,
-}
-"""Kaggle's numbers of the competitions' files by slug, read from published exports of notebooks."""
 
 JUPYTER: Mapping[str, Any] = {
     "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
@@ -86,16 +79,19 @@ def build(
 def metadata_for(competition: str | None = None) -> dict[str, Any]:
     """Return the notebook's metadata for `competition`, a short name or a slug; without one, for the first profile."""
     profile = profile_of(competition) if competition else next(iter(PROFILES.values()))
-    source = SOURCE_IDS.get(profile.slug)
     kaggle = {
         "accelerator": profile.machine[:1].lower() + profile.machine[1:],
-        "dataSources": [{"sourceId": source, "sourceType": "competition"}] if source else [],
+        "dataSources": _sources(profile),
         "isGpuEnabled": True,
         "isInternetEnabled": False,
         "language": "python",
         "sourceType": "notebook",
     }
     return {**JUPYTER, "kaggle": kaggle}
+
+
+def _sources(profile: Profile) -> list[dict[str, Any]]:
+    return [{"sourceId": profile.source_id, "sourceType": "competition"}] if profile.source_id else []
 
 
 def payload(wheel: Path, *, carried: bool = True) -> str:

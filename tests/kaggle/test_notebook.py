@@ -14,7 +14,7 @@ import pytest
 
 from sctir_kaggle.competition.profile import PROFILES
 from sctir_kaggle.kaggle import bundle
-from sctir_kaggle.kaggle.notebook import COMMITTED, LIMIT, SOURCE, SOURCE_IDS, build, main
+from sctir_kaggle.kaggle.notebook import COMMITTED, LIMIT, SOURCE, build, main
 from sctir_kaggle.kaggle.settings_cell import CELL, read_cell, resolve_cell, with_settings
 from sctir_kaggle.settings import all_settings
 from sctir_kaggle.types import UserError
@@ -61,7 +61,9 @@ def test_it_tells_a_stranger_what_it_is_where_from_how_it_works_and_what_to_do_n
     assert texts[0].startswith("# SC-TIR")
     assert "https://huggingface.co/blog/winning-aimo-progress-prize" in texts[0]
     assert "https://huggingface.co/AI-MO/NuminaMath-7B-TIR" in texts[0]
-    assert all(f"https://www.kaggle.com/competitions/{profile.slug})" in texts[0] for profile in PROFILES.values())
+    linked = re.findall(r"https://www\.kaggle\.com/competitions/([\w-]+)\)", texts[0])
+    assert set(linked) <= {profile.slug for profile in PROFILES.values()}
+    assert len(linked) >= 3
     assert "Apache-2.0" in texts[0]
     titles = [text.splitlines()[0] for text in texts[1:]]
     assert titles[:2] == ["## How an answer is found", "## Settings"]
@@ -179,10 +181,6 @@ def test_imported_by_the_web_page_it_asks_for_the_competitions_files_and_machine
     assert kaggle["dataSources"] == [{"sourceId": source, "sourceType": "competition"}]
     assert (kaggle["accelerator"], kaggle["isGpuEnabled"], kaggle["isInternetEnabled"]) == (accelerator, True, False)
     assert json.loads(build())["metadata"]["kaggle"]["accelerator"] == "nvidiaTeslaT4"
-
-
-def test_every_competition_has_its_number() -> None:
-    assert set(SOURCE_IDS) == {profile.slug for profile in PROFILES.values()}
 
 
 @pytest.mark.slow

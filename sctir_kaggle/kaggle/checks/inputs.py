@@ -14,7 +14,7 @@ from pathlib import Path
 from sctir_kaggle.competition.aimo1 import foreign
 from sctir_kaggle.competition.aimo1_python import probe, unpacked
 from sctir_kaggle.competition.inputs import NotFound, find_competition, find_python
-from sctir_kaggle.competition.profile import Profile
+from sctir_kaggle.competition.profile import PROFILES, Profile
 from sctir_kaggle.engines.registry import entry_of
 from sctir_kaggle.kaggle.checks.finding import Finding, Machine, importable, installed, of_error
 from sctir_kaggle.kaggle.install import loaded_of, plan_fault, python_fault, roots_of
@@ -43,7 +43,7 @@ def competition(machine: Machine) -> Iterator[Finding]:
     """Whether the competition's files are mounted, with the API that a rerun uses."""
     profile = machine.profile
     if profile is None:
-        yield Finding("competition", "ok", "none named: --competition aimo1, aimo2 or aimo3 checks its files")
+        yield Finding("competition", "ok", f"none named: --competition {' or '.join(PROFILES)} checks its files")
         return
     try:
         folder = find_competition(profile.slug, machine.roots)
