@@ -12,9 +12,12 @@ from __future__ import annotations
 import argparse
 import ast
 import io
+import os
 import re
 import statistics
 import subprocess
+import sys
+import time
 import tokenize
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -87,9 +90,25 @@ def measures(checkout: Path) -> dict[str, str]:
     }
 
 
-def table(checkouts: Sequence[Path]) -> str:
-    """A Markdown table: a row per measure, a column per checkout, headed by its commit."""
+def seconds_of_tests(checkout: Path) -> str:
+    """Wall-clock seconds of `python -m pytest` in a checkout, by this Python, and what it says at its end."""
+    environment = {**os.environ, "PYTHONPATH": str(checkout.resolve())}
+    began = time.monotonic()
+    command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider"]
+    done = subprocess.run(command, cwd=checkout, env=environment, capture_output=True, text=True, check=False)
+    seconds = time.monotonic() - began
+    failed = sum(line.startswith(("FAILED", "ERROR")) for line in done.stdout.splitlines())
+    return f"{seconds:,.0f}{f' ({failed} failed)' if failed else ''}"
+
+
+def table(checkouts: Sequence[Path], *, tests: bool = False) -> str:
+    """A Markdown table: a row per measure, a column per checkout, headed by its commit; with `tests` these are run, too."""
     columns = [measures(checkout) for checkout in checkouts]
+    if tests:
+        columns = [
+            {**column, "seconds of `python -m pytest`": seconds_of_tests(checkout)}
+            for column, checkout in zip(columns, checkouts, strict=True)
+        ]
     heads = [f"{name}{_commit(checkout)}" for name, checkout in zip(("before, ", "after, "), checkouts, strict=False)]
     heads = heads if len(checkouts) > 1 else [_commit(checkouts[0])]
     rows = [["", *heads], ["---"] * (1 + len(columns)), *([name, *(c[name] for c in columns)] for name in columns[0])]
@@ -174,10 +193,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("checkouts", type=Path, nargs="*", metavar="CHECKOUT", help="one or two; default: this folder")
     parser.add_argument("--write", type=Path, metavar="FILE", nargs="+", default=[], help="files with its markers")
+    parser.add_argument("--tests", action="store_true", help="also run and time `python -m pytest` in each: minutes")
     args = parser.parse_args()
     if len(args.checkouts) > 2:
         parser.error("give one checkout, or two to compare")
-    written = table(args.checkouts or [Path()])
+    written = table(args.checkouts or [Path()], tests=args.tests)
     print(written)
     for file in args.write:
         publish(file, "house", written)
