@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from sctir_kaggle.lab.statistics import format_mean_sd
+from sctir_kaggle.lab.statistics import format_mean_sd, mean_sd
 
 VOTE, SINGLE = "#2a7f62", "#e69f00"
 
@@ -69,7 +69,7 @@ def figure(ways: Sequence[Way], path: Path) -> None:
         ("the answer given", 0.19, VOTE, [[run.right for run in way.runs] for way in rows]),
         ("single candidates", -0.19, SINGLE, [[run.single for run in way.runs] for way in rows]),
     ):
-        means, spreads = [statistics.fmean(v) for v in values], [statistics.stdev(v) if v[1:] else 0 for v in values]
+        means, spreads = zip(*((mean, sd or 0.0) for mean, sd in map(mean_sd, values)), strict=True)
         heights = [row + shift for row in range(len(rows))]
         axis.barh(heights, means, height=0.38, xerr=spreads, capsize=3, color=colour, label=label)
     axis.set_yticks(range(len(rows)), [way.name for way in rows])

@@ -21,6 +21,7 @@ from sctir_kaggle._version import __version__
 from sctir_kaggle.journal import journal_of, stream_results
 from sctir_kaggle.lab.score.report import report_of
 from sctir_kaggle.lab.score.summary import Summary
+from sctir_kaggle.lab.statistics import plus_minus
 from sctir_kaggle.recipes.quantize.card import version_of
 from sctir_kaggle.recipes.settings import run_recipe, settings_of_command
 from sctir_kaggle.recipes.tiny import commands
@@ -66,7 +67,7 @@ def _row(name: str, summary: Summary) -> str:
     accuracy = summary.accuracy
     if accuracy is None or accuracy.one is None:
         return f"| {name} | | | |"
-    spread = f" ± {100 * accuracy.sd:.1f}" if accuracy.sd is not None else ""
+    spread = plus_minus(None if accuracy.sd is None else 100 * accuracy.sd)
     single, seconds = 100 * accuracy.one, summary.cost.seconds
     return f"| {name} | {100 * accuracy.mean:.1f}{spread} | {single:.1f} | {seconds:.2f} |"
 
