@@ -487,7 +487,7 @@ def test_a_submission_that_kaggle_turns_down_is_told_as_such(checkout: Path) -> 
     ("arguments", "told"),
     [
         (["push", "--poll", "0"], "argument --poll: '0' must be more than 0 seconds"),
-        (["submit", "--poll", "soon"], "argument --poll: 'soon' is no time; write 9h, 30m or 90"),
+        (["submit", "--poll", "soon"], "argument --poll: 'soon' is not a time; write 9h, 30m or 90"),
         (["submit", "--kernel-version", "0"], "argument --kernel-version: '0' must be a whole number of at least 1"),
     ],
 )
