@@ -101,20 +101,16 @@ def served(request: pytest.FixtureRequest) -> Path:
 
 
 @needs_vllm
-def test_vllm_takes_its_config_and_solves_a_problem_with_it(served: Path, sandbox: Sandbox) -> None:
+def test_vllm_takes_its_config_and_solves_a_problem_with_it(served: Path, sandbox: Sandbox, engines: Engines) -> None:
     from tests.support.vllm_cpu import gptq_kernel
 
     gptq_kernel.register()
-    engines = Engines()
-    try:
-        engine = engines.load(served, slots=16)
-        quantization = inner(engine).vllm_config.quant_config
-        assert (quantization.weight_bits, quantization.group_size, quantization.desc_act) == (8, 128, False)
-        config = SolverConfig(candidates=16)
-        results = [run(Solver(engine, sandbox, config).solve(problem)) for problem in read_problems(HELD_OUT)[:4]]
-        assert sum(result.correct is True for result in results) >= 3
-    finally:
-        engines.close()
+    engine = engines.load(served, slots=16)
+    quantization = inner(engine).vllm_config.quant_config
+    assert (quantization.weight_bits, quantization.group_size, quantization.desc_act) == (8, 128, False)
+    config = SolverConfig(candidates=16)
+    results = [run(Solver(engine, sandbox, config).solve(problem)) for problem in read_problems(HELD_OUT)[:4]]
+    assert sum(result.correct is True for result in results) >= 3
 
 
 @needs_vllm
