@@ -48,7 +48,7 @@ class Measured:
 
 def config_of(way: str, seed: int) -> SolverConfig:
     """The preset with `CANDIDATES` at most; every one goes to its end, so that single candidates can be counted."""
-    config = SolverConfig(**PRESETS[way].values, stop="none", seed=seed)
+    config = SolverConfig(**{**PRESETS[way].values, "stop": "none", "seed": seed})
     return replace(config, candidates=min(config.candidates, CANDIDATES))
 
 
