@@ -141,7 +141,9 @@ def test_a_bug_in_one_lane_is_raised_and_the_other_lanes_are_cancelled() -> None
 
 
 def test_no_tasks_are_done_at_once() -> None:
-    run(TaskPool(max_failures=1), range(0), Recorder())
+    lane = Recorder()
+    run(TaskPool(max_failures=1), range(0), lane)
+    assert lane.tasks == []
 
 
 def test_the_example_in_the_docstring_holds() -> None:
