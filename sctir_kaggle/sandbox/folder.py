@@ -1,8 +1,4 @@
-"""A child's private folder, from outside: check its quota, and remove it whatever was done to it.
-
-A file that was deleted while it is open takes space that no folder shows; so the free space of the disk is checked as
-well, although all children share it.
-"""
+"""A child's private folder, from outside: what it holds, and its removal whatever was done to it."""
 
 from __future__ import annotations
 
@@ -16,13 +12,7 @@ FILES = 1000
 """Files and folders that a child may have at a time."""
 
 TOTAL_MB = 256
-"""MiB on disk that they may take together."""
-
-DISK_MB = 1024
-"""MiB by which the disk may fill up while a block runs. As much has to stay free, unless it was not free before."""
-
-_SLACK_MB = 16
-"""On a disk that is nearly full, a block is stopped only where the disk has filled up by more than this meanwhile."""
+"""MiB on disk that they may take together, deleted files that it still holds open included."""
 
 # A folder that the host cannot look into: its permissions were taken away, or it is nested too deeply.
 _HIDDEN = (errno.EACCES, errno.ENAMETOOLONG, errno.ELOOP)
@@ -37,30 +27,23 @@ def free_mb(folder: str) -> int:
     return disk.f_bavail * disk.f_frsize >> 20
 
 
-def over_quota(folder: str, *, free_before: int) -> bool:
-    """Whether a block has to be stopped: its folder is over FILES or TOTAL_MB or cannot be inspected, or the disk has
-    filled up too much since `free_before` MiB were free."""
-    free = free_mb(folder)
-    taken = free_before - free
-    return _is_full(folder) or taken > DISK_MB or (free < DISK_MB and taken > _SLACK_MB)
-
-
-def _is_full(folder: str) -> bool:
-    left, room, folders = FILES, TOTAL_MB << 20, [folder]
+def size(folder: str) -> int | None:
+    """Bytes on disk of what lies in the folder; None where that is more than FILES, or cannot be inspected."""
+    left, total, folders = FILES, 0, [folder]
     while folders:
         try:
             with os.scandir(folders.pop()) as entries:
                 for entry in entries:
                     left -= 1
-                    room -= _size(entry)
-                    if left < 0 or room < 0:
-                        return True
+                    if left < 0:
+                        return None
+                    total += _size(entry)
                     if entry.is_dir(follow_symlinks=False):
                         folders.append(entry.path)
         except OSError as error:
             if error.errno in _HIDDEN:
-                return True
-    return False
+                return None
+    return total
 
 
 def _size(entry: os.DirEntry[str]) -> int:

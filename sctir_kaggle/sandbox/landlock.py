@@ -32,9 +32,9 @@ _SIGNALS_AND_ABSTRACT_SOCKETS = 3
 _VERSION = 1
 _PATH_BENEATH = 1
 
-_LIBRARIES = ("/lib", "/lib64", "/usr/lib", "/usr/lib64", "/usr/local/lib", "/etc/ld.so.cache")
-_TIME_ZONES = ("/usr/share/zoneinfo", "/etc/localtime")
-_DEVICES = ("/dev/null", "/dev/zero", "/dev/random", "/dev/urandom")
+LIBRARIES = ("/lib", "/lib64", "/usr/lib", "/usr/lib64", "/usr/local/lib", "/etc/ld.so.cache")
+TIME_ZONES = ("/usr/share/zoneinfo", "/etc/localtime")
+DEVICES = ("/dev/null", "/dev/zero", "/dev/random", "/dev/urandom")
 
 
 def version() -> int:
@@ -42,7 +42,7 @@ def version() -> int:
     return kernel.landlock(kernel.LANDLOCK_CREATE_RULESET, None, 0, _VERSION)
 
 
-class View:
+class FileRules:
     """The files that a child may read. Made once, in the zygote, which keeps the paths open for all of its children."""
 
     def __init__(self) -> None:
@@ -53,7 +53,7 @@ class View:
         scoped = _SIGNALS_AND_ABSTRACT_SOCKETS if self.version >= 6 else 0
         # What is handled is refused unless a rule allows it. Older kernels accept a longer struct with trailing zeros.
         self._attributes = struct.pack("=3Q", self._handled, network, scoped)
-        self._rules = [*self._open(readable_paths(), _READ), *self._open(_DEVICES, READ_FILE)]
+        self._rules = [*self._open(readable_paths(), _READ), *self._open(DEVICES, READ_FILE)]
         self._rules += self._open(["/dev/null"], READ_FILE | WRITE_FILE | TRUNCATE)
 
     def enter(self, folder: str) -> None:
@@ -87,8 +87,14 @@ def readable_paths() -> list[str]:
 
     Not the rest of `sys.path`, which may name a project folder with its data and keys.
     """
-    named = [sysconfig.get_paths()[kind] for kind in ("stdlib", "platstdlib", "purelib", "platlib")]
     prefixes = {f"{prefix}/{lib}" for prefix in (sys.prefix, sys.base_prefix) for lib in ("lib", "lib64")}
+    named = {sysconfig.get_paths()[kind] for kind in ("stdlib", "platstdlib")}
     linked = os.environ.get("LD_LIBRARY_PATH", "").split(":")
-    found = {*named, *prefixes, *site.getsitepackages(), site.getusersitepackages(), *_LIBRARIES, *_TIME_ZONES}
-    return sorted(path for path in {*found, *linked} if path.startswith("/"))
+    found = {*named, *prefixes, *site_folders(), *LIBRARIES, *TIME_ZONES, *linked}
+    return sorted(path for path in found if path.startswith("/"))
+
+
+def site_folders() -> list[str]:
+    """Absolute paths of the folders that packages are installed in; some may not exist."""
+    named = {sysconfig.get_paths()[kind] for kind in ("purelib", "platlib")}
+    return sorted({*named, *site.getsitepackages(), site.getusersitepackages()})

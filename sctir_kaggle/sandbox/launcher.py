@@ -7,11 +7,11 @@ and its memory holds what code must not read.
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 import site
 import socket
-import struct
 import subprocess
 import tempfile
 import threading
@@ -20,13 +20,18 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
-from sctir_kaggle.sandbox.child import CHUNK, KILL_SECONDS, Child, readable
+from sctir_kaggle.sandbox.child import CHUNK, Child, readable
+from sctir_kaggle.sandbox.descriptors import check_room, raise_limit, shortage
 from sctir_kaggle.sandbox.folder import remove
-from sctir_kaggle.sandbox.protocol import CHILD_PLEASE, Layer
+from sctir_kaggle.sandbox.memory import SharedMemory
+from sctir_kaggle.sandbox.protocol import ANSWER, CHILD_PLEASE, Layer
 from sctir_kaggle.types import ExecutorError
 
 START_SECONDS = 120.0
 """How long the zygote may take to warm up: about two seconds, and far more from a cold disk on a busy machine."""
+
+END_SECONDS = 5.0
+"""How long the zygote may take to end its children and itself before it is killed."""
 
 MOST_SPARES = 8
 """Children kept ready in advance, at most: each takes memory whether it is used or not."""
@@ -49,9 +54,11 @@ _HARMLESS = ("PATH", "LD_LIBRARY_PATH")
 
 
 class Zygote:
-    """The zygote's process and the socket to it. `layers` are the layers of confinement that it found active or missing.
+    """The zygote's process and the socket to it. `layers` are the layers of confinement that it found active or missing,
+    `children` those that were handed over and not closed yet.
 
     - `memory_mb`: MiB that each child may use beyond the warm imports.
+    - `memory`: counts the memory of all children together.
     - `without`: names of layers to switch off.
     - `spares`: children to keep ready, `MOST_SPARES` at most.
     - `warm`: whether to import what blocks use; not needed for a look at the layers.
@@ -60,10 +67,21 @@ class Zygote:
     """
 
     def __init__(
-        self, python: str, *, memory_mb: int, without: Collection[str], spares: int, warm: bool = True
+        self,
+        python: str,
+        *,
+        memory_mb: int,
+        memory: SharedMemory,
+        without: Collection[str],
+        spares: int,
+        warm: bool = True,
     ) -> None:
+        self.memory = memory
+        raise_limit()
         self._folder = tempfile.mkdtemp(prefix="sctir-")
-        self._lock = threading.Lock()
+        os.chmod(self._folder, 0o700)  # whatever the umask is
+        self._lock, self._asked = threading.Lock(), False
+        self.children: set[Child] = set()
         options = {"folder": self._folder, "memory_mb": memory_mb}
         options |= {"without": list(without), "spares": min(spares, MOST_SPARES), "warm": warm}
         self.process, self._control = self._start(python, options)
@@ -75,7 +93,6 @@ class Zygote:
         except BaseException:
             self.close()
             raise
-        self._control.settimeout(KILL_SECONDS)
 
     def _start(self, python: str, options: dict[str, object]) -> tuple[subprocess.Popen[bytes], socket.socket]:
         ours, theirs = socket.socketpair()
@@ -114,21 +131,36 @@ class Zygote:
         """Whether the process runs."""
         return self.process.poll() is None
 
-    def spawn(self) -> Child:
-        """Request a child. OSError where the zygote is gone, BlockingIOError where it cannot fork one now."""
+    def spawn(self, seconds: float) -> Child:
+        """Request a child, and wait `seconds` for it.
+
+        Raises `Shortage` where this process or the zygote is out of something that a child takes, TimeoutError where the
+        zygote does not answer yet, and another OSError where it is gone.
+        """
         with self._lock:
-            self._control.sendall(CHILD_PLEASE)
-            data, ends, *_ = socket.recv_fds(self._control, 8, 4, getattr(socket, "MSG_CMSG_CLOEXEC", 0))
-        # No data: the zygote is gone. Data without descriptors: it has no child, or this process is out of descriptors.
-        if len(data) < 8 or len(ends) < 3:
+            check_room()
+            if not self._asked:  # after a TimeoutError the answer is still to come
+                self._control.sendall(CHILD_PLEASE)
+                self._asked = True
+            if not readable(self._control, seconds):
+                raise TimeoutError("the zygote does not answer")
+            data, ends, *_ = socket.recv_fds(self._control, ANSWER.size, 3, getattr(socket, "MSG_CMSG_CLOEXEC", 0))
+            self._asked = False
+        if len(data) < ANSWER.size:
+            raise ConnectionResetError("the zygote is gone")
+        (number,) = ANSWER.unpack(data)
+        if number < 0:
+            raise shortage(-number, here=False)
+        if len(ends) < 2:  # the kernel leaves out what this process has no room for
             for end in ends:
                 os.close(end)
-            raise BlockingIOError("no child can be forked") if data else ConnectionResetError("the zygote is gone")
-        (number,) = struct.unpack("!Q", data)
-        return Child(self, f"{self._folder}/{number}", *ends)
+            raise shortage(errno.EMFILE, here=True)
+        child = Child(self, f"{self._folder}/{number}", *ends)
+        self.children.add(child)
+        return child
 
     def kill(self) -> None:
-        """Kill a zygote that no longer answers. Its children die with it."""
+        """Kill it. Its children die with it."""
         self.process.kill()
         self.process.wait()
 
@@ -138,7 +170,7 @@ class Zygote:
             self._control.shutdown(socket.SHUT_RDWR)  # unlike close, this works where a fork of the host holds a copy
         self._control.close()
         try:
-            self.process.wait(KILL_SECONDS)
+            self.process.wait(END_SECONDS)
         except subprocess.TimeoutExpired:
             self.kill()
         remove(self._folder)

@@ -1,9 +1,9 @@
-"""Resource limits, descriptors and a working folder: the part of the confinement that every Unix offers.
+"""Resource limits, priority, descriptors and a working folder: the part of the confinement that every Unix offers.
 
 See getrlimit(2). Soft and hard limits are set to one value, so that the child cannot raise them again. Two have room
 between them: CPU time, which the kernel counts over a process's life, so the soft limit has to rise for each block; and
 memory, where the last `SPARE_MEMORY` bytes are for reporting a MemoryError. Code can raise either: CPU time is also
-bounded by the host's clock, and memory by the hard limit.
+counted by the host (`watch`), and memory bounded by the hard limit.
 """
 
 from __future__ import annotations
@@ -29,6 +29,20 @@ OPEN_FILES = 256
 THREADS = 64
 """Enough for a pool of threads on a large machine, and an end to code that starts threads in a loop."""
 
+FEWEST_THREADS = 16
+"""Threads of a child where the user or the cgroup may have few: a `PART_OF_THREADS` of what is allowed, but so many."""
+
+PART_OF_THREADS = 16
+
+NICENESS = 7
+"""Of a child, above the host's: where both want a core, the host gets about five times as much of it (1,024 to 215, the
+kernel's sched_prio_to_weight). With a smaller part, blocks would fail by their wall clock beside an engine that keeps all
+cores busy."""
+
+SESSION_NICENESS = 4
+"""Of the session of all children, where Linux shares the cores out among sessions: two fifths of the host's part. Less
+would be to the advantage of the machine's other sessions, too."""
+
 FILE_MB = 64
 """The largest file in MiB. All files of a folder together are bounded from outside (`folder`)."""
 
@@ -41,10 +55,12 @@ _LIMITS = {
 
 
 def lower_all(memory_mb: int) -> None:
-    """Limit memory to `memory_mb` MiB beyond what is in use now, limit core, files and stack, and volunteer to the OOM killer.
+    """Limit memory to `memory_mb` MiB beyond what is in use now, limit core, files and stack, stand back from the host, and
+    volunteer to the OOM killer.
 
     Should the machine run out of memory, the kernel then kills a child, and not the host with the model in it.
     """
+    stand_back()
     _limit_memory(memory_mb * MIB)
     for limit, value in _LIMITS.items():
         _lower(limit, value)
@@ -57,9 +73,68 @@ def limit_open_files() -> None:
     _lower(resource.RLIMIT_NOFILE, OPEN_FILES)
 
 
-def limit_threads() -> None:
-    """Limit threads to `THREADS`, for a process whose user id is its own: the kernel counts them per user."""
-    _lower(resource.RLIMIT_NPROC, THREADS)
+def stand_back() -> None:
+    """Lower the priority by NICENESS, for good: a block in a loop would slow the host as much as another process of it."""
+    with contextlib.suppress(OSError):
+        os.nice(NICENESS)
+        # Does not preempt a process that wakes up, which the host's event loop does all the time.
+        os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
+
+
+def stand_back_as_session() -> None:
+    """Lower the priority of this process's session, which the zygote does once for itself and all of its children.
+
+    Outside of cgroups, Linux shares the cores out among sessions first, and niceness counts within a session only
+    (sched(7), "the autogroup feature"). For the same reason no child has a session of its own.
+    """
+    with contextlib.suppress(OSError), open("/proc/self/autogroup", "w") as file:
+        file.write(str(SESSION_NICENESS))
+
+
+def leave_threads_to_host() -> None:
+    """Limit the threads of this process's user to three quarters of what they may be, for this process and its children.
+
+    The kernel counts threads by user, and an ordinary user's children share theirs with the host. Called by the zygote
+    before it enters a user namespace, which then holds all of its children to it together.
+    """
+    soft = resource.getrlimit(resource.RLIMIT_NPROC)[0]
+    if os.geteuid() != 0 and soft != resource.RLIM_INFINITY:
+        _lower(resource.RLIMIT_NPROC, soft - soft // 4)
+
+
+def threads_allowed() -> int:
+    """Threads of one child: THREADS, and fewer where this user, or this cgroup, may have few."""
+    soft = resource.getrlimit(resource.RLIMIT_NPROC)[0] if os.geteuid() != 0 else resource.RLIM_INFINITY
+    known = [limit for limit in (soft, _pids_max()) if limit is not None and limit != resource.RLIM_INFINITY]
+    return max(FEWEST_THREADS, min([THREADS, *(limit // PART_OF_THREADS for limit in known)]))
+
+
+def limit_threads(threads: int) -> None:
+    """Limit threads, for a process whose user id is its own, or its own in a user namespace: the kernel counts them there."""
+    _lower(resource.RLIMIT_NPROC, threads)
+
+
+def enter_own_user_namespace() -> None:
+    """Enter a user namespace of one's own, where the kernel counts threads for this process alone; OSError where refused.
+
+    Nothing is mapped in it, so that the user id looks like that of nobody. Access to files does not change. All children
+    together keep to two thirds of what the zygote may have, so that it can always fork another one.
+    """
+    soft = resource.getrlimit(resource.RLIMIT_NPROC)[0]
+    if soft != resource.RLIM_INFINITY:
+        _lower(
+            resource.RLIMIT_NPROC, soft - soft // 3
+        )  # holds for the namespace that is made next, and all others beside it
+    kernel.unshare(kernel.CLONE_NEWUSER)
+
+
+def be_observable() -> None:
+    """Let the host, and no other user, read in /proc which files this process holds open (PR_SET_DUMPABLE).
+
+    For a process whose user id, or user namespace, is its own: others of the same user could read its memory as well.
+    """
+    with contextlib.suppress(OSError):
+        kernel.prctl(kernel.PR_SET_DUMPABLE, 1)
 
 
 def limit_cpu(seconds: float) -> None:
@@ -105,6 +180,19 @@ def move_to(folder: str) -> None:
     os.chdir(folder)
     os.environ.update(HOME=folder, TMPDIR=folder)
     tempfile.tempdir = folder
+
+
+def _pids_max() -> int | None:
+    """The number of processes and threads that this cgroup may have, if it is limited."""
+    with contextlib.suppress(OSError), open("/proc/self/cgroup") as file:
+        for line in file:
+            _, controllers, path = line.rstrip("\n").split(":", 2)
+            root = {"": "/sys/fs/cgroup", "pids": "/sys/fs/cgroup/pids"}.get(controllers)
+            # In a container the path may be that of the machine, and not exist: the root is the container's own there.
+            for folder in (f"{root}{path}", root) if root else ():
+                with contextlib.suppress(OSError, ValueError), open(f"{folder}/pids.max") as limit:
+                    return int(limit.read())  # "max" is no number
+    return None
 
 
 def _limit_memory(budget: int) -> None:

@@ -5,7 +5,7 @@ The file goes from the policy (which calls, which arguments) over the assembler 
 Everything that is not listed is refused, so what a later kernel adds is refused as well. A refused call fails with the
 error of a machine that lacks the feature, so that ordinary code can go on. Only a call by another machine's numbers ends
 the process, since those numbers mean other calls. Paths are behind pointers, which a filter cannot follow: Landlock
-decides about paths, and without Landlock nothing may be opened for writing.
+or a view of files decides about paths, and without either nothing may be opened for writing.
 
 Arguments arrive as 64 bits. The kernel takes most of them as 32-bit integers and ignores the upper half, and so does the
 filter: if it compared the upper half as well, bits that do not count could change the verdict.
@@ -149,7 +149,7 @@ def _opens(argument: int, *, writable: bool) -> Rule:
 def policy(*, writable: bool) -> dict[str, int | Rule]:
     """The decision about each named call: a verdict, or a rule that looks at its arguments.
 
-    `writable`: whether files may be opened for writing, which takes Landlock to say where.
+    `writable`: whether files may be opened for writing, which takes Landlock or a view to say where.
     """
     return {
         **dict.fromkeys(_ALLOWED.split(), ALLOW),

@@ -5,15 +5,19 @@ fresh interpreter imports sympy for half a second. A fork copies the calling thr
 holds at that moment stays locked in the child for ever. So the zygote has one thread (BLAS included, see `launcher`), and
 the host, which has threads, CUDA contexts and secrets in its memory, is never forked itself.
 
-The host sends one byte for each child that it wants, and the zygote reads nothing else. It alone kills and reaps
-children by pid, so no pid is used after the kernel has freed it. Each child has a lifeline, a socket pair between zygote
-and host: when the host closes its end, the child's process group is killed; when the child dies, its exit code is written
-to it. When the host is gone, everything ends.
+The host sends one byte for each child that it wants, and the zygote reads nothing else. It alone reaps children, and
+signals them by pid, so no pid is used after the kernel has freed it; the host has a pidfd of each, and waits for the zygote
+neither to kill one nor to learn of its end. The zygote keeps a copy of the child's end of its channel: when the host closes
+the other end, the child's process group is killed; when the child has died, its exit code is written there. When the host
+is gone, everything ends.
+
+Nothing here takes longer the more children there are, and nothing waits for the disk: `remover` is a process of its own.
 """
 
 from __future__ import annotations
 
 import contextlib
+import errno
 import itertools
 import json
 import os
@@ -25,23 +29,32 @@ import struct
 import sys
 from collections import deque
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from sctir_kaggle.sandbox import cell, kernel, selftest
-from sctir_kaggle.sandbox.confinement import Confinement, enter_namespaces
+from sctir_kaggle.sandbox import cell, kernel, limits, selftest
+from sctir_kaggle.sandbox.confinement import Confinement
 from sctir_kaggle.sandbox.folder import remove
-from sctir_kaggle.sandbox.protocol import CHANNEL, NO_CHILD, SWITCHED_OFF, Layer
+from sctir_kaggle.sandbox.namespaces import enter_namespaces
+from sctir_kaggle.sandbox.protocol import ANSWER, CHANNEL, ENDED, ENDED_MARK, RUINED, SWITCHED_OFF, Layer
+from sctir_kaggle.sandbox.remover import Remover
 from sctir_kaggle.sandbox.warmup import warm_up
 
 SELF_TEST_SECONDS = 20.0
 
 ZYGOTE_FILES = 8192
-"""The zygote's limit on its own descriptors: one for each living child, five for each spare."""
+"""The zygote's limit on its own descriptors: one for each living child, four for each spare."""
+
+DEATHS = 16
+"""Dead children that are reaped before a request for another one is looked at."""
+
+_HOST_END_CLOSED = getattr(select, "EPOLLRDHUP", select.POLLHUP)  # both events have one number in epoll and in poll
+_IGNORED_BY_PYTHON = (signal.SIGPIPE, getattr(signal, "SIGXFSZ", signal.SIGPIPE))
 
 
 def main() -> None:
     """Warm up, report the layers of confinement, and serve until the host closes the control socket."""
     options = json.loads(sys.argv[2])
+    forget_the_host()
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     soft = ZYGOTE_FILES if hard == resource.RLIM_INFINITY else min(hard, ZYGOTE_FILES)
     resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
@@ -49,23 +62,43 @@ def main() -> None:
     control = socket.socket(fileno=os.dup(options["control"]))
     os.close(options["control"])
     host = _pidfd(os.getppid())  # before the namespaces: inside one of pids, the host has none
+    if "limits" not in options["without"]:
+        limits.leave_threads_to_host()  # before the namespaces
     # Before the warm-up, since this may go on in a fork: the process that waits outside then holds no warm memory.
     layer = _namespaces(options["without"])
+    remover = Remover(options["folder"])
     if options["warm"]:
         warm_up()
     confinement = Confinement(
         options["folder"], memory_mb=options["memory_mb"], namespaces=layer, without=options["without"]
     )
-    pool = ChildPool(control, host, confinement, folder=options["folder"], spares=options["spares"])
+    pool = ChildPool(control, host, confinement, remover, folder=options["folder"], spares=options["spares"])
     try:
         report = {"layers": confinement.layers, "failures": pool.self_test()}
         control.sendall(json.dumps(report).encode() + b"\n")
+        if "limits" not in options["without"]:
+            limits.stand_back_as_session()  # after the warm-up, which the host waits for
         pool.serve()
     except (BrokenPipeError, ConnectionResetError):  # the host left before it was needed
         pass
     finally:
         pool.end_all()
+        remover.end()
+        confinement.remove()
         remove(options["folder"])
+
+
+def forget_the_host() -> None:
+    """Undo what an exec passes on and blocks would notice: arguments, umask, and blocked and ignored signals.
+
+    A host may block or ignore SIGCHLD, say: then no end of a child would be seen here.
+    """
+    sys.argv[:], sys.orig_argv[:] = [""], [sys.executable]
+    os.umask(0o022)
+    for number in signal.valid_signals():
+        if number not in _IGNORED_BY_PYTHON and signal.getsignal(number) == signal.SIG_IGN:
+            signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_SETMASK, [])
 
 
 def _namespaces(without: list[str]) -> Layer:
@@ -75,20 +108,20 @@ def _namespaces(without: list[str]) -> Layer:
     try:
         return Layer("namespaces", True, enter_namespaces())
     except OSError as error:
-        return Layer("namespaces", False, str(error))
+        return Layer("namespaces", False, error.strerror or str(error))
 
 
 class ChildRecord(NamedTuple):
-    """A living child, spare or in use: its number, and the zygote's end of its lifeline."""
+    """A living child, spare or in use: its number, and a copy of its end of its channel."""
 
     number: int
-    lifeline: int
+    channel: socket.socket
 
 
 class SpareChild(NamedTuple):
     """A child forked and confined in advance.
 
-    `ends` are the descriptors to hand over: the host's ends of lifeline, channel and output, and a pidfd if there is one.
+    `ends` are the descriptors to hand over: the host's ends of channel and output, and a pidfd if there is one.
     """
 
     number: int
@@ -103,16 +136,28 @@ class ChildPool:
     """
 
     def __init__(
-        self, control: socket.socket, host: list[int], confinement: Confinement, *, folder: str, spares: int
+        self,
+        control: socket.socket,
+        host: list[int],
+        confinement: Confinement,
+        remover: Remover,
+        *,
+        folder: str,
+        spares: int,
     ) -> None:
         self._control, self._host, self._confinement, self._folder = control, host, confinement, folder
+        self._remover = remover
         self._numbers = itertools.count()
         self._children: dict[int, ChildRecord] = {}
+        self._pids: dict[int, int] = {}  # by the descriptor of the channel
+        # Only without the filter can a child fork, and leave orphans.
+        self._orphans = not any(layer.name == "seccomp" and layer.active for layer in confinement.layers)
         self._spares: deque[SpareChild] = deque()
         self._wanted = spares
-        self._poll = select.poll()
+        self._poll: Any = select.epoll() if hasattr(select, "epoll") else select.poll()
         # The self-pipe trick: a SIGCHLD writes a byte, so that poll sees the death of a child.
         self._wakeup, wakeup = os.pipe()
+        self._wake = wakeup
         os.set_blocking(self._wakeup, False)
         os.set_blocking(wakeup, False)
         signal.set_wakeup_fd(wakeup, warn_on_full_buffer=False)
@@ -132,17 +177,17 @@ class ChildPool:
         while True:
             refill = len(self._spares) < self._wanted
             ready = {fd for fd, _ in self._poll.poll(0 if refill else None)}
+            if not ready.isdisjoint(self._host) or (self._control.fileno() in ready and not self._hand_over()):
+                return
             if not ready and refill:
                 self._add_spare()
-            for pid in [pid for pid, child in self._children.items() if child.lifeline in ready]:
-                self._poll.unregister(self._children[pid].lifeline)
+            for channel in ready & self._pids.keys():
                 # Not reaped here: it takes some milliseconds to die, and SIGCHLD will say when.
-                _signal(pid, signal.SIGKILL)
+                _signal(self._pids[channel], signal.SIGKILL)
+                self._ignore(channel)
             if self._wakeup in ready:
                 os.read(self._wakeup, 4096)
                 self._reap()
-            if not ready.isdisjoint(self._host) or (self._control.fileno() in ready and not self._hand_over()):
-                return
 
     def self_test(self) -> list[str]:
         """Fork a child that attacks its own confinement; returns what it found wrong, one line each."""
@@ -160,7 +205,9 @@ class ChildPool:
             os.close(answer)
             self._kill_and_reap(pid)
             remove(f"{self._folder}/{number}")
-        return list(json.loads(text)) if text else ["a child cannot be confined: see its error output"]
+        if text.startswith(b"["):
+            return list(json.loads(text))
+        return [text[4:].decode("utf-8", "replace") or "a child cannot be confined: see its error output"]
 
     def _test(self) -> None:
         active = [layer.name for layer in self._confinement.layers if layer.active]
@@ -168,20 +215,22 @@ class ChildPool:
         os._exit(0)
 
     def end_all(self) -> None:
-        """Kill and reap every child."""
+        """Kill every child, and then reap them: most die meanwhile."""
+        for pid in self._children:
+            _signal(pid, signal.SIGKILL)
         for pid in list(self._children):
             self._kill_and_reap(pid)
 
     def _hand_over(self) -> bool:
-        """Send the host a child, or `NO_CHILD` where none can be forked; False where the host is gone."""
+        """Send the host a child, or why none can be forked; False where the host is gone."""
         if not self._control.recv(1):
             return False
         try:
             spare = self._spares.popleft() if self._spares else self._fork()
-        except OSError:
-            self._control.sendall(struct.pack("!Q", NO_CHILD))
+        except OSError as error:
+            self._control.sendall(ANSWER.pack(-(error.errno or errno.EAGAIN)))
             return True
-        socket.send_fds(self._control, [struct.pack("!Q", spare.number)], spare.ends)
+        socket.send_fds(self._control, [ANSWER.pack(spare.number)], spare.ends)
         for end in spare.ends:
             os.close(end)
         return True
@@ -195,37 +244,35 @@ class ChildPool:
     def _fork(self) -> SpareChild:
         """Fork a child and confine it. OSError where the machine is out of memory, processes or descriptors."""
         number = next(self._numbers)
-        pairs: list[tuple[int, int]] = []
-        try:
-            pairs += (_pair() for _ in range(2))
-            pairs.append(os.pipe())
+        with contextlib.ExitStack() as opened:  # closed where a call fails
+            ours, theirs = (opened.enter_context(end) for end in socket.socketpair())
+            ends = os.pipe()
+            for end in ends:
+                opened.callback(os.close, end)
             pid = os.fork()
-        except OSError:
-            for end in itertools.chain(*pairs):
-                os.close(end)
-            raise
-        (lifeline, their_lifeline), (channel, their_channel), (their_output, output) = pairs
-        if pid == 0:
-            self._become_child(number, channel, output, lambda: cell.serve(CHANNEL))
-        os.close(channel)
-        os.close(output)
-        self._children[pid] = ChildRecord(number, lifeline)
-        self._poll.register(lifeline, select.POLLIN)
-        return SpareChild(number, pid, (their_lifeline, their_channel, their_output, *_pidfd(pid)))
+            if pid == 0:
+                self._become_child(number, theirs.fileno(), ends[1], lambda: cell.serve(CHANNEL))
+            opened.pop_all()
+        os.close(ends[1])
+        self._children[pid], self._pids[theirs.fileno()] = ChildRecord(number, theirs), pid
+        self._poll.register(theirs, _HOST_END_CLOSED)
+        return SpareChild(number, pid, (ours.detach(), ends[0], *_pidfd(pid)))
 
     def _become_child(self, number: int, channel: int, output: int, body: Callable[[], None]) -> None:
         """In the fork: shed the zygote's state, enter the confinement, run `body`. Never returns."""
-        leave = os._exit  # bound now: `body` runs model-written code, which may replace it
+        leave, code = os._exit, 1  # bound now: `body` runs model-written code, which may replace it
         try:
             signal.set_wakeup_fd(-1)
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
             self._control.detach()
             self._confinement.enter(number, channel=channel, output=output)
+            code = RUINED
             body()
         except Exception as error:
-            os.write(2, f"sandbox: a child cannot be confined: {error!r}\n".encode())
+            if code != RUINED:
+                _refuse(channel, f"a child cannot be confined: {error!r}")
         finally:
-            leave(1)
+            leave(code)
 
     def _reap(self) -> None:
         """Reap all dead children, and kill the rest of each one's process group first.
@@ -237,7 +284,7 @@ class ChildPool:
                 if (ended := os.waitpid(pid, os.WNOHANG))[0]:
                     self._on_exit(*ended)
             return
-        while True:
+        for _ in range(DEATHS):
             try:
                 dead = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
             except ChildProcessError:
@@ -245,6 +292,8 @@ class ChildPool:
             if dead is None:
                 return
             self._kill_and_reap(dead.si_pid)
+        with contextlib.suppress(BlockingIOError):
+            os.write(self._wake, b"\0")  # there may be more
 
     def _kill_and_reap(self, pid: int) -> None:
         """Kill a child, dead or alive, with its process group, and wait for it."""
@@ -254,16 +303,25 @@ class ChildPool:
     def _on_exit(self, pid: int, status: int) -> None:
         """Send the host the exit code of a reaped child, and free what the child had."""
         child = self._children.pop(pid, None)
-        if child is None:  # an orphan of a child, or the self-test
+        if child is None:  # an orphan of a child, the self-test, or the remover
             return
-        self._kill_orphans()
-        with contextlib.suppress(KeyError):
-            self._poll.unregister(child.lifeline)
-        with contextlib.suppress(OSError):  # the host may have closed its end
-            os.write(child.lifeline, struct.pack("!i", os.waitstatus_to_exitcode(status)))
-        os.close(child.lifeline)
+        if self._orphans:
+            self._kill_orphans()
+        channel = child.channel.fileno()
+        self._ignore(channel)
+        del self._pids[channel]
+        # The host may have closed its end. Do not wait: the child may have filled the socket.
+        with contextlib.suppress(OSError):
+            exit_code = os.waitstatus_to_exitcode(status)
+            child.channel.send(ENDED.pack(ENDED_MARK, exit_code), getattr(socket, "MSG_DONTWAIT", 0))
+        child.channel.close()
         self._discard_spare(pid)
-        remove(f"{self._folder}/{child.number}")
+        self._remover.remove(child.number)
+
+    def _ignore(self, channel: int) -> None:
+        """Look no longer whether the host has closed its end of the channel."""
+        with contextlib.suppress(OSError, KeyError):
+            self._poll.unregister(channel)
 
     def _discard_spare(self, pid: int) -> None:
         """Drop a spare child that died before it was used, and keep no more spares: others would die as well."""
@@ -278,23 +336,26 @@ class ChildPool:
 
         As subreaper the zygote is the parent of all orphans; killing one can orphan its children, hence the loop.
         """
-        while orphans := _children() - self._children.keys():
+        while orphans := _children() - self._children.keys() - {self._remover.pid}:
             for pid in orphans:
                 _signal(pid, signal.SIGKILL)
                 with contextlib.suppress(ChildProcessError):
                     os.waitpid(pid, 0)
 
 
-def _pair() -> tuple[int, int]:
-    """The two descriptors of a socket pair."""
-    one, other = socket.socketpair()
-    return one.detach(), other.detach()
+def _refuse(channel: int, reason: str) -> None:
+    """Send the host a frame with a reason instead of the empty one that says "ready"."""
+    text = reason.encode("utf-8", "replace")[:1000]
+    for descriptor in (channel, CHANNEL):  # where it is before and after `keep_only`
+        with contextlib.suppress(OSError):
+            os.write(descriptor, struct.pack("!I", len(text)) + text)
+            return
 
 
 def _pidfd(pid: int) -> list[int]:
     """A descriptor that names the process, if the kernel has pidfds (Linux 5.3).
 
-    With it the host stops and continues a child itself. A pid would be of no use there: it is another one in the host's
+    With it the host stops, continues and kills a child itself. A pid would be of no use there: it is another one in the host's
     pid namespace, and it may be reused before the signal is sent.
     """
     try:

@@ -11,7 +11,7 @@ from pathlib import Path
 from sctir_kaggle.sandbox import Sandbox
 from sctir_kaggle.types import ExecutionResult
 
-CODE_SECONDS = 1.0
+CODE_SECONDS = 3.0
 
 
 class Candidate:

@@ -2,7 +2,8 @@
 
 Needs root. Everyone gets to see Python and this repository (--open, --user) even where only root could: in a mount
 namespace the folders above them are replaced by open ones. A container refuses namespaces and mounts, as the usual
-default profile does, and takes the capabilities away that it takes. A kernel without a feature is one whose call for it
+default profile does, and takes the capabilities away that it takes; with --few-capabilities it does only the latter, as
+where no profile is applied. A kernel without a feature is one whose call for it
 fails.
 """
 
@@ -29,7 +30,16 @@ CAPABILITIES_OF_CONTAINERS = 0xA80425FB
 _PR_CAPBSET_DROP, _PR_SET_SECCOMP = 24, 22
 _LAST_CAPABILITY = 40
 _CLONE_NEWNS = 0x00020000
-NUMBERS = {"unshare": 272, "setns": 308, "mount": 165, "umount2": 166, "pivot_root": 155, "prctl": 157, "landlock": 444}
+NUMBERS = {
+    "unshare": 272,
+    "setns": 308,
+    "mount": 165,
+    "umount2": 166,
+    "pivot_root": 155,
+    "prctl": 157,
+    "mount_setattr": 442,
+    "landlock": 444,
+}
 """Of system calls, on x86_64: arch/x86/entry/syscalls/syscall_64.tbl of the kernel."""
 _REFUSED_IN_CONTAINERS = ("unshare", "setns", "mount", "umount2", "pivot_root")
 _LOAD, _IF_EQUAL, _RETURN, _ERRNO = 0x20, 0x15, 0x06, 0x00050000
@@ -38,19 +48,21 @@ _LOAD, _IF_EQUAL, _RETURN, _ERRNO = 0x20, 0x15, 0x06, 0x00050000
 def main() -> None:
     """Enter the setting, and become the command."""
     parser = argparse.ArgumentParser(description=__doc__)
-    for name in ("open", "user", "container", "no-landlock", "no-seccomp"):
+    for name in ("open", "user", "container", "few-capabilities", "old-kernel", "no-landlock", "no-seccomp"):
         parser.add_argument(f"--{name}", action="store_true")
     parser.add_argument("command", nargs=argparse.REMAINDER)
     args = parser.parse_args()
     if args.open or args.user:
         open_the_way([Path(sys.prefix), Path(sys.base_prefix), REPOSITORY])
     refused = dict.fromkeys(_REFUSED_IN_CONTAINERS, errno.EPERM) if args.container else {}
-    if args.container:
+    if args.container or args.few_capabilities:
         for capability in range(_LAST_CAPABILITY + 1):
             if not CAPABILITIES_OF_CONTAINERS >> capability & 1:
                 kernel.prctl(_PR_CAPBSET_DROP, capability)
-    if args.no_landlock:
+    if args.no_landlock or args.old_kernel:
         refused["landlock"] = errno.ENOSYS
+    if args.old_kernel:  # before 5.12
+        refused["mount_setattr"] = errno.ENOSYS
     install(refused, without_seccomp=args.no_seccomp)
     if args.user:
         os.setgroups([])

@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-import importlib.util
-import json
 import os
-import platform
 import re
 import subprocess
 import sys
 from collections import Counter
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
 
 from tests.sandbox.attacks.attack import Attack
 from tests.sandbox.attacks.corpus import CORPUS
-from tests.sandbox.attacks.host import code_seconds
-from tests.sandbox.attacks.verdict import Record, faults
+from tests.sandbox.attacks.report import ROOT, Report, lacking
+from tests.sandbox.attacks.verdict import faults
 
 pytest.importorskip("numpy")
 pytest.importorskip("sympy")
@@ -27,8 +23,6 @@ pytestmark = [
     pytest.mark.slow,
 ]
 
-ROOT = Path(__file__).parents[2]
-JAIL_SECONDS = 600
 ROOM_KIB = 48 << 10
 """By how much the host may grow over a family: an interpreter's heap never shrinks back exactly."""
 
@@ -41,53 +35,11 @@ CLASSES = """
     working folder, machine, submission, journal, installation, outside, room in the folder, internet, UNIX socket,
     other family, ptrace, signals, mount, identity, kernel interface, alternate ABI, confinement undone, standard input,
     patched builtins, patched modules, interpreter state, own names, lazy import, asyncio, deep recursion, large, exit,
-    warnings, pickling, files, everyday
+    warnings, pickling, files, everyday, Python's files, way out, neighbours, folder storm, hidden use
 """
 """What the sandbox makes a promise about."""
 
 ALL = [(family, attack) for family, attacks in CORPUS.items() for attack in attacks]
-
-
-@dataclass
-class Report:
-    """What the jails said, by family."""
-
-    skipped: dict[str, str] = field(default_factory=dict)
-    records: dict[str, dict[str, Record]] = field(default_factory=dict)
-    grown_kib: dict[str, int] = field(default_factory=dict)
-    left: dict[str, list[str]] = field(default_factory=dict)
-    last_words: str = ""
-
-    def run(self, families: list[str]) -> None:
-        """Run them in one jail; those that it did not come to since it broke, in another."""
-        while families:
-            lines = self._jail(families)
-            for line in lines:
-                self._add(line, families)
-            reached = {line["family"] for line in lines if "family" in line} | self.skipped.keys()
-            families = [family for family in families if family not in reached] if reached else []
-
-    def _jail(self, families: list[str]) -> list[Record]:
-        command = [sys.executable, "-m", "tests.sandbox.attacks.jail", *families]
-        jail = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-        try:
-            lines, errors = jail.communicate(timeout=JAIL_SECONDS)
-        except subprocess.TimeoutExpired:
-            jail.terminate()  # it removes its cgroup
-            lines, errors = jail.communicate()
-        self.last_words += errors[-3000:]
-        return [json.loads(line) for line in lines.splitlines()]
-
-    def _add(self, line: Record, families: list[str]) -> None:
-        if "skip" in line:
-            self.skipped.update(dict.fromkeys(line["families"], line["skip"]))
-        if "attack" in line:
-            self.records.setdefault(line["family"], {})[line["attack"]] = line
-        if "grown_kib" in line:
-            self.grown_kib[line["family"]] = line["grown_kib"]
-        if "closed" in line:
-            for family in families:
-                self.left[family] = line["closed"]
 
 
 @pytest.fixture(scope="module")
@@ -96,15 +48,8 @@ def report(request: pytest.FixtureRequest) -> Report:
     asked = [item.callspec.params for item in request.session.items if hasattr(item, "callspec")]
     families = {parameters.get("family") for parameters in asked}
     report = Report()
-    for seconds in sorted({code_seconds(family) for family in CORPUS}):
-        report.run([family for family in CORPUS if family in families and code_seconds(family) == seconds])
+    report.run_all([family for family in CORPUS if family in families])
     return report
-
-
-def lacking(attack: Attack) -> list[str]:
-    """What the machine has not of what the block needs."""
-    machine = platform.machine()
-    return [name for name in attack.needs if name != machine and importlib.util.find_spec(name) is None]
 
 
 def as_id(value: object) -> str:

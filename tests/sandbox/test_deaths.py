@@ -45,7 +45,7 @@ def test_a_death_is_told_and_the_next_block_knows_that_its_variables_are_gone(
     ],
 )
 def test_a_reply_that_the_block_makes_up_is_not_taken_for_one(run: Candidate, code: str) -> None:
-    result = run("import os, struct\nprint('before')\n" + code)
+    result = run("import os, struct\nprint('before')\n" + code + "\nNone")
     assert (result.output, result.status) == ("before\n" + BROKEN, ExecutionStatus.CRASH)
     assert run("1").output == VARIABLES_GONE + "1\n"
 

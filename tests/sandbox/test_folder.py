@@ -3,51 +3,42 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
-from sctir_kaggle.sandbox import folder
-from sctir_kaggle.sandbox.executor import FOLDER_FULL
+from sctir_kaggle.sandbox import Sandbox, folder, watch
+from sctir_kaggle.sandbox.executor import DISK_FULL, FOLDER_FULL
 from sctir_kaggle.types import ExecutionStatus
 from tests.sandbox.candidate import Candidate
 
 
-def over_quota(path: Path) -> bool:
-    return folder.over_quota(str(path), free_before=folder.free_mb(str(path)))
-
-
-def test_an_ordinary_folder_is_within_the_quota(tmp_path: Path) -> None:
+def test_an_ordinary_folder_has_a_size(tmp_path: Path) -> None:
     for number in range(100):
-        (tmp_path / str(number)).write_text("x" * 1000)
-    assert not over_quota(tmp_path)
+        (tmp_path / str(number)).write_bytes(bytes(5000))
+    size = folder.size(str(tmp_path))
+    assert size is not None
+    assert 500_000 <= size < 1_000_000
 
 
-def test_too_many_files_are_over_it_wherever_they_lie(tmp_path: Path) -> None:
+def test_too_many_files_have_none_wherever_they_lie(tmp_path: Path) -> None:
     for number in range(folder.FILES // 2 + 1):
         (tmp_path / str(number)).mkdir()
         (tmp_path / str(number) / "file").touch()
-    assert over_quota(tmp_path)
-
-
-def test_too_many_bytes_are_over_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(folder, "TOTAL_MB", 1)
-    (tmp_path / "file").write_bytes(bytes(500_000))
-    assert not over_quota(tmp_path)
-    (tmp_path / "other").write_bytes(bytes(600_000))
-    assert over_quota(tmp_path)
+    assert folder.size(str(tmp_path)) is None
 
 
 def test_a_hole_in_a_file_takes_no_room(tmp_path: Path) -> None:
     os.truncate(os.open(tmp_path / "file", os.O_CREAT | os.O_WRONLY), folder.TOTAL_MB << 21)
-    assert not over_quota(tmp_path)
+    size = folder.size(str(tmp_path))
+    assert size is not None
+    assert size < 1 << 20
 
 
-def test_a_folder_that_is_gone_is_within_it(tmp_path: Path) -> None:
-    (tmp_path / "gone").mkdir()
-    free = folder.free_mb(str(tmp_path / "gone"))
-    (tmp_path / "gone").rmdir()
-    assert not folder.over_quota(str(tmp_path / "gone"), free_before=free)
+def test_a_folder_that_is_gone_takes_nothing(tmp_path: Path) -> None:
+    assert folder.size(str(tmp_path / "gone")) == 0
 
 
 def test_a_folder_nested_deeper_than_a_path_can_say_is_removed(tmp_path: Path) -> None:
@@ -83,6 +74,20 @@ def test_a_folder_without_permissions_is_removed(tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
+@pytest.fixture(scope="module")
+def patient_sandbox() -> Iterator[Sandbox]:
+    with Sandbox(workers=2, code_seconds=30) as sandbox:
+        yield sandbox
+
+
+@pytest.fixture
+def patient(patient_sandbox: Sandbox) -> Iterator[Candidate]:
+    """A candidate whose blocks have the time to come to their point on a busy machine."""
+    candidate = Candidate(patient_sandbox, "problem/0")
+    yield candidate
+    patient_sandbox.release(candidate.candidate_id)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "code",
@@ -94,32 +99,71 @@ def test_a_folder_without_permissions_is_removed(tmp_path: Path) -> None:
     ],
     ids=["files", "depth", "bytes", "shut folders"],
 )
-def test_a_block_that_fills_the_disk_is_stopped(run: Candidate, code: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(folder, "TOTAL_MB", 16)
-    result = run(code)
+def test_a_block_that_fills_the_disk_is_stopped(patient: Candidate, code: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(watch, "TOTAL_MB", 16)
+    result = patient(code)
     assert (result.output, result.status) == (FOLDER_FULL, ExecutionStatus.OUTPUT_LIMIT)
 
 
-def test_removed_files_that_are_still_open_count_by_the_room_on_the_disk(
-    run: Candidate, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(folder, "DISK_MB", 32)
-    code = """
-import os
-kept = []
-for _ in range(4):
-    kept.append(os.open('f', os.O_CREAT | os.O_RDWR))
+HELD = """
+import ctypes, os
+libc = ctypes.CDLL(None)
+kept = globals().get('kept', [])
+for _ in range({files}):
+    f = os.open('f', os.O_CREAT | os.O_RDWR)
     os.unlink('f')
-    os.write(kept[-1], bytes(30 << 20))
-    os.fsync(kept[-1])
+    os.write(f, bytes({mb} << 20))
+    {keep}
 """
-    assert run(code).output == FOLDER_FULL
+MAPPED = "kept.append(libc.mmap(None, ctypes.c_size_t(4096), 1, 2, f, ctypes.c_long(0))); os.close(f)"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("keep", ["kept.append(f)", MAPPED], ids=["open", "mapped"])
+def test_deleted_files_count_as_long_as_they_are_held(
+    patient: Candidate, monkeypatch: pytest.MonkeyPatch, keep: str
+) -> None:
+    monkeypatch.setattr(watch, "TOTAL_MB", 32)
+    sibling = Candidate(patient.sandbox, "sibling/0")
+    sibling("x = 7")
+    result = patient(HELD.format(files=9, mb=5, keep=keep) + "__import__('time').sleep(1)")
+    assert result.status is ExecutionStatus.OUTPUT_LIMIT
+    assert result.output.endswith(FOLDER_FULL)
+    assert sibling("x").output == "7\n"
+
+
+@pytest.mark.slow
+def test_deleted_files_are_added_up_over_the_turns(patient: Candidate, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(watch, "TOTAL_MB", 64)
+    results = [patient(HELD.format(files=5, mb=5, keep="kept.append(f)")) for _ in range(3)]
+    assert [result.status.value for result in results] == ["ok", "ok", "output_limit"]
+
+
+@pytest.mark.slow
+def test_deleted_files_that_are_no_longer_held_count_nothing(
+    patient: Candidate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(watch, "TOTAL_MB", 32)
+    for _ in range(3):
+        assert patient(HELD.format(files=9, mb=5, keep="os.close(f)")).status is ExecutionStatus.OK
+
+
+def test_what_others_write_to_the_disk_ends_no_block(
+    run: Candidate, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(watch, "DISK_MB", 1 << 40)  # as if they had filled it
+    assert run("x = 7\nopen('mine', 'wb').write(bytes(4 << 20))").status is ExecutionStatus.OK
+    with ThreadPoolExecutor(1) as pool:
+        block = pool.submit(run, "import time\ntime.sleep(0.6)\nprint(x)")
+        (tmp_path / "download").write_bytes(bytes(50 << 20))
+        assert block.result().output == "7\n"
 
 
 def test_a_full_disk_stops_what_writes_and_not_what_computes(run: Candidate, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(folder, "DISK_MB", 1 << 40)
+    monkeypatch.setattr(watch, "DISK_MB", 1 << 40)
     assert run("import time\ntime.sleep(0.3)\n1 + 1").output == "2\n"
-    assert run("f = open('f', 'wb')\nfor _ in range(50): f.write(bytes(1 << 20))\nf.flush()").output == FOLDER_FULL
+    result = run("f = open('f', 'wb')\nfor _ in range(50): f.write(bytes(1 << 20))\nf.flush()")
+    assert (result.output, result.status) == (DISK_FULL, ExecutionStatus.OUTPUT_LIMIT)
 
 
 def test_room_cannot_be_taken_beyond_the_limit_on_a_file(run: Candidate) -> None:

@@ -65,7 +65,7 @@ def call(name, number, *arguments):
     print(name, 'DONE' if result != -1 else errno.errorcode.get(ctypes.get_errno(), '?'), flush=True)
 """
 
-DENIED = r"PermissionError|EACCES|EPERM"
+DENIED = r"PermissionError|EACCES|EPERM|FileNotFoundError|EROFS"
 
 
 def refused(name: str, cls: str, code: str, *, says: str = DENIED, alone: bool = False) -> Attack:
@@ -78,7 +78,7 @@ def system_call(
     cls: str,
     code: str,
     *,
-    says: str = r"\bE(PERM|ACCES)\b",
+    says: str = r"\bE(PERM|ACCES|ROFS|NOENT)\b",
     statuses: tuple[ExecutionStatus, ...] = (OK,),
     alone: bool = False,
 ) -> Attack:

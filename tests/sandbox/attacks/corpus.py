@@ -14,6 +14,7 @@ from tests.sandbox.attacks import (
     secrets,
     sources,
     state,
+    view,
     writes,
 )
 from tests.sandbox.attacks.attack import Attack
@@ -32,6 +33,7 @@ CORPUS: dict[str, list[Attack]] = {
         secrets,
         sources,
         state,
+        view,
         writes,
     )
 }

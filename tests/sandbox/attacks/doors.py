@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import secrets
 import select
 import socket
 from pathlib import Path
@@ -12,7 +13,7 @@ class Doors:
     """Listens on TCP, UDP, a UNIX path and an abstract UNIX name."""
 
     def __init__(self, folder: Path) -> None:
-        self.path, self.name = str(folder / "door"), f"door-{os.getpid()}"
+        self.path, self.name = str(folder / "door"), f"door-{secrets.token_hex(8)}"
         self.tcp = socket.create_server(("127.0.0.1", 0))
         self.udp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         self.udp.bind(("127.0.0.1", 0))

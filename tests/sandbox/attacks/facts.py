@@ -41,6 +41,7 @@ class Host:
             "knocks": self._doors.knocks(),
             "scratch": _entries(self._planted.scratch),
             "marked files": _marked(),
+            "Python's files": [_of_file(Path(module.__file__ or "")) for module in (os, hashlib, socket, threading)],
             "site-packages": _listing(Path(sysconfig.get_path("purelib"))),
             "processes": _processes() if self._jailed else 0,
             "mounts": _digest(Path("/proc/self/mounts")),
@@ -114,6 +115,12 @@ def _entries(folder: Path) -> int:
 def _listing(folder: Path) -> str:
     names = sorted((entry.name, entry.stat(follow_symlinks=False).st_mtime_ns) for entry in os.scandir(folder))
     return hashlib.sha256(repr(names).encode()).hexdigest()[:16]
+
+
+def _of_file(path: Path) -> str:
+    """What a write or a change of its metadata would change; not the number of links, which a view made of links does."""
+    stat = path.stat()
+    return f"{stat.st_size} {stat.st_mtime_ns} {oct(stat.st_mode)} {stat.st_uid} {_digest(path)}"
 
 
 def _processes() -> int:

@@ -7,6 +7,7 @@ import contextlib
 import json
 import os
 import re
+import sys
 import tempfile
 import time
 import traceback
@@ -23,13 +24,20 @@ from tests.sandbox.attacks.planted import Planted
 from tests.sandbox.attacks.portrait import PORTRAIT
 
 CODE_SECONDS = 1.0
-PATIENT = {"ordinary": 5.0, "memory": 4.0}
+PATIENT = {"ordinary": 5.0, "memory": 5.0, "sources": 5.0, "output": 5.0}
 """Families whose blocks need some time to come to their point on a machine that may be busy."""
 MEMORY_MB = 512
 WORKERS = 4
 RAISED = "the sandbox raised"
 SECRET_VARIABLE = "KAGGLE_USER_SECRETS_TOKEN"
 KEPT = "import os\nos.write(1, b'kept\\n' if 'kept' in globals() else b'lost\\n') and None"
+PLANT = """
+import os
+try:
+    with open('secret', 'w') as file: file.write(token)
+except OSError: pass  # where nothing can be written
+"""
+SIBLING = "print(len(token), not os.path.exists('secret') or open('secret').read() == token)"
 SETTLE_SECONDS = 5.0
 _LARGEST = "# " + "c" * 8_000_000 + "\nprint('x' * 10**7)"
 """Warms the host up: what a large source and a flood need is not growth later."""
@@ -100,7 +108,8 @@ class _Run:
         await asyncio.gather(*(self._turn(f"warm/{n}", _LARGEST) for n in range(WORKERS)))
         for number in range(WORKERS):
             self._sandbox.release(f"warm/{number}")
-        await self._turn("sibling/0", f"token = {self._planted.in_memory!r}")
+        secret = self._planted.in_memory
+        await self._turn("sibling/0", f"token = {secret!r}\n{PLANT}")
         self._fresh = await self._portrait()
         await asyncio.sleep(0.5)
         self._before = self._host.facts()
@@ -117,7 +126,7 @@ class _Run:
         """Some attacks at once, then what became of the host, of a sibling, and of the next candidate."""
         results = await asyncio.gather(*map(self._attack, attacks))
         changed = await _settled(self._host, self._before)
-        sibling = await self._turn("sibling/0", "print(len(token))")
+        sibling = await self._turn("sibling/0", SIBLING)
         portrait = await self._portrait()
         after = {"changed": changed, "sibling": sibling.output, "next": differences(self._fresh, portrait)}
         for attack, result in zip(attacks, results, strict=True):
@@ -167,3 +176,7 @@ class _Run:
             portrait: dict[str, object] = json.loads(output.partition("PORTRAIT ")[2])
             return portrait
         return {"output": output}
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[3:], Path(sys.argv[1]), jailed=sys.argv[2] == "jailed"))

@@ -1,6 +1,7 @@
 """Runs families of the corpus where a failing layer does no harm: in a pid namespace and a pids cgroup of its own.
 
-`python -m tests.sandbox.attacks.jail FAMILY...` prints a report, one JSON object a line. Four processes stand in a row: the
+`python -m tests.sandbox.attacks.jail FAMILY...` prints a report, one JSON object a line; `--setting='--user --container'`
+runs the host in a `tests.sandbox.setting`. Four processes stand in a row: the
 warden makes the cgroup and removes it whatever happens; the gate enters it and the new namespaces; the init is their first
 process, whose end kills all others; the host runs the sandbox. Python's installation lies there under layers that take
 all writes: a sandbox with a hole once let this corpus delete the interpreter. Without a jail only harmless families run.
@@ -24,7 +25,7 @@ from pathlib import Path
 PROCESSES = 384
 """At most so many processes and threads in the jail: enough for the sandbox, too few for a fork bomb to be felt."""
 
-NEEDS_JAIL = {"processes", "kernel", "memory", "writes"}
+NEEDS_JAIL = {"processes", "kernel", "memory", "view", "writes"}
 """Families that create processes or threads, send signals, take memory that no limit counts, or write anywhere."""
 
 _V1 = Path("/sys/fs/cgroup/pids")
@@ -37,7 +38,7 @@ _libc = ctypes.CDLL(None, use_errno=True)
 
 def main() -> int:
     """Run the families in a jail, or without one those that are harmless; the exit status is the host's."""
-    families = sys.argv[1:]
+    families = [word for word in sys.argv[1:] if not word.startswith("--setting=")]
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that what was made is removed
     die_with_parent(signal.SIGTERM)
     with _folder() as folder:
@@ -115,7 +116,7 @@ def _mount_all(folder: Path) -> int:
     _mount(None, "/", None, _MS_REC | _MS_PRIVATE, None)
     _mount("proc", "/proc", "proc", 0, None)
     _mount("tmpfs", "/dev/shm", "tmpfs", 0, "size=256m,mode=1777")  # so that a leak in memory is a small one
-    _mount("tmpfs", str(folder), "tmpfs", 0, "size=2g,mode=755")
+    _mount("tmpfs", str(folder), "tmpfs", 0, "size=4g,mode=755")
     _cover_installation(folder / "covers")
     return 0
 
@@ -132,6 +133,12 @@ def _cover_installation(covers: Path) -> None:
 
 
 def _host(folder: Path, families: list[str], *, jailed: bool) -> int:
+    setting = [word for chosen in sys.argv[1:] if chosen.startswith("--setting=") for word in chosen[10:].split()]
+    if setting:
+        folder.chmod(0o777)  # the setting may be that of another user
+        python = [sys.executable, "-m"]
+        host_ = [*python, "tests.sandbox.attacks.host", str(folder), "jailed" if jailed else "free", *families]
+        os.execv(sys.executable, [*python, "tests.sandbox.setting", *setting, *host_])
     from tests.sandbox.attacks import host  # the processes above stay small and single-threaded
 
     return host.main(families, folder, jailed=jailed)

@@ -158,6 +158,16 @@ try: resource.setrlimit(resource.RLIMIT_CPU, (resource.RLIM_INFINITY, resource.R
 except (OSError, ValueError): pass
 while True: pass
 """),
+    Attack("more CPU time, for sixty threads", "reset timer", """
+import hashlib, resource, threading
+print('before', flush=True)
+try: resource.setrlimit(resource.RLIMIT_CPU, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+except (OSError, ValueError): pass
+block = bytes(1 << 22)
+def burn():
+    while True: hashlib.sha256(block).digest()
+for _ in range(60): threading.Thread(target=burn).start()
+""", (TIMEOUT, CRASH), says="^before$", alone=True),
     Attack("a timer that fires all the time", "reset timer", """
 import signal
 signal.signal(signal.SIGALRM, lambda *_: None)

@@ -59,8 +59,12 @@ _ENDS = (OK, ERROR, MEMORY, CRASH)
 
 
 def _shared(name: str, code: str, *, cls: str = "shared memory") -> Attack:
-    """A block that takes pages that a limit on data does not count; it tells its bytes if it got more than budgeted."""
-    return Attack(name, cls, code + "\nif taken > 900 << 20: print('DO' + 'NE', taken)", _ENDS, never=("DONE",))
+    """A block that takes pages that a limit on data does not count; it tells its bytes if it got more than budgeted.
+
+    Where the machine is short of pages, to get them takes longer than any limit of time.
+    """
+    code += "\nif taken > 900 << 20: print('DO' + 'NE', taken)"
+    return Attack(name, cls, code, (*_ENDS, TIMEOUT), never=("DONE",))
 
 
 _SHARED = [
@@ -171,6 +175,37 @@ with ThreadPoolExecutor(5000) as pool: list(pool.map(time.sleep, [5] * 5000))
 """, (ERROR, MEMORY, TIMEOUT, CRASH), alone=True),
 ]  # fmt: skip
 
+_THREADS += [
+    Attack("stacks of the least size", "threads", """
+import threading
+threading.stack_size(32768)
+stop = threading.Event()
+started = 0
+try:
+    while started < 300:
+        threading.Thread(target=stop.wait, daemon=True).start()
+        started += 1
+except RuntimeError as error: print(error)
+stop.set()
+print('DONE' if started > 64 else 'refused')
+""", (OK, CRASH), says="refused|more than 64 threads", never=("DONE",), alone=True),
+    Attack("by the C library, in a namespace of its own", "threads", """
+import ctypes, resource, threading
+libc = ctypes.CDLL(None, use_errno=True)
+print('DONE' if libc.unshare(0x10000000) == 0 else 'refused')
+try: resource.setrlimit(resource.RLIMIT_NPROC, (resource.RLIM_INFINITY,) * 2)
+except (OSError, ValueError): pass
+stop, started = threading.Event(), 0
+try:
+    while started < 300:
+        threading.Thread(target=stop.wait, daemon=True).start()
+        started += 1
+except RuntimeError: pass
+stop.set()
+print('DONE' if started > 64 else 'refused')
+""", (OK, CRASH), says="refused|more than 64 threads", never=("DONE",), alone=True),
+]  # fmt: skip
+
 _DESCRIPTORS = [
     Attack(
         name,
@@ -221,7 +256,15 @@ call('own', 302, 0, 9, ctypes.byref(unlimited), None)
     refused("better treatment", "raised limit", """
 attempt('oom', open, '/proc/self/oom_score_adj', 'w')
 attempt('nice', os.setpriority, os.PRIO_PROCESS, 0, -20)
+attempt('a little nicer', os.nice, -1)
+attempt('as before', os.setpriority, os.PRIO_PROCESS, 0, 0)
+attempt('session', open, '/proc/self/autogroup', 'w')
+attempt('session of its own', os.setsid)
 attempt('real time', os.sched_setscheduler, 0, os.SCHED_FIFO, os.sched_param(1))
+attempt('no batch', os.sched_setscheduler, 0, os.SCHED_OTHER, os.sched_param(0))
+"""),
+    system_call("out of the host's sight", "raised limit", """
+call('not dumpable', 157, 4, 0, 0, 0, 0)
 """),
 ]  # fmt: skip
 

@@ -109,7 +109,7 @@ while frame:
 print('searched')
 """, says="searched"),
     Attack("fresh pages are empty", "heap", """
-data = bytes(np.empty(2 * 10**8, dtype=np.uint8).data)
+data = bytes(np.empty(3 * 10**7, dtype=np.uint8).data)
 at = data.find(b'hunter' + b'2-')
 print('searched' if at < 0 else data[at:at + 30])
 """, (OK, ERROR), says="searched"),
@@ -156,7 +156,7 @@ call('openat2', 437, -100, path, ctypes.byref(how), 24)
 call('handle', 303, -100, path, ctypes.byref(how), ctypes.byref(how), 0)
 call('open by handle', 304, -100, ctypes.byref(how), 0)
 call('tree', 428, -100, b'/', 1)
-""", says="open E(PERM|ACCES)(.|\n)*openat E(PERM|ACCES)"),
+""", says="open E(PERM|ACCES|NOENT)(.|\n)*openat E(PERM|ACCES|NOENT)"),
 ]  # fmt: skip
 
 _INPUTS = [
@@ -192,8 +192,7 @@ attempt('moved', os.rename, '@INPUT@/test.csv', 'moved')
 _WORK = [
     refused("the submission", "working folder", "attempt('open', open, '@SUBMISSION@')\nattempt('list', os.listdir, '@WORK@')"),
     refused("the journal", "working folder", "attempt('open', open, '@JOURNAL@', 'rb')\n"
-            "attempt('go', lambda: os.listdir(os.chdir('@WORK@')))",
-            says="PermissionError"),
+            "attempt('go', lambda: os.listdir(os.chdir('@WORK@')))"),
     Attack("what is relative", "working folder", """
 import os
 print(os.listdir('.'), os.path.basename(os.getcwd()) != 'working')
@@ -208,7 +207,7 @@ _MACHINE = [
 for path in ('/etc/passwd', '/etc/shadow', '/etc/hosts', '/etc/hostname', '/etc/machine-id', '/root/.ssh/id_rsa',
              '/var/log/dpkg.log', '/.dockerenv', '/sys/class/net', '/sys/kernel/notes', '/run', '/etc/ssl/openssl.cnf'):
     attempt(path, lambda: os.listdir(path) if os.path.isdir(path) else open(path).read())
-""", says="/etc/passwd (PermissionError)"),
+""", says="/etc/passwd (PermissionError|FileNotFoundError)"),
     refused("devices", "machine", """
 import glob
 for path in ('/dev/mem', '/dev/kmsg', '/dev/sda', '/dev/vda', '/dev/nvidia0', '/dev/nvidiactl', '/dev/tty', '/dev/ptmx',

@@ -69,7 +69,7 @@ def _of_the_host(record: Record) -> list[str]:
     found = [f"the secret of {name} is in the output" for name in record["leaks"]]
     found += [f"the host has changed: {text}" for text in record["changed"]]
     found += [f"the next candidate is not clean: {text}" for text in record["next"]]
-    if record["sibling"] != f"{len(PREFIX) + SECRET_LENGTH}\n":
+    if record["sibling"] != f"{len(PREFIX) + SECRET_LENGTH} True\n":
         found.append(f"another candidate was told {record['sibling']!r}")
     return found
 

@@ -117,7 +117,7 @@ path = os.path.realpath(sys.executable)
 attempt('append', open, path, 'ab')
 attempt('rename to itself', os.rename, path, path)
 attempt('link', os.link, path, '@SITE@/attack-python')
-attempt('mode', os.chmod, path, os.stat(path).st_mode & 0o7777)
+attempt('mode', lambda: os.chmod(path, os.stat(path).st_mode & 0o7777))
 """, says="PermissionError"),
     refused("compiled files", "installation", """
 import importlib.util, py_compile, json.tool
@@ -203,6 +203,25 @@ import os
 for n in range(40_000): os.mkdir(f'folder{n}')
 print('DONE')
 """, says="Errno|stopped|Error"),
+    *(
+        _room(name, f"""
+import ctypes, os
+libc, kept, block = ctypes.CDLL(None), [], bytes(1 << 20)
+while len(kept) < 12:
+    file = os.open('f', os.O_CREAT | os.O_RDWR)
+    os.unlink('f')
+    for _ in range(48): os.write(file, block)
+    {keep}
+__import__('time').sleep(0.3)
+print('DONE')
+""", says="Errno|stopped|Error")
+        for name, keep in (
+            ("deleted files held open", "kept.append(file)"),
+            ("deleted files that are only mapped",
+             "kept.append(libc.mmap(None, ctypes.c_size_t(4096), 1, 2, file, ctypes.c_long(0))); os.close(file)"),
+            ("files replaced while open", "kept.append(file); open('g', 'wb').close(); os.rename('g', 'h')"),
+        )
+    ),
     Attack("deep folders", "room in the folder", """
 import os
 for n in range(300):
@@ -210,7 +229,7 @@ for n in range(300):
     os.chdir('f' * 200)
 open('x', 'w').close()
 print('deep')
-""", (OK, ERROR, OUTPUT_LIMIT), says="deep|Errno", ruins=True),
+""", (OK, ERROR, OUTPUT_LIMIT), says="deep|Errno|stopped", ruins=True),
     Attack("odd names", "room in the folder", """
 import os
 for name in (b'\\xff\\xfe', b'a\\nb', b'-rf', b' ', b'*', '\\u202e'.encode(), b'\\x1b[31m', b'n' * 255):
