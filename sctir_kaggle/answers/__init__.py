@@ -7,31 +7,32 @@ in words, several answers, variables, irrational values. They give no vote, and 
 
 from __future__ import annotations
 
-import re
 from fractions import Fraction
-from typing import NamedTuple
+from typing import NamedTuple, overload
 
+from sctir_kaggle.answers.boxes import box_in, boxed
+from sctir_kaggle.answers.claims import claim_in, stated
 from sctir_kaggle.answers.latex import parse
+from sctir_kaggle.answers.sentences import value_in
 from sctir_kaggle.dialects.fences import without_code
+from sctir_kaggle.types import Answer
 
 __all__ = ["Reading", "boxed", "parse", "prose", "read_answer", "stated", "to_vote"]
 
-STATED_WITHIN = 100
-"""Characters before the end of the prose in which a closing "the answer is ..." is searched."""
-
-_BRACES = re.compile(
-    r"\\{1,2}(?:boxed|fbox)(?![A-Za-z])\s*(?:(?P<open>\{)|(?P<bare>[-+\u2212]?[0-9](?:[0-9,.]*[0-9])?))|\\.|[{}]",
-    re.DOTALL,
-)
-_INK = re.compile(r"\S")
-_STATED = re.compile(r"\banswer(?:\s+is|\s*[:=])[\s:*]*(.*?)(?=\.?[\s*$]*\Z|\.[*$]*\s|\n)", re.DOTALL | re.IGNORECASE)
-
 
 class Reading(NamedTuple):
-    """The answer of a text: `boxed` as written, and `answer`, the integer that it votes for; None where there is none."""
+    """The answer of a text: `boxed` as written, and `answer`, the integer that it votes for; None where there is none.
+
+    `answer` is a fraction only where those vote.
+    """
 
     boxed: str | None = None
-    answer: int | None = None
+    answer: Answer | None = None
+
+    @property
+    def has_value(self) -> bool:
+        """Whether what is written denotes a number, if one that gets no vote, such as a fraction."""
+        return self.boxed is not None and parse(self.boxed) is not None
 
 
 def read_answer(
@@ -41,20 +42,26 @@ def read_answer(
     lowest: int | None = 0,
     highest: int | None = 999,
     allow_stated: bool = True,
+    fractions: bool = False,
 ) -> Reading:
     r"""Return the answer of a text and its vote: the last box, else a stated answer if it is a number (see `stated`).
 
-    `modulus`, `lowest` and `highest` are the competition's, as in `to_vote`. Never raises, on any string.
+    `modulus`, `lowest` and `highest` are the competition's, `fractions` as in `to_vote`. Never raises, on any string.
 
     >>> read_answer(r"So $n = \boxed{\frac{2046}{2}}$.")
     Reading(boxed='\\frac{2046}{2}', answer=23)
     """
-    written = boxed(text)
-    if written is None and allow_stated and (claim := stated(text)) and parse(claim) is not None:
-        written = claim
+    text = prose(text)
+    written = box_in(text)
+    if written is None and allow_stated:
+        written = claim_in(text)
     if written is None:
         return Reading()
-    return Reading(written, to_vote(parse(written), modulus=modulus, lowest=lowest, highest=highest))
+    value = value_in(written)
+    if value is None:
+        return Reading(written)
+    vote = to_vote(value.number, modulus=modulus, lowest=lowest, highest=highest, fractions=fractions)
+    return Reading(value.text, vote)
 
 
 def prose(text: str) -> str:
@@ -62,47 +69,37 @@ def prose(text: str) -> str:
     return without_code(text)
 
 
-def boxed(text: str) -> str | None:
-    r"""Return the content of the last complete `\boxed{...}` or `\fbox{...}` in the prose, or the number of `\boxed 42`.
-
-    Braces balance, and `\{` is no brace. Of nested boxes the outer one counts. Empty boxes are skipped. Linear time.
-    """
-    text = prose(text)
-    found: tuple[int, int] | None = None
-    starts: list[int | None] = []  # one entry for each open brace: where its content starts, if it is a box
-    for match in _BRACES.finditer(text):
-        if match["bare"]:
-            found = match.span("bare")
-        elif match["open"]:
-            starts.append(match.end())
-        elif match[0] == "{":
-            starts.append(None)
-        elif match[0] == "}" and starts and (start := starts.pop()) is not None:
-            found = (start, match.start()) if _INK.search(text, start, match.start()) else found
-    return text[slice(*found)].strip() if found else None
+@overload
+def to_vote(
+    value: Fraction | None, *, modulus: int | None = ..., lowest: int | None = ..., highest: int | None = ...
+) -> int | None: ...
 
 
-def stated(text: str) -> str | None:
-    """Return the text after a closing "the answer is" or "answer:", up to the end of its sentence, in place of a box.
-
-    Only the last `STATED_WITHIN` characters of the prose count: a claim further up is no conclusion. A text that a token
-    limit cut off may end inside its number: callers that know of it pass `allow_stated=False` to `read_answer`.
-    """
-    claims = _STATED.findall(prose(text).rstrip()[-STATED_WITHIN:])
-    return (claims[-1].strip(" \n\t*$") or None) if claims else None
+@overload
+def to_vote(
+    value: Fraction | None, *, modulus: int | None, lowest: int | None, highest: int | None, fractions: bool
+) -> Answer | None: ...
 
 
 def to_vote(
-    value: Fraction | None, *, modulus: int | None = 1000, lowest: int | None = 0, highest: int | None = 999
-) -> int | None:
+    value: Fraction | None,
+    *,
+    modulus: int | None = 1000,
+    lowest: int | None = 0,
+    highest: int | None = 999,
+    fractions: bool = False,
+) -> Answer | None:
     """Return the integer that `value` votes for, reduced modulo `modulus` (never negative); None outside lowest..highest.
 
-    A fraction gives no vote. Without modulus and bounds any integer does (MATH). The defaults are AIMO-1's and AIMO-2's;
-    `modulus=None, highest=99999` are AIMO-3's.
+    A fraction gives no vote, except with `fractions`: then it votes for itself, within the bounds and not reduced. Without
+    modulus and bounds any integer does (MATH). The defaults are AIMO-1's and AIMO-2's; `modulus=None, highest=99999` are
+    AIMO-3's.
     """
-    if value is None or value.denominator != 1:
+    if value is None or (value.denominator != 1 and not fractions):
         return None
-    answer = value.numerator if modulus is None else value.numerator % modulus
+    answer: Answer = value
+    if value.denominator == 1:
+        answer = value.numerator if modulus is None else value.numerator % modulus
     below = lowest is not None and answer < lowest
     above = highest is not None and answer > highest
     return None if below or above else answer

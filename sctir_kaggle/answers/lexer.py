@@ -1,4 +1,4 @@
-r"""Tokenize a written answer: spacing, sizes and currency are dropped, synonyms unified."""
+r"""Tokenize a written answer, in the one notation of `notation`: synonyms are unified, sizes and fonts dropped."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import re
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from sctir_kaggle.answers.notation import STYLES, normalized
 from sctir_kaggle.answers.rational import Unreadable
 
 
@@ -19,29 +20,14 @@ class Token(NamedTuple):
 
 END = Token("end", "")
 
-_STYLES = "text|textrm|textbf|textit|textsf|texttt|textnormal|mathrm|rm|mbox|hbox"
 _TOKEN = re.compile(
     rf"""(?P<gap>[ ]+)
-    | (?P<number> [1-9][0-9]{{0,2}}(?P<group>,|[ ]|\{{,\}})[0-9]{{3}}(?:(?P=group)[0-9]{{3}})*(?![0-9])(?:\.[0-9]+)?
+    | (?P<number> [1-9][0-9]{{0,2}} (?: (?:[ ][0-9]{{3}})+ | (?:(?:,|\{{,\}})[0-9]{{3}})+ )(?![0-9])(?:\.[0-9]+)?
                 | (?:[0-9]+(?:\.[0-9]+|\.(?![0-9.]))?|\.[0-9]+)(?:[eE][-+]?[0-9]+)?)
-    | \\(?:{_STYLES})[ ]?\{{(?P<text>[^{{}}0-9]*)\}}
+    | \\(?:{STYLES})[ ]?\{{(?P<text>[^{{}}0-9]*)\}}
     | (?P<word>[A-Za-z]+)
     | (?P<sign>\\(?:[A-Za-z]+|[{{}}])|.)""",
     re.VERBOSE | re.DOTALL,
-)
-_SPACE = re.compile(r"\\[,;:>()\[\] $]|[~$\u00a3\u20ac\s]+")
-_COLOR = re.compile(r"\\(?:text)?color ?\{[A-Za-z]*\}")
-_MOD = re.compile(rf"\(? ?(?:\\(?:{_STYLES}|operatorname) ?\{{ ?mod ?\}}|\\?\b[bp]?mod(?![A-Za-z]))")
-_DASH = re.compile("(\\A|[=(]) ?\u2013")  # a minus where a number starts; elsewhere it is a range
-_PAIR = re.compile(r"[(\[][^()\[\]]*[)\]]|\\\{[^{}]*\\\}")
-_SEPARATOR = re.compile(r"(?<=[0-9]),")
-_CHOICE = re.compile(rf"\A(\\(?:{_STYLES}|mathbf) ?\{{)? ?\([A-E]\) ?(\}})?")  # the label of a multiple choice
-_UNEQUAL = re.compile(r"(?<![0-9)}\]])!=")
-_SUPERSCRIPTS = str.maketrans("\u2070\u00b9\u00b2\u00b3\u2074\u2075\u2076\u2077\u2078\u2079", "0123456789")
-_SUPERSCRIPT = re.compile("[\u2070\u00b9\u00b2\u00b3\u2074-\u2079]+")
-_SYNONYMS = str.maketrans(
-    {"\u2212": "-", "\u00d7": "*", "\u00b7": "*", "\u22c5": "*", "\u2217": "*", "\u00f7": "/", "\u2044": "/"}
-    | {"\u2215": "/", "\u221a": " sqrt ", "\u00b0": "^\\circ ", "\u2261": "=", "\u2248": "\\approx ", "\uff0c": ","}
 )
 _COMMANDS = {
     **dict.fromkeys(("\\dfrac", "\\tfrac", "\\cfrac"), "\\frac"),
@@ -50,12 +36,18 @@ _COMMANDS = {
     **dict.fromkeys(("\\lvert", "\\rvert", "\\vert"), "|"),
     **{"\\div": "/", "\\equiv": "=", "\\lbrace": "\\{", "\\rbrace": "\\}", "\\degree": "\\circ"},
 }
+_SIZES = (
+    "displaystyle textstyle scriptstyle scriptscriptstyle tiny scriptsize footnotesize small normalsize large Large LARGE "
+    "huge Huge bf it rm sf tt sl sc em bfseries mdseries itshape upshape rmfamily sffamily ttfamily normalfont boldmath "
+    "mathbf mathit mathsf mathtt mathbb mathcal mathnormal boldsymbol bm pmb mathop mathord mathbin mathrel mathpunct "
+    "mathinner ensuremath boxed fbox framebox underline uline left right middle limits nolimits"
+)
 _IGNORED = frozenset(
-    [f"\\{style}" for style in (*_STYLES.split("|"), "mathbf", "mathit", "mathsf", "mathtt", "boldsymbol", "bm", "bf")]
-    + ["\\boxed", "\\fbox", "\\underline", "\\displaystyle", "\\textstyle", "\\left", "\\right"]
+    [f"\\{command}" for command in (*STYLES.split("|"), *_SIZES.split())]
     + [f"\\{size}{side}" for size in ("big", "Big", "bigg", "Bigg") for side in ("", "l", "r")]
 )
 
+_WIDE = frozenset({"\\quad", "\\qquad"})
 _AMBIGUOUS = frozenset("<>&~\\") | {
     *("\\\\", "\\quad", "\\qquad", "\\pm", "\\mp", "\\approx", "\\sim", "\\simeq", "\\cong", "\\ne", "\\neq", "\\mid"),
     *("\\lt", "\\gt", "\\le", "\\leq", "\\ge", "\\geq", "\\in", "\\cup", "\\to", "\\rightarrow", "\\Rightarrow"),
@@ -70,7 +62,9 @@ def _vocabulary(words: str) -> frozenset[str]:
 _JOINING = _vocabulary("or and if when where for with at to not but through otherwise either")
 _NO_UNITS = _JOINING | _vocabulary(
     "hundred thousand million billion trillion dozen half halves thirds base mod choose factorial squared cubed sqrt "
-    "root roots plus minus more less fewer infinity infinite pi i e k n x y"
+    "root roots plus minus more less fewer infinity infinite pi i e k n x y "
+    "alpha beta gamma delta epsilon theta lambda omega sigma binary octal hexadecimal "
+    "wrong incorrect impossible approximately approx about roughly"
 )
 _SHORT_UNITS = _vocabulary(
     "mm cm dm km nm in ft yd mi mg kg lb lbs oz ml mL cc sq cu mph kph rpm sec min mins hr hrs day am pm men Hz USD "
@@ -87,27 +81,20 @@ def tokenize(latex: str) -> list[Token]:
     ['\\frac', '{', '1234', '}', '{', '5', '}', ' cm']
     """
     tokens, spaced = list[Token](), False
-    for match in _TOKEN.finditer(_normal(latex)):
+    for match in _TOKEN.finditer(normalized(latex)):
         kind = match.lastgroup or "sign"
-        text = re.sub(r"[ ,{}]", "", match[0]) if kind in ("number", "group") else match[kind]
-        kind = "number" if kind == "group" else kind
+        text = re.sub(r"[ ,{}]", "", match[0]) if kind == "number" else match[kind]
         text = _COMMANDS.get(text, text) if kind == "sign" else text
         if kind != "gap" and text not in _IGNORED:
             tokens.append(Token(kind, text, spaced))
         spaced = kind == "gap"
-    return tokens
+    return [token for place, token in enumerate(tokens) if not (token.text in _WIDE and _prints_nothing(tokens, place))]
 
 
-def _normal(latex: str) -> str:
-    """`latex` with one notation for each thing, and single spaces."""
-    latex = _SUPERSCRIPT.sub(lambda run: "^{" + run[0].translate(_SUPERSCRIPTS) + "}", latex.replace("\\!", ""))
-    latex = _SPACE.sub(" ", latex.translate(_SYNONYMS)).replace("\\%", "%")
-    latex = _MOD.sub(lambda mod: "\\mod (" if mod[0].startswith("(") else "\\mod ", " ".join(latex.split()))
-    latex = _CHOICE.sub(lambda label: "" if label[2] else label[1] or "", latex)
-    latex = _PAIR.sub(lambda pair: _SEPARATOR.sub(", ", pair[0]), latex)  # (100,200) is a point, not 100200
-    latex = _UNEQUAL.sub("\\\\ne ", _DASH.sub(r"\1-", _COLOR.sub("", latex)))
-    latex = latex.strip(" *").removesuffix(".").rstrip(" *")  # a full stop, and Markdown's bold face
-    return latex.replace("**", "^").removeprefix("\\approx")
+def _prints_nothing(tokens: Sequence[Token], place: int) -> bool:
+    """Whether wide space separates nothing: at an end, beside words or beside `=`. Elsewhere it separates two answers."""
+    before, after = tokens[place - 1] if place else END, tokens[place + 1] if place + 1 < len(tokens) else END
+    return any(token.kind in ("end", "text") or token.text in ("=", *_WIDE) for token in (before, after))
 
 
 def sides(tokens: Sequence[Token]) -> list[list[Token]]:

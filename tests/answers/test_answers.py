@@ -13,7 +13,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sctir_kaggle.answers import Reading, boxed, parse, prose, read_answer, stated, to_vote
-from sctir_kaggle.answers.rational import MAX_BITS
 
 # fmt: off
 VALUES: dict[str, dict[str, str | int]] = {
@@ -98,6 +97,43 @@ VALUES: dict[str, dict[str, str | int]] = {
         "2112_6": 2112, "2112_{6}": 2112, r"2112_{\text{six}}": 2112, "2112_{(6)}": 2112, "-221_3": -221, "8_9": 8,
         "0_2": 0, "24_{10}": 24,
     },
+    "with spacing that prints nothing": {
+        r"42 \quad": 42, r"\qquad 42": 42, r"x \quad = \quad 42": 42, r"42 \quad \text{cm}": 42, r"42\,": 42, r"\;42\;": 42,
+        r"\hspace{1cm} 42": 42, r"42\hspace*{2pt}": 42, r"42\hskip 1em": 42, r"42\enspace": 42, r"\phantom{0}42": 42,
+        r"42\ \text{cm}": 42, r"\!42\!": 42, r"4\!2": 42, r"42 \\": 42, "42\u200b": 42, "\ufeff42": 42, "42\u3000": 42,
+    },
+    "with a size, a font or a colour": {
+        r"\large 42": 42, r"{\Large 42}": 42, r"\huge{42}": 42, r"\small 42": 42, r"\bf 42": 42, r"{\bf 42}": 42,
+        r"\mathbf 42": 42, r"\boldsymbol{42}": 42, r"\textbf{42}": 42, r"\underline{42}": 42, r"\emph{42}": 42,
+        r"\color{blue} 42": 42, r"{\color{red}42}": 42, r"\color[rgb]{1,0,0}42": 42, r"\textcolor[HTML]{FF0000}{42}": 42,
+        r"\colorbox{yellow}{42}": 42, r"\bbox[5px]{42}": 42, r"\ensuremath{42}": 42, r"\mathrm{42}": 42,
+        r"\underline{\underline{42}}": 42, r"\left. 42 \right.": 42, r"\mathbf{\large 42}": 42, r"\mathcal{42}": 42,
+    },
+    "with punctuation at its end": {
+        "42,": 42, "42;": 42, "42.": 42, "42 .": 42, r"42\text{.}": 42, r"42\,.": 42, "1,234,": 1234, "x = 42,": 42, "42:": 42,
+        "___42___": 42, "__42__": 42, "`42`": 42, '"42"': 42, "\u201c42\u201d": 42, "42\u3002": 42,
+    },
+    "in an environment of one row, or in one chain": {
+        r"\begin{aligned}42\end{aligned}": 42, r"\begin{align*} x &= 42 \end{align*}": 42,
+        r"\begin{gathered}42\end{gathered}": 42,
+        r"\begin{array}{c} 42 \end{array}": 42, r"\begin{array}{|c|} \hline 42 \\ \hline \end{array}": 42,
+        r"\begin{equation*} n = 42 \end{equation*}": 42, r"\begin{aligned} x &= 6 \cdot 7 \\ &= 42 \end{aligned}": 42,
+        r"\begin{aligned} S &= 1+2 \\[2pt] &= 3. \end{aligned}": 3, r"\begin{array}{rcl} n & = & 42 \end{array}": 42,
+        r"\begin{split}42\end{split}": 42, r"\begin{gather} 42 \tag{1} \end{gather}": 42, r"\begin{center}42\end{center}": 42,
+    },
+    "digits of other scripts": {
+        "\uff14\uff12": 42, "\uff0d\uff14\uff12": -42, "\uff11\uff0c\uff12\uff13\uff14": 1234, "\u0664\u0662": 42,
+        "\u096a\u0968": 42, "\U0001d7d2\U0001d7d0": 42, "x \uff1d \uff14\uff12": 42, "\uff14\uff12\uff05": 42,
+        "2112\u2086": 2112, "\uff08\uff14\uff12\uff09": 42, "2\u00b9\u2070": 1024,
+    },
+    "groups of digits, however they are separated": {
+        r"11,\! 111,\! 111": 11111111, r"10{,}\,080": 10080, "14 {, }916": 14916, r"1{,}\!234{,}\!567": 1234567,
+        r"1{\,}234": 1234, r"1\mathpunct{,}234": 1234, r"1\text{,}234": 1234, r"12, \!345": 12345, r"-1{,}234": -1234,
+        "1,234{,}567": 1234567, r"1{,}000.5": "2001/2", "1{}234": 1234, r"\$16,\!386": 16386, r"2\;345": 2345,
+    },
+    "after a sign of a conclusion": {
+        r"\therefore 42": 42, r"\therefore x = 42": 42, r"\Rightarrow 42": 42, "\u2234 42": 42,
+    },
     "approximately, and nothing else": {
         r"\approx 42": 42, "≈ 42": 42,
     },
@@ -109,7 +145,7 @@ NO_VALUE: dict[str, list[str]] = {
     ],
     "a list": [
         "1,2", "(1,2)", "1, 2, 3", "1, 234", "0,500", "1,00,000", "1,0000", "[1, 2]", r"\{1, 2\}", "(100,101)",
-        "[100,200]", r"\{100,200\}", "a = 1, b = 6", "x = 2, y = 3", "(x,y) = (1,2)", "42,", "1; 2",
+        "[100,200]", r"\{100,200\}", "a = 1, b = 6", "x = 2, y = 3", "(x,y) = (1,2)", "1; 2",
     ],
     "several answers": [
         r"42 \text{ or } 43", "42 or 43", r"x = 2 \text{ or } x = 3", r"x = 2 \text{, } x = 3", r"x = 2 \quad x = 3",
@@ -147,10 +183,21 @@ NO_VALUE: dict[str, list[str]] = {
     ],
     "malformed": [
         "(1", "(1]", "1)", r"\frac{}{2}", r"\frac{1}", "2^", "2^2^", r"\begin{pmatrix} 1 \\ 2 \end{pmatrix}",
-        r"1\\sqrt{19}", "42\\\\", r"42\text{ cm} + 3", r"\text{cm}^2",
+        r"1\\sqrt{19}", r"42 \\ 43", r"42\text{ cm} + 3", r"\text{cm}^2",
     ],
-    "other digits": [
-        "٤٢", "４２",
+    "two rows or two columns": [
+        r"\begin{aligned} x &= 3 \\ y &= 4 \end{aligned}", r"\begin{array}{cc} 1 & 234 \end{array}",
+        r"\begin{cases} 3 \\ 4 \end{cases}", r"\begin{pmatrix} 42 \end{pmatrix}", r"\begin{gathered} 3 \\ 4 \end{gathered}",
+        r"\begin{aligned} a + b &= 10 \\ a &= 4 \end{aligned}", r"\begin{array}{c} 3 \\ \hline 4 \end{array}",
+    ],
+    "digits that are no decimal digits": [
+        "\u3247", "\u2463", "\u56db\u5341\u4e8c", "\u00bd", "49\u2153", "XLII",
+    ],
+    "wide space between two things": [
+        r"42 \quad 43", r"1 \quad 234", r"x = 2 \qquad y = 3", r"\frac{1}{2} \quad \frac{1}{3}", r"42 \quad (n = 7)",
+    ],
+    "a letter that is spelled out": [
+        "1340 omega", "2 alpha", "4 theta",
     ],
 }
 # fmt: on
@@ -213,25 +260,6 @@ def test_python_agrees_on_factorials_binomials_and_powers(n: int, k: int) -> Non
     assert parse(f"\\sqrt[{k + 1}]{{{n ** (k + 1)}}}") == n
 
 
-PIECES = [
-    "0", "1", "2", "7", "42", "1,000", ".5", "+", "-", "*", "/", "^", "_", "!", "(", ")", "[", "]", "{", "}", "|", "=",
-    ",", ".", r"\frac", r"\sqrt", r"\binom", r"\choose", r"\cdot", r"\left", r"\right", r"\mod", r"\pmod", r"\lfloor",
-    r"\rfloor", r"\text{", r"\text{cm}", r"\boxed{", r"\pi", "x", "sqrt", "cm", "degrees", "mod", r"\%", r"\$",
-    r"\circ", r"\{", r"\}", r"\,", r"\!", "$", "²", "√", "°", "−", "~",
-]  # fmt: skip
-LATEX = st.lists(st.sampled_from(PIECES))
-
-
-@pytest.mark.slow
-@given(st.one_of(st.text(), LATEX.map("".join), LATEX.map(" ".join)))
-def test_no_text_raises_and_every_value_is_bounded(text: str) -> None:
-    value = parse(text)
-    if value is not None:
-        assert max(value.numerator.bit_length(), value.denominator.bit_length()) <= MAX_BITS
-    reading = read_answer(f"So $\\boxed{{{text}}}$. The answer is {text}")
-    assert reading.answer is None or 0 <= reading.answer <= 999
-
-
 HOSTILE = {
     "a tower": "5^{5^{5^{5^5}}}",
     "a short tower": "9^{9^{9}}",
@@ -264,23 +292,6 @@ HOSTILE = {
 def test_no_expression_takes_time_or_memory(latex: str) -> None:
     assert parse(latex) is None
     assert read_answer(f"\\boxed{{{latex}}}").answer is None
-
-
-FLOODS = {
-    "open boxes": "\\boxed{" * 10**5,
-    "nested boxes": "\\boxed{" * 10**5 + "x" + "}" * 10**5,
-    "backslashes": "\\" * 10**6,
-    "backticks": "`" * 10**6,
-    "open fences": "```python\n" * 10**5,
-    "boxes with spaces": ("\\boxed" + " " * 1000) * 1000,
-    "claims": "the answer is " * 10**5,
-}
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("text", FLOODS.values(), ids=FLOODS.keys())
-def test_no_text_floods_the_search_for_the_box(text: str) -> None:
-    assert read_answer(text).answer is None
 
 
 def test_large_values_within_the_ceiling_are_exact() -> None:
