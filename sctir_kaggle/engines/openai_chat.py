@@ -22,8 +22,8 @@ from typing import Any
 from sctir_kaggle.dialects.fences import python_code
 from sctir_kaggle.dialects.rows import CHAT, CHAT_SERVER, CLOSE_FENCE, HEADER, OUTPUT_FENCE
 from sctir_kaggle.engines.openai import OpenAIEngine, Request, plain_text
-from sctir_kaggle.engines.openai_reply import Reply
-from sctir_kaggle.engines.openai_server import Server, extra_fields, seed_for, without_unknown
+from sctir_kaggle.engines.openai_reply import Reply, text_of
+from sctir_kaggle.engines.openai_server import Server, extra_fields, seed_for, stop_strings, without_unknown
 from sctir_kaggle.types import Completion, Control, Prompt
 
 __all__ = ["INSTRUCTION", "ChatEngine", "ChatReply", "Message", "messages_of"]
@@ -41,7 +41,8 @@ _THINKING = re.compile(r"\s*<think>(?:.*?</think>|.*)", re.DOTALL)
 class ChatEngine(OpenAIEngine):
     """See `OpenAIEngine`; `open` it without a tokenizer. An option with the value None removes its field from requests."""
 
-    path = "/v1/chat/completions"
+    path = "/chat/completions"
+    other = "openai"
     instruction = INSTRUCTION
     dialect = CHAT_SERVER
 
@@ -58,10 +59,10 @@ class ChatEngine(OpenAIEngine):
         body = {
             "model": self._model,
             "messages": messages,
-            "max_tokens": request.limit,
+            server.limit_field: request.limit,
             "temperature": params.temperature,
             "top_p": params.top_p,
-            "stop": list(filter(None, params.stop)) or None,
+            "stop": stop_strings(server, params) or None,
             "seed": None if params.seed is None else seed_for(server, params.seed),
             "stream": True,
             "stream_options": {"include_usage": True},
@@ -225,11 +226,11 @@ class ChatReply(Reply):
     def _add(self, choice: dict[str, Any]) -> None:
         said = choice.get("delta") or choice.get("message") or {}
         if not self.cut:
-            reasoning = said.get("reasoning_content") or said.get("reasoning")
-            self.reasoning += reasoning if isinstance(reasoning, str) else ""
+            reasoning = text_of(said.get("reasoning_content") or said.get("reasoning") or said.get("thinking"))
+            self.reasoning += reasoning
             added = self._add_calls(said) or bool(reasoning)
             self.chunks += added and not said.get("content")
-        Reply._add(self, {**choice, "text": said.get("content")})
+        Reply._add(self, {**choice, "text": text_of(said.get("content")) or choice.get("text") or ""})
 
     def _add_calls(self, said: dict[str, Any]) -> bool:
         """Add pieces of tool calls; True if there were any. A piece without an index continues the last call, unless it

@@ -12,17 +12,19 @@ import os
 from collections import deque
 from collections.abc import AsyncIterator, Mapping
 from contextlib import suppress
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from sctir_kaggle.engines.openai_reply import FINISHES, BrokenReply, ErrorReply, Lines, Reply
+from sctir_kaggle.engines.openai_refusals import says_loading, says_no_credit, without_markup
+from sctir_kaggle.engines.openai_reply import BrokenReply, ErrorReply, Lines, Reply
 from sctir_kaggle.engines.openai_server import LONGEST_PAUSE, Server, seconds_to_wait
 from sctir_kaggle.types import EngineError, one_line
 
 if TYPE_CHECKING:
     import httpx
 
-TRANSIENT = {408, 429, *range(500, 600)}
-"""Statuses after which the same request may be served."""
+TRANSIENT = {408, 429, *range(500, 600)} - {501, 505}
+"""Statuses after which the same request may be served: 501 and 505 say that the server has no such thing."""
 
 KEEP_ALIVE = 4.0
 """Seconds that an idle connection is kept: less than the 5 after which uvicorn and llama.cpp close it, so that a request
@@ -38,22 +40,50 @@ FIRST_PAUSE = 0.5
 class TransientFailure(Exception):
     """A try that may be repeated. `pause` is the time in seconds that the server asked for, if it did.
 
-    `dropped`: the stream had begun. `limited`: the server said that there are too many requests (status 429).
+    `dropped`: the stream had begun. `limited`: the server said that there are too many requests (status 429). `loading`: it
+    said that it loads its model. `empty`: a stream of status 200 ended without a single event, as where a server refuses
+    only after it has sent the status. `refusal` is the server's answer, where it gave one.
     """
 
     def __init__(
-        self, reason: str, *, pause: float | None = None, dropped: bool = False, limited: bool = False
+        self,
+        reason: str,
+        *,
+        pause: float | None = None,
+        dropped: bool = False,
+        empty: bool = False,
+        refusal: Refusal | None = None,
     ) -> None:
         super().__init__(reason)
-        self.pause, self.dropped, self.limited = pause, dropped, limited
+        self.pause, self.dropped, self.empty, self.refusal = pause, dropped, empty, refusal
+        self.limited = refusal is not None and refusal.status == 429
+        self.loading = refusal is not None and says_loading(refusal.status, refusal.whole)
 
 
 class Refusal(Exception):
-    """The server will not serve this request, now or later. `said` is its body, shortened."""
+    """The server will not serve this request, now or later. `said` is its body, shortened, `whole` all of it.
 
-    def __init__(self, server: Server, status: int, said: str) -> None:
+    `server` is the one that refused, `sent_key` whether it was sent an API key.
+    """
+
+    def __init__(self, server: Server, status: int, said: str, whole: str, *, sent_key: bool) -> None:
         super().__init__(f"{server.url}: status {status}: {said}")
-        self.status, self.said = status, said
+        self.server, self.status, self.said, self.whole, self.sent_key = server, status, said, whole, sent_key
+
+
+class Unreachable(Exception):
+    """No connection was made, or it broke off before an answer: the server may not have started yet."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """The answer to a GET. `json` is None where the body is none; `said` is the body, shortened."""
+
+    status: int
+    json: Any
+    said: str
+    location: str
+    sent_key: bool
 
 
 class Client:
@@ -88,23 +118,28 @@ class Client:
                 f"no HTTP client: {_reason(error)}: check HTTP_PROXY, HTTPS_PROXY and ALL_PROXY"
             ) from error
 
-    async def get(self, server: Server, path: str) -> Any:
-        """Return the JSON at `path`, or None where there is none. Raises `EngineError`; nothing is retried."""
+    async def get(self, server: Server, url: str) -> Answer:
+        """Return what `url` of `server` answers; nothing is retried.
+
+        Raises `Unreachable` where nothing does, and `EngineError` where that cannot pass: a certificate, a name, a proxy.
+        """
         import httpx
 
         try:
-            response = await self._http.get(server.url + path, auth=server.auth, timeout=ANSWER_SECONDS)
+            response = await self._http.get(url, auth=server.auth, timeout=ANSWER_SECONDS)
         except httpx.RequestError as error:
-            raise EngineError(f"{server.url} cannot be reached ({_reason(error)}): start it, or fix the URL") from error
-        if response.status_code in (401, 403):
-            said = self._excerpt(response.content)
-            raise EngineError(f"{server.url}: status {response.status_code}: {said}: set OPENAI_API_KEY")
-        if response.status_code == 503:
-            raise EngineError(f"{server.url} is not ready: {self._excerpt(response.content)}: wait, and try again")
+            if lasting := _lasting(server, error):
+                raise EngineError(lasting) from error
+            raise Unreachable(_reason(error)) from error
         try:
-            return response.json() if response.status_code == 200 else None
+            found = response.json()
         except ValueError:
-            raise EngineError(f"{server.url}{path} answers with something that is not JSON: fix the URL") from None
+            found = None
+        location = response.headers.get("location", "")
+        return Answer(response.status_code, found, self._excerpt(response.content), location, self._sends_key(server))
+
+    def _sends_key(self, server: Server) -> bool:
+        return bool(self._key or server.auth)
 
     async def post(self, server: Server, path: str, body: Mapping[str, Any], *, tries: int = 6) -> Any:
         """Return the JSON that `path` answers `body` with. Raises `EngineError` for a refusal, and after the last try."""
@@ -129,10 +164,8 @@ class Client:
                 raise EngineError(f"{url}: status {refusal.status}: {refusal.said}{hint}") from None
         raise EngineError(f"{url}: given up after {tries} tries; the last: {failure}")
 
-    async def complete(
-        self, server: Server, body: dict[str, Any], reply: Reply, *, path: str = "/v1/completions"
-    ) -> None:
-        """Fill `reply` from the server's `path`, in one try. Raises `TransientFailure` or `Refusal`.
+    async def complete(self, server: Server, body: dict[str, Any], reply: Reply, *, path: str = "/completions") -> None:
+        """Fill `reply` from the server's `path` below its root, in one try. Raises `TransientFailure` or `Refusal`.
 
         However this ends, the stream is closed, which makes the server abort the request.
         """
@@ -140,7 +173,7 @@ class Client:
 
         started = False
         try:
-            async with self._http.stream("POST", server.url + path, auth=server.auth, **_encoded(body)) as response:
+            async with self._http.stream("POST", server.address(path), auth=server.auth, **_encoded(body)) as response:
                 if response.status_code != 200:
                     raise self._failure(server, response.status_code, await response.aread(), response.headers)
                 started = True
@@ -149,8 +182,10 @@ class Client:
         except ErrorReply as error:
             raise self._failure(server, error.status, str(error).encode(), {}, dropped=True) from error
         except (httpx.RequestError, BrokenReply) as error:
-            if reply.finish_reason not in FINISHES:  # else the text is whole, only the counts can be missing
-                raise TransientFailure(f"{server.url}: {_reason(error)}", dropped=started) from error
+            if not reply.is_whole:  # else only the counts can be missing
+                server.unmarked += isinstance(error, BrokenReply) and reply.finish_reason is None and bool(reply.chunks)
+                empty = isinstance(error, BrokenReply) and not reply.events
+                raise TransientFailure(f"{server.url}: {_reason(error)}", dropped=started, empty=empty) from error
 
     async def close(self) -> None:
         """Close every connection."""
@@ -159,16 +194,20 @@ class Client:
     def _failure(
         self, server: Server, status: int, body: bytes, headers: Mapping[str, str], *, dropped: bool = False
     ) -> TransientFailure | Refusal:
-        refusal = Refusal(server, status, self._excerpt(body))
-        if status not in TRANSIENT:
+        whole = self._line(body)
+        refusal = Refusal(server, status, whole[:300], whole, sent_key=self._sends_key(server))
+        if status not in TRANSIENT or says_no_credit(status, whole):
             return refusal
         pause = seconds_to_wait(headers.get("retry-after"))
-        return TransientFailure(str(refusal), pause=pause, dropped=dropped, limited=status == 429)
+        return TransientFailure(str(refusal), pause=pause, dropped=dropped, refusal=refusal)
 
     def _excerpt(self, body: bytes) -> str:
         """`body` on one line of at most 300 characters, without the API key, which servers quote."""
-        line = " ".join(body.decode("utf-8", "replace").split())
-        return (line.replace(self._key, "***") if self._key else line)[:300]
+        return self._line(body)[:300]
+
+    def _line(self, body: bytes) -> str:
+        line = " ".join(without_markup(body[:20_000].decode("utf-8", "replace")).split())
+        return line.replace(self._key, "***") if self._key else line
 
 
 def _encoded(body: Mapping[str, Any]) -> dict[str, Any]:
@@ -178,8 +217,10 @@ def _encoded(body: Mapping[str, Any]) -> dict[str, Any]:
 
 async def _read(response: httpx.Response, reply: Reply) -> None:
     """Read until the completion is whole, or nothing more comes."""
-    if "text/event-stream" not in response.headers.get("content-type", ""):  # the server does not stream
-        reply.add_json(await response.aread())
+    if "text/event-stream" not in response.headers.get(
+        "content-type", ""
+    ):  # the server does not stream, or does not say so
+        reply.add_body(await response.aread())
         return
     lines, pieces = Lines(), response.aiter_bytes()
     async for piece in pieces:
@@ -203,6 +244,21 @@ async def _read_to_the_end(pieces: AsyncIterator[bytes]) -> None:
 
     with suppress(asyncio.TimeoutError):
         await asyncio.wait_for(rest(), 0.25)
+
+
+def _lasting(server: Server, error: Exception) -> str:
+    """What to do about a failure to connect that waiting does not cure; empty for any other."""
+    said = _reason(error)
+    if "CERTIFICATE_VERIFY_FAILED" in said:
+        advice = "set SSL_CERT_FILE to its certificate (a PEM file), or use http://"
+        return f"{server.url}: its certificate is not trusted ({said}): {advice}"
+    if "SSL" in said and server.url.startswith("https:"):
+        return f"{server.url} does not speak TLS ({said}): write http://"
+    if any(words in said for words in ("Name or service", "nodename nor", "name resolution", "No address associated")):
+        return f"{server.url} cannot be reached ({said}): the host's name is not known: fix the URL"
+    if type(error).__name__ == "ProxyError":
+        return f"{server.url} cannot be reached ({said}): check HTTP_PROXY, HTTPS_PROXY and ALL_PROXY, or add it to NO_PROXY"
+    return ""
 
 
 def _reason(error: Exception) -> str:

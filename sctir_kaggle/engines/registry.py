@@ -51,6 +51,9 @@ class EngineConfig:
     served_model: str | None = None
     """The model's name at the servers; default: the only one there."""
 
+    server_wait: float | None = None
+    """How long to wait for a server: 10m, 90; default: 10m while it says that it loads, 10 s while nothing answers."""
+
     layout: Literal["auto", "replicas", "tensor"] = "auto"
     """vLLM on several GPUs: an engine on each, or one over all; `auto` takes the first that fits and says why."""
 
@@ -82,6 +85,9 @@ class EngineConfig:
             "context_length",
             self.context_length,
             "at least 1 token",
+        )
+        _require(
+            self.server_wait is None or self.server_wait >= 0, "server_wait", self.server_wait, "at least 0 seconds"
         )
         _require(self.memory is None or 0 < self.memory <= 1, "memory", self.memory, "above 0 and at most 1")
 
@@ -168,14 +174,19 @@ def _chat(config: EngineConfig, model: Model, slots: int) -> Any:
 
 
 def _of_server(config: EngineConfig, slots: int) -> dict[str, Any]:
-    return {"slots": slots, **_chosen(config, "context_length"), **_if_any(dict(config.engine_options))}
+    wait = config.server_wait
+    waits = {"wait": LOADING_SECONDS} if wait is None else {"wait": wait, "reach": wait}
+    return {"slots": slots, **waits, **_chosen(config, "context_length"), **_if_any(dict(config.engine_options))}
 
 
 def _if_any(options: dict[str, Any]) -> dict[str, Any]:
     return {"options": options} if options else {}
 
 
-_SERVERS = frozenset({"base_url", "served_model", "context_length", "engine_options"})
+LOADING_SECONDS = 600.0
+"""How long a server that loads its model is waited for, where `server_wait` does not say."""
+
+_SERVERS = frozenset({"base_url", "served_model", "server_wait", "context_length", "engine_options"})
 
 _ROWS = (
     Entry(

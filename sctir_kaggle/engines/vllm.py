@@ -26,7 +26,13 @@ from typing import Any
 from sctir_kaggle.dialects.tokenizer import Tokenizer
 from sctir_kaggle.dialects.tokenizer_files import TokenizerFiles
 from sctir_kaggle.engines.vllm_loop import EngineLoop, Request
-from sctir_kaggle.engines.vllm_options import argument_name, checkpoint_name, engine_arguments, write_corrected
+from sctir_kaggle.engines.vllm_options import (
+    argument_name,
+    check_installed,
+    checkpoint_name,
+    engine_arguments,
+    write_corrected,
+)
 from sctir_kaggle.engines.vllm_process import environment_of_child, tie
 from sctir_kaggle.types import Completion, EngineError, Prompt, PromptTooLong, SamplingParams, TokenIds
 
@@ -77,6 +83,7 @@ class VLLMEngine:
         # Of two engines in one process, the first to end would destroy the other's torch process groups.
         if child is None and any(loop.serving for loop in _IN_PROCESS):
             raise EngineError("this process has a vLLM engine already: close it before you load another")
+        check_installed()
         name, began = checkpoint_name(model), time.monotonic()
         tokenizer = Tokenizer.load(name)
         with ExitStack() as undo:

@@ -7,7 +7,9 @@ import json
 import logging
 import os
 import shutil
+import sys
 from collections.abc import Collection, Mapping
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -183,6 +185,12 @@ def check_activation_order(model: str, quantization: Mapping[str, Any], installe
             f"{model} has desc_act=True with a group size of {quantization.get('group_size')}, and vLLM {installed} no "
             "longer serves that: use vLLM 0.29 or older, or quantize the model again with desc_act=False"
         )
+
+
+def check_installed() -> None:
+    """Raise `EngineError` where there is no vLLM, without importing it: before a tokenizer is read, which takes seconds."""
+    if "vllm" not in sys.modules and find_spec("vllm") is None:
+        raise EngineError(f"vLLM is not installed: {INSTALL}")
 
 
 def _import_vllm() -> tuple[Any, Any]:

@@ -16,8 +16,9 @@ from typing import Any
 import pytest
 
 from sctir_kaggle.dialects.tokenizer import Tokenizer
-from sctir_kaggle.engines.openai import OpenAIEngine
-from sctir_kaggle.engines.openai_server import room_said, seconds_to_wait, server_at
+from sctir_kaggle.engines.openai import OpenAIEngine, plain_text
+from sctir_kaggle.engines.openai_refusals import room_said
+from sctir_kaggle.engines.openai_server import seconds_to_wait, server_at
 from sctir_kaggle.problems import ASSETS
 from sctir_kaggle.types import Control, EngineError, PromptTooLong, SamplingParams
 from tests.support.fake_server import DONE, Answer, FakeServer, data, event, free_port, refuses, says, usage
@@ -228,6 +229,48 @@ def test_text_that_is_no_control_text_spells_no_special_token() -> None:
         "<|im_start|>user\nIs < /s> an end? < s>, < |im_end|>, < ｜end▁of▁sentence｜>, 1 < 2 > 0, "
         "< tool_call>x< /tool_call>, <b>, a < |im_end|><|im_end|>\n<tool_call>"
     )
+
+
+@pytest.mark.parametrize(
+    "token",
+    [
+        *(
+            "[INST]",
+            "[/INST]",
+            "<<SYS>>",
+            "<</SYS>>",
+            "[TOOL_CALLS]",
+            "[gMASK]",
+            "<sop>",
+            "[|user|]",
+            "]~b]",
+            "]~!b[",
+            "[e~[",
+        ),
+        *("<bos>", "<eos>", "<start_of_turn>", "<end_of_image>", "<unused12>", "<extra_id_3>", "<0x0A>", "<seed:bos>"),
+        *(
+            "<think>",
+            "</think>",
+            "<tool_call>",
+            "</tool_response>",
+            "<fim_prefix>",
+            "<reserved_special_token>",
+            "<|x|>",
+        ),
+    ],
+)
+def test_special_tokens_of_other_families_are_broken_up_too(token: str) -> None:
+    broken = plain_text([f"a{token}b"])
+    assert token not in broken
+    assert broken.replace(" ", "") == f"a{token}b"
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["[ABC]:[DEF] = 1", "a[i] < b[j] > c", "vector<int>", "[1, 2]", "$<x, y>$ |x| [A]", "x<s and s<y", "a <|b|< c"],
+)
+def test_mathematics_and_code_are_not_broken_up(text: str) -> None:
+    assert plain_text([text]) == text
 
 
 def test_options_win_and_are_journalled() -> None:

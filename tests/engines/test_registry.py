@@ -10,7 +10,8 @@ from typing import Any, cast
 import pytest
 
 from sctir_kaggle import UserError
-from sctir_kaggle.cli import _parser, main
+from sctir_kaggle.cli import main
+from sctir_kaggle.commands import _parser
 from sctir_kaggle.engines.registry import ENGINES, EngineConfig, Entry, check, checkpoint_of, entry_of
 from sctir_kaggle.engines.scripted import Scripted
 from sctir_kaggle.journal import read_journal
@@ -48,10 +49,17 @@ def loaded(monkeypatch: pytest.MonkeyPatch, config: EngineConfig, model: Any = "
         ),
         (EngineConfig(engine="vllm"), (("m",), {"slots": 7})),
         (EngineConfig(engine="vllm", engine_options={"a": 1}), (("m",), {"slots": 7, "options": {"a": 1}})),
-        (EngineConfig(engine="openai", **URLS), ((["http://one:8000"], None), {"slots": 7, "tokenizer": "m"})),  # type: ignore[arg-type]
+        (
+            EngineConfig(engine="openai", **URLS),  # type: ignore[arg-type]
+            ((["http://one:8000"], None), {"slots": 7, "wait": 600.0, "tokenizer": "m"}),
+        ),
         (
             EngineConfig(engine="chat", served_model="s", engine_options={"top_k": 5}, **URLS),  # type: ignore[arg-type]
-            ((["http://one:8000"], "s"), {"slots": 7, "options": {"top_k": 5}}),
+            ((["http://one:8000"], "s"), {"slots": 7, "wait": 600.0, "options": {"top_k": 5}}),
+        ),
+        (
+            EngineConfig(engine="chat", served_model="s", server_wait=90.0, **URLS),  # type: ignore[arg-type]
+            ((["http://one:8000"], "s"), {"slots": 7, "wait": 90.0, "reach": 90.0}),
         ),
     ],
 )

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import json
 import socket
+import ssl
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -58,7 +59,8 @@ class FakeServer:
     """A context manager. `script` answers the next completion requests, one each; `otherwise` all later ones.
 
     `bodies` and `headers` are what was asked, `connections` how many were opened, `running` and `most` how many requests
-    there are and were at once, `left` how many streams the client closed before their end.
+    there are and were at once, `left` how many streams the client closed before their end. `other_paths` are answers to GETs,
+    each for as many `looks` as there are, or for ever. `paths` are those of the completion requests.
     """
 
     def __init__(
@@ -68,16 +70,19 @@ class FakeServer:
         model: str = "m",
         owned_by: str = "vllm",
         port: int = 0,
+        tls: ssl.SSLContext | None = None,
         **card: Any,
     ) -> None:
         self.script = list(script)
         self.otherwise = says("yes") if otherwise is None else otherwise
         self.cards: list[Json] = [{"id": model, "owned_by": owned_by, **card}]
         self.other_paths: dict[str, Answer] = {}
+        self.looks: dict[str, int] = {}
+        self.paths: list[str] = []
         self.bodies: list[Json] = []
         self.headers: list[dict[str, str]] = []
         self.connections = self.running = self.most = self.left = 0
-        self.port = port
+        self.port, self._tls = port, tls
 
     @property
     def url(self) -> str:
@@ -87,7 +92,7 @@ class FakeServer:
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
         self._thread.start()
-        start = asyncio.start_server(self._connection, "127.0.0.1", self.port)
+        start = asyncio.start_server(self._connection, "127.0.0.1", self.port, ssl=self._tls)
         self._server = asyncio.run_coroutine_threadsafe(start, self._loop).result(10)
         self.port = self._server.sockets[0].getsockname()[1]
         return self
@@ -127,8 +132,9 @@ class FakeServer:
         headers = {name.lower(): value for name, _, value in (line.partition(": ") for line in rest)}
         body = await reader.readexactly(int(headers.get("content-length", 0)))
         path = first.split()[1]
-        if path not in ("/v1/completions", "/v1/chat/completions"):
+        if not path.endswith("/completions"):
             return await self._write(writer, self._about(path))
+        self.paths.append(path)
         self.bodies.append(json.loads(body))
         self.headers.append(headers)
         self.running += 1
@@ -140,6 +146,10 @@ class FakeServer:
 
     def _about(self, path: str) -> Answer:
         kind = {"Content-Type": "application/json"}
+        if path in self.looks:
+            self.looks[path] -= 1
+            if self.looks[path] < 0:
+                self.other_paths.pop(path, None)
         if path == "/v1/models" and path not in self.other_paths:
             return Answer([json.dumps({"object": "list", "data": self.cards}).encode()], headers=kind)
         return self.other_paths.get(path, Answer([b"{}"], 404, kind))
