@@ -11,32 +11,26 @@ line, and a resumed run solves it. `"canary"` is the result of the known problem
 begins with `"replaces"` is a problem that was solved again: it holds all traces, and readers leave the earlier line out.
 
 This module is the one writer and the one reader. `Journal` writes; what it keeps in memory of each result is `remember`, which
-a run over many seeds overrides to keep less. `stream_results` and `read_journal` read.
+a run over many seeds overrides to keep less. `stream_results` reads, and every command reads by it.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
+from fractions import Fraction
 from pathlib import Path
 from typing import Any, TypeVar
 
-from sctir_kaggle.jsonlines import Json, LineWriter
-from sctir_kaggle.types import (
-    Completion,
-    Control,
-    ExecutionResult,
-    ExecutionStatus,
-    PartialTurn,
-    Problem,
-    SolveResult,
-    Trace,
-    TraceStatus,
-    Turn,
-    UserError,
-    Vote,
-)
+from sctir_kaggle._version import __version__
+from sctir_kaggle.config import SolverConfig
+from sctir_kaggle.dialects import dialect as dialects
+from sctir_kaggle.json_values import UNKNOWN_FIELD, Mismatch, decode, shown
+from sctir_kaggle.jsonlines import Json, LineWriter, is_whole
+from sctir_kaggle.kinds import beside
+from sctir_kaggle.types import Control, SolveResult, Turn, UserError
 
 JOURNAL = "journal.jsonl"
 """Name of the file in a run's folder."""
@@ -91,7 +85,7 @@ class Journal:
         try:
             fresh = _holds_no_header(path)
             journal = cls(lines, () if fresh else _matching(path, header))
-            lines.cut_torn_line()  # only now: the file of a run that was refused stays as it is
+            lines.repair_end()  # only now: the file of a run that was refused stays as it is
         except UserError:
             lines.close()
             raise
@@ -143,8 +137,8 @@ class Journal:
 def _holds_no_header(path: Path) -> bool:
     """True if a kill came before the first line was whole: then nothing is lost by writing it again."""
     with path.open("rb") as file:
-        start = file.read(1 << 16)
-    return b"\n" not in start and (not start or start.startswith(_BEGINNING))
+        first = file.readline()
+    return not first or (first.startswith(_BEGINNING) and not is_whole(first))
 
 
 def _matching(path: Path, header: Json) -> Iterator[SolveResult]:
@@ -153,13 +147,14 @@ def _matching(path: Path, header: Json) -> Iterator[SolveResult]:
     for name in MUST_MATCH:
         new = _plain(header.get(name))
         if old.get(name) != new:
-            raise UserError(f"cannot resume {path}: its {_difference(name, old.get(name), new)}")
+            what = _difference(name, old.get(name), new)
+            raise UserError(f"cannot resume {path}: its {what}; go back to that, or choose another --output")
     return results
 
 
 def _difference(name: str, old: object, new: object) -> str:
     if name == "problems":
-        return "problems are others (another CSV, or another --limit)"
+        return "problems are others (another file, or another --limit)"
     if name == "dialect":
         was, now = (dict(each) if isinstance(each, dict) else {} for each in (old, new))
         names = [key for key in {**was, **now} if was.get(key) != now.get(key)]
@@ -192,30 +187,20 @@ def read_journal(path: Path) -> tuple[Json, list[SolveResult]]:
 
 def stream_results(path: Path) -> tuple[Json, Iterator[SolveResult]]:
     """As `read_journal`, one result at a time: a run over many seeds may be larger than the memory."""
-    header, lines = stream_journal(path)
-    return header, _results(path, lines, header.get("config", {}).get("seed", 0))
+    lines = _numbered(path)
+    header = _checked_header(path, next(lines, (1, {}))[1])
+    return header, _results(path, lines, header)
 
 
-def stream_journal(path: Path) -> tuple[Json, Iterator[tuple[int, Json]]]:
-    """Header of a run, and its result lines as (line number, JSON), one in memory at a time.
-
-    Lines that a later one replaces are left out.
-    """
-    lines = whole_lines(path)
-    header = next(lines, None)
-    if not isinstance(header, dict) or "schema" not in header:
-        raise UserError(
-            f"{path} is not a journal: its first line is no header; give a run's folder or its journal.jsonl"
-        )
-    if header["schema"] != SCHEMA:
-        raise UserError(f"{path} has schema {header['schema']}; this version reads {SCHEMA}")
-    return header, _standing(enumerate(lines, 2), _replacements(path), header.get("config", {}).get("seed", 0))
+def read_header(path: Path) -> Json:
+    """The header of a run, its values checked. Raises `UserError` where the file is no journal."""
+    return stream_results(path)[0]
 
 
 def read_faults(path: Path) -> list[str]:
     """Failures that a run survived, in order; one that cost a problem begins with the problem's id."""
     faults = [line for line in whole_lines(path) if "fault" in line]
-    return [line["fault"] if line["problem"] is None else f"{line['problem']}: {line['fault']}" for line in faults]
+    return [line["fault"] if line.get("problem") is None else f"{line['problem']}: {line['fault']}" for line in faults]
 
 
 def read_canaries(path: Path) -> list[Json]:
@@ -225,72 +210,160 @@ def read_canaries(path: Path) -> list[Json]:
 
 def whole_lines(path: Path) -> Iterator[Json]:
     """Every line, one at a time, but for a last one that a kill has torn. Raises `UserError`."""
+    return (line for _, line in _numbered(path))
+
+
+def _numbered(path: Path) -> Iterator[tuple[int, Json]]:
+    """Every line with its number in the file, from 1. Empty lines are skipped, and so is a torn one at the end."""
     try:
         with path.open("rb") as file:
             for number, line in enumerate(file, 1):
-                if line.endswith(b"\n") and line.strip():
-                    yield _parsed(path, number, line)
+                if line.strip() and is_whole(line):
+                    yield number, _parsed(path, number, line)
     except FileNotFoundError:
         raise UserError(
-            f"there is no journal {path}; give a folder that sctir dry-run, solve or replay wrote"
+            f"there is no journal {path}{beside(path) or '; give a folder that sctir dry-run, solve or replay wrote'}"
         ) from None
     except OSError as error:
         raise UserError(f"cannot read {path}: {error.strerror}") from None
 
 
 def _parsed(path: Path, number: int, line: bytes) -> Json:
+    """The JSON object of a line."""
     try:
-        parsed: Json = json.loads(line)
-    except ValueError:
-        what = "so it is no journal; give a run's folder" if number == 1 else "restore the file or start a new run"
+        parsed = json.loads(line)
+    except (ValueError, RecursionError):
+        what = "so it is no journal; give a run's folder" if number == 1 else DELETE
         raise UserError(f"{path}, line {number}, is not JSON; {what}") from None
-    return parsed
+    if isinstance(parsed, dict):
+        return parsed
+    if number == 1:
+        raise UserError(f"{path} {_NO_HEADER}")
+    raise UserError(f"{path}, line {number}, is not a result: it is {shown(parsed)}, not an object; {DELETE}")
 
 
-def _standing(lines: Iterable[tuple[int, Json]], later: Mapping[object, int], seed: int) -> Iterator[tuple[int, Json]]:
-    """The lines that are results and that no later one replaces."""
-    for number, line in lines:
-        if "fault" in line or "canary" in line:
-            continue
-        if later and number < later.get(_key(line, seed), 0):
-            continue
-        if isinstance(line, dict):
-            line.pop("replaces", None)
-        yield number, line
-
-
-def _key(line: Json, seed: int) -> tuple[object, object] | None:
-    """Problem and seed of a line; None where it is not a result, which its reader reports."""
+def _checked_header(path: Path, header: Json) -> Json:
+    """The header, if it is one that this version reads; its `config` fits `SolverConfig`, as far as it goes."""
+    if "schema" not in header:
+        raise UserError(f"{path} {_NO_HEADER}")
+    if header["schema"] != SCHEMA:
+        newer = isinstance(header["schema"], int) and header["schema"] > SCHEMA
+        what = _newer(header) if newer else "; it is no journal of this program"
+        raise UserError(f"{path} has schema {shown(header['schema'])}; this version reads {SCHEMA}{what}")
     try:
-        return line["problem"]["id"], line.get("seed", seed)
-    except (KeyError, TypeError, AttributeError):
-        return None
+        for name, kind in _HEADER.items():
+            if name in header:
+                _decode_field(name, kind, header[name])
+        for name in header.get("dialect") or ():
+            if name not in dialects.FIELDS:
+                raise Mismatch(UNKNOWN_FIELD, path=f"dialect.{name}", unknown=True)
+        if header.get("dialect"):
+            dialects.dialect_from(header["dialect"], source="dialect")
+    except Mismatch as error:
+        raise _refused(path, 1, "is not a header", error, header) from None
+    except UserError as error:  # a value beyond the limits of `SolverConfig` or `Dialect`
+        raise UserError(f"{path}, line 1, is not a header: {error}; {RESTORE}") from None
+    return header
 
 
-def _replacements(path: Path) -> Mapping[object, int]:
-    """By problem and seed, the number of the last line that replaces an earlier one. Only such lines are parsed."""
-    with path.open("rb") as file:
-        whole = (line for line in file if line.endswith(b"\n") and line.strip())
-        replacing = [(number, line) for number, line in enumerate(whole, 1) if line.startswith(_REPLACING)]
-    return {_key(_parsed(path, number, line), 0): number for number, line in replacing}
+def _decode_field(name: str, kind: Any, value: Any) -> None:
+    try:
+        decode(kind, value)
+    except Mismatch as error:
+        raise error.below(f".{name}") from None
 
 
-def _results(path: Path, lines: Iterator[tuple[int, Json]], seed: int) -> Iterator[SolveResult]:
+def _results(path: Path, lines: Iterator[tuple[int, Json]], header: Json) -> Iterator[SolveResult]:
+    """The results of the lines that no later one replaces."""
+    # Until 0.1.0 the header's config alone said the seed.
+    seed = header.get("config", {}).get("seed", 0)
+    later = _replacements(path, seed)
     seen: set[tuple[str, int]] = set()
     for number, line in lines:
-        result = _read_result(path, number, line, seed)
-        if (result.problem.id, result.seed) in seen:
+        if "canary" in line:
+            continue
+        try:
+            if "fault" in line:
+                decode(_Fault, {name: line[name] for name in ("fault", "problem") if name in line})
+                continue
+            line.pop("replaces", None)
+            result = result_from_json({"seed": seed, **line})
+        except Mismatch as error:
+            raise _refused(path, number, "is not a result", error, header) from None
+        numbers = [trace.candidate for trace in result.traces]
+        if len(set(numbers)) < len(numbers) or any(not 0 <= each < MOST_CANDIDATES for each in numbers):
+            what = f"its candidates are numbered {shown(str(numbers)[1:-1])}, not each by a number of its own from 0"
+            raise UserError(f"{path}, line {number}, is not a result: {what}; {DELETE}")
+        key = result.problem.id, result.seed
+        if number < later.get(key, 0):
+            continue
+        if key in seen:
             raise UserError(f"{path} holds a problem twice: two runs wrote to it; start a new one")
-        seen.add((result.problem.id, result.seed))
+        seen.add(key)
         yield result
 
 
-def _read_result(path: Path, number: int, line: Json, seed: int) -> SolveResult:
-    """The result of a line; until 0.1.0 the header's config alone said the seed."""
-    try:
-        return result_from_json({"seed": seed, **line})
-    except (KeyError, TypeError, ValueError):
-        raise UserError(f"{path}, line {number}, is not a result; restore the file or start a new run") from None
+def _replacements(path: Path, seed: int) -> Mapping[tuple[str, int], int]:
+    """By problem and seed, the number of the last line that replaces an earlier one. Only such lines are parsed."""
+    found: dict[tuple[str, int], int] = {}
+    with path.open("rb") as file:
+        for number, line in enumerate(file, 1):
+            if line.startswith(_REPLACING) and is_whole(line):
+                parsed = _parsed(path, number, line)
+                # Faulty ones are reported where they are read.
+                with contextlib.suppress(KeyError, TypeError):
+                    found[parsed["problem"]["id"], parsed.get("seed", seed)] = number
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class _Fault:
+    """What every fault line has; others of its fields are up to its writer."""
+
+    fault: str
+    problem: str | None = None
+
+
+_HEADER: Mapping[str, Any] = {
+    "config": SolverConfig,
+    "version": str,
+    "budget": float | None,
+    "settings": dict | None,
+    "given": dict | None,
+    "prompt": str | None,
+    "dialect": dict | None,
+    "problems": str,
+    "problem_count": int,
+    "engine": dict | None,
+    "executor": dict | None,
+    "seeds": tuple[int, ...],
+    "parallel": int | None,
+    "problem_seconds": float | None,
+}
+"""The header's fields that any reader uses. One may be absent, as in older journals; others are not checked."""
+
+MOST_CANDIDATES = 1 << 16
+"""Far more than a run can have; readers make columns as long as the largest number."""
+
+_NO_HEADER = "is not a journal: its first line is no header; give a run's folder or its journal.jsonl"
+
+RESTORE = "restore the file or start a new run"
+
+DELETE = "delete that line, and --resume solves its problem again"
+
+
+def _refused(path: Path, number: int, what: str, error: Mismatch, header: Json) -> UserError:
+    """The error for a value that does not fit: written by a newer version, or damaged."""
+    if error.unknown:
+        return UserError(f"{path}, line {number}: {error}{_newer(header)}")
+    return UserError(f"{path}, line {number}, {what}: {error}; {RESTORE if number == 1 else DELETE}")
+
+
+def _newer(header: Json) -> str:
+    wrote = header.get("version")
+    if isinstance(wrote, str) and wrote != __version__:
+        return f"; it was written by a newer version ({wrote}; this is {__version__}): install that one to read it"
+    return "; it was written by a newer version, or by hand: install that version, or take it out"
 
 
 # --- SolveResult <-> JSON ---
@@ -307,20 +380,11 @@ def result_to_json(result: SolveResult) -> Json:
 
 
 def result_from_json(line: Json) -> SolveResult:
-    """The inverse of `result_to_json`, but for the token ids. Fields that an older version did not write have defaults."""
-    vote = Vote(tuple((answer, score) for answer, score in line["vote"]["ranking"]))
-    traces = tuple(_trace(trace) for trace in line["traces"])
-    return SolveResult(**{**line, "problem": Problem(**line["problem"]), "vote": vote, "traces": traces})
+    """The inverse of `result_to_json`, but for the token ids. Fields that an older version did not write have defaults.
 
-
-def _trace(line: Json) -> Trace:
-    turns = tuple(_turn(turn) for turn in line["turns"])
-    cut = line.get("cut") and _cut(line["cut"])
-    return Trace(**{**line, "turns": turns, "status": TraceStatus(line["status"]), "cut": cut})
-
-
-def _cut(line: Json) -> PartialTurn:
-    return PartialTurn(**{**line, "turn": line["turn"] and _turn(line["turn"])})
+    Raises `json_values.Mismatch` where a value does not fit its field.
+    """
+    return decode(SolveResult, line, before=_BEFORE)
 
 
 def _turn_cut_short(trace: Json) -> list[Json]:
@@ -328,18 +392,26 @@ def _turn_cut_short(trace: Json) -> list[Json]:
     return [trace["cut"]["turn"]] if trace["cut"] and trace["cut"]["turn"] else []
 
 
-def _turn(line: Json) -> Turn:
-    """A turn; until 0.1.0 its bridge was one text, `output_block`."""
-    execution = line["execution"] and _execution(line["execution"])
-    bridge = line["bridge"] if "bridge" in line else _old_bridge(line["output_block"])
-    fields = {name: value for name, value in line.items() if name != "output_block"}
-    completion = Completion(**line["completion"])
-    return Turn(**{**fields, "completion": completion, "execution": execution, "bridge": _bridge(bridge)})
+def _turn_as_now(line: Any) -> Any:
+    """A turn's JSON with its bridge as texts, some of them `Control`; until 0.1.0 the bridge was one text, `output_block`."""
+    if not isinstance(line, dict):
+        return line
+    fields = dict(line)
+    if isinstance(block := fields.pop("output_block", None), str):
+        fields.setdefault("bridge", _old_bridge(block))
+    if isinstance(fields.get("bridge"), list):
+        fields["bridge"] = [_segment(part) for part in fields["bridge"]]
+    return fields
 
 
-def _bridge(segments: Iterable[Any]) -> tuple[str, ...]:
-    """Segments of a bridge: `{"control": text}` is a dialect's text, a string is a program's output."""
-    return tuple(Control(part["control"]) if isinstance(part, dict) else part for part in segments)
+_BEFORE = ((Turn, _turn_as_now),)
+
+
+def _segment(part: Any) -> Any:
+    """A segment of a bridge: `{"control": text}` is a dialect's text, a string is a program's output."""
+    if isinstance(part, dict) and list(part) == ["control"] and isinstance(part["control"], str):
+        return Control(part["control"])
+    return part
 
 
 def _old_bridge(block: str) -> list[Any]:
@@ -354,11 +426,13 @@ def _bridge_json(segments: Iterable[str]) -> list[Any]:
     return [{"control": str(part)} if isinstance(part, Control) else part for part in segments]
 
 
-def _execution(line: Json) -> ExecutionResult:
-    return ExecutionResult(**{**line, "status": ExecutionStatus(line["status"])})
+def _written(value: object) -> str:
+    if isinstance(value, Fraction):
+        return str(value)
+    raise TypeError(f"a journal cannot hold {type(value).__name__}")
 
 
 def _plain(value: Any) -> Any:
-    """As it comes back from a JSON file: tuples are lists, enums their values. Lone surrogates become `?`."""
-    text = json.dumps(value, ensure_ascii=False).encode("utf-8", "replace").decode("utf-8")
+    """As it comes back from a JSON file: tuples are lists, enums their values, fractions texts. Lone surrogates become `?`."""
+    text = json.dumps(value, ensure_ascii=False, default=_written).encode("utf-8", "replace").decode("utf-8")
     return json.loads(text)

@@ -6,6 +6,7 @@ a header that changes (`replace_first`). Not covered: file systems without `floc
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -60,7 +61,7 @@ class LineWriter:
     def resume(cls, path: Path, *, encode: Encode = encoded, sync: bool = True) -> LineWriter:
         """Open a file to append to it, empty where there is none. Raises `UserError` where another process has it open.
 
-        It is locked before its owner reads it, so no other process adds a line from here on. `cut_torn_line` is left to
+        It is locked before its owner reads it, so no other process adds a line from here on. `repair_end` is left to
         the owner, who may refuse the file after reading it.
         """
         try:
@@ -79,12 +80,25 @@ class LineWriter:
         return cls(path, file, encode=encode, sync=sync)
 
     def write(self, *lines: Json) -> None:
-        """Append `lines` in one piece."""
-        self._file.write("".join(map(self._encode, lines)))
-        self._flush(self._file)
+        """Append `lines` in one piece: all of them or, where the disk is full, nothing."""
+        left = memoryview("".join(map(self._encode, lines)).encode("utf-8"))
+        descriptor = self._file.fileno()
+        size = os.fstat(descriptor).st_size
+        try:
+            while left:  # not through the file's buffer, which would keep what did not fit
+                left = left[os.write(descriptor, left) :]
+            if self._sync:
+                os.fsync(descriptor)
+        except OSError:
+            with contextlib.suppress(OSError):  # not a regular file, or the disk is gone: the first error says more
+                os.ftruncate(descriptor, size)
+            raise
 
-    def cut_torn_line(self) -> None:
-        """Cut off a last line without its end, which a kill has torn."""
+    def repair_end(self) -> None:
+        """Cut off a last line that a kill has torn; a whole one that lacks only its line end gets it.
+
+        Editors and copies leave the line end out. No part of a JSON object is one, so the two cannot be confused.
+        """
         with self.path.open("r+b") as file:
             end = file.seek(0, os.SEEK_END)
             # From the end backwards in chunks: a journal may be gigabytes, a torn line longer than a chunk.
@@ -96,7 +110,12 @@ class LineWriter:
                     end = start + newline + 1
                     break
                 end = start
-            file.truncate(end)
+            file.seek(end)
+            last = file.read()
+            if last.strip() and is_whole(last):
+                file.write(b"\n")
+            else:
+                file.truncate(end)
 
     def replace_first(self, line: Json) -> None:
         """Put `line` in the place of the first one.
@@ -124,6 +143,21 @@ class LineWriter:
     def close(self) -> None:
         """Close the file; may be repeated."""
         self._file.close()
+
+
+def is_whole(line: bytes) -> bool:
+    """Whether a line is complete: it has its line end, or is JSON without it.
+
+    >>> is_whole(b'{"a":1}'), is_whole(b'{"a":')
+    (True, False)
+    """
+    if line.endswith(b"\n"):
+        return True
+    try:
+        json.loads(line)
+    except (ValueError, RecursionError):
+        return False
+    return True
 
 
 def lock(path: Path, file: IO[Any]) -> None:

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import re
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -22,6 +25,7 @@ from sctir_kaggle import (
     UserError,
     Vote,
 )
+from sctir_kaggle._version import __version__
 from sctir_kaggle.journal import (
     Journal,
     read_canaries,
@@ -31,6 +35,7 @@ from sctir_kaggle.journal import (
     result_to_json,
     stream_results,
 )
+from sctir_kaggle.lab.records import read_records
 from sctir_kaggle.types import Control, PartialTurn
 
 HEADER = {"config": {"candidates": 2, "stop": "exact"}, "prompt": "ab", "problems": "cd", "engine": {"model": "m"}}
@@ -274,3 +279,123 @@ def test_a_line_torn_far_from_the_end_of_the_file_is_cut_off(tmp_path: Path) -> 
     (tmp_path / "j").write_bytes(whole + b'{"problem":"' + b"x" * 200_000)
     Journal.resume(tmp_path / "j", HEADER).close()
     assert (tmp_path / "j").read_bytes() == whole
+
+
+def _lines(*changes: tuple[list[str | int], object]) -> list[object]:
+    """A journal as JSON, header first, then results a and b, with values replaced at paths into the list of lines."""
+    lines: list[object] = [{"schema": 1, "version": "0.1.0", **HEADER}, *(result_to_json(result(id_)) for id_ in "ab")]
+    lines = json.loads(json.dumps(lines))
+    for path, value in changes:
+        place: Any = lines
+        for step in path[:-1]:
+            place = place[step]
+        place[path[-1]] = value
+    return lines
+
+
+def _written(path: Path, lines: Iterable[object], *, end: str = "\n") -> Path:
+    path.write_text("\n".join(map(json.dumps, lines)) + end, encoding="utf-8")
+    return path
+
+
+TURN = [2, "traces", 0, "turns", 0]
+NEWER = "it was written by a newer version"
+
+DAMAGED = [
+    ([[1], None], "line 2, is not a result: it is null, not an object; delete that line"),
+    ([[2], [1]], "line 3, is not a result: it is a list, not an object"),
+    ([[2], True], "line 3, is not a result: it is true, not an object"),
+    ([[2, "traces"], None], "line 3, is not a result: traces is null, not a list"),
+    ([[2, "answer"], 3.5], "line 3, is not a result: answer is 3.5, not an integer"),
+    ([[2, "answer"], True], "answer is true, not an integer"),
+    ([[2, "fallback"], 0], "fallback is 0, not true or false"),
+    ([[2, "seconds"], float("nan")], "seconds is nan, not a number"),
+    ([[2, "vote", "ranking"], [[42, float("inf")]]], r"vote\.ranking\[0\]\[1\] is inf, not a number"),
+    ([[2, "vote", "ranking"], [[42]]], r"vote\.ranking\[0\] has 1 values, not 2"),
+    ([[2, "problem", "text"], 7], "problem.text is 7, not a text"),
+    ([[2, "problem"], {"id": "b"}], "problem.text is missing"),
+    ([[2, "traces", 0, "candidate"], "1"], r"traces\[0\]\.candidate is '1', not an integer"),
+    ([[2, "traces", 0, "candidate"], -1], "candidates are numbered"),
+    ([[2, "traces", 0, "candidate"], 10**12], "candidates are numbered"),
+    ([[2, "traces", 0, "candidate"], 0], "candidates are numbered '0, 0'"),
+    ([[*TURN, "completion", "tokens"], "9"], r"turns\[0\]\.completion\.tokens is '9', not an integer"),
+    ([[*TURN, "bridge"], [{"other": "x"}]], r"bridge\[0\] is an object, not a text"),
+    ([[2], {"fault": 3}], "line 3, is not a result: fault is 3, not a text"),
+    ([[0, "config", "candidates"], "4"], "line 1, is not a header: config.candidates is '4', not an integer"),
+    ([[0, "config", "candidates"], 0], "line 1, is not a header: candidates is 0; it must be 1 to 1024"),
+    ([[0, "config"], None], "line 1, is not a header: config is null, not an object"),
+    ([[0, "budget"], "9h"], "budget is '9h', not a number"),
+    ([[0, "engine"], "vllm"], "engine is 'vllm', not an object"),
+    ([[0, "dialect"], "numina"], "dialect is 'numina', not an object"),
+    ([[0, "schema"], "1"], "has schema '1'; this version reads 1; it is no journal of this program"),
+    ([[0, "schema"], 2], f"has schema 2; this version reads 1; {NEWER}"),
+    ([[0, "config", "patience"], 1], f"line 1: config.patience is a field that this version does not know; {NEWER}"),
+    ([[0, "dialect"], {"name": "n", "scroll": 1}], f"line 1: dialect.scroll is a field .*; {NEWER}"),
+    ([[2, "quorum"], 1], f"line 3: quorum is a field that this version does not know; {NEWER}"),
+    ([[*TURN, "logprobs"], []], rf"line 3: traces\[0\]\.turns\[0\]\.logprobs is a field .*; {NEWER}"),
+    ([[2, "traces", 0, "status"], "paused"], rf"line 3: traces\[0\]\.status is 'paused', which .*; {NEWER}"),
+    ([[2, "stopped"], "quorum"], f"stopped is 'quorum', which this version does not know; {NEWER}"),
+]
+
+
+@pytest.mark.parametrize(("change", "message"), DAMAGED, ids=[message[:60] for _, message in DAMAGED])
+def test_every_reader_refuses_a_damaged_journal_with_the_same_sentence(
+    tmp_path: Path, change: tuple[list[str | int], object], message: str
+) -> None:
+    path = _written(tmp_path / "journal.jsonl", _lines((change[0], change[1])))
+    content, said = path.read_bytes(), set()
+    for read in (read_journal, lambda path: read_records([path]), lambda path: Journal.resume(path, HEADER)):
+        with pytest.raises(UserError, match=message) as refused:
+            read(path)
+        said.add(str(refused.value))
+    assert len(said) == 1
+    assert "\n" not in said.pop()
+    assert path.read_bytes() == content  # a run that was refused stays as it is
+
+
+def test_the_version_that_wrote_a_newer_journal_is_named(tmp_path: Path) -> None:
+    path = _written(tmp_path / "j", _lines(([0, "version"], "9.1"), ([2, "quorum"], 1)))
+    with pytest.raises(UserError, match=rf"newer version \(9\.1; this is {re.escape(__version__)}\): install that one"):
+        read_journal(path)
+
+
+def test_a_whole_last_line_counts_without_its_line_end(tmp_path: Path) -> None:
+    path = _written(tmp_path / "j", _lines(), end="")
+    assert [each.problem.id for each in read_journal(path)[1]] == ["a", "b"]
+    with Journal.resume(path, HEADER) as journal:
+        assert list(journal.results) == ["a", "b"]
+        journal.append(result("c"))
+    assert [each.problem.id for each in read_journal(path)[1]] == ["a", "b", "c"]
+
+
+def test_a_header_without_its_line_end_is_a_run_without_results(tmp_path: Path) -> None:
+    path = _written(tmp_path / "j", _lines()[:1], end="")
+    with Journal.resume(path, HEADER) as journal:
+        journal.append(result("a"))
+    assert len(path.read_text().splitlines()) == 2
+    assert [each.problem.id for each in read_journal(path)[1]] == ["a"]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda data: b"\xef\xbb\xbf" + data,
+        lambda data: data.replace(b"\n", b"\r\n"),
+        lambda data: data.replace(b"\n", b"\n\n"),
+        lambda data: data + b"\0" * 4096,  # as after a power cut, on some file systems
+        lambda data: data + b'{"problem":{"id":"c',
+    ],
+    ids=["byte order mark", "carriage returns", "empty lines", "zeros at the end", "a torn line"],
+)
+def test_what_editors_and_crashes_add_does_not_matter(tmp_path: Path, change: Callable[[bytes], bytes]) -> None:
+    path = _written(tmp_path / "journal.jsonl", _lines())
+    path.write_bytes(change(path.read_bytes()))
+    assert [each.problem.id for each in read_journal(path)[1]] == ["a", "b"]
+    assert read_records([path]).problem_ids == ["a", "b"]
+
+
+def test_a_line_number_is_that_of_the_file_empty_lines_included(tmp_path: Path) -> None:
+    path = _written(tmp_path / "j", _lines())
+    path.write_text(path.read_text().replace("\n", "\n\n") + "null\n")
+    with pytest.raises(UserError, match="line 7, is not a result: it is null"):
+        read_journal(path)

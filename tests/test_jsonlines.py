@@ -41,7 +41,7 @@ def test_a_torn_line_is_cut_off_and_the_next_one_follows_the_whole_ones(tmp_path
     path = tmp_path / "a.jsonl"
     path.write_text('{"a":1}\n' + torn)
     writer = LineWriter.resume(path)
-    writer.cut_torn_line()
+    writer.repair_end()
     writer.write({"c": 2})
     assert lines_of(path) == [{"a": 1}, {"c": 2}]
 

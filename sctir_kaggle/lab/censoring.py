@@ -21,7 +21,7 @@ import numpy.typing as npt
 from sctir_kaggle.lab.records import STATUSES, Array, Records
 from sctir_kaggle.lab.statistics import Floats, maj_curve, pass_curve
 from sctir_kaggle.stopping import AT_A_RISK
-from sctir_kaggle.types import SolveResult, TraceStatus
+from sctir_kaggle.types import Answer, SolveResult, TraceStatus
 
 BY_VOTE = ("exact", *AT_A_RISK)
 """Reasons to stop a problem that depend on the candidates' answers."""
@@ -103,8 +103,8 @@ def _ended(records: Records, rows: Array) -> Array:
 
 def _under_rules(
     votes: npt.NDArray[np.int32],
-    choices: Sequence[list[int]],
-    references: Sequence[int | None],
+    choices: Sequence[list[Answer]],
+    references: Sequence[Answer | None],
     config: Mapping[str, Any],
 ) -> Uncensored:
     """With the default answer and the tie-break of the run's configuration."""
@@ -121,7 +121,7 @@ def _under_rules(
     )
 
 
-def _precedence(choices: Sequence[list[int]], tie_break: str) -> Array | None:
+def _precedence(choices: Sequence[list[Answer]], tie_break: str) -> Array | None:
     """Ranks of each row's answers, the higher wins a tie: (R, answers). None where candidate numbers decide."""
     if tie_break == "first":
         return None

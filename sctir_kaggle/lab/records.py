@@ -9,20 +9,20 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from sctir_kaggle.journal import JOURNAL, MUST_MATCH, journal_of, stream_journal
-from sctir_kaggle.types import TraceStatus, UserError
+from sctir_kaggle.journal import JOURNAL, MUST_MATCH, journal_of, stream_results
+from sctir_kaggle.types import Answer, Problem, SolveResult, Trace, TraceStatus
 
 STATUSES = ("", *(status.value for status in TraceStatus))
 """The values that `Records.status` indexes; "" is padding: the row has no such candidate."""
 
-_NUMBERS = {status: number for number, status in enumerate(STATUSES)}
+_NUMBERS = {status: number for number, status in enumerate(TraceStatus, 1)}
 
 Json = dict[str, Any]
 Array = npt.NDArray[Any]
@@ -48,7 +48,7 @@ class Records:
     fallback: npt.NDArray[np.bool_]
     stopped: list[str]
     seconds: npt.NDArray[np.float64]
-    choices: list[list[int]]
+    choices: list[list[Answer]]
     """The distinct answers of a row, in the order of the candidates' numbers."""
     votes: npt.NDArray[np.int32]
     """(R, N): index into the row's `choices`, -1 for no vote."""
@@ -115,61 +115,53 @@ PER_CANDIDATE: dict[str, tuple[type[np.generic], float]] = {
 
 class _Row(NamedTuple):
     run: int
-    problem: Json
+    problem: Problem
     seed: int
-    answer: int
+    answer: Answer
     fallback: bool
     stopped: str
     seconds: float
-    choices: list[int]
+    choices: list[Answer]
     columns: dict[str, Array]
 
 
 def _read_run(run: int, path: Path) -> tuple[Json, list[_Row]]:
-    header, lines = stream_journal(path)
-    seed = header.get("config", {}).get("seed", 0)
-    rows = []
-    for number, line in lines:
-        try:
-            rows.append(_row(run, line, seed))
-        except (KeyError, TypeError, ValueError, IndexError):
-            raise UserError(f"{path}, line {number}, is not a result; restore the file or start a new run") from None
-    if len({(row.problem["id"], row.seed) for row in rows}) != len(rows):
-        raise UserError(f"{path} holds a problem twice: two runs wrote to it; start a new one")
-    return header, rows
+    header, results = stream_results(path)
+    return header, [_row(run, result) for result in results]
 
 
-def _row(run: int, line: Json, seed: int) -> _Row:
-    problem, traces = line["problem"], line["traces"]
-    answers = {trace["candidate"]: trace["answer"] for trace in traces if trace["answer"] is not None}
+def _row(run: int, result: SolveResult) -> _Row:
+    """The figures of a result, without its texts."""
+    problem, traces = result.problem, result.traces
+    answers = {trace.candidate: trace.answer for trace in traces if trace.answer is not None}
     choices = list(dict.fromkeys(answers[candidate] for candidate in sorted(answers)))
     return _Row(
         run,
-        {name: problem.get(name) for name in ("id", "answer", "level", "subject")},
-        line.get("seed", seed),
-        line["answer"],
-        line["fallback"],
-        line["stopped"],
-        line["seconds"],
+        replace(problem, text=""),
+        result.seed,
+        result.answer,
+        result.fallback,
+        result.stopped,
+        result.seconds,
         choices,
-        _columns(traces, choices, problem["answer"]),
+        _columns(traces, choices, problem.answer),
     )
 
 
-def _columns(traces: list[Json], choices: list[int], reference: int | None) -> dict[str, Array]:
+def _columns(traces: Sequence[Trace], choices: list[Answer], reference: Answer | None) -> dict[str, Array]:
     """The per-candidate arrays of one row, unpadded; traces come in the order in which they ended."""
     places = {answer: place for place, answer in enumerate(choices)}
-    numbers = [trace["candidate"] for trace in traces]
+    numbers = [trace.candidate for trace in traces]
     columns = {
         name: np.full(max(numbers, default=-1) + 1, empty, kind) for name, (kind, empty) in PER_CANDIDATE.items()
     }
     columns["order"][: len(numbers)] = numbers
-    columns["votes"][numbers] = [places.get(trace["answer"], -1) for trace in traces]
-    columns["status"][numbers] = [_NUMBERS[trace["status"]] for trace in traces]
-    columns["tokens"][numbers] = [sum(turn["completion"]["tokens"] for turn in trace["turns"]) for trace in traces]
-    columns["executions"][numbers] = [sum(turn["execution"] is not None for turn in trace["turns"]) for trace in traces]
-    columns["candidate_seconds"][numbers] = [trace["seconds"] for trace in traces]
-    columns["right"][numbers] = [reference is not None and trace["answer"] == reference for trace in traces]
+    columns["votes"][numbers] = [-1 if trace.answer is None else places[trace.answer] for trace in traces]
+    columns["status"][numbers] = [_NUMBERS[trace.status] for trace in traces]
+    columns["tokens"][numbers] = [trace.tokens for trace in traces]
+    columns["executions"][numbers] = [trace.executions for trace in traces]
+    columns["candidate_seconds"][numbers] = [trace.seconds for trace in traces]
+    columns["right"][numbers] = [reference is not None and trace.answer == reference for trace in traces]
     return columns
 
 
@@ -179,11 +171,11 @@ def _stacked(runs: list[str], headers: list[Json], rows: list[_Row]) -> Records:
         runs=runs,
         headers=headers,
         run=np.array([row.run for row in rows], np.intp),
-        problem_ids=[row.problem["id"] for row in rows],
-        levels=[row.problem["level"] for row in rows],
-        subjects=[row.problem["subject"] for row in rows],
+        problem_ids=[row.problem.id for row in rows],
+        levels=[row.problem.level for row in rows],
+        subjects=[row.problem.subject for row in rows],
         seed=np.array([row.seed for row in rows], np.int64),
-        reference=_objects([row.problem["answer"] for row in rows]),
+        reference=_objects([row.problem.answer for row in rows]),
         answer=_objects([row.answer for row in rows]),
         fallback=np.array([row.fallback for row in rows], np.bool_),
         stopped=[row.stopped for row in rows],
@@ -193,8 +185,8 @@ def _stacked(runs: list[str], headers: list[Json], rows: list[_Row]) -> Records:
     )
 
 
-def _objects(values: Sequence[int | None]) -> Array:
-    """An array of Python integers: those of numpy would lose the digits of large answers."""
+def _objects(values: Sequence[Answer | None]) -> Array:
+    """An array of Python integers and fractions: those of numpy would lose the digits of large answers."""
     array = np.empty(len(values), object)
     array[:] = values
     return array

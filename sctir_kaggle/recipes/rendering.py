@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from sctir_kaggle.dialects.rows import HEADER, OUTPUT_FENCE
 from sctir_kaggle.recipes.synthetic.corpus import Segment
 from sctir_kaggle.recipes.tokenizer import encoder_of
+from sctir_kaggle.text import visible
 from sctir_kaggle.types import Control, TokenIds, UserError
 
 if TYPE_CHECKING:
@@ -61,7 +62,7 @@ def segments_of(row: Mapping[str, Any]) -> tuple[Segment, ...]:
     Raises `UserError` where the messages are not a problem and its solution, or an output is not closed.
     """
     problem, text = _messages(row)
-    segments, end = [Segment(HEADER.format(problem=problem.strip()), False)], 0
+    segments, end = [Segment(HEADER.format(problem=visible(problem).strip()), False)], 0
     for output in _OUTPUT.finditer(text):
         segments += [Segment(text[end : output.start()], True), Segment(output[0], False)]
         end = output.end()

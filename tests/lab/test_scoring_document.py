@@ -6,7 +6,7 @@ import re
 import shlex
 from pathlib import Path
 
-from sctir_kaggle.cli import _parser
+from sctir_kaggle.commands import _parser
 
 TEXT = (Path(__file__).resolve().parents[2] / "docs" / "scoring.md").read_text(encoding="utf-8")
 

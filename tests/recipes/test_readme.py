@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 import sctir_kaggle.recipes
-from sctir_kaggle.cli import _parser
+from sctir_kaggle.commands import _parser
 from sctir_kaggle.recipes.settings import read_settings
 
 FOLDER = Path(sctir_kaggle.recipes.__file__).parent

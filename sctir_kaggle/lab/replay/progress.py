@@ -41,8 +41,8 @@ class Progress:
     def ended(self, result: SolveResult) -> None:
         """See `Watcher`; says it in a log line."""
         self._end(result.correct)
-        left = self.seconds_left or 0.0
-        log.info("%d/%d, seed %d: %s", self.done, self._total or 0, result.seed, summary(result, left))
+        line, _, _ = summary(result, 0.0).rpartition(" | ")  # without the clock of a session, which a replay has not
+        log.info("%d/%d, seed %d: %s | %s", self.done, self._total or 0, result.seed, line, self.to_go())
 
     def failed(self, task: Task, why: str) -> None:
         """See `Watcher`."""
@@ -52,6 +52,11 @@ class Progress:
     def lost(self, task: Task) -> None:
         """See `Watcher`."""
         self._running -= 1
+
+    @property
+    def has_begun(self) -> bool:
+        """Whether the engine is loaded and the journal open."""
+        return self._total is not None
 
     @property
     def done(self) -> int:
@@ -65,18 +70,22 @@ class Progress:
             return None
         return (self._clock() - self._started) * (self._total - self.done) / self._ended
 
+    def to_go(self) -> str:
+        """`about 40 s to go`, an estimate; with minutes and hours as on a clock: `about 1:02:10 to go`."""
+        left = self.seconds_left
+        if left is None:
+            return "? to go"
+        return f"about {clock_face(left) if left >= 99.5 else f'{left:.0f} s'} to go"
+
     def line(self) -> str:
-        """`12/415 | right 7/12 | 3 running | 4:31 | left 1:02:10`."""
+        """`12/415 | right 7/12 | 3 running | 4:31 | about 1:02:10 to go`."""
         gone = clock_face(self._clock() - self._started)
         if self._total is None:
             return f"loading | {gone}"
         parts = [f"{self.done}/{self._total}"]
         if self._graded:
             parts.append(f"right {self._right}/{self._graded}")
-        left = self.seconds_left
-        return " | ".join(
-            [*parts, f"{self._running} running", gone, f"left {'?' if left is None else clock_face(left)}"]
-        )
+        return " | ".join([*parts, f"{self._running} running", gone, self.to_go()])
 
     def __rich__(self) -> Text:
         from rich.text import Text

@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sctir_kaggle.journal import Journal, stream_journal
+from sctir_kaggle.journal import Journal, read_header
 from sctir_kaggle.jsonlines import LineWriter
-from sctir_kaggle.types import SolveResult, TraceStatus
+from sctir_kaggle.session import refusal_of
+from sctir_kaggle.types import Answer, SolveResult, TraceStatus
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -21,18 +22,19 @@ class Outcome:
     """One (problem, seed): the answer, whether it is right (None: no reference), and its cost.
 
     `late` says that the deadline struck, `failed` counts the candidates that the engine or the sandbox failed, `tokens` are
-    sampled ones, `executions` blocks of code that ran.
+    sampled ones, `executions` blocks of code that ran. `refused` is the reason why every candidate was refused, if it was.
     """
 
     problem_id: str
     seed: int
-    answer: int
+    answer: Answer
     correct: bool | None
     fallback: bool
     late: bool
     failed: int
     tokens: int
     executions: int
+    refused: str = ""
 
     @classmethod
     def of(cls, result: SolveResult) -> Outcome:
@@ -47,6 +49,7 @@ class Outcome:
             failed=sum(trace.status is TraceStatus.FAILED for trace in result.traces),
             tokens=sum(trace.tokens for trace in result.traces),
             executions=sum(trace.executions for trace in result.traces),
+            refused=refusal_of(result),
         )
 
 
@@ -101,6 +104,8 @@ def warnings_of(outcomes: Sequence[Outcome]) -> list[str]:
         late = sum(outcome.late for outcome in fallbacks)
         why = f", {late} of them ran out of time: give more --problem-seconds" if late else ""
         found.append(f"{len(fallbacks)} of {len(outcomes)} had no vote and got the default answer{why}")
+    if refused := [outcome.refused for outcome in outcomes if outcome.refused]:
+        found.append(f"every candidate of {len(refused)} was refused, the first with: {refused[0]}")
     if failed := sum(outcome.failed for outcome in outcomes):
         found.append(f"{failed} candidates were failed by the engine or the sandbox: their votes are missing")
     return found
@@ -118,7 +123,7 @@ class ReplayJournal(Journal):
         """As `Journal.resume`; seeds of `header` that the run did not have are added to its header."""
         journal = super().resume(path, header)
         try:
-            old, _ = stream_journal(path)
+            old = read_header(path)
             known = old.get("seeds", [old.get("config", {}).get("seed", 0)])
             wanted = sorted({*known, *header["seeds"]})
             if wanted != old.get("seeds"):

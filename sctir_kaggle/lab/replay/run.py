@@ -107,7 +107,8 @@ def header_of(
     """The journal's header. Its engine is without the number of slots, so that a run may go on with more or fewer."""
     facts = {name: value for name, value in engine.items() if name != "slots"}
     header = journal_header(plan.run, plan.problems, dialect=dialect, engine=facts, executor=dict(executor))
-    return {**header, "seeds": list(plan.seeds), "parallel": plan.at_once}
+    seconds = plan.seconds if math.isfinite(plan.seconds) else None
+    return {**header, "seeds": list(plan.seeds), "parallel": plan.at_once, "problem_seconds": seconds}
 
 
 def open_journal(plan: Plan, header: dict[str, Any]) -> ReplayJournal:

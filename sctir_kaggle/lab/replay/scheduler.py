@@ -1,7 +1,8 @@
 """Solve the tasks of a replay, several at once, and journal each as it ends.
 
 A task in which the engine or the sandbox failed every candidate says nothing about the model: it is noted as a fault and not
-journalled as solved, so that a resumed run tries it again; several in a row end the run (`sctir_kaggle.scheduling`).
+journalled as solved, so that a resumed run tries it again; several in a row end the run (`sctir_kaggle.scheduling`), and so do
+the first ones if nothing has been served before (`sctir_kaggle.first_requests`).
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from typing import Protocol
 from sctir_kaggle.config import SolverConfig
 from sctir_kaggle.dialects.dialect import Dialect
 from sctir_kaggle.dialects.rows import NUMINA
+from sctir_kaggle.first_requests import FirstRequests
 from sctir_kaggle.lab.replay.results import ReplayJournal
 from sctir_kaggle.scheduling import Ended, TaskPool
 from sctir_kaggle.scheduling import Lane as PoolLane
@@ -114,21 +116,23 @@ class Scheduler:
     async def run(self, tasks: Sequence[Task], lanes: Sequence[Lane]) -> None:
         """Solve every task, in order as lanes become free.
 
-        Raises `EngineError` where no lane is left or tasks fail in a row. A bug in one task ends the run; tasks that had
-        ended before are in the journal.
+        Raises `EngineError` where no lane is left or tasks fail in a row, `EngineDown` where nothing is served. A bug in one
+        task ends the run; tasks that had ended before are in the journal.
         """
+        first = FirstRequests(len(tasks))
         pool = TaskPool[Task](
             max_failures=FAILURES,
             advice="--resume goes on once that is fixed",
             on_failed=self._failed,
             on_lost=self._watcher.lost,
         )
-        await pool.run(tasks, [self._journalled(lane) for lane in lanes])
+        await pool.run(tasks, [self._journalled(lane, first) for lane in lanes])
 
-    def _journalled(self, lane: Lane) -> PoolLane[Task]:
+    def _journalled(self, lane: Lane, first: FirstRequests) -> PoolLane[Task]:
         async def solve(task: Task) -> Ended[Task]:
             self._watcher.begun(task)
             result = await lane(task)
+            first.check(result)
             if (why := failure_of(result)) is not None:
                 return Ended(why)
             self._journal.append(result)

@@ -1,8 +1,8 @@
-"""Validation sets by name, from a folder of CSVs or from the Hugging Face Hub; any other CSV by its path.
+"""Validation sets by name, from a folder of CSVs or from the Hugging Face Hub; any other file by its path.
 
 AMC 12 (2022, 2023), AIME (2022-2024), and the MATH test problems of levels 4 and 5 with integer answers: NuminaMath's sets.
 The number of rows is checked. Rows with a wrong label are left out unless all are requested; then they have the corrected
-label where there is one. Any other CSV is read as `sctir solve` reads it.
+label where there is one. Any other file is read as `sctir solve` reads it.
 """
 
 from __future__ import annotations
@@ -19,8 +19,11 @@ from pathlib import Path
 from typing import Any
 
 from sctir_kaggle.answers import read_answer
-from sctir_kaggle.problems import read_problems
-from sctir_kaggle.types import Problem, UserError, one_line
+from sctir_kaggle.kinds import beside, nearest
+from sctir_kaggle.problems import read_file, read_problems
+from sctir_kaggle.problems.content import STDIN
+from sctir_kaggle.problems.hub import hub_name, load
+from sctir_kaggle.types import Problem, UserError
 
 log = logging.getLogger("sctir_kaggle")
 
@@ -64,22 +67,30 @@ class Row:
 def read_set(
     which: str, *, data: Path | None = None, all_rows: bool = False, limit: int | None = None
 ) -> list[Problem]:
-    """The first `limit` problems of the set with this name, or of the CSV at this path.
+    """The first `limit` problems of the set with this name, or of another source that `read_problems` knows.
 
     `data` is the folder of the sets; by default that of SCTIR_DATA, and without that the Hub. `all_rows` keeps those with a
     wrong label. Raises `UserError` where there is no such set or it is incomplete.
     """
     if which not in SETS:
-        path = Path(which)
-        if not path.exists():
-            raise UserError(f"{which!r} is neither a file nor a validation set; the sets are {', '.join(SETS)}")
-        return read_problems(path, limit=limit)
+        if not is_file(which):
+            meant = (beside(which) if Path(which).suffix else "") or nearest(which, SETS) or beside(which)
+            raise UserError(
+                f"{which!r} is neither a file nor a validation set; the sets are {', '.join(SETS)}; one of the Hub is "
+                f"org/name:split{meant}"
+            )
+        return read_problems(which, limit=limit)
     set_ = SETS[which]
     folder = data or (Path(os.environ[DATA]) if os.environ.get(DATA) else None)
     rows = _read(set_, folder)
     if set_.rows is not None and len(rows) != set_.rows:
         raise UserError(f"the set {set_.name} has {len(rows)} rows, not {set_.rows}; download it again from {set_.hub}")
     return _kept(set_, rows, all_rows=all_rows)[:limit]
+
+
+def is_file(which: str) -> bool:
+    """Whether `which` is a file or a folder, standard input, or rather the name of a data set on the Hub."""
+    return which == STDIN or Path(which).exists() or hub_name(which) is not None
 
 
 def _read(set_: ValidationSet, folder: Path | None) -> list[Row]:
@@ -101,7 +112,7 @@ def _read(set_: ValidationSet, folder: Path | None) -> list[Row]:
 
 def _read_csv(path: Path) -> list[Row]:
     """Rows of a CSV. A column `clean` may mark flawed rows, with a `note` why; their answers are then corrected already."""
-    problems = read_problems(path)
+    problems = read_file(path).problems  # `_kept` says what was read
     with path.open(encoding="utf-8-sig", newline="") as file:
         notes = {
             row["id"].strip(): row.get("note") or "flagged" for row in csv.DictReader(file) if row.get("clean") == "0"
@@ -114,6 +125,8 @@ def _read_csv(path: Path) -> list[Row]:
 def _repaired_row(path: Path, problem: Problem) -> Row:
     if problem.answer is None:
         raise UserError(f"{path}: {problem.id} has no answer; a validation set has one for every problem")
+    if not isinstance(problem.answer, int):
+        raise UserError(f"{path}: {problem.id} has the answer {problem.answer}; a validation set has integers")
     answer, flaw = repaired(problem.text, problem.answer)
     return Row(replace(problem, answer=answer), flaw)
 
@@ -153,21 +166,7 @@ def _row(id_: str, source: str | Path, row: Mapping[str, Any]) -> Row:
 
 def _load(source: str | Path) -> Any:
     """Load the only split of these sets, `train`."""
-    try:
-        import datasets  # type: ignore[import-not-found,import-untyped,unused-ignore]
-    except ImportError:
-        raise UserError(
-            "the validation sets come from the Hub by the library datasets: pip install 'sctir-kaggle[hub]', or give a "
-            "folder that holds them as CSVs with --data"
-        ) from None
-    try:
-        if any(Path(source, name).exists() for name in ("state.json", "dataset_dict.json")):
-            saved = datasets.load_from_disk(str(source))
-            return saved["train"] if isinstance(saved, dict) else saved
-        return datasets.load_dataset(str(source), split="train")
-    except (OSError, ValueError, KeyError) as error:  # ConnectionError and "not found" are OSErrors
-        reason = one_line(error, first=True)
-        raise UserError(f"cannot load {source}: {reason}; give a folder that holds the set with --data") from None
+    return load(source, split="train", otherwise="give a folder that holds the set with --data")
 
 
 BASE_N = "its label runs a number and its base together"

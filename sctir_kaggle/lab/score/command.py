@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sctir_kaggle.journal import refuse_journal
-from sctir_kaggle.types import UserError
-
 if TYPE_CHECKING:
-    from rich.console import Console
+    from sctir_kaggle.lab.score.report import Report
 
     Commands = argparse._SubParsersAction[argparse.ArgumentParser]
 
@@ -33,45 +29,42 @@ def add_score(commands: Commands) -> None:
         metavar="RUN",
         help="a folder or its journal; the others are compared to the first",
     )
-    add("--csv", type=Path, metavar="FILE", help="also a line a problem and seed")
-    add("--json", type=Path, metavar="FILE", help="also all figures, with every k of the curves")
+    add("--csv", type=Path, metavar="FILE", help="also a line a problem and seed; - prints it alone")
+    add("--json", type=Path, metavar="FILE", help="also all figures, with every k of the curves; - prints them alone")
     add("--png", type=Path, metavar="FILE", help="also the curves of maj@k and pass@k; needs matplotlib")
     add("--html", type=Path, metavar="FILE", help="also a page with every candidate")
     parser.set_defaults(command=score, name="score")
 
 
 def score(args: argparse.Namespace, _: float) -> int:
-    """Print the tables and notes, and write the requested files."""
+    """Print the tables and notes, and write the requested files; one that goes to standard output stands there alone."""
+    from sctir_kaggle.display import console
     from sctir_kaggle.lab.score.report import report_of, show
+    from sctir_kaggle.outputs import check_outputs, write_output
 
     outputs = {kind: path for kind in FILES if (path := getattr(args, kind))}
-    _refuse(outputs)
+    alone = check_outputs(outputs)
     report = report_of(args.runs)
-    show(report, _console())
-    if args.csv or args.json:
-        from sctir_kaggle.lab.score.tables import write_csv, write_json
-
-        if args.csv:
-            write_csv(report, args.csv)
-        if args.json:
-            write_json(report, args.json)
-    if args.png:
-        from sctir_kaggle.lab.score.curves import write_png
-
-        write_png(report.summaries, args.png)
-    if args.html:
-        _write_html(args.runs, args.html)
-    for path in outputs.values():
-        print(path)
+    if not alone:
+        show(report, console(WIDTH))
+    for kind, path in outputs.items():
+        write_output(path, _writer(kind, report, args.runs))
+        if not alone:
+            print(path)
     return 0
 
 
-def _refuse(outputs: dict[str, Path]) -> None:
-    """Refuse files that cannot be written before gigabytes are read; a journal is never overwritten."""
-    for kind, path in outputs.items():
-        refuse_journal(path, f"--{kind}")
-        if path.is_dir() or not path.parent.is_dir():
-            raise UserError(f"--{kind} {path} must be a file in a folder that exists; choose another")
+def _writer(kind: str, report: Report, runs: Sequence[Path]) -> Callable[[Path], None]:
+    """The function that writes one of `FILES`; what it needs is imported for that one alone."""
+    if kind == "png":
+        from sctir_kaggle.lab.score.curves import write_png
+
+        return lambda path: write_png(report.summaries, path)
+    if kind == "html":
+        return lambda path: _write_html(runs, path)
+    from sctir_kaggle.lab.score.tables import write_csv, write_json
+
+    return lambda path: (write_csv if kind == "csv" else write_json)(report, path)
 
 
 def _write_html(runs: Sequence[Path], path: Path) -> None:
@@ -88,9 +81,3 @@ def _write_html(runs: Sequence[Path], path: Path) -> None:
         title=", ".join(journal.resolve().parent.name for journal in journals),
         faults=[fault for journal in journals for fault in read_faults(journal)],
     )
-
-
-def _console() -> Console:
-    from rich.console import Console
-
-    return Console() if sys.stdout.isatty() else Console(width=WIDTH)

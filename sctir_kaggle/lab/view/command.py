@@ -6,6 +6,8 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from sctir_kaggle.types import UserError
+
 if TYPE_CHECKING:
     Commands = argparse._SubParsersAction[argparse.ArgumentParser]
 
@@ -22,12 +24,15 @@ def add_view(commands: Commands) -> None:
 
 def view(args: argparse.Namespace, _: float) -> int:
     """Write the page of a run and print its path; with `--open`, open it in the browser."""
-    from sctir_kaggle.journal import journal_of, read_faults, read_journal, refuse_journal
+    from sctir_kaggle.journal import journal_of, read_faults, read_journal
     from sctir_kaggle.lab.view.page import write_page
+    from sctir_kaggle.outputs import check_outputs, is_stdout
 
     journal = journal_of(args.run)
     output = args.output or journal.parent / "view.html"
-    refuse_journal(output, "--output")
+    if is_stdout(output):
+        raise UserError("--output - would print the page among other lines; give it a file")
+    check_outputs({"output": output})
     header, results = read_journal(journal)
     write_page(results, [header], output, title=journal.resolve().parent.name, faults=read_faults(journal))
     print(f"{output}: {len(results)} results, {output.stat().st_size / 1e6:.1f} MB")

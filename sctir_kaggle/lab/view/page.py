@@ -17,7 +17,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from sctir_kaggle.journal import read_faults, stream_journal
+from sctir_kaggle.journal import read_faults, read_header
 from sctir_kaggle.lab.clock import recorded_shares
 from sctir_kaggle.lab.view.curves import curves
 from sctir_kaggle.lab.view.problems import candidates, is_contested, problems
@@ -61,7 +61,7 @@ def write_page(
 def write_view(journal: Path, results: Sequence[SolveResult]) -> Path:
     """Write the page of one run as `view.html` beside its journal, with every candidate of every problem; -> its path."""
     path = journal.with_name("view.html")
-    write_page(results, [stream_journal(journal)[0]], path, title="SC-TIR", faults=read_faults(journal))
+    write_page(results, [read_header(journal)], path, title="SC-TIR", faults=read_faults(journal))
     return path
 
 

@@ -11,8 +11,8 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from sctir_kaggle.journal import refuse_journal
 from sctir_kaggle.options import seconds
+from sctir_kaggle.outputs import check_outputs, write_output
 from sctir_kaggle.settings import ANSWERS
 from sctir_kaggle.types import UserError
 
@@ -60,9 +60,11 @@ def add_what_if(commands: Commands) -> None:
         type=_list(_one_of(*ANSWERS)),
         default=[],
         metavar="KIND,...",
-        help="aimo1, aimo3, any",
+        help=", ".join(ANSWERS),
     )
-    add("--budget", type=_list(seconds), default=[], metavar="TIME,...", help="for all problems: 9h, 30m, 90")
+    add(
+        "--budget", type=_list(seconds), default=[], metavar="TIME,...", help="for all problems: 9h, 1h30m, 9:00:00, 90"
+    )
     add("--problem-seconds", type=_list(seconds), default=[], metavar="TIME,...", help="for each problem")
     add(
         "--orders",
@@ -78,8 +80,8 @@ def add_what_if(commands: Commands) -> None:
         help="of --orders: none; equal shares; bank, ours, or bank:cap=2:draw=1:floor=60:high=15m; as published: aimo3, nemo "
         "(none,equal,bank)",
     )
-    add("--csv", type=Path, metavar="FILE", help="also a line a set of rules and problem")
-    add("--json", type=Path, metavar="FILE", help="also the tables, as figures")
+    add("--csv", type=Path, metavar="FILE", help="also a line a set of rules and problem; - prints it alone")
+    add("--json", type=Path, metavar="FILE", help="also the tables, as figures; - prints them alone")
     parser.set_defaults(command=what_if, name="what-if")
 
 
@@ -92,7 +94,7 @@ def what_if(args: argparse.Namespace, _: float) -> int:
     from sctir_kaggle.lab.whatif.tables import name_of, write_csv, write_json
 
     choices, clocks = _choices(args), _clocks(args)
-    _refuse(args)
+    alone = _refuse(args)
     records = read_records(args.runs)
     if args.orders and not args.budget:
         choices = replace(choices, budgets=[_budget(records)])
@@ -109,11 +111,12 @@ def what_if(args: argparse.Namespace, _: float) -> int:
     said = notes(rows, differing=found.differing, total=len(found.record))
     said += left_out(impossible) + (of_references(recorded, sets) if rows[0].graded else [])
     said += of_parallel(records.headers, _held(records))
-    _show(rows, orders, said)
+    if not alone:
+        _show(rows, orders, said)
     if args.csv:
-        write_csv(args.csv, records.runs, outcomes)
+        write_output(args.csv, lambda path: write_csv(path, records.runs, outcomes))
     if args.json:
-        write_json(args.json, rows, orders, said)
+        write_output(args.json, lambda path: write_json(path, rows, orders, said))
     return 0
 
 
@@ -241,16 +244,11 @@ def _choices(args: argparse.Namespace) -> Choices:
     )
 
 
-def _refuse(args: argparse.Namespace) -> None:
-    """Refuse files that cannot be written before gigabytes are read; a journal is never overwritten."""
+def _refuse(args: argparse.Namespace) -> bool:
+    """Refuse what cannot be done before gigabytes are read; return whether a file goes to standard output, alone."""
     if args.orders and args.orders > MOST_ORDERS:
         raise UserError(f"--orders {args.orders}: at most {MOST_ORDERS:,}, which is more than a mean needs; give fewer")
-    for option, path in (("--csv", args.csv), ("--json", args.json)):
-        if path is None:
-            continue
-        refuse_journal(path, option)
-        if path.is_dir() or not path.parent.is_dir():
-            raise UserError(f"{option} {path} must be a file in a folder that exists; choose another")
+    return check_outputs({kind: path for kind in ("csv", "json") if (path := getattr(args, kind))})
 
 
 def _list(read: Callable[[str], T]) -> Callable[[str], list[T]]:

@@ -18,7 +18,7 @@ from sctir_kaggle.lab.whatif.timed import SimulatedLoop, Timed, run_simulated
 from sctir_kaggle.runtime import RESERVE
 from sctir_kaggle.solver import Solver
 from sctir_kaggle.stopping import decided
-from sctir_kaggle.types import SolveResult, Trace, TraceStatus, UserError
+from sctir_kaggle.types import Answer, SolveResult, Trace, TraceStatus, UserError
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +96,7 @@ Replicate = tuple[int, int]
 class FullVote(NamedTuple):
     """The vote over all candidates of the record, without a stop rule."""
 
-    answer: int
+    answer: Answer
     seconds: float
     tokens: int
     cut: int
@@ -108,8 +108,8 @@ class ProblemOutcome(NamedTuple):
 
     replicate: Replicate
     problem: str
-    reference: int | None
-    answer: int
+    reference: Answer | None
+    answer: Answer
     stopped: str
     seconds: float
     tokens: int

@@ -10,8 +10,8 @@ from typing import Any
 from sctir_kaggle.config import SolverConfig
 from sctir_kaggle.dialects.dialect import Dialect
 from sctir_kaggle.dialects.rows import NUMINA
-from sctir_kaggle.settings import ANSWERS
-from sctir_kaggle.types import UserError
+from sctir_kaggle.settings import ANSWERS, RANGE
+from sctir_kaggle.types import Answer, UserError
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,9 +40,9 @@ class Rules:
         """The same vote over all candidates: no stop rule, and no deadline but the record's."""
         return replace(self, config=replace(self.config, stop="none"), budget=None, problem_seconds=None)
 
-    def reference(self, recorded: int | None) -> int | None:
+    def reference(self, recorded: Answer | None) -> Answer | None:
         """The right answer under these rules, from the recorded one."""
-        return recorded if recorded is None or self.references is None else recorded % self.references
+        return recorded % self.references if isinstance(recorded, int) and self.references is not None else recorded
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -126,7 +126,7 @@ def _configs(recorded: SolverConfig, choices: Choices) -> Iterator[dict[str, Any
 def _readings(choices: Choices) -> list[dict[str, Any]]:
     """Every way to read answers: the range, then the modulus."""
     kinds = [ANSWERS[name] for name in choices.answers]
-    ranges = [{"modulus": kind.modulus, "lowest": kind.lowest, "highest": kind.highest} for kind in kinds]
+    ranges = [{name: getattr(kind, name) for name in RANGE} for kind in kinds]
     moduli: list[dict[str, Any]] = [{"modulus": modulus} for modulus in choices.moduli]
     return [{**range_, **modulus} for range_ in ranges or [{}] for modulus in moduli or [{}]]
 

@@ -102,6 +102,8 @@ def name_of(rules: Rules, recorded: Rules) -> str:
         parts.append("no modulus" if config.modulus is None else f"mod {config.modulus}")
     if (config.lowest, config.highest) != (before.lowest, before.highest):
         parts.append(_range(config.lowest, config.highest))
+    if config.fractions != before.fractions:
+        parts.append("fractions" if config.fractions else "no fractions")
     if rules.budget is not None:
         parts.append(f"in {duration(rules.budget)}")
     if rules.problem_seconds is not None:

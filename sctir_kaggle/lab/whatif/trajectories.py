@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from sctir_kaggle.config import SolverConfig
 from sctir_kaggle.stopping import StopRule, worst_overtaking
-from sctir_kaggle.types import SolveResult, TraceStatus
+from sctir_kaggle.types import Answer, SolveResult, TraceStatus
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
@@ -195,7 +195,7 @@ def _overtaking(leader: int, rival: int, unfinished: int) -> float:
     return float(worst_overtaking(leader, rival, unfinished))
 
 
-def _places(answers: Sequence[int | None]) -> list[int]:
+def _places(answers: Sequence[Answer | None]) -> list[int]:
     """The rank of each answer by size. In Python, since answers may exceed 64 bits."""
     ranked = sorted(answer for answer in answers if answer is not None)
     return [ranked.index(answer) for answer in answers if answer is not None]

@@ -61,7 +61,7 @@ class CheckSettings:
     sets: Path | None = None
     """The folder of the named validation sets; None: $SCTIR_DATA, else the Hub."""
 
-    answers: Literal["aimo1", "aimo3", "any"] = "any"
+    answers: Literal["aimo1", "aimo3", "any", "rational"] = "any"
     """0..999 mod 1000, 0..99999, or any integer."""
 
     limit: int | None = None

@@ -14,6 +14,7 @@ from pathlib import Path
 from sctir_kaggle.dialects.rows import HEADER
 from sctir_kaggle.journal import journal_of, stream_results
 from sctir_kaggle.recipes.synthetic.corpus import Segment
+from sctir_kaggle.text import visible
 from sctir_kaggle.types import Completion, Control, Problem, SolveResult, Trace, TraceStatus, UserError
 
 UNFINISHED = {TraceStatus.CANCELLED, TraceStatus.FAILED}
@@ -61,7 +62,7 @@ def preferences(result: SolveResult) -> Iterator[Preference]:
 
 def segments(problem: Problem, trace: Trace) -> tuple[Segment, ...]:
     """The texts that `dialects.rendering.render` sends, in order; only the completions are learned."""
-    parts = [Segment(HEADER.format(problem=problem.text.strip()), False)]
+    parts = [Segment(HEADER.format(problem=visible(problem.text).strip()), False)]
     for turn in trace.turns:
         parts += [Segment(Control(turn.prefix), False), Segment(turn.completion.text, True)]
         parts += [Segment(text, False) for text in turn.bridge]

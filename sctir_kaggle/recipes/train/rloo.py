@@ -27,7 +27,8 @@ from sctir_kaggle.recipes.settings import run_recipe, settings_of_command
 from sctir_kaggle.recipes.tokenizer import CHAT_TEMPLATE, encoder_of, load_transformers_tokenizer
 from sctir_kaggle.recipes.train.trainer import TrainSettings, leave, save_model, training_arguments
 from sctir_kaggle.sandbox import Sandbox
-from sctir_kaggle.types import ExecutionStatus, Executor, UserError
+from sctir_kaggle.text import visible
+from sctir_kaggle.types import Answer, ExecutionStatus, Executor, UserError
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
@@ -95,7 +96,7 @@ def trainer_of(settings: RLOO, reward: ExecutionReward) -> Any:
 def prompts(rows: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """Columns `prompt` and `answer` of the rows whose answer is an integer."""
     kept = [
-        {"prompt": HEADER.format(problem=row["problem"].strip()), "answer": row["answer"]}
+        {"prompt": HEADER.format(problem=visible(row["problem"]).strip()), "answer": row["answer"]}
         for row in rows
         if isinstance(row.get("answer"), int)
     ]
@@ -163,7 +164,7 @@ class ExecutionReward:
         found = await asyncio.gather(*map(self._answer, completions))
         return [float(one == answer) for one, answer in zip(found, answers, strict=True)]
 
-    async def _answer(self, completion: str) -> int | None:
+    async def _answer(self, completion: str) -> Answer | None:
         text = completion.partition(OUTPUT_FENCE)[0]
         code = python_code(text, last=True)
         if code is None:

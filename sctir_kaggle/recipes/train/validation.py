@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from sctir_kaggle.config import MATH, SolverConfig
 from sctir_kaggle.engines.transformers import TransformersEngine
-from sctir_kaggle.problems import read_problems
+from sctir_kaggle.problems import ProblemsConfig, read_problems
 from sctir_kaggle.sandbox import Sandbox
 from sctir_kaggle.solver import Solver
 from sctir_kaggle.types import Problem, SolveResult
@@ -92,7 +92,8 @@ def validations(settings: Validates, trainer: SFTTrainer) -> list[TrainerCallbac
     """The callback that validates every `validate_every` steps; none without a validation set."""
     if settings.validate is None:
         return []
-    problems = read_problems(settings.validate, limit=settings.validate_problems)
+    how = ProblemsConfig(integers_only=True)  # `score_of` elects integers
+    problems = read_problems(settings.validate, limit=settings.validate_problems, how=how)
     return [_callback(settings, trainer, problems)]
 
 

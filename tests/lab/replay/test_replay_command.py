@@ -10,12 +10,14 @@ from pathlib import Path
 
 import pytest
 
-from sctir_kaggle.cli import _parser, main
+from sctir_kaggle.cli import main
+from sctir_kaggle.commands import _parser
 from sctir_kaggle.engines.openai import OpenAIEngine
 from sctir_kaggle.journal import read_journal
 from sctir_kaggle.lab.replay.command import DEFAULTS
 from sctir_kaggle.options import parse_settings
 from sctir_kaggle.problems import HELD_OUT
+from tests.support.command import heed_hang_ups
 from tests.support.fake_server import Answer, FakeServer, refuses, says
 
 PROBLEMS = "id,problem,answer\na,What is the sum of the digits of 1234?,10\nb,What is $3-12$?,-9\n"
@@ -48,7 +50,7 @@ def test_a_set_is_solved_under_several_seeds_and_their_mean_is_shown(
     assert str(output / "journal.jsonl") in shown
     lines = [message for record in caplog.records if (message := record.getMessage())[:1].isdigit()]
     assert [line.split(",")[0] for line in lines] == [f"{number}/8" for number in range(1, 9)]
-    assert lines[-1].endswith("0 s left")
+    assert lines[-1].endswith(" | about 0 s to go")
 
 
 @pytest.mark.slow
@@ -56,18 +58,20 @@ def test_an_interrupted_replay_says_how_to_go_on(tmp_path: Path) -> None:
     pytest.importorskip("torch", reason="the embedded model needs the extra `cpu`: pip install 'sctir-kaggle[cpu]'")
     output = tmp_path / "run"
     command = [sys.executable, "-m", "sctir_kaggle", "replay", str(HELD_OUT), "-n", "4", "--output", str(output)]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    for _ in range(1200):
+    process = subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, preexec_fn=heed_hang_ups
+    )
+    for _ in range(6000):
         if (output / "journal.jsonl").exists() and (output / "journal.jsonl").read_bytes().count(b"\n") > 2:
             break
         assert process.poll() is None, process.communicate()
         time.sleep(0.05)
     process.send_signal(signal.SIGINT)
-    _, errors = process.communicate(timeout=60)
+    _, errors = process.communicate(timeout=300)
     assert process.returncode == 130
     [line] = errors.strip().splitlines()
-    assert "of 50 are in" in line
-    assert f"--resume --output {output} goes on" in line
+    assert "of 50 tasks are in" in line
+    assert f"sctir_kaggle replay --resume {HELD_OUT} -n 4 --output {output}" in line
     assert 2 <= len(read_journal(output / "journal.jsonl")[1]) < 50
 
 
@@ -105,9 +109,9 @@ def test_servers_that_are_gone_end_it_and_others_go_on(
     kept = ("--output", tmp_path / "run")
     options = ("replay", csv, "-n", 1, "-m", 0, "--seeds", 2, *kept, "--dialect", "numina", "--engine", "openai")
     with FakeServer(says("$\\boxed{10}$"), otherwise=refuses(500)) as fake:
-        assert sctir(*options, "--base-url", fake.url, "--parallel", 1) == 2
+        assert sctir(*options, "--base-url", fake.url, "--parallel", 1) == 1
     error = capsys.readouterr().err
-    assert "3 tasks in a row failed" in error
+    assert "nothing is served any more" in error
     assert error.count("\n") == 1
     assert len(read_journal(tmp_path / "run" / "journal.jsonl")[1]) == 1
     with FakeServer(otherwise=says("$\\boxed{10}$")) as fake:

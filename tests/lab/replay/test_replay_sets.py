@@ -139,7 +139,7 @@ def test_what_is_no_set_is_a_csv_or_refused(tmp_path: Path) -> None:
 def test_without_the_library_the_hub_is_refused_with_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "datasets", None)
     monkeypatch.delenv("SCTIR_DATA", raising=False)
-    with pytest.raises(UserError, match=r"pip install 'sctir-kaggle\[hub\]', or give a folder"):
+    with pytest.raises(UserError, match=r"pip install 'sctir-kaggle\[hub\]'; give a folder"):
         read_set("amc")
 
 

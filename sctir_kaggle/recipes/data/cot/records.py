@@ -65,7 +65,7 @@ class Output:
         self._lines = LineWriter.resume(self.path, encode=lambda record: json.dumps(record) + "\n", sync=False)
         self.done = _ids(self.path)
         self.before = len(self.done)
-        self._lines.cut_torn_line()
+        self._lines.repair_end()
         self._failures = self.failures.open("w", encoding="utf-8")
         return self
 
