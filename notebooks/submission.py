@@ -40,11 +40,12 @@
 # 6. A problem without a vote gets a default answer: every problem is answered in time, whatever fails.
 
 # %% [code] {"_kg_hide-input": true, "jupyter": {"source_hidden": true}}
-# The library. Its wheel is in this cell, in base64, or in an attached data set. It is unpacked into a folder,
+# The library. Its wheel is in this cell (xz, base64) or in an attached data set. It is unpacked into a folder,
 # not installed, so a version of this notebook runs exactly the code that was tested.
 import base64
 import hashlib
 import io
+import lzma
 import os
 import sys
 import tempfile
@@ -57,14 +58,13 @@ if WHEEL:
     patterns = [f"{place}/{WHEEL['name']}" for place in ("*", "datasets/*/*")]
     attached = [path for root in roots for pattern in patterns for path in root.glob(pattern)]
     here = WHEEL.get("base64")
-    wheels = [base64.b64decode(here)] if here else [path.read_bytes() for path in attached]
+    wheels = [lzma.decompress(base64.b64decode(here))] if here else [path.read_bytes() for path in attached]
     same = [wheel for wheel in wheels if hashlib.sha256(wheel).hexdigest() == WHEEL["sha256"]]
     assert same, f"attach the data set with this version's {WHEEL['name']}; attached: {attached or 'none'}"
     sys.path.insert(0, tempfile.mkdtemp(prefix="sctir-library-"))
     zipfile.ZipFile(io.BytesIO(same[0])).extractall(sys.path[0])
 else:
-    beside = [place for place in (Path.cwd(), Path.cwd().parent) if (place / "sctir_kaggle").is_dir()]
-    sys.path += map(str, beside)
+    sys.path += [str(at) for at in (Path.cwd(), Path.cwd().parent) if (at / "sctir_kaggle").is_dir()]
 
 import sctir_kaggle
 

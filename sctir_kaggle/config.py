@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from sctir_kaggle.stopping import StopRule
-from sctir_kaggle.types import UserError
+from sctir_kaggle.types import LastExpression, UserError
 from sctir_kaggle.voting import TieBreak, VoteRule
 
 
@@ -63,6 +63,10 @@ class SolverConfig:
     stateful: bool = True
     """A candidate's blocks share their variables, as in the training traces; False is a fresh process a block."""
 
+    last_expression: LastExpression = "always"
+    """Whether the value of a block's last expression is shown: `always`, as in a notebook; `if-silent`, where the block has
+    printed nothing; or `never`, as in a script."""
+
     force_answer: bool = True
     """A candidate that ran code and has no answer is asked once to finish `\\boxed{`."""
 
@@ -77,6 +81,9 @@ class SolverConfig:
 
     highest: int | None = 999
     """The largest integer that is a vote; None has no limit."""
+
+    fractions: bool = False
+    """A fraction is a vote as well, for its exact value; needs `modulus` none. The range `--answers rational`."""
 
     default_answer: int = 0
     """The answer of a problem without votes."""
@@ -136,6 +143,7 @@ class SolverConfig:
         _require(self.output_chars >= 0, "output_chars", self.output_chars, "0 or more characters")
         _require(self.force_tokens >= 1, "force_tokens", self.force_tokens, "at least 1")
         _require(self.modulus is None or self.modulus >= 1, "modulus", self.modulus, "at least 1, or None")
+        _require(not self.fractions or self.modulus is None, "modulus", self.modulus, "None with fractions")
         _require(self._in_range(self.default_answer), "default_answer", self.default_answer, "an answer in range")
         _require(0 <= self.stop_delta < 0.5, "stop_delta", self.stop_delta, "0 (exact) or more and below 0.5")
         _require(self.stop_ballots >= 1, "stop_ballots", self.stop_ballots, "at least 1")
@@ -168,3 +176,6 @@ AIMO3 = SolverConfig(modulus=None, lowest=0, highest=99_999)
 
 MATH = SolverConfig(modulus=None, lowest=None, highest=None)
 """MATH and AMC validation sets: any integer, negative ones too."""
+
+RATIONAL = SolverConfig(modulus=None, lowest=None, highest=None, fractions=True)
+"""Sets whose answers may be fractions, such as OlympiadBench: any rational number, by its exact value."""

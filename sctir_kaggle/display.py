@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import logging
+import os
 import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, TextIO, TypeVar
 
-from sctir_kaggle.session import Observer
+from sctir_kaggle.session import Observer, refusal_of
 from sctir_kaggle.types import Problem, SolveResult, Trace, TraceStatus, Vote
 
 if TYPE_CHECKING:
@@ -43,8 +44,9 @@ def live(line: LineT) -> Iterator[LineT]:
     Warnings appear above the line. It leaves nothing behind when it ends.
     """
     terminal = console()
-    setup_logging(results=not terminal.is_terminal)
-    if not terminal.is_terminal:
+    redrawn = terminal.is_terminal and can_redraw(sys.stdout)
+    setup_logging(results=not redrawn)
+    if not redrawn:
         yield line
         return
     from rich.live import Live
@@ -98,14 +100,26 @@ class LiveLine(Observer):
                 f"leading {leader}",
                 f"{now - self._started:.0f} s",
             ]
-        return [*parts, f"left {clock_face(self._until - now)}"]
+        return [*parts, f"{clock_face(self._until - now)} left on the clock"]
 
 
-def console() -> Console:
-    """Standard output; as wide as a table needs where that is no terminal."""
+def console(width: int = 160) -> Console:
+    """Standard output; as wide as a table needs, `width`, where that is no terminal.
+
+    Printing to a pipe whose reader has gone raises `BrokenPipeError`, as `print` does.
+    """
     from rich.console import Console
 
-    return Console() if sys.stdout.isatty() else Console(width=160)
+    class Output(Console):
+        def on_broken_pipe(self) -> None:
+            raise  # rich itself would end the process here, with exit code 1
+
+    return Output() if sys.stdout.isatty() else Output(width=width)
+
+
+def can_redraw(stream: TextIO) -> bool:
+    """Whether a line of `stream` can be drawn again: a terminal, and one that knows how to go back."""
+    return stream.isatty() and os.environ.get("TERM", "").lower() not in ("dumb", "unknown")
 
 
 def is_correct(result: SolveResult) -> bool:
@@ -146,6 +160,9 @@ def warnings_of(results: Sequence[SolveResult]) -> list[str]:
     failed = [trace for result in results for trace in result.traces if trace.status is TraceStatus.FAILED]
     if failed:
         warnings.append(f"{len(failed)} candidates failed, the first with: {failed[0].detail}")
+    unfailed = [result for result in results if not any(trace.status is TraceStatus.FAILED for trace in result.traces)]
+    if refused := [reason for result in unfailed if (reason := refusal_of(result))]:
+        warnings.append(f"every candidate of {len(refused)} problems was refused, the first with: {refused[0]}")
     return warnings
 
 

@@ -6,6 +6,7 @@ import ast
 import difflib
 import json
 import math
+import re
 import sys
 import types
 import typing
@@ -17,7 +18,15 @@ from typing import Any, Literal
 
 from sctir_kaggle.types import UserError
 
-UNITS = {"": 1.0, "s": 1.0, "m": 60.0, "h": 3600.0}
+UNITS = {
+    **dict.fromkeys(("h", "hr", "hrs", "hour", "hours"), 3600.0),
+    **dict.fromkeys(("m", "min", "mins", "minute", "minutes"), 60.0),
+    **dict.fromkeys(("s", "sec", "secs", "second", "seconds"), 1.0),
+}
+"""Units of time by every spelling that is read."""
+
+TIME_FORMS = "9h, 1h30m, 90m, 9:00:00 or 90 (seconds)"
+"""How a time may be written, for error messages."""
 
 YES, NO = ("true", "yes", "on", "1"), ("false", "no", "off", "0")
 
@@ -27,7 +36,7 @@ _WANTED: Mapping[Base, str] = {
     "bool": "true or false",
     "int": "a whole number",
     "float": "a number",
-    "time": "a time such as 9h, 30m or 90",
+    "time": f"a time: {TIME_FORMS}",
     "text": "a text",
     "list": "a list of texts",
     "table": "NAME=VALUE pairs, or a JSON object",
@@ -98,13 +107,30 @@ def kind_of(hint: Any, *, time: bool = False) -> Kind:
 
 
 def seconds(text: str) -> float:
-    """Parse a time into seconds. Raises ValueError.
+    """Parse a time into seconds: a number with or without a unit, several with falling units, or a clock's H:MM:SS and M:SS.
 
-    >>> seconds("9h"), seconds("90")
-    (32400.0, 90.0)
+    Raises ValueError on anything else, as on `9h30`, which leaves open what 30 is.
+
+    >>> seconds("9h"), seconds("90"), seconds("1h30m"), seconds("9:00:00"), seconds("4:07")
+    (32400.0, 90.0, 5400.0, 32400.0, 247.0)
     """
-    number, unit = (text[:-1], text[-1:]) if text[-1:] in ("s", "m", "h") else (text, "")
-    return float(number) * UNITS[unit]
+    written = text.strip().lower()
+    if clock := _CLOCK.fullmatch(written):
+        hours, minutes, rest = clock["hours"], clock["minutes"], float(clock["seconds"])
+        if rest >= 60 or (hours is not None and int(minutes) >= 60):
+            raise ValueError(text)
+        return int(hours or 0) * 3600.0 + int(minutes) * 60 + rest
+    sign, written = (-1.0, written[1:]) if written.startswith("-") else (1.0, written)
+    parts = [(float(number), UNITS[unit]) for number, unit in _PART.findall(written) if unit in UNITS]
+    factors = [factor for _, factor in parts]
+    if not parts or not _PARTS.fullmatch(written) or factors != sorted(set(factors), reverse=True):
+        return sign * float(written)
+    return sign * sum(number * factor for number, factor in parts)
+
+
+_CLOCK = re.compile(r"(?:(?P<hours>[0-9]+):)?(?P<minutes>[0-9]{1,4}):(?P<seconds>[0-9]{2}(?:\.[0-9]+)?)")
+_PART = re.compile(r"([0-9]+(?:\.[0-9]*)?|\.[0-9]+)\s*([a-z]+)")
+_PARTS = re.compile(rf"(?:{_PART.pattern}[\s,]*)+")
 
 
 def docstrings(cls: type) -> dict[str, str]:
@@ -147,6 +173,21 @@ def nearest(name: str, choices: Iterable[str], *, cutoff: float = 0.6, shown: Ca
     return f"; did you mean {shown(near[0])}?" if near else ""
 
 
+def beside(path: Path | str) -> str:
+    """The end of an error message that suggests the file or folder most like `path` in its folder; empty where none is.
+
+    Only for a path that is not there.
+    """
+    here = Path(path).expanduser()
+    try:
+        if here.exists():
+            return ""
+        names = sorted(each.name for each in here.parent.iterdir())
+    except (OSError, ValueError):  # no such folder, or a NUL character
+        return ""
+    return nearest(here.name, names, shown=here.parent.joinpath)
+
+
 def read_toml(path: Path) -> dict[str, Any]:
     """The values of a TOML file. Raises `UserError` where it cannot be read."""
     if sys.version_info >= (3, 11):
@@ -158,7 +199,7 @@ def read_toml(path: Path) -> dict[str, Any]:
     except tomllib.TOMLDecodeError as error:
         raise UserError(f"{path} is not TOML: {error}") from None
     except (OSError, UnicodeError) as error:
-        raise UserError(f"cannot read {path}: {getattr(error, 'strerror', None) or error}") from None
+        raise UserError(f"cannot read {path}: {getattr(error, 'strerror', None) or error}{beside(path)}") from None
     return values
 
 

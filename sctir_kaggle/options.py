@@ -5,11 +5,12 @@ from __future__ import annotations
 import argparse
 import json
 import math
-import sys
-from collections.abc import Collection, Iterator, Mapping
+import tempfile
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from datetime import datetime
+from itertools import chain, count
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 from sctir_kaggle import kinds
 from sctir_kaggle.competition.profile import PROFILES
@@ -19,6 +20,7 @@ from sctir_kaggle.journal import JOURNAL
 from sctir_kaggle.kinds import shown
 from sctir_kaggle.presets import PRESETS, preset_of
 from sctir_kaggle.settings import (
+    ANSWERS,
     Layer,
     RunConfig,
     Setting,
@@ -31,6 +33,12 @@ from sctir_kaggle.settings import (
 )
 from sctir_kaggle.types import UserError
 
+FILES = (
+    "CSV, JSON, JSONL, Parquet or XLSX with the problems and, if known, their answers; - is standard input, "
+    "org/name:split a data set of the Hub"
+)
+"""The help of an argument that names problems."""
+
 SHORT = {"candidates": ("-n",), "turns": ("-m",), "stop_delta": ("--delta",)}
 
 METAVARS: Mapping[kinds.Base, str] = {
@@ -42,26 +50,11 @@ METAVARS: Mapping[kinds.Base, str] = {
     "table": "NAME=VALUE",
 }
 
+PROBE_BYTES = 1 << 14
+"""Written to see whether there is room; a problem's line takes more."""
+
 NAMES = {"engine": ENGINES, "preset": PRESETS, "competition": PROFILES}
 """Settings whose choices are the rows of a table."""
-
-
-class Parser(argparse.ArgumentParser):
-    """A parser whose errors are one line: with an option for each setting, its usage would fill a page."""
-
-    def error(self, message: str) -> NoReturn:
-        print(f"{self.prog}: {message}{self._suggestion(message)}; see {self.prog} --help", file=sys.stderr)
-        raise SystemExit(2)
-
-    def unknown(self, arguments: list[str]) -> NoReturn:
-        """Refuse the arguments that `parse_known_args` left over."""
-        self.error(f"unrecognized arguments: {' '.join(arguments)}")
-
-    def _suggestion(self, message: str) -> str:
-        """The option most like the first one that is unknown; empty for any other error."""
-        _, found, arguments = message.partition("unrecognized arguments: ")
-        options = [word.partition("=")[0] for word in arguments.split() if word.startswith("--")]
-        return kinds.nearest(options[0], self._option_string_actions).removesuffix("?") if found and options else ""
 
 
 def add_settings(parser: argparse.ArgumentParser, words: str = "", *, without: Collection[str] = ()) -> None:
@@ -74,14 +67,14 @@ def add_settings(parser: argparse.ArgumentParser, words: str = "", *, without: C
     add = parser.add_argument_group("where settings come from").add_argument
     add("--config", type=Path, action="append", default=[], metavar="FILE", help="settings in TOML: candidates = 8")
     add("--set", action="append", default=[], dest="pairs", metavar="NAME=VALUE", help="any setting by its name")
-    add("--answers", default=argparse.SUPPRESS, metavar="{aimo1,aimo3,any}", help=_ANSWERS)
+    add("--answers", default=argparse.SUPPRESS, metavar=f"{{{','.join(ANSWERS)}}}", help=_ANSWERS)
     groups = {name: parser.add_argument_group(title) for name, title in _TITLES.items()}
     for setting in all_settings().values():
         if setting.name not in without:
             _add(groups[setting.group], setting)
 
 
-_ANSWERS = "0..999 mod 1000, 0..99999, any integer; stands for modulus, lowest and highest"
+_ANSWERS = "0..999 mod 1000, 0..99999, any integer, any fraction; stands for modulus, lowest, highest, fractions"
 
 _TITLES = {
     "": "the run",
@@ -89,6 +82,7 @@ _TITLES = {
     "engine": "the engine",
     "sandbox": "the sandbox",
     "clock": "the clock",
+    "reading": "how a file of problems is read",
 }
 """The headings of `--help`, by the field of `RunConfig` whose settings stand below."""
 
@@ -108,16 +102,24 @@ def _add(group: Any, setting: Setting) -> None:
     group.add_argument(*names, nargs=several, metavar=metavar, help=described, **kept)
 
 
-def parse_settings(args: argparse.Namespace, *, command: Mapping[str, Any] | None = None) -> RunConfig:
-    """Resolve the settings from all their sources: files, environment, `--set` and options, the later the stronger.
-
-    `command` holds the command's own defaults. Raises `UserError` on an unknown name or a value outside its limits.
-    """
+def layers_of(args: argparse.Namespace) -> list[Layer]:
+    """What files, environment, `--set` and options say, the later the stronger."""
     names = {*all_settings(), "answers"}
     typed = {name: _text(value) for name, value in vars(args).items() if name in names}
     options = Layer("command line", typed, lambda name: f"--{name.replace('_', '-')}")
     files = [*environment_file(), *map(toml_layer, args.config)]
-    return resolve([*files, environment_layer(), set_layer(args.pairs), options], command=command)
+    return [*files, environment_layer(), set_layer(args.pairs), options]
+
+
+def parse_settings(
+    args: argparse.Namespace, *, command: Mapping[str, Any] | None = None, earlier: Sequence[Layer] = ()
+) -> RunConfig:
+    """Resolve the settings from all their sources: `earlier`, files, environment, `--set` and options.
+
+    `command` holds the command's own defaults, `earlier` the settings of a run that goes on. Raises `UserError` on an
+    unknown name or a value outside its limits.
+    """
+    return resolve([*earlier, *layers_of(args)], command=command)
 
 
 def check_settings(run: RunConfig) -> RunConfig:
@@ -127,30 +129,66 @@ def check_settings(run: RunConfig) -> RunConfig:
     """
     model = run.engine.model
     if model is not None and entry_of(run.engine.engine).model in ("weights", "tokenizer"):
-        run = run.with_model(checkpoint_of(model))
+        found = checkpoint_of(model)
+        if entry_of(run.engine.engine).model == "weights" and isinstance(found, Path):
+            _check_weights(found)
+        run = run.with_model(found)
     check(run.engine)
     return run
 
 
-def folder_of(args: argparse.Namespace, run: RunConfig) -> Path:
+def _check_weights(folder: Path) -> None:
+    """Raise `UserError` where this cannot be a checkpoint, which its engine would find out only seconds later."""
+    wanted = "pass the folder that holds config.json and *.safetensors"
+    if not folder.is_dir():
+        raise UserError(f"{folder} is a file: {wanted}")
+    if not (folder / "config.json").is_file():
+        nearby = [path.parent for path in sorted(folder.glob("*/config.json"))]
+        raise UserError(f"{folder} holds no config.json{f', {nearby[0]} does' if nearby else ''}: {wanted}")
+
+
+def folder_of(args: argparse.Namespace, layers: Sequence[Layer]) -> Path:
     """The folder of the run, by default a new one below runs/.
 
-    Raises `UserError` where a journal is there already (with `--resume`, where none is): before minutes are spent on
-    loading the model.
+    Raises `UserError` where a journal is there already (with `--resume`, where none is).
     """
-    if run.output is None and args.resume:
+    named = [layer.values["output"] for layer in layers if layer.values.get("output")]
+    if not named and args.resume:
         raise UserError("--resume goes on with a run that is kept somewhere: say where with --output DIR")
-    folder = Path(run.output or Path("runs") / f"{args.name}-{datetime.now():%Y%m%d-%H%M%S}")
-    journal, submission = folder / JOURNAL, folder / run.profile.submission_file
+    folder = Path(named[-1]).expanduser() if named else _new_folder(args.name)
+    journal = folder / JOURNAL
     if folder.exists() and not folder.is_dir():
         raise UserError(f"{folder} is a file; --output wants a folder, new or old")
-    if submission.is_dir():
-        raise UserError(f"{submission} is a folder; choose another --output")
     if journal.exists() and not args.resume:
         raise UserError(f"{journal} exists; add --resume to go on with that run, or choose another --output")
     if args.resume and not journal.exists():
         raise UserError(f"there is no run to resume in {folder}: {journal} does not exist")
     return folder
+
+
+def _new_folder(name: str) -> Path:
+    first = Path("runs") / f"{name}-{datetime.now():%Y%m%d-%H%M%S}"
+    numbered = (first.with_name(f"{first.name}-{number}") for number in count(2))
+    return next(folder for folder in chain([first], numbered) if not folder.exists())
+
+
+def check_folder(folder: Path, run: RunConfig) -> None:
+    """Raise `UserError` where journal or submission cannot be written there, before minutes are spent on loading the model.
+
+    Some bytes are written to a file without a name, since permissions say nothing of a full or read-only disk.
+    """
+    submission = folder / run.profile.submission_file
+    if submission.is_dir():
+        raise UserError(f"{submission} is a folder; choose another --output")
+    there = next(path for path in (folder, *folder.parents) if path.exists())
+    if not there.is_dir():
+        raise UserError(f"cannot write {folder}: {there} is a file; choose another --output")
+    try:
+        with tempfile.TemporaryFile(dir=there) as probe:
+            probe.write(bytes(PROBE_BYTES))
+            probe.flush()
+    except OSError as error:
+        raise UserError(f"cannot write to {folder}: {error.strerror}; choose another --output") from None
 
 
 def add_run_options(parser: argparse.ArgumentParser) -> None:
@@ -161,11 +199,11 @@ def add_run_options(parser: argparse.ArgumentParser) -> None:
 
 
 def seconds(text: str) -> float:
-    """An argparse type: `9h`, `30m`, `90` in seconds."""
+    """An argparse type: `9h`, `1h30m`, `9:00:00`, `90` in seconds."""
     try:
         value = kinds.seconds(text)
     except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a time; write 9h, 30m or 90") from None
+        raise argparse.ArgumentTypeError(f"{text!r} is not a time; write {kinds.TIME_FORMS}") from None
     if not 0 < value < math.inf:
         raise argparse.ArgumentTypeError(f"{text!r} must be more than 0 seconds")
     return value

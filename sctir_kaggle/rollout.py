@@ -84,7 +84,9 @@ class Rollout:
             if self._reading.answer is None and turn.execution is not None and self.dialect.closing_turn:
                 turn = await self.step(runs_code=False)
             if self._reading.answer is None and self._may_force():
+                written = self._reading
                 await self.step(prefix=self._opened_box(), runs_code=False)
+                self._reading = written if self._reading.boxed is None else self._reading
             return self.trace(self._status())
         except PromptTooLong as error:
             return self.trace(TraceStatus.OUT_OF_CONTEXT, detail=str(error))
@@ -145,6 +147,7 @@ class Rollout:
             lowest=config.lowest,
             highest=config.highest,
             allow_stated=completion.ended_by_token,
+            fractions=config.fractions,
         )
 
     async def _execute(self, turn: Turn, request_id: str) -> Turn:
@@ -198,10 +201,13 @@ class Rollout:
         return self.config.restart and number < self.config.turns and self._reading.boxed is None
 
     def _may_force(self) -> bool:
-        """Whether to ask for the answer: the candidate ran code and has no box, or it thinks and its token limit cut it."""
+        """Whether to ask for the answer: the candidate has no number and ran code, or its token limit cut it as it thought.
+
+        A box with a number that gets no vote, such as a fraction, is an answer: it is not asked for again.
+        """
         cut = self.turns[-1].completion.finish_reason == "length" and not self._out_of_context
         thinks = bool(self.dialect.think_end) or self.dialect.code == "harmony"
-        may = self.config.force_answer and bool(self.dialect.force) and self._reading.boxed is None
+        may = self.config.force_answer and bool(self.dialect.force) and not self._reading.has_value
         return may and (self._executions > 0 or (cut and thinks))
 
     def _opened_box(self) -> str:

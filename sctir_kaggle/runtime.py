@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import logging
 import re
+import sys
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future
+from concurrent.futures import Future, wait
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import asdict, replace
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -21,7 +23,7 @@ from sctir_kaggle.engines.registry import check, entry_of, is_hub_name
 from sctir_kaggle.header import dialect_of, journal_header
 from sctir_kaggle.journal import JOURNAL
 from sctir_kaggle.settings import RunConfig, with_dialect_defaults
-from sctir_kaggle.types import Engine, Problem, SolveResult, UserError
+from sctir_kaggle.types import Engine, EngineError, Problem, SolveResult, UserError
 
 if TYPE_CHECKING:
     from sctir_kaggle.engines.recorded import Recorded
@@ -31,6 +33,9 @@ EMBEDDED_MODEL = problem_sets.ASSETS / "model"
 
 RESERVE = 0.02
 """The share of the budget that is kept for cancelling the last candidates and writing the submission."""
+
+AT_ONCE = 0.1
+"""Seconds within which an engine that lacks a library or a file says so."""
 
 MOST_SLOTS = 48
 """Requests at once that an engine is loaded for at most, where the caller does not say: memory is kept for each of them."""
@@ -75,15 +80,18 @@ def open_session(
     load: Load | None = None,
     open_store: OpenStore | None = None,
     budget: Budget | None = None,
+    fail_fast: bool = False,
 ) -> Iterator[Session]:
     """Open a session for `planned` problems, whose results go to `folder`/journal.jsonl.
 
     The budget counts from `started` (a reading of `time.monotonic`), so that loading is paid from it; `budget` is one that
     is running already. `problems` are those known beforehand: a competition shows them one at a time. With `resume` the
     journal of an earlier run goes on. `load` replaces the engine that `run` names. `open_store` replaces the journal; what
-    it opens is closed by its owner. Raises `UserError` where settings do not go together.
+    it opens is closed by its owner. With `fail_fast` the session raises `EngineDown` once its first problems show that
+    nothing is served. Raises `UserError` where settings do not go together.
     """
     from sctir_kaggle.background import BackgroundLoop
+    from sctir_kaggle.first_requests import FirstRequests
     from sctir_kaggle.journal import Journal
     from sctir_kaggle.session import Session
     from sctir_kaggle.solver import Solver
@@ -104,7 +112,8 @@ def open_session(
                 "loading took the whole budget of %g s: every problem gets the default answer", run.clock.budget
             )
         solver = Solver(engine, executor, run.solver, dialect=dialect)
-        yield Session(solver, budget, store, loop, observer)
+        first = FirstRequests(planned) if fail_fast and entry_of(run.engine.engine).load is not None else None
+        yield Session(solver, budget, store, loop, observer, first)
 
 
 def budget_of(run: RunConfig, *, planned: int, started: float, grace: float | None = None) -> Budget:
@@ -153,9 +162,9 @@ def _with_old_date(dialect: Dialect, journal: Path) -> Dialect:
 
     Otherwise a run could not be resumed after midnight: its prompts would be others.
     """
-    from sctir_kaggle.journal import stream_journal
+    from sctir_kaggle.journal import read_header
 
-    old = dialect_of(stream_journal(journal)[0], journal)
+    old = dialect_of(read_header(journal), journal)
     undated = [replace(each, prompt=_DATE.sub("", each.prompt)) for each in (old, dialect)]
     return old if undated[0] == undated[1] else dialect
 
@@ -182,16 +191,43 @@ def open_engine(
 
     slots = slots or min(run.solver.candidates, MOST_SLOTS)
     if load is None:
+        check_installed(run)
         _check_dialect(run)
     with ExitStack() as stack:
         # Two slow starts at once. If the sandbox does not start, the callback closes the engine as soon as it is loaded.
         loading = in_thread(lambda: (load or _load)(run, slots), "sctir-load")
         stack.callback(loading.add_done_callback, _close_loaded)
-        config, output_bytes = run.solver, run.sandbox.output_bytes
+        wait([loading], AT_ONCE)
+        if loading.done() and loading.exception() is not None:
+            loading.result()  # raises: the sandbox need not start first
         sandbox = stack.enter_context(
-            Sandbox(code_seconds=config.code_seconds, stateful=config.stateful, output_bytes=output_bytes)
+            Sandbox(
+                code_seconds=run.solver.code_seconds,
+                stateful=run.solver.stateful,
+                last_expression=run.solver.last_expression,
+                output_bytes=run.sandbox.output_bytes,
+                total_memory_mb=run.sandbox.total_memory_mb,
+            )
         )
         yield loading.result(), sandbox
+
+
+def check_installed(run: RunConfig) -> None:
+    """Raise `EngineError` where a library of the engine is missing: before anything is started."""
+    entry = entry_of(run.engine.engine)
+    text_only = entry.model == "tokenizer" and run.engine.model is None  # a server is then sent text, not token ids
+    needs = [name for name in entry.needs if not (text_only and name == "transformers")]
+    missing = [name for name in needs if not _is_there(name)]
+    if missing and missing != ["vllm"]:  # whose loader has more advice
+        what = f"--engine {entry.name} needs {', '.join(missing)}"
+        raise EngineError(f"{what}: pip install 'sctir-kaggle{f'[{entry.extra}]' if entry.extra else ''}'")
+
+
+def _is_there(module: str) -> bool:
+    try:
+        return module in sys.modules or find_spec(module) is not None
+    except (ImportError, ValueError):
+        return False
 
 
 def _load(run: RunConfig, slots: int) -> ManagedEngine:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import logging
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
 
 from sctir_kaggle.background import BackgroundLoop
 from sctir_kaggle.budget import Budget, Deadlines
+from sctir_kaggle.first_requests import FirstRequests
 from sctir_kaggle.solver import Solver
 from sctir_kaggle.types import Problem, SolveResult, Trace, TraceStatus, Vote, status_counts
 
@@ -50,7 +52,10 @@ class Session:
         journal: ResultStore,
         loop: BackgroundLoop,
         observer: Observer | None = None,
+        first: FirstRequests | None = None,
     ) -> None:
+        """`first` ends a run in which nothing is served, by raising `EngineDown` from `solve` before the journal is written."""
+        self._first = first
         self.journal = journal
         self.default_answer = solver.config.default_answer
         self._solver = solver
@@ -82,6 +87,8 @@ class Session:
         result = self._loop.run(work)
         if known is not None:
             result = joined(known, result)
+        if self._first is not None:
+            self._first.check(result)
         self.journal.append(result)
         log.info(summary(result, self._budget.left))
         self._observer.problem_ended(result, self._budget.left)
@@ -109,10 +116,27 @@ def _beyond(result: SolveResult) -> int:
     return max((trace.candidate for trace in result.traces), default=-1) + 1
 
 
+def refusal_of(result: SolveResult) -> str:
+    """The reason why every candidate was refused, in the server's words; empty where one was not, or reasons differ.
+
+    Two reasons are the same that differ in the request's name and in numbers, such as a prompt's length.
+    """
+    named = re.compile(rf"(\d+:)?{re.escape(result.problem.id)}/\d+/\d+: ")
+    refused = [
+        named.sub("", trace.detail, count=1)
+        for trace in result.traces
+        if trace.status in (TraceStatus.FAILED, TraceStatus.OUT_OF_CONTEXT)
+    ]
+    same = len(refused) == len(result.traces) and len({re.sub(r"\d+", "0", reason) for reason in refused}) == 1
+    return refused[0] if same else ""
+
+
 def summary(result: SolveResult, seconds_left: float) -> str:
     """One line on a result: id, answer, votes, why candidates ended, what stopped it, risk, seconds, budget left."""
     ends = ", ".join(f"{count} {status.value}" for status, count in status_counts(result.traces).items())
     votes = " ".join(f"{answer}x{score:g}" for answer, score in result.vote.ranking[:4]) or "none"
+    if refused := refusal_of(result):
+        ends += f": {refused}"
     marks = {True: " right", False: f" wrong ({result.problem.answer})", None: ""}[result.correct]
     risk = "" if result.risk is None else f" at a risk of {100 * result.risk:.2g} %"
     return (

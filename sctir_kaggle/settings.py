@@ -1,8 +1,8 @@
 """All settings of a run, described once: the command line, TOML files, the environment and the notebook's cell read this.
 
-A field of one of the five dataclasses (`SolverConfig`, `EngineConfig`, `SandboxConfig`, `ClockConfig`, `RunConfig`) is a
-setting everywhere, under its name: `--top-p 0.9`, `top_p = 0.9` in a file, `SCTIR_TOP_P=0.9`, `--set top_p=0.9`,
-`SETTINGS = {"top_p": 0.9}`. Where several sources give it, the later `Layer` wins.
+A field of one of the six dataclasses (`SolverConfig`, `EngineConfig`, `SandboxConfig`, `ClockConfig`, `ProblemsConfig`,
+`RunConfig`) is a setting everywhere, under its name: `--top-p 0.9`, `top_p = 0.9` in a file, `SCTIR_TOP_P=0.9`,
+`--set top_p=0.9`, `SETTINGS = {"top_p": 0.9}`. Where several sources give it, the later `Layer` wins.
 
 To add a setting, add a field with a default and a docstring of one line, and read it where it is used. The flag and its
 help, the TOML key, the environment variable, the notebook's key, `sctir settings` and the journal's header follow.
@@ -27,13 +27,17 @@ from sctir_kaggle.dialects.recognition import AUTO, named
 from sctir_kaggle.engines.registry import EngineConfig, entry_of
 from sctir_kaggle.kinds import Kind, docstrings, kind_of, nearest, read_toml
 from sctir_kaggle.presets import preset_of
+from sctir_kaggle.problems import ProblemsConfig
 from sctir_kaggle.types import UserError
 
-ANSWERS = {"aimo1": configs.AIMO1, "aimo3": configs.AIMO3, "any": configs.MATH}
-"""Ranges of answers by name: `answers` stands for `modulus`, `lowest` and `highest` together."""
+ANSWERS = {"aimo1": configs.AIMO1, "aimo3": configs.AIMO3, "any": configs.MATH, "rational": configs.RATIONAL}
+"""Ranges of answers by name: `answers` stands for the settings in `RANGE` together."""
 
-TIMES = {"budget", "floor", "high"}
-"""Settings in seconds that may be written with a unit: 9h, 30m."""
+RANGE = ("modulus", "lowest", "highest", "fractions")
+"""The settings that say which answers are votes."""
+
+TIMES = {"budget", "floor", "high", "code_seconds", "grace_seconds", "server_wait"}
+"""Settings in seconds that may be written with units or as a clock shows them: 9h, 1h30m, 9:00:00."""
 
 DEFAULT, COMMAND, COMPETITION, DIALECT = "default", "the command", "competition", "dialect"
 """Sources of values that nobody chose; the last two are followed by a name."""
@@ -44,7 +48,7 @@ class ClockConfig:
     """How the wall clock is shared out among problems. Raises `UserError` on a value outside its limits."""
 
     budget: float = 9 * 3600.0
-    """Wall clock for the whole run, start-up included: 9h, 30m, 90; default: the competition's."""
+    """Wall clock for the whole run, start-up included: 9h, 1h30m, 9:00:00, 90; default: the competition's."""
 
     cap: float = 3.0
     """The most base shares (the time for all, in equal parts) that a contested problem may take."""
@@ -72,8 +76,13 @@ class SandboxConfig:
     output_bytes: int = 16_384
     """Bytes kept of a program's output from its beginning, and as many from its end; `output_chars` of them are shown."""
 
+    total_memory_mb: int | None = None
+    """MiB of memory for all programs together; none: the machine's (or cgroup's) less a quarter, and less 4 GiB at least."""
+
     def __post_init__(self) -> None:
         _require(self.output_bytes >= 1, "output_bytes", self.output_bytes, "at least 1 byte")
+        total = self.total_memory_mb
+        _require(total is None or total >= 256, "total_memory_mb", total, "at least 256 MiB, or none")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,6 +93,7 @@ class RunConfig:
     engine: EngineConfig = field(default_factory=EngineConfig)
     sandbox: SandboxConfig = field(default_factory=SandboxConfig)
     clock: ClockConfig = field(default_factory=ClockConfig)
+    reading: ProblemsConfig = field(default_factory=ProblemsConfig)
 
     competition: str = "aimo1"
     """Whose API, range of answers and hours hold: a name such as aimo3, or the slug."""
@@ -95,7 +105,8 @@ class RunConfig:
     """How problem, code and output are written: a dialect's name, a TOML file with one, or `auto`: the checkpoint's."""
 
     problems: str | None = None
-    """A CSV with columns id, problem and, if known, answer; default: the embedded 50, at Kaggle the competition's."""
+    """A file of problems (CSV, JSON, JSONL, Parquet, XLSX), a data set of the Hub (`org/name:split`) or `-`, standard input;
+    default: the embedded 50, at Kaggle the competition's."""
 
     output: str | None = None
     """Where the run is kept; default: below runs/, with the time in its name, at Kaggle the working folder."""
@@ -165,6 +176,7 @@ _GROUPS: Mapping[str, type] = {
     "engine": EngineConfig,
     "sandbox": SandboxConfig,
     "clock": ClockConfig,
+    "reading": ProblemsConfig,
 }
 """The dataclasses of settings, by the field of `RunConfig` that holds them."""
 
@@ -236,16 +248,16 @@ def _read(layer: Layer) -> Layer:
             raise UserError(f"{label}: there is no such setting{meant}")
         kind = all_settings()[name].kind
         values[name] = kind.read(label, value) if isinstance(value, str) else kind.check(label, value)
-    return Layer(layer.source, {**_range(layer), **values})  # one of the three beside `answers` overrides it
+    return Layer(layer.source, {**_range(layer), **values})  # one of `RANGE` beside `answers` overrides it
 
 
 def _range(layer: Layer) -> dict[str, Any]:
-    """The three settings that the layer's `answers` stands for."""
+    """The settings of `RANGE` that the layer's `answers` stands for."""
     if "answers" not in layer.values:
         return {}
     kind = Kind(base="text", choices=tuple(ANSWERS))
     chosen = ANSWERS[kind.check(layer.label("answers"), layer.values["answers"])]
-    return {name: getattr(chosen, name) for name in ("modulus", "lowest", "highest")}
+    return {name: getattr(chosen, name) for name in RANGE}
 
 
 def _competition_layers(layers: Sequence[Layer]) -> list[Layer]:
@@ -254,7 +266,7 @@ def _competition_layers(layers: Sequence[Layer]) -> list[Layer]:
     if not chosen:
         return []
     profile = profile_of(chosen[-1])
-    implied = {name: getattr(profile.config, name) for name in ("lowest", "highest", "modulus", "default_answer")}
+    implied = {name: getattr(profile.config, name) for name in (*RANGE, "default_answer")}
     return [Layer(f"{COMPETITION} {profile.name}", {**implied, "budget": profile.hours * 3600})]
 
 

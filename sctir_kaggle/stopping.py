@@ -20,6 +20,7 @@ from fractions import Fraction
 from math import comb
 from typing import Literal
 
+from sctir_kaggle.kinds import nearest
 from sctir_kaggle.types import StopReason, UserError
 from sctir_kaggle.voting import Ballot, scores_of
 
@@ -30,6 +31,8 @@ BARE: tuple[StopName, ...] = ("exact", "beta", "none")
 
 NUMBERED: tuple[StopName, ...] = ("k", "margin")
 """Stops written with a number, `k=4`."""
+
+_FORMS = {"k": "k=K", "margin": "margin=M"}
 
 AT_A_RISK: tuple[StopReason, ...] = ("beta", "k", "margin", "uncontested")
 """Reasons that end a vote which the candidates still missing might have changed."""
@@ -71,6 +74,11 @@ class StopRule:
                 return cls(known, number, delta, least)
         raise UserError(
             f"stop is {text}; it must be exact, beta, k=K, margin=M or none, K and M whole numbers from 1 to {MOST}"
+            + (
+                ""
+                if name in NUMBERED
+                else nearest(name, (*BARE, *NUMBERED), shown=lambda known: _FORMS.get(known, known))
+            )
         )
 
     @property

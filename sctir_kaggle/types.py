@@ -18,7 +18,11 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from enum import Enum
+from fractions import Fraction
 from typing import Literal, Protocol
+
+Answer = int | Fraction
+"""An exact answer: an integer, or, where a run lets fractions vote, a fraction that is none. One value has one form."""
 
 TokenIds = tuple[int, ...]
 
@@ -40,6 +44,9 @@ Adjacent texts are encoded as one text, with added tokens only where a `Control`
 adds one, stands in front of the first segment only.
 """
 
+LastExpression = Literal["always", "if-silent", "never"]
+"""When the value of a block's last expression is shown: as in a notebook, where the block printed nothing, or never."""
+
 FinishReason = Literal["stop", "length", "abort"]
 """vLLM's words: `stop` is a stop string or an end token, `length` the token limit or the end of the context."""
 
@@ -50,6 +57,10 @@ class UserError(ValueError):
 
 class EngineError(RuntimeError):
     """The engine could not serve a request: the model is gone or refused it. Bugs raise other errors."""
+
+
+class EngineDown(EngineError):
+    """The engine serves nothing: this request failed for a reason that every other one has, too. It ends a command with 1."""
 
 
 class PromptTooLong(EngineError):
@@ -79,12 +90,13 @@ def one_line(error: BaseException, *, named: bool = False, first: bool = False, 
 class Problem:
     """One problem as the competition states it.
 
-    `answer` is the reference, where one is known; no prompt shows it. `level` and `subject` are a validation set's labels.
+    `answer` is the reference, where one is known; no prompt shows it. It may be a fraction. `level` and `subject` are a
+    validation set's labels.
     """
 
     id: str
     text: str
-    answer: int | None = None
+    answer: Answer | None = None
     level: str | None = field(default=None, compare=False)
     subject: str | None = field(default=None, compare=False)
 
@@ -207,7 +219,7 @@ class TraceStatus(str, Enum):
 
 @dataclass(frozen=True, slots=True)
 class Trace:
-    """One candidate, from its first turn to its end. `boxed` is the answer as written, `answer` the integer it votes for.
+    """One candidate, from its first turn to its end. `boxed` is the answer as written, `answer` what it votes for.
 
     `turns` are whole turns, `cut` is the one that a cancelled or failed candidate had begun. Neither `cut` nor times are
     part of equality: a replay ends a candidate before the turn that its record does not finish.
@@ -216,7 +228,7 @@ class Trace:
     candidate: int
     turns: tuple[Turn, ...]
     status: TraceStatus
-    answer: int | None = None
+    answer: Answer | None = None
     boxed: str | None = None
     detail: str = ""
     seconds: float = field(default=0.0, compare=False)
@@ -246,10 +258,10 @@ def status_counts(traces: Iterable[Trace]) -> dict[TraceStatus, int]:
 class Vote:
     """The state of the vote: `ranking` holds (answer, score), the winner first."""
 
-    ranking: tuple[tuple[int, float], ...] = ()
+    ranking: tuple[tuple[Answer, float], ...] = ()
 
     @property
-    def winner(self) -> int | None:
+    def winner(self) -> Answer | None:
         """The leading answer; None before the first vote."""
         return self.ranking[0][0] if self.ranking else None
 
@@ -259,7 +271,7 @@ StopReason = Literal["all", "exact", "beta", "k", "margin", "uncontested", "dead
 
 @dataclass(frozen=True, slots=True)
 class SolveResult:
-    """One solved problem: the integer that goes to the competition, and everything needed to vote again.
+    """One solved problem: the answer that goes to the competition, and everything needed to vote again.
 
     `traces` are in the order in which the candidates ended. `fallback` marks a result without votes, whose `answer` is the
     configured default. `stopped` is what ended the work: `all` candidates finished, a stop rule fired (`exact`, `beta`,
@@ -270,7 +282,7 @@ class SolveResult:
     """
 
     problem: Problem
-    answer: int
+    answer: Answer
     vote: Vote
     traces: tuple[Trace, ...]
     stopped: StopReason = "all"

@@ -12,12 +12,13 @@ says what it weighs.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Literal
 
-from sctir_kaggle.types import ExecutionStatus, Problem, Trace, UserError, Vote
+from sctir_kaggle.kinds import nearest
+from sctir_kaggle.types import Answer, ExecutionStatus, Problem, Trace, UserError, Vote
 
 TieBreak = Literal["first", "smallest", "largest"]
 """Order of equal scores: first the answer of the candidate with the lowest number, the smallest or the largest answer.
@@ -31,7 +32,7 @@ class Ballot:
     """One candidate's vote. `weight` is from 0 to 1; in a plain majority it is 1."""
 
     candidate: int
-    answer: int
+    answer: Answer
     weight: float = 1.0
 
 
@@ -50,24 +51,24 @@ def tally(ballots: Iterable[Ballot], *, tie_break: TieBreak = "first") -> Vote:
     return Vote(tuple((answer, float(scores[answer])) for answer in ranking))
 
 
-def scores_of(ballots: Iterable[Ballot]) -> dict[int, Fraction]:
+def scores_of(ballots: Iterable[Ballot]) -> dict[Answer, Fraction]:
     """Sum of weights by answer. Exact, so it does not depend on the order of the ballots as a sum of floats would.
 
     >>> scores_of([Ballot(0, 42), Ballot(1, 42, 0.25)])
     {42: Fraction(5, 4)}
     """
-    scores: dict[int, Fraction] = {}
+    scores: dict[Answer, Fraction] = {}
     for ballot in ballots:
         scores[ballot.answer] = scores.get(ballot.answer, Fraction(0)) + Fraction(ballot.weight)
     return scores
 
 
-def _tie_order(ballots: list[Ballot], tie_break: TieBreak) -> Callable[[int], int]:
+def _tie_order(ballots: list[Ballot], tie_break: TieBreak) -> Callable[[Answer], Answer]:
     if tie_break == "smallest":
         return lambda answer: answer
     if tie_break == "largest":
         return lambda answer: -answer
-    first: dict[int, int] = {}
+    first: dict[Answer, int] = {}
     for ballot in ballots:
         first[ballot.answer] = min(ballot.candidate, first.get(ballot.answer, ballot.candidate))
     return lambda answer: first[answer]
@@ -85,6 +86,7 @@ SMALL = range(6)
 """The answers that `small` trusts less."""
 
 _INTEGER = re.compile(r"(?<![\d.])\d{1,3}(?:(?:,|\{,\}|\\,)\d{3})+(?!\d|\.\d)|(?<![\d.])\d+(?!\.?\d)")
+_PRINTED_FRACTION = re.compile(r"(?<![\w./])-?\d+(?:/\d+|\.\d+)(?![\w/]|\.\d)")
 _PRINTED = re.compile(r"(?<![\w.])-?\d+(?:\.0+)?(?![\w]|\.\d)")
 
 
@@ -101,13 +103,24 @@ def unless_in_statement(problem: Problem, trace: Trace, modulus: int | None) -> 
 
 def if_confirmed(problem: Problem, trace: Trace, modulus: int | None) -> bool:
     """Trust an answer that the candidate's own code printed (the second place of AIMO-1 let only those vote)."""
-    printed = {
-        int(found.partition(".")[0])
+    outputs = [
+        turn.execution.output
         for turn in trace.turns
         if turn.execution is not None and turn.execution.status is ExecutionStatus.OK
-        for found in _PRINTED.findall(turn.execution.output)
-    }
+    ]
+    if isinstance(trace.answer, Fraction):
+        return any(trace.answer == number for output in outputs for number in _fractions_in(output))
+    printed = {int(found.partition(".")[0]) for output in outputs for found in _PRINTED.findall(output)}
     return trace.answer in {_reduced(number, modulus) for number in printed}
+
+
+def _fractions_in(output: str) -> Iterator[Fraction]:
+    """The fractions that a program printed: `1/2`, as Python's and SymPy's are, or `0.5`."""
+    for found in _PRINTED_FRACTION.findall(output):
+        try:
+            yield Fraction(found)
+        except (ValueError, ZeroDivisionError):  # more digits than Python reads; 1/0
+            continue
 
 
 def _reduced(number: int, modulus: int | None) -> int:
@@ -149,9 +162,10 @@ class VoteRule:
         weight = _number(number) if given else WEIGHTINGS[name][1] if name in WEIGHTINGS else None
         if name not in WEIGHTINGS or weight is None or not 0 <= weight <= 1:
             *some, last = ("plain", *WEIGHTINGS)
+            meant = "" if name in WEIGHTINGS else nearest(name, ("plain", *WEIGHTINGS))
             raise UserError(
                 f"vote is {text}; it must be {', '.join(some)} or {last}; all but plain may have a weight from 0 to 1, "
-                "within which the exact stop is exact: small=0.1"
+                f"within which the exact stop is exact: small=0.1{meant}"
             )
         return cls(name, _to_grain(weight))
 

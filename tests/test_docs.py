@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from sctir_kaggle.cli import _parser
+from sctir_kaggle.commands import _parser
 from sctir_kaggle.presets import PRESETS
 from sctir_kaggle.settings import resolve, toml_layer
 

@@ -13,7 +13,7 @@ import pytest
 
 import sctir_kaggle
 from sctir_kaggle import DIALECTS, __version__
-from sctir_kaggle.cli import _parser
+from sctir_kaggle.commands import _parser
 from tests.support.markdown import Block, anchors_of, blocks_of, commands_of, links_of
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -109,6 +109,52 @@ def test_a_candidate_that_stops_without_a_box_after_its_code_is_asked_once(sandb
     assert (trace.status, trace.answer, len(trace.turns)) == (TraceStatus.ANSWERED, 9, 3)
 
 
+UNREADABLE = ["\\text{no solution}", "x", "3 \\text{ or } 4", "(1, 2)", "\\text{between } 3 \\text{ and } 5", "A"]
+
+
+@pytest.mark.parametrize("box", UNREADABLE)
+def test_a_box_after_code_that_cannot_be_read_is_asked_for_again(sandbox: Sandbox, box: str) -> None:
+    engine = script(code("print(9)"), f"\nSo it is $\\boxed{{{box}}}$.", "9}$")
+    trace = run(sandbox, engine)
+    assert (trace.status, trace.answer, trace.boxed, len(trace.turns)) == (TraceStatus.ANSWERED, 9, "9", 3)
+    assert engine.prompts["p/3/2"].endswith(f"\\boxed{{{box}}}$." + FORCED_BOX)
+
+
+def test_two_different_boxes_after_code_are_asked_for_again(sandbox: Sandbox) -> None:
+    trace = run(sandbox, script(code("print(9)"), "\nIt is $\\boxed{8}$ or $\\boxed{9}$.", "9}$"))
+    assert (trace.answer, len(trace.turns)) == (9, 3)
+
+
+def test_a_box_that_cannot_be_read_is_asked_for_once_only_and_kept(sandbox: Sandbox) -> None:
+    trace = run(sandbox, script(code("print(9)"), "\n$\\boxed{x}$", "\\text{no number}}$"))
+    assert (trace.status, trace.answer, trace.boxed) == (TraceStatus.EXHAUSTED, None, "\\text{no number}")
+    trace = run(sandbox, script(code("print(9)"), "\n$\\boxed{x}$", "}$"))
+    assert (trace.status, trace.answer, trace.boxed, len(trace.turns)) == (TraceStatus.EXHAUSTED, None, "x", 3)
+
+
+@pytest.mark.parametrize("box", ["\\frac{5}{2}", "2.5"])
+def test_a_fraction_in_a_box_after_code_is_an_answer_and_not_asked_for_again(sandbox: Sandbox, box: str) -> None:
+    trace = run(sandbox, script(code("print(9)"), f"\n$\\boxed{{{box}}}$", "9}$"))
+    assert (trace.answer, trace.boxed, len(trace.turns)) == (None, box, 2)
+
+
+def test_a_number_out_of_range_in_a_box_is_not_asked_for_again(sandbox: Sandbox) -> None:
+    config = SolverConfig(modulus=None, lowest=0, highest=99_999)
+    trace = run(sandbox, script(code("print(9)"), "\n$\\boxed{-5}$", "9}$"), config)
+    assert (trace.answer, trace.boxed, len(trace.turns)) == (None, "-5", 2)
+
+
+def test_a_box_that_cannot_be_read_without_code_is_not_asked_for_again(sandbox: Sandbox) -> None:
+    trace = run(sandbox, script("By symmetry $\\boxed{x}$.", "9}$"))
+    assert (trace.status, trace.answer, trace.boxed, len(trace.turns)) == (TraceStatus.PRUNED, None, "x", 1)
+
+
+def test_a_claim_after_code_ends_the_candidate_as_a_box_does(sandbox: Sandbox) -> None:
+    claim = "\nFinal Answer: The final answer is $9$. I hope it is correct."
+    trace = run(sandbox, script(code("print(9)"), claim, "8}$"))
+    assert (trace.status, trace.answer, trace.boxed, len(trace.turns)) == (TraceStatus.ANSWERED, 9, "9", 2)
+
+
 def test_an_answer_without_code_counts(sandbox: Sandbox) -> None:
     trace = run(sandbox, script("Two and two are $\\boxed{4}$."))
     assert (trace.status, trace.answer) == (TraceStatus.ANSWERED, 4)

@@ -17,6 +17,7 @@ from sctir_kaggle.journal import Journal, read_journal
 from sctir_kaggle.sandbox import Sandbox
 from sctir_kaggle.session import Session, summary
 from sctir_kaggle.solver import Solver
+from sctir_kaggle.types import Answer
 
 PROBLEMS = [Problem(str(number), f"What is {number}?", number) for number in range(4)]
 
@@ -60,7 +61,7 @@ def test_with_no_time_left_every_problem_still_gets_its_default(tmp_path: Path, 
 
 
 def test_it_may_be_called_where_a_loop_is_running_already(tmp_path: Path, sandbox: Sandbox) -> None:
-    async def cell(run: Session) -> int:
+    async def cell(run: Session) -> Answer:
         return run.solve(PROBLEMS[3]).answer
 
     with BackgroundLoop() as loop:
@@ -70,7 +71,7 @@ def test_it_may_be_called_where_a_loop_is_running_already(tmp_path: Path, sandbo
 def test_it_may_be_called_in_a_worker_thread(tmp_path: Path, sandbox: Sandbox) -> None:
     with BackgroundLoop() as loop:
         run = session(tmp_path, sandbox, loop)
-        answers: list[int] = []
+        answers: list[Answer] = []
         thread = threading.Thread(target=lambda: answers.append(run.solve(PROBLEMS[2]).answer))
         thread.start()
         thread.join()

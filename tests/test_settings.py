@@ -23,6 +23,7 @@ from sctir_kaggle.journal import read_journal
 from sctir_kaggle.kaggle.settings_cell import resolve_cell
 from sctir_kaggle.options import check_settings
 from sctir_kaggle.presets import PRESETS
+from sctir_kaggle.problems import HELD_OUT, ProblemsConfig
 from sctir_kaggle.runtime import EMBEDDED_MODEL
 from sctir_kaggle.settings import (
     ClockConfig,
@@ -52,6 +53,7 @@ VALUES: dict[str, Any] = {
     "blocks": "last",
     "restart": True,
     "stateful": False,
+    "last_expression": "never",
     "force_answer": False,
     "force_tokens": 7,
     "modulus": 500,
@@ -68,10 +70,12 @@ VALUES: dict[str, Any] = {
     "seed": 5,
     "grace_seconds": 0.5,
     "output_bytes": 999,
+    "total_memory_mb": 2048,
     "engine": "vllm",
     "model": "owner/some-model",
     "base_url": ["http://one:8000", "http://two:8000/v1"],
     "served_model": "its name",
+    "server_wait": 90.0,
     "layout": "tensor",
     "gpus": 2,
     "context_length": 512,
@@ -88,6 +92,10 @@ VALUES: dict[str, Any] = {
     "competition": "aimo3",
     "preset": "greedy-tir",
     "dialect": "qwen3",
+    "id_column": "id",
+    "problem_column": "problem",
+    "answer_column": "answer",
+    "integers_only": True,
 }
 """A value of each setting that is not its default."""
 
@@ -191,8 +199,12 @@ OF_SERVERS = {"engine": "openai", "base_url": ["http://one:8000"]}
 
 def companions(name: str) -> dict[str, Any]:
     """What a setting cannot be without."""
-    if name in ("base_url", "served_model"):
+    if name in ("base_url", "served_model", "server_wait"):
         return OF_SERVERS
+    if name in ("stop_delta", "stop_ballots"):
+        return {"stop": "beta"}
+    if name in ProblemsConfig.__dataclass_fields__:
+        return {"problems": str(HELD_OUT)}
     return {"engine": "vllm"} if name in ENGINE_FIELDS else {}
 
 
@@ -201,7 +213,8 @@ def in_header(header: dict[str, Any], name: str) -> Any:
 
 
 def test_every_setting_has_a_value_to_be_tried_with() -> None:
-    assert set(all_settings()) - set(VALUES) == {"problems", "output"}
+    # A competition takes no fractions, so neither dry run nor notebook can be asked for them: `tests/problems` tries that one.
+    assert set(all_settings()) - set(VALUES) == {"problems", "output", "fractions"}
     assert {name for name in NAMES if all_settings()[name].default == VALUES[name]} == set()
 
 
@@ -232,7 +245,7 @@ def test_a_run_writes_what_its_engine_and_its_clock_were_given(tmp_path: Path, m
     monkeypatch.setattr(vllm_layout, "load_vllm", load)
     (tmp_path / "problems.csv").write_text("id,problem\na,What is 3?\n")
     chosen = {name: VALUES[name] for name in NAMES if name in ENGINE_FIELDS | set(ClockConfig.__dataclass_fields__)}
-    values = {name: value for name, value in chosen.items() if name not in ("base_url", "served_model")}
+    values = {name: value for name, value in chosen.items() if name not in ("base_url", "served_model", "server_wait")}
     values["model"] = str(EMBEDDED_MODEL)
     (tmp_path / "run.toml").write_text(as_toml({**values, "candidates": 2, "output_bytes": 999}))
     options = ["--config", str(tmp_path / "run.toml"), "--output", str(tmp_path / "run")]
@@ -326,6 +339,7 @@ def test_numina_fixed_is_the_default() -> None:
 
 
 def test_a_presets_limits_of_an_engine_are_for_the_engine_that_has_them(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text("{}")
     for engine, length in (("vllm", 81_920), ("recorded", None)):
         run = resolve([Layer("cell", {"preset": "aimo3-gpt-oss", "engine": engine, "model": str(tmp_path)})])
         assert check_settings(run).engine.context_length == length
@@ -378,10 +392,11 @@ def test_a_variable_that_is_nearly_a_setting_is_refused_and_others_are_left_alon
         ({"restart": "perhaps"}, "restart is 'perhaps'; it must be true or false"),
         ({"modulus": 0}, "modulus is 0; it must be at least 1, or None (cell)"),
         ({"output_bytes": 0}, "output_bytes is 0; it must be at least 1 byte (cell)"),
+        ({"total_memory_mb": 9}, "total_memory_mb is 9; it must be at least 256 MiB, or none (cell)"),
         ({"blocks": "lst"}, "blocks is 'lst'; it must be one of all, last; did you mean last?"),
         ({"engine_options": 3}, "engine_options is 3; it must be NAME=VALUE pairs, or a JSON object"),
         ({"base_url": [1]}, "base_url is [1]; it must be a list of texts"),
-        ({"answers": "aimo"}, "answers is 'aimo'; it must be one of aimo1, aimo3, any"),
+        ({"answers": "aimo"}, "answers is 'aimo'; it must be one of aimo1, aimo3, any, rational"),
         (
             {"floor": "2h", "high": "1h"},
             "floor is 7200.0 and high is 3600.0; a problem cannot get more at least than at most",

@@ -27,6 +27,7 @@ from sctir_kaggle.sandbox import Sandbox
 from sctir_kaggle.session import summary
 from sctir_kaggle.solver import Overtime, Solver
 from sctir_kaggle.stopping import leader_risk
+from sctir_kaggle.types import Answer
 from sctir_kaggle.voting import Ballot
 
 PROBLEM = Problem("p", "Add.", answer=42)
@@ -181,8 +182,8 @@ def test_48_candidates_with_real_code_come_to_one_vote(sandbox: Sandbox) -> None
     assert result.answer == 0  # three have ten: the tie goes to the lowest candidate
 
 
-def observed(make: Callable[[], Scripted], sandbox: Sandbox) -> list[tuple[int | None, int]]:
-    seen: list[tuple[int | None, int]] = []
+def observed(make: Callable[[], Scripted], sandbox: Sandbox) -> list[tuple[Answer | None, int]]:
+    seen: list[tuple[Answer | None, int]] = []
     solver = Solver(make(), sandbox, SolverConfig(candidates=3, stop="none"))
     asyncio.run(solver.solve(PROBLEM, on_trace=lambda trace, vote: seen.append((vote.winner, len(vote.ranking)))))
     return seen

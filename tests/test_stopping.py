@@ -16,6 +16,7 @@ from sctir_kaggle.lab.whatif.timed import SimulatedLoop, run_simulated
 from sctir_kaggle.sandbox import Sandbox
 from sctir_kaggle.solver import Solver
 from sctir_kaggle.stopping import StopRule, _overtaking, beta_decided, decided, leader_risk
+from sctir_kaggle.types import Answer
 from sctir_kaggle.voting import Ballot, TieBreak, tally
 
 TIE_BREAKS = st.sampled_from(["first", "smallest", "largest"])
@@ -201,7 +202,7 @@ def first_stop(stream: list[int | None], delta: float) -> int:
     return len(stream)
 
 
-def winner_of(stream: list[int | None]) -> int | None:
+def winner_of(stream: list[int | None]) -> Answer | None:
     return tally(Ballot(c, a) for c, a in enumerate(stream) if a is not None).winner
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
 from typing import Any
 
 import pytest
@@ -22,10 +23,11 @@ from sctir_kaggle import (
     UserError,
 )
 from sctir_kaggle.stopping import StopRule
+from sctir_kaggle.types import Answer
 from sctir_kaggle.voting import GRAIN, PLAIN, WEIGHTINGS, Ballot, VoteRule, tally
 
 
-def candidate(answer: int, *outputs: str, status: ExecutionStatus = ExecutionStatus.OK) -> Trace:
+def candidate(answer: Answer, *outputs: str, status: ExecutionStatus = ExecutionStatus.OK) -> Trace:
     turns = tuple(Turn(Completion(""), code="x", execution=ExecutionResult(output, status)) for output in outputs)
     return Trace(0, turns, TraceStatus.ANSWERED, answer)
 
@@ -77,10 +79,15 @@ def test_a_number_of_the_statement_counts_half(text: str, answer: int, config: S
         (("-42\n",), 42, False),
         (("7\n", "42\n"), 42, True),
         ((), 42, False),
+        (("1/2\n",), Fraction(1, 2), True),
+        (("x = -2/4, y\n",), Fraction(-1, 2), True),
+        (("[0.5, 1]\n",), Fraction(1, 2), True),
+        (("1/3 11/2 1/20 1/0\n",), Fraction(1, 2), False),
+        (("1\n",), Fraction(1, 2), False),
     ],
 )
 def test_a_vote_is_confirmed_by_what_its_own_code_printed(
-    outputs: tuple[str, ...], answer: int, confirmed: bool
+    outputs: tuple[str, ...], answer: Answer, confirmed: bool
 ) -> None:
     assert weight("confirmed", candidate(answer, *outputs)) == (1.0 if confirmed else 1 / GRAIN)
 

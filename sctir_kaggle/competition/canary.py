@@ -14,7 +14,7 @@ from typing import Any, Literal
 from sctir_kaggle.background import in_thread
 from sctir_kaggle.competition.health import trouble
 from sctir_kaggle.session import Session
-from sctir_kaggle.types import Problem, SolveResult, TraceStatus, one_line
+from sctir_kaggle.types import Answer, Problem, SolveResult, TraceStatus, one_line
 
 PROBLEM = Problem("canary", "What is 17 + 25?", 42)
 
@@ -36,7 +36,7 @@ class Canary:
     """
 
     outcome: Literal["right", "wrong", "no vote", "failed"]
-    answer: int | None
+    answer: Answer | None
     fault: str | None
     seconds: float
     dead: bool

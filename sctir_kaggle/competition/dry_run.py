@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import os
 import tempfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
@@ -14,7 +15,8 @@ from sctir_kaggle.competition.fields import id_text, inferred_ids, text_of
 from sctir_kaggle.competition.profile import Profile
 from sctir_kaggle.competition.push_server import predict_of
 from sctir_kaggle.competition.verdict import GatewayError
-from sctir_kaggle.types import Problem, SolveResult, UserError
+from sctir_kaggle.problems import write_submission
+from sctir_kaggle.types import Answer, Problem, SolveResult, UserError
 
 if TYPE_CHECKING:
     import polars as pl
@@ -49,9 +51,24 @@ def serve(profile: Profile, problems: Sequence[Problem], solve: Solve, *, submis
 
     if profile.api == "pull":
         env = aimo1_mock.Aimo1(problems, submission=submission, seed=seed).make_env()
-        aimo1.serve(env, lambda id_, text: answer(id_, text).answer)
+        aimo1.serve(env, lambda id_, text: int(answer(id_, text).answer))
     else:
         _push(profile, problems, answer, submission, seed)
+
+
+def write_answers(path: Path, answers: Mapping[str, Answer]) -> None:
+    """Write the answers of a run that ended early: a CSV, or the Parquet file of the competitions whose files are that."""
+    if path.suffix != ".parquet":
+        write_submission(path, answers)
+        return
+    import polars as pl
+
+    new = path.with_name(f"{path.name}.new")
+    try:
+        pl.DataFrame({"id": inferred_ids(list(answers)), "answer": list(answers.values())}).write_parquet(new)
+        os.replace(new, path)
+    finally:
+        new.unlink(missing_ok=True)
 
 
 def _as_asked(problems: Sequence[Problem], *, typed: bool) -> Mapping[str | None, list[Problem]]:

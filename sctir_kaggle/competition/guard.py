@@ -24,7 +24,7 @@ from sctir_kaggle.competition.health import trouble
 from sctir_kaggle.competition.lifecycle import Opener, SessionLifecycle, Unanswered
 from sctir_kaggle.competition.profile import Profile
 from sctir_kaggle.competition.record import RunRecord
-from sctir_kaggle.types import Problem, SolveResult, Vote, one_line
+from sctir_kaggle.types import Answer, Problem, SolveResult, Vote, one_line
 
 log = logging.getLogger("sctir_kaggle")
 
@@ -71,7 +71,7 @@ class FailsafePredictor:
         record: RunRecord,
         limits: Limits,
         *,
-        references: Mapping[str, int] | None = None,
+        references: Mapping[str, Answer] | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._profile = profile

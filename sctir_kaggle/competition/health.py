@@ -33,10 +33,13 @@ class Health:
     distinct: int
     """The number of different answers."""
 
+    mute: bool = False
+    """Whether no candidate of any problem finished a turn: then a single fault explains it, however many had no time."""
+
     @property
     def fault(self) -> str:
         """One line on why the run counts as failed; empty where it does not."""
-        if self.failed <= TOLERATED * self.problems:
+        if self.failed <= (0 if self.mute else TOLERATED * self.problems):
             return ""
         return f"candidates failed on {self.failed} of {self.problems} problems, the first fault: {self.first}"
 
@@ -60,6 +63,7 @@ def health_of(results: Sequence[SolveResult]) -> Health:
         first=faults[0] if faults else "",
         unvoted=sum(result.fallback for result in results),
         distinct=len({result.answer for result in results}),
+        mute=mute and all(result.fallback for result in results),
     )
 
 

@@ -12,7 +12,7 @@ from typing import Literal
 
 from sctir_kaggle.competition.verdict import Version, rules_of
 from sctir_kaggle.config import AIMO1, AIMO3, SolverConfig
-from sctir_kaggle.types import UserError
+from sctir_kaggle.types import Answer, UserError
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,7 +69,7 @@ class Profile:
         """Seconds that the gateway waits for an answer, the first one excepted; None is no limit."""
         return rules_of(self.evaluation).answer_seconds if self.evaluation else None
 
-    def in_range(self, answer: int) -> bool:
+    def in_range(self, answer: Answer) -> bool:
         """Whether the competition accepts `answer`."""
         return self.lowest <= answer <= self.highest
 

@@ -26,7 +26,7 @@ from sctir_kaggle.header import journal_header
 from sctir_kaggle.journal import JOURNAL, Journal
 from sctir_kaggle.runtime import Load, budget_of, open_session
 from sctir_kaggle.settings import ClockConfig, RunConfig
-from sctir_kaggle.types import Problem, SolveResult, UserError
+from sctir_kaggle.types import Answer, Problem, SolveResult, UserError
 
 if TYPE_CHECKING:
     from sctir_kaggle.competition.push_server import Predict
@@ -91,7 +91,9 @@ class Submission:
         self._competition = _competition_folder(self.profile)
         self._csv = None if self.rerun else problems or self._own_csv() or problem_sets.HELD_OUT
         self._seed = seed
-        self._problems = [] if self._csv is None else problem_sets.read_problems(self._csv)
+        # Named columns are those of a file that was given, not of the competition's or the embedded one.
+        how = run.reading if problems else problem_sets.ProblemsConfig()
+        self._problems = [] if self._csv is None else problem_sets.read_problems(self._csv, how=how)
         self._record = self._new_record()
         for fault in faults:
             self._record.fault(fault)
@@ -136,7 +138,7 @@ class Submission:
         mock = Aimo1(self._problems, submission=self.submission_file, seed=self._seed)
         try:
             with aimo1.real_environment(self._competition) if self.rerun else nullcontext(mock.make_env()) as env:
-                aimo1.serve(env, lambda id_, text: self._predictor.solve(id_, text).answer)
+                aimo1.serve(env, lambda id_, text: int(self._predictor.solve(id_, text).answer))
         except UserError as error:  # nothing can be answered without the module; let the journal say why
             self._record.fault(str(error))
             raise
@@ -200,10 +202,10 @@ def fitted(config: SolverConfig, profile: Profile, given: Collection[str] = ()) 
         raise UserError(f"no answer of {profile.name} lies from {config.lowest} to {config.highest}: give other limits")
     inside = bounds["lowest"] <= config.default_answer <= bounds["highest"]
     default = config.default_answer if inside else bounds["lowest"]
-    return replace(config, modulus=modulus, default_answer=default, **bounds)
+    return replace(config, modulus=modulus, fractions=False, default_answer=default, **bounds)
 
 
-def _references(problems: Sequence[Problem]) -> dict[str, int]:
+def _references(problems: Sequence[Problem]) -> dict[str, Answer]:
     """Known answers by problem text: a gateway may ask with another id than the CSV's."""
     return {problem.text: problem.answer for problem in problems if problem.answer is not None}
 

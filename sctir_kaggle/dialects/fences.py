@@ -1,20 +1,21 @@
 """Markdown code fences as models write them: one parser for answers, for code to run and for training rows.
 
 Covered: any usual name of Python and of outputs, or none; blocks in a list or a quotation; a closing fence at the end of a
-line of code; backticks inside a string or a comment; a fence that opens before the last one was closed. Linear time: the end
-of a block is searched among its next few fences only.
+line of code; backticks inside a string or a comment; a fence that opens before the last one was closed. Bounded: the end of
+a block is searched among its next few fences only, and a text that repeats fences without end is read up to a limit.
 """
 
 from __future__ import annotations
 
 import ast
+import itertools
 import re
 import textwrap
 import warnings
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-_OPENING = re.compile(r"(?P<ticks>`{3,}|~{3,})[ \t]*(?P<info>[^`~\n]*)(?:\n|\Z)")
+_OPENING = re.compile(r"(?P<ticks>(?<!`)`{3,}(?!`)|(?<!~)~{3,}(?!~))[ \t]*(?P<info>[^`~\n]*)(?:\n|\Z)")
 _FENCE = re.compile(r"(?P<own>(?<=\n)[ \t>]*)?(?P<ticks>`{3,}|~{3,})(?P<info>[^`\n]*)")
 _PYTHON = re.compile(r"\{?\.?(?:i?python|py|sage|tool_code)[\d.]*(?![\w-])", re.IGNORECASE)
 _QUOTED = re.compile(r"^[ \t]*>[ \t]?", re.MULTILINE)
@@ -23,6 +24,9 @@ _OWN_LINE = re.compile(r"(?:\s|[-*+>]|\d+[.)])*\Z")
 
 _MOST_ENDS = 8
 """Fences tried as a block's end, until its code is valid Python."""
+
+_MOST_FENCES = 500
+"""Opening fences up to which a text is read; a model that loops may write 200,000. What follows is one block, never closed."""
 
 _LONGEST = 200_000
 """Characters up to which code is parsed to find its end; longer code ends at its first fence."""
@@ -55,7 +59,12 @@ def blocks(text: str) -> Iterator[Block]:
     ['print(1)']
     """
     place = 0
-    while opening := _OPENING.search(text, place):
+    for number in itertools.count():
+        if (opening := _OPENING.search(text, place)) is None:
+            return
+        if number >= _MOST_FENCES:
+            yield Block("python", text[opening.end() :], opening.start(), len(text), False)
+            return
         block = _block(text, opening)
         if block is None:
             place = opening.end("ticks")
@@ -82,6 +91,8 @@ def python_code(text: str, *, handed_over: bool = False, last: bool = False) -> 
 
 def without_code(text: str) -> str:
     """Return `text` with a line break in place of each block of Python or output; an open one reaches to the end."""
+    if "```" not in text and "~~~" not in text:
+        return text
     parts, place = [], 0
     for block in blocks(text):
         if block.is_python or block.is_output:

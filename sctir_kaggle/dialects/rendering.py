@@ -1,7 +1,7 @@
 """Render prompts: a prompt is a function of the dialect, the problem and the turns, and it only grows.
 
 Sampled token ids are sent as they were sampled, with the token that ended the turn. The dialect's text is `Control`; a
-problem and a program's output are plain text, in which nothing becomes a control token.
+problem and a program's output are plain text, in which nothing becomes a control token, and what no screen shows is left out.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from typing import Literal
 
 from sctir_kaggle.dialects.dialect import Dialect
+from sctir_kaggle.text import on_terminal, visible
 from sctir_kaggle.types import Completion, Control, ExecutionResult, Problem, Prompt, Turn
 
 
@@ -19,7 +20,7 @@ def render(dialect: Dialect, problem: Problem, turns: Sequence[Turn] = (), *, pr
     Turns up to one that was `restarted` are left out: the candidate began again after it.
     """
     before, _, after = dialect.prompt.partition("{problem}")
-    segments: list[str | tuple[int, ...]] = [Control(before), problem.text.strip(), Control(after)]
+    segments: list[str | tuple[int, ...]] = [Control(before), visible(problem.text).strip(), Control(after)]
     for place, turn in enumerate(turns):
         if turn.restarted:
             del segments[3:]
@@ -52,7 +53,9 @@ def bridge(
 
     `left` is the number of times that code may still run, for the dialect's remark; `clip` is as in `clipped`.
     """
-    output = result.output if dialect.output_verbatim else result.output.rstrip("\n")
+    output = visible(on_terminal(result.output))
+    if not dialect.output_verbatim:
+        output = output.rstrip("\n")
     if "```" in dialect.output_begin:
         output = defuse(output)
     shown = clipped(output, limit, clip) or dialect.empty_output

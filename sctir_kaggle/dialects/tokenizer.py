@@ -9,6 +9,7 @@ done after a preceding token). Not covered: tokenizers that lower-case or drop w
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property, lru_cache
 from itertools import groupby
@@ -24,6 +25,7 @@ from sctir_kaggle.types import Control, EngineError, Prompt, TokenIds, one_line
 # Texts to encode after: the first that the tokenizer does not merge with what follows.
 _ANCHORS = "\n", "|", "=", "a"
 _REPLACEMENT = "\ufffd"  # a part of a character decodes to it
+_SURROGATES = re.compile("[\ud800-\udfff]")  # lone ones are no character, and no tokenizer takes them
 _STEP_BACK = 8  # tokens over which the last characters of a completion can be spread
 
 
@@ -165,7 +167,8 @@ class Tokenizer:
                 yield tuple(token for segment in segments if not isinstance(segment, str) for token in segment)
 
     def _mark(self, text: str) -> str:
-        return self._renamed.mark(text) if isinstance(text, Control) else text
+        marked = self._renamed.mark(text) if isinstance(text, Control) else text
+        return _SURROGATES.sub(_REPLACEMENT, marked)
 
     def _behind(self, marked: str, before: int | None) -> TokenIds:
         """The ids of marked text as it follows `before`: encoded after an anchor, whose own ids are cut off again.

@@ -73,7 +73,23 @@ def from_file(files: TokenizerFiles) -> Any:
         ) from None
     raw.no_truncation()
     raw.no_padding()
+    _add_named(raw, files)
     return raw
+
+
+def _add_named(raw: Any, files: TokenizerFiles) -> None:
+    """Add the tokens that the other files name, as transformers and the servers that load with it do.
+
+    Without them a file that lists its end token in the config alone has no control token to keep out of ordinary text.
+    """
+    from tokenizers import AddedToken
+
+    known = {token.content for token in raw.get_added_tokens_decoder().values()}
+    for token in files.named_tokens():
+        there = raw.token_to_id(token.content)
+        here = raw.get_vocab_size(with_added_tokens=True) if there is None else there
+        if token.content not in known and (token.id == here or (token.id is None and there is not None)):
+            raw.add_tokens([AddedToken(token.content, **{"normalized": False, **token.flags})])
 
 
 def lost_by(raw: Any) -> str:

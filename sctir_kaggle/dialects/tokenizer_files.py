@@ -13,7 +13,19 @@ from sctir_kaggle.types import EngineError, one_line
 WANTED = ("*token*.json", "tokenizer.model", "vocab.json", "merges.txt", "config.json", "generation_config.json")
 TEMPLATES = ("chat_template.jinja", "chat_template.json", "additional_chat_templates/*.jinja")
 
+FLAGS = ("single_word", "lstrip", "rstrip", "normalized", "special")
+"""What an added token may say of how it is found in a text."""
+
 NAMES = ("bos_token", "eos_token", "pad_token", "unk_token", "sep_token", "cls_token", "mask_token")
+
+
+@dataclass(frozen=True, slots=True)
+class NamedToken:
+    """A token that the files beside the vocabulary name; `id` is None where they leave that to the vocabulary."""
+
+    content: str
+    id: int | None
+    flags: Mapping[str, bool]
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +46,21 @@ class TokenizerFiles:
         """The file tokenizer.json, None if there is none."""
         file = self.folder / "tokenizer.json"
         return file if file.is_file() else None
+
+    def named_tokens(self) -> list[NamedToken]:
+        """Tokens that a library adds to those of the vocabulary file: the config's, by their ids, then the special ones."""
+        found: dict[str, NamedToken] = {}
+        stored = self.config.get("added_tokens_decoder")
+        for place, token in stored.items() if isinstance(stored, dict) else ():
+            if isinstance(token, dict) and isinstance(content := token.get("content"), str) and str(place).isdecimal():
+                flags = {name: bool(token[name]) for name in FLAGS if name in token}
+                found[content] = NamedToken(content, int(place), flags)
+        for content, place in _json(self.folder / "added_tokens.json").items():
+            if isinstance(place, int):
+                found.setdefault(content, NamedToken(content, place, {}))
+        for content in self.special.values():
+            found.setdefault(content, NamedToken(content, None, {"special": True}))
+        return sorted(found.values(), key=lambda token: (token.id is None, token.id or 0))
 
     @classmethod
     def read(cls, model: str | Path) -> TokenizerFiles:

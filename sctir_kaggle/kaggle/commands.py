@@ -99,8 +99,7 @@ def wheels(args: argparse.Namespace, _: float) -> int:
             print(f"a CPython 3.10 with pandas, about 45 MB, would be packed for AIMO-1: {place}")
         resolution = build.preview(options)
         print(*build.summary(resolution, options.target()), sep="\n")
-        listed = ", ".join(f"{wheel.name} {wheel.version}" for wheel in resolution.wheels)
-        print(f"would be downloaded: {listed or 'nothing'}")
+        print(*build.listed(resolution.wheels), sep="\n")
         return 0
     if args.check:
         folders = build.dataset_folders(args.check)

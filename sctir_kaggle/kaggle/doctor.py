@@ -24,7 +24,6 @@ from sctir_kaggle.engines.gpus import GPU, visible_gpus
 from sctir_kaggle.engines.registry import entry_of, is_hub_name
 from sctir_kaggle.kaggle.checks import checkpoint, gpu, inputs, machine, vllm
 from sctir_kaggle.kaggle.checks.finding import Check, Finding, Machine, of_error
-from sctir_kaggle.problems import ASSETS
 from sctir_kaggle.types import UserError
 
 if TYPE_CHECKING:
@@ -42,11 +41,13 @@ CHECKS: tuple[Check, ...] = (
 )
 """All checks, in the order of the report."""
 
-OF_WEIGHTS: tuple[Check, ...] = (
-    *(gpu.gpus, gpu.cuda),
+OF_CHECKPOINT: tuple[Check, ...] = (
     *(checkpoint.weights, checkpoint.tokenizer, checkpoint.dialect, checkpoint.context, checkpoint.quantization),
-    *(gpu.dtype, gpu.room, vllm.vllm),
+    *(gpu.dtype, gpu.room),
 )
+"""Checks that look at the checkpoint: without one there is nothing that they could say."""
+
+OF_WEIGHTS: tuple[Check, ...] = (*OF_CHECKPOINT, gpu.gpus, gpu.cuda, vllm.vllm)
 """Checks that make sense only if the engine loads weights."""
 
 SECONDS = 20
@@ -92,9 +93,9 @@ def examine(
         gpus=visible_gpus() if gpus is None else gpus,
         started=process_started() if started is None else started,
     )
-    if entry_of(engine).model != "weights":
-        return run(target, [check for check in CHECKS if check not in OF_WEIGHTS])
-    return _with_model(target, model)
+    if entry_of(engine).model == "weights":
+        return _with_model(target, model)
+    return _without_weights(target, model)
 
 
 def run(target: Machine, checks: Iterable[Check] = CHECKS, *, seconds: float = SECONDS) -> list[Finding]:
@@ -120,26 +121,58 @@ def report(findings: Iterable[Finding]) -> str:
 
 
 def _with_model(target: Machine, model: str | Path | None) -> list[Finding]:
-    """Run the checks with the checkpoint, or report that there is none.
+    """Run the checks with the checkpoint that is named, else the attached one.
 
-    If none is attached, the checks of weights look at the embedded model, so that faults of the machine are still found.
+    Where there is none, say so and look at the machine alone: another model's findings would say nothing of this one.
     """
-    embedded = ASSETS / "model"
     try:
         if model is None:
             return run(replace(target, model=find_model(roots=target.roots)))
         if is_hub_name(model):
             found = Finding("checkpoint", "warning", f"{model} is at the Hub, not here", "download it, pass its folder")
-            return [found, *run(target, [check for check in CHECKS if check not in OF_WEIGHTS])]
-        folder = Path(model).expanduser()
-        if not (folder / "config.json").is_file():
-            raise UserError(f"{folder} holds no config.json: pass the folder that holds it and *.safetensors")
-        return run(replace(target, model=folder))
+        else:
+            return run(replace(target, model=_folder_of(model)))
     except NotFound as error:
         found = of_error("checkpoint", error, target.missing if target.engine == "vllm" else "warning")
-        return [found, *run(replace(target, model=embedded))]
     except UserError as error:
-        return [of_error("checkpoint", error), *run(target, [check for check in CHECKS if check not in OF_WEIGHTS])]
+        found = of_error("checkpoint", error)
+    return [found, *run(target, _but(OF_CHECKPOINT))]
+
+
+def _without_weights(target: Machine, model: str | Path | None) -> list[Finding]:
+    """Run the checks of an engine that loads no weights, with the tokenizer or the record that `model` names."""
+    kind, rest = entry_of(target.engine).model, _but(OF_WEIGHTS)
+    if kind == "none" and (model is not None or target.dialect != "auto"):
+        option = "--model" if model is not None else "--dialect"
+        raise UserError(f"{option} is not for --engine {target.engine}, which asks its server: leave it out")
+    if kind == "journal":
+        return [inputs.record(model), *run(target, rest)]
+    if model is None:
+        return run(target, rest)
+    if is_hub_name(model):
+        return [
+            Finding("tokenizer", "warning", f"{model} is at the Hub, not here", "pass its folder"),
+            *run(target, rest),
+        ]
+    try:
+        found = run(replace(target, model=_folder_of(model)), [checkpoint.tokenizer, checkpoint.dialect])
+    except UserError as error:
+        found = [of_error("tokenizer", error)]
+    return [*found, *run(target, rest)]
+
+
+def _folder_of(model: str | Path) -> Path:
+    """The folder of a checkpoint. Raises `UserError` where it is none."""
+    folder = Path(model).expanduser()
+    if not folder.is_dir():
+        raise UserError(f"{folder} is no folder: pass the one that holds config.json and *.safetensors")
+    if not (folder / "config.json").is_file():
+        raise UserError(f"{folder} holds no config.json: pass the folder that holds it and *.safetensors")
+    return folder
+
+
+def _but(without: Sequence[Check]) -> list[Check]:
+    return [check for check in CHECKS if check not in without]
 
 
 def _start(check: Check, target: Machine) -> Future[list[Finding]]:

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from sctir_kaggle.competition.profile import PROFILES, Profile, profile_of
-from sctir_kaggle.kaggle.bundle import CHECKOUT, build_wheel
+from sctir_kaggle.kaggle.bundle import CHECKOUT, build_wheel, packed
 from sctir_kaggle.kaggle.settings_cell import read_cell, with_settings
 from sctir_kaggle.types import UserError
 
@@ -95,12 +95,12 @@ def _sources(profile: Profile) -> list[dict[str, Any]]:
 
 
 def payload(wheel: Path, *, carried: bool = True) -> str:
-    """Return the line `WHEEL = {...}`: the file's name, its SHA-256 and, if `carried`, its bytes in base64."""
+    """Return the line `WHEEL = {...}`: the file's name, its SHA-256 and, if `carried`, its bytes, packed, in base64."""
     content = wheel.read_bytes()
     known = f'"name": "{wheel.name}", "sha256": "{hashlib.sha256(content).hexdigest()}"'
     if not carried:
         return f"WHEEL = {{{known}}}"
-    encoded = base64.b64encode(content).decode()
+    encoded = base64.b64encode(packed(wheel)).decode()
     lines = "\n".join(encoded[start : start + LINE] for start in range(0, len(encoded), LINE))
     return f'WHEEL = {{{known}, "base64": """\n{lines}"""}}'
 

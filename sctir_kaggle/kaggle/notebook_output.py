@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import ModuleType
-from typing import Any, Protocol
+from typing import Protocol
 
 import sctir_kaggle
 from sctir_kaggle import answers, rollout, solver, voting
@@ -21,7 +21,7 @@ from sctir_kaggle.dialects import rendering, rows
 from sctir_kaggle.dialects.dialect import Dialect
 from sctir_kaggle.display import warnings_of
 from sctir_kaggle.header import dialect_of, without_secrets
-from sctir_kaggle.journal import stream_journal
+from sctir_kaggle.journal import read_header
 from sctir_kaggle.kaggle import html
 from sctir_kaggle.kaggle.wheels.image import FREEZE, freeze
 from sctir_kaggle.kinds import shown
@@ -122,7 +122,7 @@ def votes_table(results: Sequence[SolveResult]) -> str:
 
 def worked(run: Run) -> str:
     """Return the most instructive problem of the run, with the prompt in the dialect of the journal's header."""
-    header: dict[str, Any] = stream_journal(run.journal)[0]
+    header = read_header(run.journal)
     return worked_problem(run.results, dialect_of(header, run.journal)) or "no problem has a vote"
 
 

@@ -18,7 +18,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from sctir_kaggle.display import clock_face
+from sctir_kaggle.display import can_redraw, clock_face
 from sctir_kaggle.kaggle.client import last_line_of
 from sctir_kaggle.types import UserError
 
@@ -107,11 +107,11 @@ class Progress:
         return self
 
     def __exit__(self, _: type[BaseException] | None, __: BaseException | None, ___: TracebackType | None) -> None:
-        if self._out.isatty():
+        if can_redraw(self._out):
             print(f"\r\x1b[K{self.line()}", file=self._out, flush=True)
 
     def _draw(self) -> None:
-        terminal, now = self._out.isatty(), self._clock()
+        terminal, now = can_redraw(self._out), self._clock()
         if now - self._drawn < (REDRAW_SECONDS if terminal else LOG_SECONDS):
             return
         self._drawn = now

@@ -15,7 +15,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from sctir_kaggle.display import clock_face
+from sctir_kaggle.display import can_redraw, clock_face
 from sctir_kaggle.kaggle import metadata
 from sctir_kaggle.kaggle.client import Sleep, retry, retry_or_none
 from sctir_kaggle.kaggle.transfer import CHUNK
@@ -114,7 +114,7 @@ class StateLine:
     def show(self, state: str, seconds: float, *, end: bool) -> None:
         """Show `state` after `seconds`; `end` marks the last one."""
         text = f"{state} | {clock_face(seconds)}"
-        if sys.stdout.isatty():
+        if can_redraw(sys.stdout):
             print(f"\r\x1b[K{text}", end="\n" if end else "", flush=True)
         elif state != self._shown:
             print(text, flush=True)

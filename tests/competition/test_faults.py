@@ -302,21 +302,21 @@ def test_an_engine_that_hangs_costs_the_share_of_its_problem(run: Run) -> None:
 
 
 def test_an_engine_that_hangs_for_ever_leaves_the_defaults_in_time(run: Run) -> None:
-    outcome = run(load=lambda run, slots: Broken(lambda: asyncio.sleep(3600)), budget=14)
+    outcome = run(load=lambda run, slots: Broken(lambda: asyncio.sleep(3600)), budget=25)
     assert outcome.answers == DEFAULTS
     # the solver says it, or on a machine that is busy whoever waits for the solver
     assert re.match("007: .*(no candidate finished a turn before the deadline|did not come back)", outcome.journal[0])
-    assert outcome.seconds < 14 + CLOSING
+    assert outcome.seconds < 25 + CLOSING
 
 
 def test_a_solver_whose_loop_is_blocked_does_not_hold_the_answers(run: Run, gate: threading.Event) -> None:
     def block() -> None:
         gate.wait(120)
 
-    outcome = run(load=lambda run, slots: Broken(block, range(4, 100)), budget=14)
+    outcome = run(load=lambda run, slots: Broken(block, range(4, 100)), budget=25)
     assert outcome.answers == {**DEFAULTS, "007": 3}
     assert "did not come back within 1 s of its deadline" in outcome.journal[0]
-    assert outcome.seconds < 14 + CLOSING
+    assert outcome.seconds < 25 + CLOSING
 
 
 def zygotes() -> list[int]:

@@ -103,11 +103,17 @@ def test_a_dry_run_ends_with_the_right_answers_and_keeps_the_ids_of_the_csv(
         assert same(rows_in(run / PROFILES[name].submission_file), expected)
 
 
-def test_a_csv_with_an_empty_id_is_refused_before_a_dry_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    csv = tmp_path / "asked.csv"
+@pytest.mark.slow
+def test_in_a_dry_run_a_row_without_an_id_is_asked_by_its_number(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(vllm_layout, "load_vllm", lambda model, **_: Scripted(right))
+    csv, run = tmp_path / "asked.csv", tmp_path / "run"
     csv.write_text("id,problem\n1,What is 3?\n,What is 4?\n")
-    assert main(["dry-run", "--competition", "aimo2", "--problems", str(csv), "--output", str(tmp_path / "run")]) == 2
-    assert "row 2: the id is empty" in capsys.readouterr().err
+    command = ["dry-run", "--competition", "aimo2", "--problems", csv, "--engine", "vllm", "-n", 2, "--output", run]
+    assert main([str(part) for part in command]) == 0
+    kept = {result.problem.id: result.answer for result in read_journal(run / "journal.jsonl")[1]}
+    assert kept == {"1": 3, "2": 4}
 
 
 CAME: dict[str, tuple[Any, Any]] = {

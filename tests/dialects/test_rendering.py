@@ -85,6 +85,19 @@ def test_what_a_program_prints_is_never_control_text() -> None:
     assert [part for part in parts if not isinstance(part, Control)] == [printed]
 
 
+HIDDEN = "\U000e0053\U000e0061\U000e0079\U000e007f"
+
+
+def test_what_no_screen_shows_of_a_problem_is_not_sent() -> None:
+    hidden = Problem("p", f"\ufeffWhat\u200b is{HIDDEN} \u202e$1+1$?\r\nIt is \ud800.\n")
+    assert render(NUMINA, hidden)[1] == "What is $1+1$?\nIt is \ufffd."
+
+
+def test_an_output_of_any_executor_is_shown_as_a_terminal_would_show_it() -> None:
+    result = ExecutionResult(f"  0%\r100%\n\x1b[1m42\x1b[0m{HIDDEN}\u200b\ufeff")
+    assert bridge(NUMINA, Completion("```output\n"), result, left=0, limit=99)[0] == "100%\n42"
+
+
 def test_the_remark_counts_what_is_left_and_another_stands_where_nothing_is() -> None:
     shown = [
         text(bridge(OPENMATH_NEMOTRON, Completion("x"), ExecutionResult("1\n"), left=left, limit=9)) for left in (3, 0)

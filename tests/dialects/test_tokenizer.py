@@ -320,6 +320,41 @@ def test_threads_do_not_disturb_each_other(folder: Path) -> None:
         assert list(pool.map(lambda text: Tokenizer.encode_text(tokenizer, Control(text)), texts * 4)) == alone * 4
 
 
+@pytest.mark.parametrize("kind", MADE)
+@pytest.mark.parametrize("named", ["eos_token", "added_tokens_decoder", "added_tokens.json"])
+def test_a_token_that_only_the_config_names_is_a_control_token(kind: str, named: str, tmp_path: Path) -> None:
+    """As in transformers, and so in the servers that load with it."""
+    folder = save(MADE[kind](), tmp_path)
+    file = folder / "tokenizer.json"
+    stored = json.loads(file.read_text())
+    end = next(token for token in stored["added_tokens"] if token["content"] == "</s>")
+    stored["added_tokens"].remove(end)
+    file.write_text(json.dumps(stored))
+    settings = folder / "tokenizer_config.json"
+    config = json.loads(settings.read_text())
+    if named == "added_tokens_decoder":
+        config |= {"eos_token": None, named: {str(end["id"]): {**end, "id": None}}}
+    elif named == "added_tokens.json":
+        config["eos_token"] = None
+        (folder / named).write_text(json.dumps({"</s>": end["id"]}))
+    settings.write_text(json.dumps(config))
+    tokenizer = Tokenizer.load(folder)
+    assert tokenizer.added_tokens["</s>"] == end["id"]
+    assert end["id"] not in tokenizer.encode(("it prints </s> here",))
+    assert tokenizer.encode((Control("a</s>b"),)).count(end["id"]) == 1
+    if named != "added_tokens.json":  # which transformers 5 no longer reads
+        assert tuple(trainers(folder).encode("a</s>b", add_special_tokens=False)) == tokenizer.encode_text(
+            Control("a</s>b")
+        )
+
+
+@every
+def test_a_lone_surrogate_is_encoded_as_the_replacement_character(folder: Path) -> None:
+    tokenizer = load(folder)
+    assert tokenizer.encode(("a\ud800b",)) == tokenizer.encode(("a\ufffdb",))
+    assert tokenizer.encode((Control("a\udfffb"),)) == tokenizer.encode((Control("a\ufffdb"),))
+
+
 def test_indentation_that_is_an_added_token_stays_one_in_any_text(tmp_path: Path) -> None:
     raw = byte_level()
     raw.add_tokens(["        ", "\n\n\n"])

@@ -21,7 +21,6 @@ from sctir_kaggle.engines import vllm_attention
 from sctir_kaggle.engines.gpus import GPU, chosen_of
 from sctir_kaggle.engines.vllm_attention import nvcc
 from sctir_kaggle.engines.vllm_probe import VLLMProbe
-from sctir_kaggle.kaggle import doctor
 from sctir_kaggle.kaggle.checks import gpu, machine
 from sctir_kaggle.kaggle.checks import vllm as vllm_checks
 from sctir_kaggle.kaggle.checks.finding import Check, Finding, Machine
@@ -286,17 +285,28 @@ def test_a_whole_examination_is_quick_and_does_not_import_torch(tmp_path: Path) 
     assert "the check itself failed" not in ran.stdout
 
 
-def test_a_missing_checkpoint_is_fatal_on_kaggle_and_elsewhere_the_embedded_one_is_looked_at(
+def test_a_missing_checkpoint_is_fatal_on_kaggle_and_no_other_is_looked_at_in_its_place(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in ("KAGGLE_KERNEL_RUN_TYPE", "KAGGLE_IS_COMPETITION_RERUN"):
         monkeypatch.delenv(name, raising=False)
-    monkeypatch.setattr(doctor, "CHECKS", ())
-    monkeypatch.setattr(doctor, "run", lambda patient: [Finding("looked", "ok", str(patient.model))])
-    [found, looked] = examine(roots=[tmp_path], gpus=[])
-    assert (found.check, found.level, looked.detail) == ("checkpoint", "warning", str(MODEL))
+    found, *others = examine(roots=[tmp_path], gpus=[])
+    assert (found.check, found.level) == ("checkpoint", "warning")
+    assert {"gpus", "cuda", "vllm", "sandbox"} <= {finding.check for finding in others}
+    assert not {"weights", "tokenizer", "dialect", "room"} & {finding.check for finding in others}
+    assert str(MODEL) not in report([found, *others])
     monkeypatch.setenv("KAGGLE_KERNEL_RUN_TYPE", "Batch")
     assert examine(roots=[tmp_path], gpus=[])[0].level == "fatal"
+
+
+def test_the_doctor_of_an_engine_without_weights_looks_at_what_is_named(tmp_path: Path) -> None:
+    tokenizer = examine(model=MODEL, engine="openai", roots=[tmp_path], gpus=[])
+    assert [finding.level for finding in tokenizer if finding.check in ("tokenizer", "dialect")] == ["ok", "ok"]
+    assert examine(model=tmp_path, engine="openai", roots=[tmp_path], gpus=[])[0].level == "fatal"
+    record = examine(model=tmp_path, engine="recorded", roots=[tmp_path], gpus=[])[0]
+    assert (record.check, record.level) == ("record", "fatal")
+    with pytest.raises(UserError, match="--model is not for --engine chat"):
+        examine(model=MODEL, engine="chat", roots=[tmp_path], gpus=[])
 
 
 def test_a_folder_without_a_checkpoint_is_fatal(tmp_path: Path) -> None:

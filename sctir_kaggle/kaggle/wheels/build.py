@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sctir_kaggle.kaggle.staging import DATASET_BYTES, DATASET_FILE, DATASET_FILES, dataset_metadata
+from sctir_kaggle.kaggle.transfer import size_text
 from sctir_kaggle.kaggle.wheels import uv
 from sctir_kaggle.kaggle.wheels.download import download, is_complete
 from sctir_kaggle.kaggle.wheels.image import FREEZE, NONE, Image, image_of, text_of
@@ -111,6 +112,16 @@ def summary(resolution: Resolution, image: Image) -> list[str]:
     if changed := [f"{name} {there} by {new[name]}" for name, there in sorted(resolution.replaced.items())]:
         lines.append(f"replaced on the image: {', '.join(changed)}")
     return lines
+
+
+def listed(wheels: Sequence[Wheel]) -> list[str]:
+    """Return lines: each wheel that would be downloaded with its size, the largest first."""
+    if not wheels:
+        return ["would be downloaded: nothing"]
+    largest_first = sorted(wheels, key=lambda wheel: (-(wheel.size or 0), wheel.name))
+    sizes = ("unknown" if wheel.size is None else size_text(wheel.size) for wheel in largest_first)
+    lines = [f"{size:>10}  {wheel.name} {wheel.version}" for size, wheel in zip(sizes, largest_first, strict=True)]
+    return ["would be downloaded:", *lines]
 
 
 def split(wheels: Iterable[Wheel], output: Path) -> dict[Path, list[Wheel]]:

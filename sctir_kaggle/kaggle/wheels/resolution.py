@@ -7,8 +7,10 @@ requirements.
 
 from __future__ import annotations
 
+import logging
 import re
 import tempfile
+import time
 import zipfile
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -16,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
+from sctir_kaggle.kaggle.transfer import LOG_SECONDS, size_text
 from sctir_kaggle.kaggle.wheels import uv
 from sctir_kaggle.kaggle.wheels.download import size_at, without_login
 from sctir_kaggle.kaggle.wheels.image import NONE, Image, canonical, is_protected, tags_of
@@ -26,6 +29,8 @@ from sctir_kaggle.types import UserError
 if TYPE_CHECKING:
     from packaging.requirements import Requirement
 
+
+log = logging.getLogger("sctir_kaggle")
 
 _PIN = re.compile(r"^(?P<name>[\w.-]+)(?:\[[^\]]*\])?==(?P<version>[^\s;\\]+)", re.MULTILINE)
 
@@ -56,6 +61,8 @@ class Resolution:
 def resolve(roots: Sequence[str], image: Image, *, ship: Sequence[str] = ()) -> Resolution:
     """Resolve `roots` beside the image. Raises `UserError`, with both versions and what to do, if they conflict with it."""
     whole, image = image, without(image, ship)
+    beside = f" beside the {len(image.versions)} distributions of {image.name}" if image.versions else ""
+    log.info("resolving %d requirements for Python %s%s", len(roots), image.minor, beside)
     with tempfile.TemporaryDirectory() as folder:
         place = Path(folder)
         write_stand_ins(place, valid(image.versions))
@@ -108,7 +115,20 @@ def wheels_of(pins: Sequence[str], image: Image, place: Path) -> list[Wheel]:
     wanted.write_text("\n".join(pins), encoding="utf-8")
     arguments = [str(wanted), "--no-deps", "--format", "pylock.toml", "-o", str(lock), *uv.index()]
     uv.compile_(arguments, python=image.python)
-    return [_wheel(package, image.minor, lock) for package in read_toml(lock).get("packages", [])]
+    packages = read_toml(lock).get("packages", [])
+    log.info(
+        "choosing among the wheels of %d distributions, and asking for sizes that the index leaves out", len(packages)
+    )
+    found: list[Wheel] = []
+    said = time.monotonic()
+    for package in packages:
+        found.append(_wheel(package, image.minor, lock))
+        if time.monotonic() - said > LOG_SECONDS:  # one request for each size: a slow index takes minutes
+            said = time.monotonic()
+            log.info(
+                "%d of %d wheels, %s so far", len(found), len(packages), size_text(sum(w.size or 0 for w in found))
+            )
+    return found
 
 
 def _met(roots: Sequence[str], image: Image, place: Path) -> tuple[list[str], dict[str, str]]:
@@ -127,6 +147,7 @@ def _fewest_replaced(roots: Sequence[str], pins: dict[str, str], image: Image, p
     """Hold the image's versions one by one: a stand-in does not say which versions other distributions of the image need."""
     held: list[str] = []
     for name in sorted(name for name in pins if name in image.versions and image.versions[name] != pins[name]):
+        log.info("can %s %s of the image stay, in the place of %s?", name, image.versions[name], pins[name])
         try:
             pins = _compile(roots, image, place, [*held, name])
         except uv.Unresolvable:
