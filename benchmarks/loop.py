@@ -40,7 +40,7 @@ from sctir_kaggle.engines.vllm_options import ENVIRONMENT
 from sctir_kaggle.journal import JOURNAL, Journal, read_journal
 from sctir_kaggle.problems import ASSETS, HELD_OUT, read_problems
 from sctir_kaggle.sandbox import Sandbox
-from sctir_kaggle.types import Engine
+from sctir_kaggle.types import Answer, Engine
 
 CHECKPOINT = ASSETS / "model-gptq"
 SANDBOX_WORKERS = 4
@@ -50,7 +50,7 @@ BUSY_SECONDS, BUSY_PROBLEMS = 0.1, 5
 class Way(Protocol):
     """Solves the problems on an engine that is listened to; the answers, or None where there are none."""
 
-    def __call__(self, engine: Engine, config: SolverConfig) -> Coroutine[Any, Any, list[int] | None]: ...
+    def __call__(self, engine: Engine, config: SolverConfig) -> Coroutine[Any, Any, list[Answer] | None]: ...
 
 
 @dataclass
@@ -69,7 +69,7 @@ class Bench:
         ways = {"a": self.published, "b": self.to_the_end, "c": self.stopped, "d": self.flat, "e": self.at_hand}
         return ways[name]
 
-    async def published(self, engine: Engine, config: SolverConfig) -> list[int]:
+    async def published(self, engine: Engine, config: SolverConfig) -> list[Answer]:
         """(a)"""
         compat = NuminaCompat(
             engine,
@@ -82,12 +82,12 @@ class Bench:
         )
         return [await compat.solve(problem) for problem in self.problems]
 
-    async def to_the_end(self, engine: Engine, config: SolverConfig) -> list[int]:
+    async def to_the_end(self, engine: Engine, config: SolverConfig) -> list[Answer]:
         """(b)"""
         self.results = await solve(engine, self.sandbox, replace(config, stop="none"), self.problems)
         return [result.answer for result in self.results]
 
-    async def stopped(self, engine: Engine, config: SolverConfig) -> list[int]:
+    async def stopped(self, engine: Engine, config: SolverConfig) -> list[Answer]:
         """(c)"""
         exact = replace(config, stop="exact")
         return [result.answer for result in await solve(engine, self.sandbox, exact, self.problems)]
@@ -102,7 +102,7 @@ class Bench:
             tokens = {candidate: by_candidate[candidate] for candidate in candidates}
             await generate_flat(self.engine, problem, config, tokens)
 
-    async def at_hand(self, engine: Engine, config: SolverConfig) -> list[int]:
+    async def at_hand(self, engine: Engine, config: SolverConfig) -> list[Answer]:
         """(e), after (b) with the same seed"""
         config = replace(config, stop="none")
         results = await solve(engine, AtHand(self.results), config, self.problems)
@@ -133,7 +133,7 @@ def run(bench: Bench, name: str, config: SolverConfig) -> Run:
     return asyncio.run(work())
 
 
-def _right(problems: list[Problem], answers: list[int]) -> list[bool]:
+def _right(problems: list[Problem], answers: list[Answer]) -> list[bool]:
     return [answer == problem.answer for problem, answer in zip(problems, answers, strict=True)]
 
 

@@ -49,7 +49,7 @@ REPEATS = 5
 are no help then."""
 
 PREPENDED = "import math\nimport numpy as np\nimport sympy as sp\n"
-LAYERS = ("limits", "seccomp", "landlock", "namespaces", "user")
+LAYERS = ("limits", "seccomp", "landlock", "view", "namespaces", "user")
 SOLVE = "x = sp.symbols('x')\nprint(sp.solve(x**3 - 7*x + 6, x))"
 LIVE_CHILDREN = 48
 FAST_ENOUGH = 2.0
@@ -329,8 +329,10 @@ def latency_table(count: int) -> Table:
 
 
 def configurations() -> dict[str, tuple[str, ...]]:
-    """Which layers each sandbox of the comparison does without."""
-    single = {f"without {layer}": (layer,) for layer in LAYERS}
+    """Which layers each sandbox of the comparison does without. The view takes the place of Landlock."""
+    single: dict[str, tuple[str, ...]] = {f"without {layer}": (layer,) for layer in LAYERS}
+    del single["without landlock"], single["without view"]
+    single |= {"a view instead of landlock": ("landlock",), "without landlock and view": ("landlock", "view")}
     return {"all layers": (), **single, "no layer": LAYERS}
 
 

@@ -183,12 +183,13 @@ class Soak:
             return None
 
     def _settle(self) -> None:
-        """Wait until the count of processes rests: killed children are reaped, those forked in advance are there."""
-        end = time.monotonic() + 5
-        counts = [-1]
+        """Wait until the counts rest: killed children are reaped, their folders removed, and others forked in advance."""
+        end = time.monotonic() + 20
+        counts = [(-1, -1)]
         while time.monotonic() < end and counts[-5:] != [counts[-1]] * 5:
             time.sleep(0.05)
-            counts.append(len(processes_below(os.getpid())))
+            folders = sum(len(folders) for _, folders, _ in os.walk(self.folder))
+            counts.append((len(processes_below(os.getpid())), folders))
 
     def _sample(self, executions: int, *, per_second: float, cpu_ms: float) -> None:
         below = processes_below(os.getpid())

@@ -9,9 +9,11 @@ breaks between the items of a list, its word for no output, its colours, its not
 from __future__ import annotations
 
 import argparse
+import ast
 import asyncio
 import contextlib
 import gzip
+import itertools
 import json
 import math
 import re
@@ -20,14 +22,14 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, get_args
 
 from rich.console import Console
 from rich.table import Table
 
 from sctir_kaggle.sandbox import Sandbox
 from sctir_kaggle.sandbox.cell import PRELUDE
-from sctir_kaggle.types import ExecutionResult, ExecutionStatus
+from sctir_kaggle.types import ExecutionResult, ExecutionStatus, LastExpression
 
 FOLDER = Path(__file__).resolve().parents[1].parent / "shared" / "data" / "traces"
 LEAST = {"rho_tir_math_gsm8k": 0.97, "mathcoder_math": 0.95, "tora_gsm8k": 0.99}
@@ -207,6 +209,23 @@ def rate(outcomes: Iterable[Outcome]) -> float:
     return sum(outcome.verdict in REPRODUCED for outcome in recorded) / len(recorded)
 
 
+def values_shown(runs: Iterable[list[Block]]) -> tuple[int, int]:
+    """How many blocks end in an expression that is no call of print, and how many of these print before it."""
+    ends = printed = 0
+    for block in itertools.chain(*runs):
+        with contextlib.suppress(SyntaxError):
+            *before, last = ast.parse(block.code).body or [ast.Pass()]
+            if isinstance(last, ast.Expr) and not _prints(last):
+                ends += 1
+                printed += any(map(_prints, before))
+    return ends, printed
+
+
+def _prints(tree: ast.stmt) -> bool:
+    calls = (node.func for node in ast.walk(tree) if isinstance(node, ast.Call))
+    return any(isinstance(called, ast.Name) and called.id == "print" for called in calls)
+
+
 def table(name: str, outcomes: list[Outcome]) -> Table:
     """How many blocks there are of each verdict, and which where they are few."""
     grid = Table("", "blocks", title=f"{name}: {100 * rate(outcomes):.2f} % of {len(outcomes)} blocks reproduced")
@@ -223,15 +242,21 @@ def main() -> int:
     parser.add_argument("--traces", type=Path, default=FOLDER, metavar="FOLDER")
     parser.add_argument("--every", type=int, default=1, metavar="N", help="each n-th completion only")
     parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--last-expression", choices=get_args(LastExpression), default="always")
     args = parser.parse_args()
     if not args.traces.is_dir():
         parser.error(f"no folder {args.traces}: the recorded data is not part of the repository")
     failed, console = 0, Console()
-    with Sandbox(workers=args.workers, code_seconds=CODE_SECONDS, output_bytes=OUTPUT_BYTES) as sandbox:
+    options = {"output_bytes": OUTPUT_BYTES, "last_expression": args.last_expression}
+    with Sandbox(workers=args.workers, code_seconds=CODE_SECONDS, **options) as sandbox:
         for name, least in LEAST.items():
             runs = completions(args.traces / f"{name}.jsonl.gz", every=args.every)
             outcomes = replay(sandbox, runs, tasks=args.workers)
             console.print(table(name, outcomes))
+            ends, printed = values_shown(runs)
+            console.print(
+                f"{ends} of {len(outcomes)} blocks end in a value that is not printed; {printed} print before it"
+            )
             failed |= rate(outcomes) < least or any(outcome.verdict == UNNAMED for outcome in outcomes)
     return int(failed)
 
