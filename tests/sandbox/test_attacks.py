@@ -66,7 +66,7 @@ def test_a_block_is_answered_truthfully_and_soon_and_changes_nothing(
         pytest.skip(report.skipped[family])
     record = report.records.get(family, {}).get(attack.id)
     assert record, f"the host ended before or during this block: {report.last_words}"
-    if found := faults(family, attack, record):
+    if found := faults(attack, record):
         pytest.fail("\n".join([*found, f"output: {record['output'][-2000:]!r}"]), pytrace=False)
 
 

@@ -26,6 +26,8 @@ from tests.sandbox.attacks.portrait import PORTRAIT
 CODE_SECONDS = 1.0
 PATIENT = {"ordinary": 5.0, "memory": 5.0, "sources": 5.0, "output": 5.0}
 """Families whose blocks need some time to come to their point on a machine that may be busy."""
+AGAIN_SECONDS = 30.0
+"""The limit of a block that runs again, alone, since the machine may have been too busy for it."""
 MEMORY_MB = 512
 WORKERS = 4
 RAISED = "the sandbox raised"
@@ -43,14 +45,16 @@ _LARGEST = "# " + "c" * 8_000_000 + "\nprint('x' * 10**7)"
 """Warms the host up: what a large source and a flood need is not growth later."""
 
 
-def main(families: list[str], folder: Path, *, jailed: bool) -> int:
-    """Plant what can be lost, run the families in one sandbox, report line by line."""
-    corpus = {family: CORPUS[family] for family in families}
+def main(chosen: list[str], folder: Path, *, jailed: bool, again: bool) -> int:
+    """Plant what can be lost, run families (`FAMILY`) or single blocks (`FAMILY/ID`) in one sandbox, report line by line."""
+    corpus: dict[str, list[Attack]] = {}
+    for family, _, attack_id in (word.partition("/") for word in chosen):
+        corpus.setdefault(family, []).extend(attack for attack in CORPUS[family] if attack_id in ("", attack.id))
     planted = Planted(folder)
     os.environ.update({SECRET_VARIABLE: planted.in_environment, "HOME": str(planted.home)})
     os.environ["TMPDIR"] = tempfile.tempdir = str(planted.scratch)
     os.chdir(planted.work)
-    asyncio.run(_run(corpus, planted, jailed=jailed))
+    asyncio.run(_run(corpus, planted, jailed=jailed, again=again))
     return 0
 
 
@@ -64,26 +68,26 @@ def report(**facts: object) -> None:
     print(json.dumps(facts), flush=True)
 
 
-async def _run(corpus: dict[str, list[Attack]], planted: Planted, *, jailed: bool) -> None:
+async def _run(corpus: dict[str, list[Attack]], planted: Planted, *, jailed: bool, again: bool) -> None:
     doors = Doors(planted.scratch.parent)
     host = Host(planted, doors, jailed=jailed)
     bare = host.facts()
-    seconds = max(map(code_seconds, corpus))
+    seconds = AGAIN_SECONDS if again else max(map(code_seconds, corpus))
     with Sandbox(workers=WORKERS, code_seconds=seconds, memory_mb=MEMORY_MB) as sandbox:
         run = _Run(sandbox, host, planted, {**planted.placeholders(), **doors.placeholders()})
         await run.begin()
         for family, attacks in corpus.items():
-            await run.family(family, attacks)
+            await run.family(family, attacks, alone=again)
     report(closed=await _settled(host, bare))
 
 
-def batches(attacks: list[Attack]) -> Iterator[list[Attack]]:
-    """As many at a time as there are workers, but for those that must be alone."""
-    together = [attack for attack in attacks if not attack.alone]
+def batches(attacks: list[Attack], *, alone: bool) -> Iterator[list[Attack]]:
+    """As many at a time as there are workers, but for those that must be alone, or all with `alone`."""
+    together = [attack for attack in attacks if not (alone or attack.alone)]
     for start in range(0, len(together), WORKERS):
         yield together[start : start + WORKERS]
     for attack in attacks:
-        if attack.alone:
+        if alone or attack.alone:
             yield [attack]
 
 
@@ -114,10 +118,10 @@ class _Run:
         await asyncio.sleep(0.5)
         self._before = self._host.facts()
 
-    async def family(self, family: str, attacks: list[Attack]) -> None:
+    async def family(self, family: str, attacks: list[Attack], *, alone: bool) -> None:
         """All of its attacks, and by how much the host has grown over them."""
         resident = resident_kib()
-        for batch in batches(attacks):
+        for batch in batches(attacks, alone=alone):
             report(family=family, begins=[attack.id for attack in batch])
             await self._batch(family, batch)
         report(family=family, grown_kib=resident_kib() - resident)
@@ -150,6 +154,7 @@ class _Run:
             "status": result.status.value,
             "later": later.output,
             "leaks": leaks,
+            "limit": self._sandbox.code_seconds,
             **times,
         }
 
@@ -164,7 +169,9 @@ class _Run:
         self._turns += 1
         request_id = f"{candidate}/{self._turns}"
         try:
-            return await self._sandbox.execute(code, request_id=request_id, deadline=time.monotonic() + 20)
+            return await self._sandbox.execute(
+                code, request_id=request_id, deadline=time.monotonic() + 2 * AGAIN_SECONDS
+            )
         except Exception as error:  # the promise is that whatever the code does is a result
             traceback.print_exc()
             return ExecutionResult(f"{RAISED} {error!r}", ExecutionStatus.CRASH)
@@ -179,4 +186,5 @@ class _Run:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[3:], Path(sys.argv[1]), jailed=sys.argv[2] == "jailed"))
+    said = sys.argv[2].split("+")
+    sys.exit(main(sys.argv[3:], Path(sys.argv[1]), jailed="jailed" in said, again="again" in said))

@@ -1,10 +1,11 @@
 """Runs families of the corpus where a failing layer does no harm: in a pid namespace and a pids cgroup of its own.
 
-`python -m tests.sandbox.attacks.jail FAMILY...` prints a report, one JSON object a line; `--setting='--user --container'`
-runs the host in a `tests.sandbox.setting`. Four processes stand in a row: the
-warden makes the cgroup and removes it whatever happens; the gate enters it and the new namespaces; the init is their first
-process, whose end kills all others; the host runs the sandbox. Python's installation lies there under layers that take
-all writes: a sandbox with a hole once let this corpus delete the interpreter. Without a jail only harmless families run.
+`python -m tests.sandbox.attacks.jail FAMILY...` prints a report, one JSON object a line; `FAMILY/ID` is a single block.
+`--setting='--user --container'` runs the host in a `tests.sandbox.setting`; with `--again` blocks run alone, and longer. Four
+processes stand in a row: the warden makes the cgroup and removes it whatever happens; the gate enters it and the new
+namespaces; the init is their first process, whose end kills all others; the host runs the sandbox. Python's installation lies
+there under layers that take all writes: a sandbox with a hole once let this corpus delete the interpreter. Without a jail
+only harmless families run.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ _libc = ctypes.CDLL(None, use_errno=True)
 
 def main() -> int:
     """Run the families in a jail, or without one those that are harmless; the exit status is the host's."""
-    families = [word for word in sys.argv[1:] if not word.startswith("--setting=")]
+    families = [word for word in sys.argv[1:] if not word.startswith("--")]
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that what was made is removed
     die_with_parent(signal.SIGTERM)
     with _folder() as folder:
@@ -53,7 +54,7 @@ def main() -> int:
 
 def _unjailed(folder: Path, families: list[str], why: str) -> int:
     print(json.dumps({"skip": why, "families": sorted(NEEDS_JAIL)}), flush=True)
-    harmless = [family for family in families if family not in NEEDS_JAIL]
+    harmless = [family for family in families if family.partition("/")[0] not in NEEDS_JAIL]
     return _wait(_fork(lambda: _host(folder, harmless, jailed=False))) if harmless else 0
 
 
@@ -134,14 +135,16 @@ def _cover_installation(covers: Path) -> None:
 
 def _host(folder: Path, families: list[str], *, jailed: bool) -> int:
     setting = [word for chosen in sys.argv[1:] if chosen.startswith("--setting=") for word in chosen[10:].split()]
+    again = "--again" in sys.argv[1:]
     if setting:
+        said = ("jailed" if jailed else "free") + ("+again" if again else "")
         folder.chmod(0o777)  # the setting may be that of another user
         python = [sys.executable, "-m"]
-        host_ = [*python, "tests.sandbox.attacks.host", str(folder), "jailed" if jailed else "free", *families]
+        host_ = [*python, "tests.sandbox.attacks.host", str(folder), said, *families]
         os.execv(sys.executable, [*python, "tests.sandbox.setting", *setting, *host_])
     from tests.sandbox.attacks import host  # the processes above stay small and single-threaded
 
-    return host.main(families, folder, jailed=jailed)
+    return host.main(families, folder, jailed=jailed, again=again)
 
 
 def _fork(main: Callable[[], int]) -> int:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from sctir_kaggle.sandbox.executor import VARIABLES_GONE
+from sctir_kaggle.sandbox.outcome import VARIABLES_GONE
 from sctir_kaggle.types import ExecutionStatus
 from tests.sandbox.attacks.attack import Attack
-from tests.sandbox.attacks.host import RAISED, code_seconds
+from tests.sandbox.attacks.host import RAISED
 from tests.sandbox.attacks.planted import PREFIX, SECRET_LENGTH
 
 GRACE_SECONDS = 1.5
@@ -26,16 +26,23 @@ _HARMFUL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff]")
 Record = dict[str, Any]
 
 
-def faults(family: str, attack: Attack, record: Record) -> list[str]:
+def faults(attack: Attack, record: Record) -> list[str]:
     """Everything that is not as it should be."""
     status = ExecutionStatus(record["status"])
     return [
         *_of_the_status(attack, status, record["output"]),
         *_of_the_output(attack, record["output"]),
-        *_of_the_time(record, code_seconds(family) + GRACE_SECONDS),
+        *_of_the_time(record),
         *_of_the_host(record),
         *_of_the_next_turn(attack, record),
     ]
+
+
+def too_slow(attack: Attack, record: Record) -> bool:
+    """Whether what was wrong may be the machine's fault: a time limit was met, by whichever block, or exceeded."""
+    said = [record["output"], record["later"], record["sibling"], *map(str, record["next"])]
+    met = bool(_of_the_time(record)) or any("TimeoutError" in text for text in said)
+    return met and bool(faults(attack, record))
 
 
 def _of_the_status(attack: Attack, status: ExecutionStatus, output: str) -> list[str]:
@@ -60,7 +67,8 @@ def _of_the_output(attack: Attack, output: str) -> list[str]:
     return found
 
 
-def _of_the_time(record: Record, limit: float) -> list[str]:
+def _of_the_time(record: Record) -> list[str]:
+    limit = record["limit"] + GRACE_SECONDS
     limits = {"wall": limit, "later_wall": limit, "parting": 1.0}
     return [f"{name} took {record[name]:.2f} s" for name, limit in limits.items() if record[name] > limit]
 
