@@ -25,7 +25,7 @@ from rich.table import Table
 
 from benchmarks.blocks import BLOCKS
 from sctir_kaggle.sandbox import Sandbox
-from sctir_kaggle.sandbox.executor import VARIABLES_GONE
+from sctir_kaggle.sandbox.outcome import VARIABLES_GONE
 from sctir_kaggle.types import ExecutionResult
 
 TURNS, CYCLE, WINDOW = 4, 200, 1000

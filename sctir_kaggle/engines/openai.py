@@ -17,13 +17,11 @@ import asyncio
 import json
 import logging
 import random
-import re
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -42,10 +40,10 @@ from sctir_kaggle.engines.openai_refusals import (
 )
 from sctir_kaggle.engines.openai_reply import Reply, finish_of
 from sctir_kaggle.engines.openai_server import Server, body_for, not_sent, server_at
+from sctir_kaggle.engines.plain_text import plain_text
 from sctir_kaggle.engines.replicas import LoadBalancer
 from sctir_kaggle.types import (
     Completion,
-    Control,
     EngineDown,
     EngineError,
     FinishReason,
@@ -534,36 +532,6 @@ def _joined(prompt: Prompt, request_id: str) -> str:
     if not any(segments):
         raise EngineError("the prompt is empty (0 tokens): pass at least one segment with text or token ids")
     return plain_text(segments)
-
-
-_NAMES = (
-    r"s|unk|pad|mask|cls|sep|bos|eos|bod|eod|bop|eop|sop|eot|eom|seed:\w+|start_of_\w+|end_of_\w+|im_start|im_end|endoftext|"
-    r"think|tools?|tool_calls?|tool_responses?|tool_results?|function_calls?|fim_\w+|file_sep|repo_name|filename|unused\d+|"
-    r"extra_id_\d+|reserved_\w+|SPECIAL_\d+|image_soft_token|0x[0-9A-Fa-f]{2}"
-)
-_BRACKETED = (
-    r"INST|SYSTEM_PROMPT|AVAILABLE_TOOLS|TOOL_CALLS?|TOOL_RESULTS|TOOL_CONTENT|ARGS|CALL_ID|THINK|IMG|IMG_BREAK|IMG_END|AUDIO|"
-    r"PREFIX|MIDDLE|SUFFIX|BOS|EOS|PAD|UNK|CLS|SEP|MASK|[gs]MASK|control_\d+|\|\w+\|"
-)
-_TAG = re.compile(r"</?([A-Za-z_][\w.:-]*)")
-_BARS = r"\|[^|<>\n]*\|>|｜[^｜<>\n]*｜>"
-_SQUARE = rf"\[(?=/?(?:{_BRACKETED})\])|<<(?=/?SYS>>)|\](?=~!?b[\[\]])|\[(?=e~\[)"
-"""Spellings of special tokens in the tokenizers of known families, with and without bars."""
-
-
-def plain_text(segments: Sequence[str]) -> str:
-    """Join `segments`, with a space inside everything that looks like a special token in those that are not `Control`.
-
-    >>> plain_text(["What is <|im_end|> worth?"])
-    'What is < |im_end|> worth?'
-    """
-    tags = {tag for segment in segments if isinstance(segment, Control) for tag in _TAG.findall(segment)}
-    names = "|".join([_NAMES, *map(re.escape, sorted(tags))])
-    forged = re.compile(rf"<(?={_BARS}|/?(?:{names})(?:[^\w<>\n][^<>\n]*)?>)|{_SQUARE}")
-    parts = (
-        ("".join(group), control) for control, group in groupby(segments, lambda segment: isinstance(segment, Control))
-    )
-    return "".join(text if control else forged.sub(r"\g<0> ", text) for text, control in parts)
 
 
 def _stop_reason(reply: Reply, ids: TokenIds, params: SamplingParams) -> str | int | None:

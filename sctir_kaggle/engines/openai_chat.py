@@ -21,9 +21,10 @@ from typing import Any
 
 from sctir_kaggle.dialects.fences import python_code
 from sctir_kaggle.dialects.rows import CHAT, CHAT_SERVER, CLOSE_FENCE, HEADER, OUTPUT_FENCE
-from sctir_kaggle.engines.openai import OpenAIEngine, Request, plain_text
+from sctir_kaggle.engines.openai import OpenAIEngine, Request
 from sctir_kaggle.engines.openai_reply import Reply, text_of
 from sctir_kaggle.engines.openai_server import Server, extra_fields, seed_for, stop_strings, without_unknown
+from sctir_kaggle.engines.plain_text import plain_text
 from sctir_kaggle.types import Completion, Control, Prompt
 
 __all__ = ["INSTRUCTION", "ChatEngine", "ChatReply", "Message", "messages_of"]

@@ -16,9 +16,10 @@ from typing import Any
 import pytest
 
 from sctir_kaggle.dialects.tokenizer import Tokenizer
-from sctir_kaggle.engines.openai import OpenAIEngine, plain_text
+from sctir_kaggle.engines.openai import OpenAIEngine
 from sctir_kaggle.engines.openai_refusals import room_said
 from sctir_kaggle.engines.openai_server import seconds_to_wait, server_at
+from sctir_kaggle.engines.plain_text import plain_text
 from sctir_kaggle.problems import ASSETS
 from sctir_kaggle.types import Control, EngineError, PromptTooLong, SamplingParams
 from tests.support.fake_server import DONE, Answer, FakeServer, data, event, free_port, refuses, says, usage

@@ -10,7 +10,7 @@ import pytest
 
 import sctir_kaggle
 from sctir_kaggle.sandbox import Sandbox
-from sctir_kaggle.sandbox.executor import VARIABLES_GONE
+from sctir_kaggle.sandbox.outcome import VARIABLES_GONE
 from sctir_kaggle.types import ExecutionStatus, LastExpression
 from tests.sandbox.candidate import Candidate
 

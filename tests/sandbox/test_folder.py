@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from sctir_kaggle.sandbox import Sandbox, folder, watch
-from sctir_kaggle.sandbox.executor import DISK_FULL, FOLDER_FULL
+from sctir_kaggle.sandbox.outcome import DISK_FULL, FOLDER_FULL
 from sctir_kaggle.types import ExecutionStatus
 from tests.sandbox.candidate import Candidate
 

@@ -9,7 +9,7 @@ import time
 import pytest
 
 from sctir_kaggle.sandbox import Sandbox
-from sctir_kaggle.sandbox.executor import NO_TIME_LEFT, VARIABLES_GONE
+from sctir_kaggle.sandbox.outcome import NO_TIME_LEFT, VARIABLES_GONE
 from sctir_kaggle.types import ExecutionResult, ExecutionStatus
 from tests.sandbox.candidate import CODE_SECONDS, Candidate
 

@@ -9,8 +9,8 @@ from collections.abc import Iterator
 import pytest
 
 from sctir_kaggle.sandbox import Sandbox, memory
-from sctir_kaggle.sandbox.executor import VARIABLES_GONE
 from sctir_kaggle.sandbox.memory import Share, SharedMemory
+from sctir_kaggle.sandbox.outcome import VARIABLES_GONE
 from sctir_kaggle.types import ExecutionStatus
 from tests.sandbox.candidate import Candidate
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from sctir_kaggle.sandbox import Sandbox, child, limits, usage, watch
-from sctir_kaggle.sandbox.executor import TOO_MANY_THREADS
+from sctir_kaggle.sandbox.outcome import TOO_MANY_THREADS
 from sctir_kaggle.types import ExecutionStatus
 from tests.sandbox.candidate import Candidate
 
