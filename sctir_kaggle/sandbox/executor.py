@@ -152,7 +152,7 @@ class Sandbox:
             await asyncio.wait({job}, timeout=left)
             if not job.done() and not block.started:  # still in a queue
                 if self._shortage and not block.candidate.child:
-                    raise ExecutorError(f"the sandbox {self._shortage}")
+                    raise self._short()
                 return _TOO_LATE
             await asyncio.wait({job})
         finally:
@@ -234,7 +234,10 @@ class Sandbox:
             self._finish(block, error=error)
         else:
             block.candidate.child, block.holds_ahead = child, child is not None
-            self._queue(self._pool, self._run, block) if child else self._finish(block, _TOO_LATE)
+            if child:
+                self._queue(self._pool, self._run, block)
+            else:
+                self._finish(block, error=self._short() if self._shortage else None)
 
     def _new_child(self, block: Block) -> Child | None:
         """A child, or None where there is none before the block's deadline.
@@ -272,6 +275,9 @@ class Sandbox:
         if self._closed:
             raise _closed_early()
         return None
+
+    def _short(self) -> ExecutorError:
+        return ExecutorError(f"the sandbox {self._shortage}")
 
     def _run(self, block: Block) -> None:
         """Run a block, in a worker's thread, or queue it once more where its child is of no use."""

@@ -7,6 +7,7 @@ looked at.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 
 from sctir_kaggle.sandbox import usage
@@ -16,6 +17,10 @@ from sctir_kaggle.sandbox.memory import Share, SharedMemory
 
 LOOK_SECONDS = 0.1
 """Seconds between two looks at a running block; it can exceed its limits by what it takes in between."""
+
+UNSEEN_SECONDS = 0.01
+"""A child that has run for less since the last look is not looked at when its block ends: the look takes as long as a short
+turn, and in so little time a child cannot take much."""
 
 DISK_MB = 256
 """MiB of the disk that stay free for the host: with less, a block is stopped once it has itself written `WRITTEN_MB`."""
@@ -33,13 +38,16 @@ class Watch:
         self._share = Share(self._pid, end) if self._pid else None
         self._cpu, self._free, self._written = 0.0, 0, 0
         self._last: usage.Usage | None = None
+        self._ran, self._began = 0.0, 0.0  # seconds since the last look, and since when (monotonic) it runs
 
     def begin(self, cpu_seconds: float) -> None:
         """A block begins, which may use so much CPU time."""
-        self._free = free_mb(self._folder)
+        self._began = time.monotonic()
+        if not self._ran:
+            self._free = free_mb(self._folder)
         if not self._share:
             return
-        # A child is stopped between two blocks, so that what was read at the end of the last one still holds.
+        # A child is stopped between two blocks, so that what was read at the end of the last one holds, or nearly so.
         self._last = self._last or usage.usage(self._share.pid)
         if self._last:
             self._cpu = self._last.cpu + cpu_seconds
@@ -51,10 +59,15 @@ class Watch:
 
         `ended`: the last look, after a block that ended by itself, which has to be quick.
         """
+        now = time.monotonic()
+        if ended and self._ran + now - self._began < UNSEEN_SECONDS:
+            return ""
+        self._ran, self._began = 0.0, now
         return self._used(ended=ended) or self._stored(ended=ended)
 
     def rest(self) -> None:
         """The child waits for its next block."""
+        self._ran += time.monotonic() - self._began
         if self._share and self._last:
             self._memory.rest(self._share, self._last.resident)
 
