@@ -363,6 +363,11 @@ class Sandbox:
         with self._candidates_lock:
             return self._candidates.setdefault(request_id.rpartition("/")[0], Candidate())
 
+    @property
+    def _zygote(self) -> Zygote | None:
+        """The latest, for whoever looks at the sandbox from outside; it may have died."""
+        return self._zygotes.current
+
     def _living_zygote(self) -> Zygote:
         self._check_usable()
         return self._zygotes.living()

@@ -50,5 +50,5 @@ def running(pid: int) -> bool:
 
 def zygote_pid(sandbox: Sandbox) -> int:
     """The process that the sandbox started; with a pid namespace it waits for the one that forks."""
-    assert sandbox._zygotes.current
-    return sandbox._zygotes.current.process.pid
+    assert sandbox._zygote
+    return sandbox._zygote.process.pid

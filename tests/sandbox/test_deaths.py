@@ -79,8 +79,8 @@ def test_a_dead_zygote_is_replaced(run: Candidate, sandbox: Sandbox) -> None:
     run("x = 1")
     run("x = 1")
     child = run.process()
-    assert sandbox._zygotes.current
-    sandbox._zygotes.current.process.kill()
+    assert sandbox._zygote
+    sandbox._zygote.process.kill()
     assert eventually(lambda: not running(child))
     assert run("1").output == VARIABLES_GONE + "1\n"
 
@@ -147,9 +147,9 @@ def test_a_block_cannot_take_back_the_stop_at_the_end_of_its_turn(run: Candidate
 @pytest.mark.slow
 def test_a_deep_folder_and_a_dead_zygote_together_do_no_harm(run: Candidate, sandbox: Sandbox) -> None:
     assert run("import os\nfor _ in range(990):\n    os.mkdir('d')\n    os.chdir('d')").output == ""
-    assert sandbox._zygotes.current
+    assert sandbox._zygote
     child = run.process()
-    sandbox._zygotes.current.process.kill()
+    sandbox._zygote.process.kill()
     assert eventually(lambda: not running(child))
     assert run("1").output == VARIABLES_GONE + "1\n"
 

@@ -101,7 +101,7 @@ def test_full_folders_of_several_cost_their_siblings_nothing() -> None:
 
     with Sandbox(workers=4) as sandbox:
         asyncio.run(main(sandbox))
-        folder = sandbox._zygotes.current._folder if sandbox._zygotes.current else ""
+        folder = sandbox._zygote._folder if sandbox._zygote else ""
     assert not Path(folder).exists()
 
 
@@ -281,8 +281,8 @@ def test_200_that_are_released_at_once_leave_nothing() -> None:
             await asyncio.gather(*(talk.turn("x = 1") for talk in talks))
 
         asyncio.run(everyone())
-        assert sandbox._zygotes.current
-        folder = Path(sandbox._zygotes.current._folder)
+        assert sandbox._zygote
+        folder = Path(sandbox._zygote._folder)
         for number in range(200):
             sandbox.release(f"many/{number}")
         assert Candidate(sandbox, "fresh")("print(1)").output == "1\n"

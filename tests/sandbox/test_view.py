@@ -77,7 +77,7 @@ def test_the_folder_is_private_and_the_host_sees_it(sandbox: Sandbox) -> None:
     one("open('note', 'w').write('x')")
     other("1")
     # Wherever it lies in the view: the host checks the quota of this folder from outside.
-    found = list(Path(sandbox._zygotes.current._folder).glob("*/note"))  # type: ignore[union-attr]
+    found = list(Path(sandbox._zygote._folder).glob("*/note"))  # type: ignore[union-attr]
     assert [path.read_text() for path in found] == ["x"]
     number = found[0].parent.name
     assert "Error" in other(f"import os\nos.listdir('../{number}')").output
