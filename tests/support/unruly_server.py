@@ -16,7 +16,7 @@ from typing import Any
 from sctir_kaggle.recipes.rows import write_rows
 from tests.support.fake_server import DONE, Answer, FakeServer, Json, data, refuses, usage
 
-SILENCE = 1.5
+SILENCE = 3.0
 """Seconds: what asks has to lose its patience before that."""
 
 ERROR = "that was not this, but a number"
