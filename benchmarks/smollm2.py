@@ -93,7 +93,7 @@ def checkpoint(folder: Path | None = None) -> Path:
 
 def convert(source: Path, folder: Path) -> None:
     """Write the checkpoint of a Llama's GGUF file to `folder`. Raises `UserError` for a file of another kind."""
-    from gguf import GGUFReader  # type: ignore[import-untyped,unused-ignore]
+    from gguf import GGUFReader
 
     reader: Any = GGUFReader(str(source))
     said = {name: field.contents() for name, field in reader.fields.items()}

@@ -82,11 +82,8 @@ def test_its_special_tokens_are_the_files(model: Path) -> None:
     assert encoder.added_tokens.keys() == control
     assert encoder.encode((Control("<|im_start|>user\n"),))[0] == said["tokenizer.ggml.bos_token_id"]
     assert encoder.encode_text("<|im_end|>") != (2,), "text of a problem never becomes a control token"
-    assert (encoder.bos, encoder.eos_token, encoder.end_ids) == (
-        (),
-        "<|im_end|>",
-        {said["tokenizer.ggml.eos_token_id"]},
-    )
+    assert (encoder.bos, encoder.eos_token) == ((), "<|im_end|>")
+    assert encoder.end_ids == {said["tokenizer.ggml.eos_token_id"]}
     assert encoder.chat_template == said["tokenizer.chat_template"]
     assert encoder.decode(encoder.encode_text(PROBE)) == PROBE
 

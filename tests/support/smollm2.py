@@ -33,7 +33,7 @@ def smollm2() -> Path:
 @cache
 def metadata() -> Mapping[str, Any]:
     """The metadata of the GGUF file."""
-    from gguf import GGUFReader  # type: ignore[import-untyped,unused-ignore]
+    from gguf import GGUFReader
 
     reader: Any = GGUFReader(str(gguf_file()))
     return {name: field.contents() for name, field in reader.fields.items()}
@@ -72,7 +72,10 @@ def measured(name: str, module: str, arguments: Sequence[str], folder: Path) -> 
     with log.open("w") as file:
         process = subprocess.Popen(
             [sys.executable, "-m", module, *arguments],
-            **{"stdout": file, "stderr": subprocess.STDOUT, "env": environment, "cwd": folder},
+            stdout=file,
+            stderr=subprocess.STDOUT,
+            env=environment,
+            cwd=folder,
         )
         _, status, usage = os.wait4(process.pid, 0)
         process.returncode = os.waitstatus_to_exitcode(status)
