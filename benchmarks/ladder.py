@@ -30,7 +30,7 @@ from sctir_kaggle.recipes.tiny.steps import Steps
 from sctir_kaggle.types import UserError
 
 BLOCK = 640
-"""Tokens of a packed block: the longest of the recorded traces that are kept have some 600."""
+"""Tokens of a packed block: the longest of the traces has 562."""
 
 BATCH = 4
 """Blocks a step."""

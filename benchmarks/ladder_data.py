@@ -57,7 +57,7 @@ def make_data(source: Path, folder: Path, *, problems: int, families: int, seed:
 
 def gsm8k_test(source: Path) -> dict[str, int]:
     """The problems of GSM8K's test set with an integer answer, in the order of the record."""
-    found = {}
+    found: dict[str, int] = {}
     for name in RECORDED:
         for row in _read(source / name):
             if row["dataset"] == SET and (answer := _integer(row["gt"])) is not None:
