@@ -32,9 +32,6 @@ from sctir_kaggle.types import UserError
 BLOCK = 640
 """Tokens of a packed block: the longest of the traces has 562."""
 
-BATCH = 4
-"""Blocks a step."""
-
 PROBE = 4
 """Steps that are timed, the first of which is left out."""
 
@@ -67,6 +64,8 @@ class Ladder:
     seed: int = 0
     """Of the choice of problems and the synthetic data."""
     engine: str = "transformers"
+    batch: int = 4
+    """Blocks a step."""
     steps: int | None = None
     """Of each stage, instead of what fits into the minutes."""
 
@@ -82,7 +81,7 @@ class Ladder:
         return self.output / name
 
 
-QUICK = {"steps": 5, "problems": 4, "families": 1, "candidates": 2, "seeds": 2}
+QUICK = {"steps": 5, "batch": 1, "problems": 4, "families": 1, "candidates": 2, "seeds": 2}
 
 
 def make(ladder: Ladder) -> str:
@@ -133,7 +132,7 @@ def stage(ladder: Ladder, name: str, start: Path, kind: str, steps: int) -> Comm
     """Fine-tuning of so many steps, whose learning rate falls to 0 with the last."""
     config = "stage1_cot.yaml" if kind == "cot" else "stage2_tir.yaml"
     settings = {"model": start, "data": f"[{ladder.at(f'{kind}.jsonl.gz')}]", "output": ladder.at(name), "steps": steps}
-    sizes = {"block": BLOCK, "batch": 1, "accumulate": BATCH, "learning_rate": 1e-4, "warmup": 0.05}
+    sizes = {"block": BLOCK, "batch": 1, "accumulate": ladder.batch, "learning_rate": 1e-4, "warmup": 0.05}
     ours = {"checkpointing": "false", "log": "none", "log_every": 1, "save_every": 50, "keep": 1}
     return recipe("train.sft", config, *(f"{field}={value}" for field, value in (settings | sizes | ours).items()))
 
@@ -162,7 +161,7 @@ def plan(ladder: Ladder) -> None:
     runs = 2 + 2 * ladder.candidates * ladder.seeds
     solving = ladder.problems * runs * ASSUMED / rate / 60
     said = (
-        f"a step of {BATCH} x {BLOCK} tokens takes {step:.1f} s, {rate:.0f} tokens are sampled a second: training "
+        f"a step of {ladder.batch} x {BLOCK} tokens takes {step:.1f} s, {rate:.0f} tokens are sampled a second: training "
         f"{counts['stage1']} + {counts['stage2']} steps, {training:.0f} min; solving about {solving:.0f} min ({ASSUMED} tokens "
         f"a candidate assumed)"
     )
