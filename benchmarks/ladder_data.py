@@ -56,11 +56,11 @@ def make_data(source: Path, folder: Path, *, problems: int, families: int, seed:
 
 
 def gsm8k_test(source: Path) -> dict[str, int]:
-    """The problems of GSM8K's test set with an integer answer, in the order of the record."""
+    """The problems of GSM8K's test set with an integer answer other than 0, which a solver gives without a vote."""
     found: dict[str, int] = {}
     for name in RECORDED:
         for row in _read(source / name):
-            if row["dataset"] == SET and (answer := _integer(row["gt"])) is not None:
+            if row["dataset"] == SET and (answer := _integer(row["gt"])):
                 found.setdefault(row["problem"], answer)
     return found
 
