@@ -43,9 +43,10 @@ class SFT(ResumableSettings):
     """Files of rows (`rows.py`), or owner/name on the Hub, whose split `train` is taken."""
 
     block: int = 2048
-    """Tokens of a packed block, and the longest trace."""
-    packing: Literal["whole", "wrapped"] = "whole"
-    """`whole` bin-packs traces and drops longer ones; `wrapped`, the original, cuts them where a block ends."""
+    """Tokens of a packed block."""
+    packing: Literal["split", "whole", "wrapped"] = "split"
+    """`split` bin-packs traces, and splits longer ones at a turn's end with their context kept; `whole` drops these;
+    `wrapped`, the original, cuts traces where a block ends."""
     isolate: bool = True
     """Whether a trace attends to itself only, not to others in its block (the original: false)."""
     learn: Literal["written", "all"] = "written"
@@ -138,7 +139,7 @@ def make_trainer(settings: SFT, config: SFTConfig, tokenizer: PreTrainedTokenize
 
     The first process packs, the others read its blocks from disk.
     """
-    packing = Packing(settings.block, settings.packing == "whole", settings.learn)
+    packing = Packing(settings.block, settings.packing, settings.learn)
     with config.main_process_first(desc="packing"):
         packed, summary = load_packed(settings.data, tokenizer, packing, folder=settings.output)
     attention = _attention(settings)

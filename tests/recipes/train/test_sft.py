@@ -83,7 +83,7 @@ def test_the_stages_have_the_winning_values(config: str, values: dict[str, Any])
     settings = read_settings(SFT, CONFIGS / config)
     assert {name: getattr(settings, name) for name in values} == values
     assert (settings.seed, settings.accumulate, settings.checkpointing) == (42, 1, True)
-    assert (settings.packing, settings.isolate, settings.learn) == ("whole", True, "written")
+    assert (settings.packing, settings.isolate, settings.learn) == ("split", True, "written")
 
 
 def test_a_value_outside_its_limits_is_refused() -> None:
