@@ -26,6 +26,7 @@ from sctir_kaggle.recipes.train.trainer import (
     training_arguments,
 )
 from sctir_kaggle.recipes.train.validation import validations
+from sctir_kaggle.recipes.train.validation_server import check_server
 from sctir_kaggle.types import UserError
 
 if TYPE_CHECKING:
@@ -82,6 +83,13 @@ class SFT(ResumableSettings):
     validate_candidates: int = 8
     validate_turns: int = 4
     """Executions of code a candidate may have; 0 for chain of thought."""
+    validate_url: str | None = None
+    """An OpenAI-compatible server that solves the problems instead of this process, http://HOST:PORT."""
+    validate_command: str | None = None
+    """The command that starts that server on a checkpoint, such as: vllm serve {checkpoint} --port 8000. It is ended when the
+    problems are solved."""
+    validate_wait: float = 600.0
+    """Seconds after which a server that does not serve the checkpoint has failed."""
 
     def __post_init__(self) -> None:
         self.require_at_least_one("block", "epochs", "batch", "accumulate", "log_every", "save_every", "keep")
@@ -91,6 +99,9 @@ class SFT(ResumableSettings):
         if not 0 <= self.warmup <= 1:
             raise UserError(f"warmup is {self.warmup}; it is the share of the steps, from 0 to 1")
         check_held_out(self.held_out)
+        check_server(self.validate_url, self.validate_command)
+        if self.validate_url and not self.validate:
+            raise UserError("validate_url has nothing to solve; set validate to a CSV of id, problem, answer")
 
 
 def main() -> None:
