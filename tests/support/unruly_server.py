@@ -27,7 +27,9 @@ def problem_rows(count: int, *, findable: bool = False) -> list[dict[str, Any]]:
     rows = []
     for number in range(count):
         a, b = 12 + number % 89, 7 + number // 89
-        answer: int | str = f"\\frac{{{a}}}{{{2 * a * b}}}" if number % 10 == 3 else a * b + 2 * (number % 20 == 7 and not findable)
+        answer: int | str = (
+            f"\\frac{{{a}}}{{{2 * a * b}}}" if number % 10 == 3 else a * b + 2 * (number % 20 == 7 and not findable)
+        )
         rows.append({"id": f"p{number}", "problem": _question(a, b, number % 10 == 3), "answer": answer})
     return rows
 
@@ -125,8 +127,12 @@ def _program(luck: float, a: str, b: str, *, inverse: bool) -> str:
 
 
 def right_by(how: str) -> Callable[[Json], str]:
-    """A model that always knows the answer, and comes to it by `how`: "no code", "a crash", "another output" or "its output"."""
-    programs = {"a crash": "print({0})\nraise ValueError('no')", "another output": "print({0} + 1)", "its output": "print({0})"}
+    """A model that always knows the answer, and comes to it by "no code", "a crash", "another output" or "its output"."""
+    programs = {
+        "a crash": "print({0})\nraise ValueError('no')",
+        "another output": "print({0} + 1)",
+        "its output": "print({0})",
+    }
 
     def reply(body: Json) -> str:
         problem, *later = [message["content"] for message in body["messages"][1:]]

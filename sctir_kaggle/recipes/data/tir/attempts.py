@@ -14,6 +14,7 @@ from sctir_kaggle.recipes.data.tir.checks import Checks, checks_of
 from sctir_kaggle.recipes.data.tir.solution import code_key, text_key
 from sctir_kaggle.types import SolveResult, Trace, TraceStatus, Turn, UserError
 
+
 @dataclass(frozen=True, slots=True)
 class Tokens:
     """Token counts as the server reported them; `cached` is part of `prompt`."""
@@ -119,7 +120,9 @@ def _check_choice(path: Path, now: Json) -> None:
         return  # a kill came before the first line was whole, or it is no journal, which `resume` says
     was = header.get("kept_by")
     if not isinstance(was, dict):
-        raise UserError(f"cannot resume {path}: an earlier version made it and kept other traces; choose another output")
+        raise UserError(
+            f"cannot resume {path}: an earlier version made it and kept other traces; choose another output"
+        )
     if names := [name for name in {**was, **now} if was.get(name) != now.get(name)]:
         said = ", ".join(f"{name} was {was.get(name)}, now {now.get(name)}" for name in names)
         raise UserError(f"cannot resume {path}: {said}; go back to that, or choose another output")

@@ -93,7 +93,7 @@ def _equals(text: str, value: Fraction, number: Fraction) -> bool:
         return True
     digits = re.sub(r"[eE].*|\D", "", text).lstrip("0")
     rounded = "." in text and len(digits) >= DIGITS
-    return rounded and abs(value - number) <= Fraction(TOLERANCE) * max(abs(number), 1)
+    return rounded and abs(value - number) <= Fraction(TOLERANCE) * max(abs(number), Fraction(1))
 
 
 def _shows(text: str, answer: str) -> bool:

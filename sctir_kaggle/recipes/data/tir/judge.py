@@ -12,11 +12,11 @@ from typing import Any, Literal
 
 from sctir_kaggle.dialects.rows import OUTPUT_FENCE
 from sctir_kaggle.engines.openai_chat import ChatEngine
+from sctir_kaggle.journal import whole_lines
 from sctir_kaggle.jsonlines import LineWriter
 from sctir_kaggle.recipes.data.tir.attempts import Tokens
 from sctir_kaggle.recipes.data.tir.exercise import Exercise
 from sctir_kaggle.recipes.data.tir.expressions import same
-from sctir_kaggle.journal import whole_lines
 from sctir_kaggle.types import Completion, Engine, SamplingParams, UserError
 
 VERDICTS = "verdicts.jsonl"
@@ -79,8 +79,10 @@ class Judge:
         if not same(reference, written) and key not in self._verdicts and len(written) <= LONGEST:
             said = await self._ask(exercise, reference, written)
             tokens = {"prompt": said.prompt_tokens, "cached": said.cached_tokens, "completion": said.tokens}
-            line = {"problem": key[0], "reference": reference, "answer": written, "verdict": verdict_of(said)}
-            line |= {"judge": self._name, "tokens": tokens, "said": said.text[-200:]}
+            line = {
+                **{"problem": exercise.problem.id, "reference": reference, "answer": written},
+                **{"verdict": verdict_of(said), "judge": self._name, "tokens": tokens, "said": said.text[-200:]},
+            }
             self._lines.write(line)
             self._remember(self._lines.path, line)
         return self.equal(exercise, reference, written)

@@ -25,7 +25,9 @@ class Outcome(str, Enum):
     KEPT = "kept"  # a row
     WRONG = "wrong"
     NO_ANSWER = "no answer"  # none that was boxed, or none that is a number where the reference is one
-    NO_LABEL = "no label"  # of a problem without a reference, on whose answer too few attempts agree, or not all are made
+    NO_LABEL = (
+        "no label"  # of a problem without a reference, on whose answer too few attempts agree, or not all are made
+    )
     NO_CODE = "no code"  # right, but no code ran
     CRASHED = "crashed"  # right, but the last block ended in an error
     CONTRADICTED = "contradicted"  # right, but the last block printed something else

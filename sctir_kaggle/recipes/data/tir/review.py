@@ -38,8 +38,9 @@ class Review:
                 failed = replace(trace, status=TraceStatus.FAILED, detail=f"the judge: {one_line(error)}")
                 return replace(result, traces=(failed,))
         # A problem without a reference may get this answer as its label.
-        label = exercise.reference if exercise.reference is not None else trace.boxed and parse(trace.boxed)
-        outcome = self.rules.outcome(Attempt.of(result), label or exercise.reference, lambda written: equal)
+        own = None if trace.boxed is None else parse(trace.boxed)
+        label = own if exercise.reference is None else exercise.reference
+        outcome = self.rules.outcome(Attempt.of(result), label, lambda written: equal)
         if outcome is not Outcome.KEPT or self.same is None:
             return result
         if await self.same(trace, f"again:{result.seed}:{result.problem.id}/0"):
