@@ -78,7 +78,7 @@ class UnrulyServer(FakeServer):
             return False
 
     def _treated(self, body: Json) -> Answer:
-        whole = _says(self.reply(body))
+        whole = chat_says(self.reply(body))
         if self._draw.random() >= self.unruly:
             return self._count("200", whole)
         cut = self._draw.randrange(1, len(whole.pieces) - 2)
@@ -147,7 +147,8 @@ def right_by(how: str) -> Callable[[Json], str]:
     return reply
 
 
-def _says(text: str) -> Answer:
+def chat_says(text: str) -> Answer:
+    """A whole stream of a chat server, an event for 20 characters each; it says that the prompt had 100 tokens."""
     pieces: Sequence[str] = [text[place : place + 20] for place in range(0, len(text), 20)]
     events = [_delta({"role": "assistant", "content": ""}), *(_delta({"content": piece}) for piece in pieces)]
     return Answer([*events, _delta({}, "stop"), usage(100, len(pieces)), DONE])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import nullcontext
 from pathlib import Path
@@ -10,11 +11,14 @@ from typing import Any
 
 import pytest
 
+from sctir_kaggle.answers import parse
+from sctir_kaggle.journal import JOURNAL
 from sctir_kaggle.recipes.data.tir.settings import TirSettings
 from sctir_kaggle.recipes.data.tir_data import ROWS, make
-from sctir_kaggle.recipes.rows import Row, read_rows
+from sctir_kaggle.recipes.rows import Row, read_rows, write_rows
 from sctir_kaggle.sandbox import Sandbox
-from tests.support.unruly_server import UnrulyServer, right_by, write_problems
+from sctir_kaggle.types import UserError
+from tests.support.unruly_server import UnrulyServer, problem_rows, right_by, write_problems
 
 pytestmark = pytest.mark.slow
 
@@ -74,3 +78,78 @@ def test_a_trace_whose_code_prints_its_answer_is_kept(tmp_path: Path) -> None:
     assert outcomes(statistics) == {"kept": TEN}
     assert len(rows) == TEN
     assert json.loads((tmp_path / "run" / "statistics.json").read_text()) == statistics
+
+
+def test_all_rounds_give_a_pass_rate_and_as_many_rows_as_are_to_be_kept(tmp_path: Path) -> None:
+    source = write_problems(tmp_path / "problems.jsonl", 40)
+    with UnrulyServer() as server:
+        told = TirSettings(
+            **{"problems": str(source), "output": tmp_path / "run", "base_url": (server.url,), "in_flight": 40},
+            **{"rounds": 4, "all_rounds": True, "keep": 2, "duplicates": "text"},
+        )
+        statistics = make(told)
+        asked = server.treated["200"]
+        assert make(told) == statistics
+        assert server.treated["200"] == asked
+    rows = list(read_rows(tmp_path / "run" / ROWS))
+    assert [line["asked"] for line in statistics["rounds"]] == 4 * [40]
+    for line in statistics["rounds"]:
+        names = list(line)[2 : list(line).index("prompt_tokens")]
+        assert sum(line[name] for name in names) == line["asked"]
+    assert sum(statistics["right"].values()) == 40
+    assert statistics["right"]["0"] >= 2  # each twentieth problem's answer is never found
+    right = sum(int(count) * problems for count, problems in statistics["right"].items())
+    assert right == sum(
+        line[name] for line in statistics["rounds"] for name in ("kept", "surplus", "duplicate", "unstable")
+    )
+    assert statistics["rows"] == len(rows) == len({row["id"] for row in rows})
+    assert sum(line["surplus"] for line in statistics["rounds"]) > 0
+    by_problem = Counter(row["problem"] for row in rows)
+    assert set(by_problem.values()) <= {1, 2}
+    assert len(by_problem) == statistics["kept"] == 40 - statistics["dropped"]
+    assert {row["attempts"] for row in rows} == {4}
+    assert {row["pass_rate"] for row in rows} <= {0.25, 0.5, 0.75, 1.0}
+
+
+def test_the_same_code_twice_is_one_row(tmp_path: Path) -> None:
+    for duplicates, rows in (("code", TEN), ("text", TEN), ("kept", 3 * TEN)):
+        (tmp_path / duplicates).mkdir()
+        statistics, kept = made(
+            tmp_path / duplicates, "its output", rounds=3, keep=3, duplicates=duplicates, seed=len(duplicates)
+        )
+        assert len(kept) == statistics["rows"] == rows
+        assert sum(line["duplicate"] for line in statistics["rounds"]) == 3 * TEN - rows
+
+
+def test_problems_without_an_answer_are_labelled_by_their_attempts(tmp_path: Path) -> None:
+    rows = problem_rows(20)
+    write_rows(tmp_path / "problems.jsonl", [{**row, "answer": None} for row in rows])
+    with UnrulyServer() as server:
+        told = TirSettings(
+            **{"problems": str(tmp_path / "problems.jsonl"), "output": tmp_path / "run", "base_url": (server.url,)},
+            **{"rounds": 5, "reference": "majority", "in_flight": 20},
+        )
+        statistics = make(told)
+    labels, kept = statistics["labels"], list(read_rows(tmp_path / "run" / ROWS))
+    assert labels["unanswered"] == 20
+    assert labels["majority"] == statistics["kept"] == len(kept) > 0
+    assert labels["none"] == 20 - labels["majority"] == statistics["dropped"]
+    assert {row["label"] for row in kept} == {"majority"}
+    assert sum(line["no_label"] for line in statistics["rounds"]) > 0
+    true = {row["id"]: row["answer"] for row in problem_rows(20, findable=True)}
+    right = sum(parse(str(true[row["id"]])) == parse(str(row["answer"])) for row in kept)
+    assert right > len(kept) / 2  # that of a model which is wrong by one in one of five
+
+
+def test_an_earlier_version_s_folder_and_other_rules_are_refused_on_one_line(tmp_path: Path) -> None:
+    made(tmp_path, "its output")
+    journal = tmp_path / "run" / JOURNAL
+    before = journal.read_bytes()
+    with pytest.raises(UserError, match=r"^cannot resume [^\n]*: last_output was agrees, now any; [^\n]*$"):
+        made(tmp_path, "its output", last_output="any")
+    header, rest = before.split(b"\n", 1)
+    old = {name: value for name, value in json.loads(header).items() if name != "kept_by"}
+    journal.write_bytes(json.dumps(old, separators=(",", ":")).encode() + b"\n" + rest)
+    with pytest.raises(UserError, match=r"^cannot resume [^\n]*: an earlier version made it [^\n]*$"):
+        made(tmp_path, "its output")
+    assert journal.read_bytes().endswith(rest)

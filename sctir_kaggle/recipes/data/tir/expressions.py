@@ -13,7 +13,7 @@ import cmath
 import math
 import re
 from collections.abc import Callable, Sequence
-from functools import partial
+from functools import lru_cache, partial
 
 LONGEST = 300
 """Characters of the longest answer that is evaluated."""
@@ -53,6 +53,7 @@ class _Unknown(Exception):
     """Raised for what this module does not evaluate."""
 
 
+@lru_cache(1 << 16)
 def same(one: str, other: str) -> bool:
     r"""Whether two written answers are the same. Never raises.
 

@@ -7,9 +7,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import Enum
 from fractions import Fraction
+from functools import lru_cache
 from typing import Literal
 
-from sctir_kaggle.answers import parse
+from sctir_kaggle import answers
 from sctir_kaggle.recipes.data.tir.attempts import Attempt
 from sctir_kaggle.recipes.data.tir.exercise import Exercise
 from sctir_kaggle.recipes.data.tir.expressions import same
@@ -39,6 +40,9 @@ class Outcome(str, Enum):
 
 RIGHT = frozenset(Outcome) - {Outcome.WRONG, Outcome.NO_ANSWER, Outcome.NO_LABEL, Outcome.FAILED}
 """The outcomes of attempts whose answer is the reference."""
+
+parse = lru_cache(1 << 17)(answers.parse)
+"""Progress is counted anew every few seconds, over all attempts."""
 
 Equal = Callable[[Exercise, str, str], bool]
 """Whether an answer (the last argument) is the exercise's reference, where that is a text."""
