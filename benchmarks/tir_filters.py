@@ -59,7 +59,7 @@ def counts_of(path: Path, *, show: bool = False) -> dict[str, Counter[Outcome]]:
     """The outcomes, by default rules, of the file's right traces, for answers that are numbers and for others."""
     counts: dict[str, Counter[Outcome]] = {"numbers": Counter(), "others": Counter()}
     for attempt, reference, output in right_attempts(path):
-        outcome = Rules().outcome(attempt, parse(reference) or reference, lambda written: True)
+        outcome = Rules().outcome(attempt, reference, lambda written: True)
         counts["numbers" if parse(reference) is not None else "others"][outcome] += 1
         if show and outcome is not Outcome.KEPT:
             print(f"{attempt.problem_id}: {outcome.value}: {attempt.trace.boxed!r}, printed {output[-100:]!r}")

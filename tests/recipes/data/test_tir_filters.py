@@ -85,7 +85,7 @@ def test_all_rounds_give_a_pass_rate_and_as_many_rows_as_are_to_be_kept(tmp_path
     with UnrulyServer() as server:
         told = TirSettings(
             **{"problems": str(source), "output": tmp_path / "run", "base_url": (server.url,), "in_flight": 40},
-            **{"rounds": 4, "all_rounds": True, "keep": 2, "duplicates": "text"},
+            **{"rounds": 4, "all_rounds": True, "keep": 2, "duplicates": "kept"},
         )
         statistics = make(told)
         asked = server.treated["200"]
