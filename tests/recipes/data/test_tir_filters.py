@@ -83,10 +83,14 @@ def test_a_trace_whose_code_prints_its_answer_is_kept(tmp_path: Path) -> None:
 def test_all_rounds_give_a_pass_rate_and_as_many_rows_as_are_to_be_kept(tmp_path: Path) -> None:
     source = write_problems(tmp_path / "problems.jsonl", 40)
     with UnrulyServer() as server:
-        told = TirSettings(
-            **{"problems": str(source), "output": tmp_path / "run", "base_url": (server.url,), "in_flight": 40},
-            **{"rounds": 4, "all_rounds": True, "keep": 2, "duplicates": "kept"},
-        )
+        fields: dict[str, Any] = {
+            "problems": str(source),
+            "output": tmp_path / "run",
+            "base_url": (server.url,),
+            "in_flight": 40,
+        }
+        fields |= {"rounds": 4, "all_rounds": True, "keep": 2, "duplicates": "kept"}
+        told = TirSettings(**fields)
         statistics = make(told)
         asked = server.treated["200"]
         assert make(told) == statistics
@@ -125,10 +129,13 @@ def test_problems_without_an_answer_are_labelled_by_their_attempts(tmp_path: Pat
     rows = problem_rows(20)
     write_rows(tmp_path / "problems.jsonl", [{**row, "answer": None} for row in rows])
     with UnrulyServer() as server:
-        told = TirSettings(
-            **{"problems": str(tmp_path / "problems.jsonl"), "output": tmp_path / "run", "base_url": (server.url,)},
-            **{"rounds": 5, "reference": "majority", "in_flight": 20},
-        )
+        fields: dict[str, Any] = {
+            "problems": str(tmp_path / "problems.jsonl"),
+            "output": tmp_path / "run",
+            "base_url": (server.url,),
+        }
+        fields |= {"rounds": 5, "reference": "majority", "in_flight": 20}
+        told = TirSettings(**fields)
         statistics = make(told)
     labels, kept = statistics["labels"], list(read_rows(tmp_path / "run" / ROWS))
     assert labels["unanswered"] == 20
