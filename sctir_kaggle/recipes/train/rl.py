@@ -1,12 +1,12 @@
 """RL with the real loop: `python -m sctir_kaggle.recipes.train.rl --config rl.yaml`.
 
-GRPO or RLOO by TRL. The candidates of a step are sampled by the solver itself, with turns, stop strings, dialect and sandbox
-as at inference (`rollouts`), from the weights in training (`live_engine`). The loss is on the tokens that the model sampled;
-what code printed, and the box that the solver opens, is read and not learned. The rewards are for a right answer, for a
-wrong one, and for code that ran, each with its weight. Cancelled and failed candidates are left out: no reward, no share in
-a baseline, no loss.
+GRPO (DeepSeekMath, https://arxiv.org/abs/2402.03300) or RLOO (https://arxiv.org/abs/2402.14740) by TRL. The candidates of a
+step are sampled by the solver itself, with turns, stop strings, dialect and sandbox as at inference (`rollouts`), from the
+weights in training (`live_engine`). The loss is on the tokens that the model sampled; what code printed, and the box that the
+solver opens, is read and not learned. The rewards are for a right answer, for a wrong one, and for code that ran, each with
+its weight. Cancelled and failed candidates are left out: no reward, no share in a baseline, no loss.
 
-Resumes from the last whole checkpoint in `output`; the model ends in `output/model`, the metrics of every step in
+Resumes from the last whole checkpoint in `output`; the model ends in `output/model`, the log's lines in
 `output/steps.jsonl`. Not covered: vLLM as the engine. Needs the extra `recipes`; written against TRL 1.16.
 """
 
@@ -15,7 +15,8 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from hashlib import blake2b
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -24,6 +25,7 @@ from sctir_kaggle.config import MATH, SolverConfig
 from sctir_kaggle.dialects.recognition import AUTO, choose
 from sctir_kaggle.problems import read_problems
 from sctir_kaggle.recipes.settings import run_recipe, settings_of_command
+from sctir_kaggle.recipes.tiny.settings import keep_settings
 from sctir_kaggle.recipes.tokenizer import checkpoint_errors, load_transformers_tokenizer
 from sctir_kaggle.recipes.train.trainer import (
     ResumableSettings,
@@ -37,8 +39,7 @@ from sctir_kaggle.sandbox import Sandbox
 from sctir_kaggle.types import Problem, UserError
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerFast
-
+    from sctir_kaggle.dialects.tokenizer import Tokenizer
     from sctir_kaggle.recipes.train.live_engine import LiveEngine
     from sctir_kaggle.recipes.train.rollouts import Candidate, Rollouts
 
@@ -62,6 +63,7 @@ class RL(ResumableSettings):
     """The weight of the KL term against the model at the start; 0 keeps no second model. TRL: 0 for GRPO, 0.05 for RLOO."""
     schedule: str = "linear"
     """The learning rate's schedule, by transformers' names."""
+    log_every: int = 1
 
     right: float = 1.0
     """The reward of an answer that equals the reference."""
@@ -123,10 +125,23 @@ def main() -> None:
     leave()
 
 
-def rl(settings: RL) -> Path:
-    """Train, write the model and the metrics of every step; return the folder of the model."""
+MAY_CHANGE = {"epochs", "steps", "save_every", "keep", "resume", "log_every", "log", "slots", "seconds"}
+"""Settings with which a run may go on other than it began: they change neither its candidates nor a step's arithmetic."""
+
+
+def rl(settings: RL, callbacks: Sequence[Any] = ()) -> Path:
+    """Train, write the model and the log; return the folder of the model. `callbacks` are transformers' `TrainerCallback`s.
+
+    Raises `UserError` where `output` holds the checkpoints of another run.
+    """
+    last = checkpoint_to_resume(settings)
+    if last and not (settings.output / KEPT).exists():
+        raise UserError(f"{last} is of another recipe: there is no {KEPT} beside it; take another output")
     with open_trainer(settings) as trainer:
-        last = checkpoint_to_resume(settings)
+        if trainer.is_world_process_zero():
+            keep_settings(settings.output, KEPT, _kept(settings, trainer))
+        for callback in callbacks:
+            trainer.add_callback(callback)
         say(trainer, f"goes on from {last}" if last else "starts")
         trainer.train(resume_from_checkpoint=str(last) if last else None)
         folder = settings.output / "model"
@@ -134,8 +149,22 @@ def rl(settings: RL) -> Path:
             steps = [line for line in trainer.state.log_history if "reward" in line]
             text = "".join(json.dumps(line) + "\n" for line in steps)
             (settings.output / "steps.jsonl").write_text(text, encoding="utf-8")
-            say(trainer, f"{folder}: {trainer.state.global_step} steps, their metrics in {settings.output / 'steps.jsonl'}")
+            say(
+                trainer,
+                f"{folder}: {trainer.state.global_step} steps, their metrics in {settings.output / 'steps.jsonl'}",
+            )
     return folder
+
+
+KEPT = "rl.json"
+"""In `output`, what the run was begun with."""
+
+
+def _kept(settings: RL, trainer: Any) -> dict[str, object]:
+    """The settings that a run keeps, with a hash of what is in the two paths: weights before the training, and problems."""
+    problems = repr(list(trainer.rollouts.problems.values())).encode()
+    values = {name: value for name, value in asdict(settings).items() if name not in MAY_CHANGE}
+    return {**values, "weights": trainer.weights, "rows": blake2b(problems, digest_size=6).hexdigest()}
 
 
 @contextmanager
@@ -143,6 +172,9 @@ def open_trainer(settings: RL) -> Iterator[Any]:
     """TRL's trainer over the problems, with the sandbox that its candidates run their code in; `trainer.rollouts` samples."""
     from datasets import Dataset
 
+    from sctir_kaggle.dialects.tokenizer import Tokenizer
+    from sctir_kaggle.engines.transformers import fingerprint
+    from sctir_kaggle.recipes.train.policies import trainer_class
     from sctir_kaggle.recipes.train.rollouts import Rollouts
 
     config = trainer_config(settings)  # first: under ZeRO-3 it decides how a model is loaded
@@ -151,17 +183,24 @@ def open_trainer(settings: RL) -> Iterator[Any]:
     if tokenizer.eos_token_id is None:
         raise UserError(f"the tokenizer of {settings.model} has no eos_token: set it in its tokenizer_config.json")
     problems, summary = problems_of(settings.problems)
+    groups = config.generation_batch_size // settings.generations
+    if len(problems) < groups:
+        raise UserError(f"{settings.problems}: {summary}, and a step takes {groups}: give more, or a smaller batch")
     model = _model(settings, config)
     with ExitStack() as stack:
-        sandbox = stack.enter_context(Sandbox(code_seconds=settings.solver.code_seconds))
-        loop = stack.enter_context(BackgroundLoop())
-        dialect = choose(settings.dialect, _encoder(settings), model=settings.model, turns=settings.turns)
-        rollouts = Rollouts(
-            problems, settings.solver, dialect, sandbox, loop, end=tokenizer.eos_token_id, seconds=settings.seconds
+        solver, encoder = settings.solver, Tokenizer.load(settings.model)
+        dialect = choose(settings.dialect, encoder, model=settings.model, turns=settings.turns)
+        sandbox = stack.enter_context(
+            Sandbox(code_seconds=solver.code_seconds, stateful=solver.stateful, last_expression=solver.last_expression)
         )
-        trainer = _trainer_class(settings.method)(
+        loop = stack.enter_context(BackgroundLoop())
+        rollouts = Rollouts(
+            problems, solver, dialect, sandbox, loop, end=tokenizer.eos_token_id, seconds=settings.seconds
+        )
+        trainer = trainer_class(settings.method)(
             rollouts,
-            _open_engine(settings),
+            _open_engine(settings, encoder),
+            weights=fingerprint(model),
             model=model,
             reward_funcs=rewards(rollouts),
             args=config,
@@ -244,26 +283,13 @@ def _model(settings: RL, config: Any) -> Any:
         return auto.from_pretrained(settings.model, dtype=dtype)
 
 
-def _encoder(settings: RL) -> Any:
-    """The engines' own tokenizer of the checkpoint."""
-    from sctir_kaggle.dialects.tokenizer import Tokenizer
-
-    return Tokenizer.load(settings.model)
-
-
-OpenLive = Callable[[Any], "AbstractContextManager[LiveEngine]"]
-"""Opens an engine over the model of a trainer."""
-
-
-def _open_engine(settings: RL) -> OpenLive:
+def _open_engine(settings: RL, tokenizer: Tokenizer) -> Callable[[Any], AbstractContextManager[LiveEngine]]:
     """Opens the engine over a trainer's weights as they are now, and leaves the model in training mode again."""
     import torch
     from trl.models import unwrap_model_for_generation
 
     from sctir_kaggle.engines.transformers import SMALL
     from sctir_kaggle.recipes.train.live_engine import LiveEngine
-
-    tokenizer = _encoder(settings)
 
     @contextmanager
     def opened(trainer: Any) -> Iterator[LiveEngine]:
@@ -288,78 +314,6 @@ def _open_engine(settings: RL) -> OpenLive:
                 model.train()
 
     return opened
-
-
-def _trainer_class(method: str) -> Any:
-    from trl import GRPOTrainer, RLOOTrainer
-
-    class Sampling:
-        """What both trainers have of ours: candidates by the solver in place of TRL's generation."""
-
-        def __init__(self, rollouts: Rollouts, open_engine: OpenLive, **options: Any) -> None:
-            self.rollouts, self._open_live = rollouts, open_engine
-            super().__init__(**options)
-
-        def sample(self, names: Sequence[str]) -> list[Candidate]:
-            """One candidate for each row of this process, numbered through the whole training."""
-            trainer: Any = self
-            before = trainer.state.global_step * trainer.accelerator.num_processes + trainer.accelerator.process_index
-            return self.rollouts.sample(names, lambda: self._open_live(self), first=before * len(names))
-
-        def _set_signature_columns_if_needed(self) -> None:
-            trainer: Any = self
-            trainer._signature_columns = ["prompt"]
-
-    class GRPO(Sampling, GRPOTrainer):  # type: ignore[misc,unused-ignore]
-        def __init__(self, rollouts: Rollouts, open_engine: OpenLive, **options: Any) -> None:
-            super().__init__(rollouts, open_engine, rollout_func=_rollout, **options)
-
-    class RLOO(Sampling, RLOOTrainer):  # type: ignore[misc,unused-ignore]
-        """TRL's knows no rollout function and no mask but that of the padding, which would hide outputs from the model."""
-
-        def _generate(self, prompts: list[str]) -> Any:
-            self._sequences = [one.sequence for one in self.sample(prompts)]
-            self._written = self._padded([one.written for one in self._sequences])
-            return super()._generate(prompts)
-
-        def _tokenize_prompts(self, prompts: list[str]) -> Any:
-            return [list(one.prompt) for one in self._sequences], None, {}
-
-        def _generate_single_turn(self, *_: Any) -> list[list[int]]:
-            return [list(one.completion) for one in self._sequences]
-
-        def _generate_and_score_completions(self, inputs: Any) -> Any:
-            scored = super()._generate_and_score_completions(inputs)
-            return {**scored, "written": self._written}
-
-        def _compute_loss(self, model: Any, inputs: Any) -> Any:
-            self._written = inputs["written"]
-            return super()._compute_loss(model, inputs)
-
-        def _get_per_token_logps_and_entropies(self, *arguments: Any, **options: Any) -> Any:
-            logs, entropies, auxiliary = super()._get_per_token_logps_and_entropies(*arguments, **options)
-            entropies = None if entropies is None else entropies * self._written
-            return logs * self._written, entropies, auxiliary
-
-        def _padded(self, rows: Sequence[Sequence[int]]) -> Any:
-            import torch
-            from torch.nn.utils.rnn import pad_sequence
-
-            tensors = [torch.tensor(row, device=self.accelerator.device) for row in rows]
-            return pad_sequence(tensors, batch_first=True)
-
-    return {"grpo": GRPO, "rloo": RLOO}[method]
-
-
-def _rollout(prompts: list[str], trainer: Any) -> dict[str, Any]:
-    """TRL's `rollout_func`; its `env_mask` is 1 on what the model wrote."""
-    sequences = [one.sequence for one in trainer.sample(prompts)]
-    return {
-        "prompt_ids": [list(one.prompt) for one in sequences],
-        "completion_ids": [list(one.completion) for one in sequences],
-        "logprobs": [list(one.log_probabilities) for one in sequences],
-        "env_mask": [list(one.written) for one in sequences],
-    }
 
 
 if __name__ == "__main__":

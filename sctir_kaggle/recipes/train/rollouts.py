@@ -12,7 +12,6 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Any
 
 from sctir_kaggle.background import BackgroundLoop
 from sctir_kaggle.config import SolverConfig
