@@ -138,8 +138,7 @@ def rl(settings: RL, callbacks: Sequence[Any] = ()) -> Path:
     if last and not (settings.output / KEPT).exists():
         raise UserError(f"{last} is of another recipe: there is no {KEPT} beside it; take another output")
     with open_trainer(settings) as trainer:
-        if trainer.is_world_process_zero():
-            keep_settings(settings.output, KEPT, _kept(settings, trainer))
+        keep(trainer, settings)
         for callback in callbacks:
             trainer.add_callback(callback)
         say(trainer, f"goes on from {last}" if last else "starts")
@@ -160,11 +159,16 @@ KEPT = "rl.json"
 """In `output`, what the run was begun with."""
 
 
-def _kept(settings: RL, trainer: Any) -> dict[str, object]:
-    """The settings that a run keeps, with a hash of what is in the two paths: weights before the training, and problems."""
-    problems = repr(list(trainer.rollouts.problems.values())).encode()
-    values = {name: value for name, value in asdict(settings).items() if name not in MAY_CHANGE}
-    return {**values, "weights": trainer.weights, "rows": blake2b(problems, digest_size=6).hexdigest()}
+def keep(trainer: Any, settings: RL) -> None:
+    """Write the settings to `output`, with a hash of what is in the two paths: weights before the training, and problems.
+
+    Raises `UserError` where it holds a run with others.
+    """
+    if trainer.is_world_process_zero():
+        problems = repr(list(trainer.rollouts.problems.values())).encode()
+        values = {name: value for name, value in asdict(settings).items() if name not in MAY_CHANGE}
+        content = {"weights": trainer.weights, "rows": blake2b(problems, digest_size=6).hexdigest()}
+        keep_settings(settings.output, KEPT, values | content)
 
 
 @contextmanager

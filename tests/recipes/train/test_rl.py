@@ -3,7 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -17,7 +24,8 @@ from sctir_kaggle.dialects.rows import NUMINA
 from sctir_kaggle.dialects.tokenizer import Tokenizer
 from sctir_kaggle.problems import HELD_OUT
 from sctir_kaggle.recipes.settings import CONFIGS, read_settings, run_recipe
-from sctir_kaggle.recipes.train.rl import RL, open_trainer, rl
+from sctir_kaggle.recipes.train.rl import RL, keep, open_trainer, rl
+from sctir_kaggle.recipes.train.trainer import last_checkpoint
 from sctir_kaggle.runtime import EMBEDDED_MODEL
 from sctir_kaggle.types import Control, EngineError, UserError
 
@@ -107,7 +115,7 @@ def test_the_trainer_gets_the_tokens_that_the_solver_sent_and_sampled(step: Step
 
 @pytest.mark.slow
 def test_what_was_sampled_is_learned_and_outputs_are_only_read(step: Step) -> None:
-    tokenizer, written, ids = Tokenizer.load(EMBEDDED_MODEL), step.written(), step.rows["completion_ids"]
+    tokenizer, written = Tokenizer.load(EMBEDDED_MODEL), step.written()
     outputs = 0
     for at, one in enumerate(step.candidates):
         whole = [*one.sequence.prompt, *one.sequence.completion]
@@ -246,8 +254,12 @@ def test_a_run_learns_and_writes_a_model_that_loads(tmp_path: Path) -> None:
 
 def refused(output: Path, capsys: pytest.CaptureFixture[str], **changes: Any) -> str:
     """The one line of standard error with which a run ends, status 2."""
+
+    def main() -> None:
+        rl(settings(output, **changes))
+
     with pytest.raises(SystemExit) as ended:
-        run_recipe(lambda: [rl(settings(output, **changes))] and None)
+        run_recipe(main)
     assert ended.value.code == 2
     [line] = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
     return line.removeprefix("error: ")
@@ -272,7 +284,7 @@ def test_the_files_of_the_package_are_whole(name: str) -> None:
 def test_an_unknown_field_is_named(tmp_path: Path) -> None:
     file = tmp_path / "rl.yaml"
     file.write_text(f"model: m\nproblems: p.csv\noutput: {tmp_path}\ngeneration: 4\n")
-    with pytest.raises(UserError, match="rl.yaml, generation: no such field; did you mean generations?"):
+    with pytest.raises(UserError, match=r"rl.yaml, generation: no such field; did you mean generations\?"):
         read_settings(RL, file)
 
 
@@ -302,5 +314,66 @@ def state(folder: Path, step: int) -> None:
 def test_another_recipes_checkpoint_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     state(tmp_path, 3)
     said = refused(tmp_path, capsys)
-    assert said == f"{tmp_path / 'checkpoint-3'} is of another recipe: there is no rl.json beside it; take another output"
+    assert (
+        said == f"{tmp_path / 'checkpoint-3'} is of another recipe: there is no rl.json beside it; take another output"
+    )
     assert "go on with resume: true" in refused(tmp_path, capsys, resume=False)
+
+
+@pytest.mark.slow
+def test_a_run_goes_on_with_the_model_and_the_problems_that_it_was_begun_with(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    start = tmp_path / "start"
+    shutil.copytree(EMBEDDED_MODEL, start)
+    output = tmp_path / "out"
+    with open_trainer(settings(output, model=str(start))) as trainer:
+        keep(trainer, settings(output, model=str(start)))
+    state(output, 1)
+    said = refused(output, capsys, model=str(start), generations=2, learning_rate=1e-3)
+    assert said.startswith(f"{output} is of a run with ")
+    assert "generations=4" in said
+    assert "learning_rate=1e-06" in said
+    problems = tmp_path / "problems.csv"
+    problems.write_text(HELD_OUT.read_text(encoding="utf-8").replace(",161", ",162"), encoding="utf-8")
+    assert "rows=" in refused(output, capsys, model=str(start), problems=problems)
+    auto: Any = AutoModelForCausalLM
+    other = auto.from_pretrained(start, dtype=torch.float32)
+    with torch.no_grad():
+        other.lm_head.weight.mul_(1.5)
+    other.save_pretrained(start)
+    assert re.search("a run with weights=[0-9a-f]+: give it the same", refused(output, capsys, model=str(start)))
+
+
+@pytest.mark.slow
+def test_a_killed_run_goes_on_and_ends_with_the_weights_of_one_that_was_not(tmp_path: Path) -> None:
+    from safetensors.torch import load_file
+
+    chosen = {"steps": 3, "save_every": 1, "learning_rate": 1e-3, "schedule": "constant"}
+    rl(settings(tmp_path / "whole", **chosen))
+    killed = tmp_path / "killed"
+    values = {"model": EMBEDDED_MODEL, "problems": HELD_OUT, "output": killed, "log": "none", "checkpointing": "false"}
+    values |= {"batch": ROWS, "generations": GENERATIONS, "max_tokens": 256, "slots": ROWS, "wrong": -0.5, **chosen}
+    module = ["-m", "sctir_kaggle.recipes.train.rl", "--set", *(f"{name}={value}" for name, value in values.items())]
+    with subprocess.Popen([sys.executable, *module], start_new_session=True) as process:
+        wait_for(lambda: last_checkpoint(killed) is not None or process.poll() is not None)
+        os.killpg(process.pid, signal.SIGKILL)
+    assert process.returncode == -signal.SIGKILL
+    assert not (killed / "model").exists()
+    rl(settings(killed, **chosen))
+    first, second = (load_file(tmp_path / name / "model" / "model.safetensors") for name in ("whole", "killed"))
+    assert all((first[name] - second[name]).abs().max() < 1e-6 for name in first)
+    lines = [(tmp_path / name / "steps.jsonl").read_text().splitlines() for name in ("whole", "killed")]
+    rewards = [[(line["step"], line["reward"]) for line in map(json.loads, one)] for one in lines]
+    assert rewards[0] == rewards[1]
+    assert [step for step, _ in rewards[0]] == [1, 2, 3]
+
+
+def wait_for(happened: Callable[[], bool], seconds: float = 600.0) -> None:
+    deadline = time.monotonic() + seconds
+    while not happened() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert happened()
