@@ -1,6 +1,6 @@
 """RL on the embedded model: `python -m benchmarks.rl [--seeds N] [--minutes N] [--output DIR] [--write FILE ...]`.
 
-Trains it by `recipes.train.rl` with `tiny_rl.yaml` on problems of its families, for so many minutes a seed, and has it solve
+Trains it by `recipes.train.rl` with `tiny_rl.yaml` on problems of its families, for at most so many minutes a seed, and has it solve
 the validation problems, which nothing was trained on, before and after: one program a candidate, and SC-TIR's four turns,
 both sampled as at inference. A seed's figures are in `DIR/seed-N.json`, and such a seed is not run again; a training that
 was interrupted goes on from its last checkpoint, with the minutes that it had left there. So a run can be split: first
@@ -52,8 +52,9 @@ class Benchmark:
 
     output: Path = Path("runs/rl")
     minutes: float = 30.0
+    """Of training, at most; it ends before where `tiny_rl.yaml`'s steps take less."""
     steps: int | None = None
-    """Instead of minutes: a smoke test, or a machine that is busy."""
+    """However long they take: for a smoke test, or a machine that is busy."""
     candidates: int = 8
     """Of a validation problem."""
     each: int = 4
@@ -128,9 +129,9 @@ def trained(benchmark: Benchmark, seed: int) -> tuple[Path, int, float]:
     """Train, or go on with it; the model's folder, the steps and the seconds that they took."""
     folder, problems = benchmark.at(f"training-{seed}"), benchmark.at("problems.csv")
     write_problems(problems, training_problems())
-    steps = benchmark.steps or 1_000_000  # the clock ends it
-    ours = (f"model={EMBEDDED_MODEL}", f"problems={problems}", f"output={folder}", f"seed={seed}", f"steps={steps}")
-    settings = read_settings(RL, CONFIGS / "tiny_rl.yaml", [*ours, *benchmark.changes])
+    ours = (f"model={EMBEDDED_MODEL}", f"problems={problems}", f"output={folder}", f"seed={seed}")
+    steps = (f"steps={benchmark.steps}",) if benchmark.steps else ()
+    settings = read_settings(RL, CONFIGS / "tiny_rl.yaml", [*ours, *steps, *benchmark.changes])
     model = settings.output / "model"
     if not model.exists():
         rl(settings, [Clock(folder / CLOCK, None if benchmark.steps else benchmark.minutes)])
@@ -192,7 +193,9 @@ def main() -> None:
     default = Benchmark()
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, default=3, help="trainings (default: 3)")
-    parser.add_argument("--minutes", type=float, default=default.minutes, help=f"each (default: {default.minutes:g})")
+    parser.add_argument(
+        "--minutes", type=float, default=default.minutes, help=f"each, at most (default: {default.minutes:g})"
+    )
     parser.add_argument("--steps", type=int, help="each, instead of minutes")
     parser.add_argument("--candidates", type=int, default=default.candidates, help="of a validation problem")
     parser.add_argument("--each", type=int, default=default.each, help="validation problems of each family")

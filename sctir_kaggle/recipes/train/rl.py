@@ -63,6 +63,8 @@ class RL(ResumableSettings):
     """The weight of the KL term against the model at the start; 0 keeps no second model. TRL: 0 for GRPO, 0.05 for RLOO."""
     schedule: str = "linear"
     """The learning rate's schedule, by transformers' names."""
+    warmup: float = 0.0
+    """The share of the steps in which the learning rate rises."""
     log_every: int = 1
 
     right: float = 1.0
@@ -98,6 +100,8 @@ class RL(ResumableSettings):
             )
         if self.temperature <= 0:
             raise UserError(f"temperature is {self.temperature}; it must be above 0: equal candidates teach nothing")
+        if not 0 <= self.warmup <= 1:
+            raise UserError(f"warmup is {self.warmup}; it is the share of the steps, from 0 to 1")
         if self.seconds <= 0:
             raise UserError(f"seconds is {self.seconds}; it must be above 0")
         if not any((self.right, self.wrong, self.code)):
@@ -126,7 +130,7 @@ def main() -> None:
 
 
 MAY_CHANGE = {"epochs", "steps", "save_every", "keep", "resume", "log_every", "log", "slots", "seconds"}
-"""Settings with which a run may go on other than it began: they change neither its candidates nor a step's arithmetic."""
+"""Settings with which a run may go on other than it began: its length, with which the schedule ends, and what changes no step."""
 
 
 def rl(settings: RL, callbacks: Sequence[Any] = ()) -> Path:
@@ -273,6 +277,7 @@ def trainer_config(settings: RL) -> Any:
         beta=settings.beta,
         reward_weights=[settings.right, settings.wrong, settings.code],
         lr_scheduler_type=settings.schedule,
+        warmup_steps=settings.warmup,  # below 1 it is a share of the steps
     )
 
 
