@@ -1,9 +1,9 @@
 """RL on the embedded model: `python -m benchmarks.rl [--seeds N] [--minutes N] [--output DIR] [--write FILE ...]`.
 
-Trains it by `recipes.train.rl` with `tiny_rl.yaml` on problems of its families, for at most so many minutes a seed, and has it solve
-the validation problems, which nothing was trained on, before and after: one program a candidate, and SC-TIR's four turns,
-both sampled as at inference. A seed's figures are in `DIR/seed-N.json`, and such a seed is not run again; a training that
-was interrupted goes on from its last checkpoint, with the minutes that it had left there. So a run can be split: first
+Trains it by `recipes.train.rl` with `tiny_rl.yaml` on problems of its families, for at most so many minutes a seed, and has it
+solve the validation problems, which nothing was trained on, before and after: one program a candidate, and SC-TIR's four
+turns, both sampled as at inference. A seed's figures are in `DIR/seed-N.json`, and such a seed is not run again; a training
+that was interrupted goes on from its last checkpoint, with the minutes that it had left there. So a run can be split: first
 `--seeds 1`, then `--seeds 2`, ... The minutes are of wall clock, without loading: measure on an idle machine.
 """
 
@@ -13,7 +13,7 @@ import argparse
 import asyncio
 import json
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -90,18 +90,18 @@ class Clock(TrainerCallback):  # type: ignore[misc,unused-ignore]
     `file` keeps the seconds at each checkpoint, so that what an interruption lost does not count.
     """
 
-    def __init__(self, file: Path, minutes: float | None) -> None:
-        self._file, self._minutes, self._began = file, minutes, 0.0
+    def __init__(self, file: Path, minutes: float | None, now: Callable[[], float] = time.monotonic) -> None:
+        self._file, self._minutes, self._now, self._began = file, minutes, now, 0.0
         self._before: dict[str, float] = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
 
     @property
     def seconds(self) -> float:
         """Of training so far."""
-        return time.monotonic() - self._began
+        return self._now() - self._began
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """Go on with the seconds of the checkpoint that the training goes on from."""
-        self._began = time.monotonic() - self._before.get(str(state.global_step), 0.0)
+        self._began = self._now() - self._before.get(str(state.global_step), 0.0)
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """End where the time is over."""

@@ -13,7 +13,6 @@ from sctir_kaggle.types import UserError
 
 pytest.importorskip("trl", reason="RL needs the training stack: pip install 'sctir-kaggle[recipes]'")
 
-from benchmarks import rl as benchmark
 from benchmarks.rl import Benchmark, Clock, Measured, measure, report, training_problems
 
 pytestmark = pytest.mark.recipes
@@ -23,17 +22,14 @@ def at(step: int) -> SimpleNamespace:
     return SimpleNamespace(global_step=step, should_save=False, should_training_stop=False)
 
 
-def test_the_clock_ends_a_training_and_goes_on_where_a_checkpoint_was(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_clock_ends_a_training_and_goes_on_where_a_checkpoint_was(tmp_path: Path) -> None:
     now = [1000.0]
-    monkeypatch.setattr(benchmark.time, "monotonic", lambda: now[0])
-    first = Clock(tmp_path / "clock.json", minutes=2)
+    first = Clock(tmp_path / "clock.json", 2, lambda: now[0])
     first.on_train_begin(None, at(0), at(0))
     now[0] += 90
     first.on_save(None, at(7), at(7))
     now[0] += 29  # lost: it is killed here
-    again, control = Clock(tmp_path / "clock.json", minutes=2), at(7)
+    again, control = Clock(tmp_path / "clock.json", 2, lambda: now[0]), at(7)
     now[0] += 5000
     again.on_train_begin(None, at(7), control)
     now[0] += 29
@@ -63,7 +59,7 @@ def test_the_table_has_the_gain_of_each_seed() -> None:
 def test_a_setting_outside_its_limits_is_named() -> None:
     for change in ({"minutes": 0.0}, {"steps": 0}, {"candidates": 0}):
         with pytest.raises(UserError, match=f"{next(iter(change))} is 0"):
-            Benchmark(**change)  # type: ignore[arg-type]
+            Benchmark(**change)
 
 
 def test_a_seed_that_is_there_is_not_run_again(tmp_path: Path) -> None:

@@ -130,7 +130,7 @@ def main() -> None:
 
 
 MAY_CHANGE = {"epochs", "steps", "save_every", "keep", "resume", "log_every", "log", "slots", "seconds"}
-"""Settings with which a run may go on other than it began: its length, with which the schedule ends, and what changes no step."""
+"""Settings that may change where a run goes on: its length, with which the schedule ends, and what changes no step."""
 
 
 def rl(settings: RL, callbacks: Sequence[Any] = ()) -> Path:
