@@ -396,7 +396,7 @@ def _facts(model: str | Path, loaded: Any, slots: int, context_length: int) -> F
         "model": Path(model).name,
         "architecture": type(loaded).__name__,
         "parameters": sum(weights.numel() for weights in loaded.parameters()),
-        "weights": fingerprint(loaded),
+        "weights": _fingerprint(loaded),
         "dtype": str(loaded.dtype).removeprefix("torch."),
         "device": str(loaded.device),
         "slots": slots,
@@ -406,7 +406,7 @@ def _facts(model: str | Path, loaded: Any, slots: int, context_length: int) -> F
     }
 
 
-def fingerprint(loaded: Any) -> str:
+def _fingerprint(loaded: Any) -> str:
     """Hash the first 64 numbers of every weight, to tell apart two checkpoints in folders of the same name."""
     digest = hashlib.blake2b(digest_size=6)
     for weights in loaded.parameters():

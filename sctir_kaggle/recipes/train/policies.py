@@ -19,8 +19,8 @@ def trainer_class(method: str) -> Any:
     from trl import GRPOTrainer, RLOOTrainer
 
     class GRPO(Sampling, GRPOTrainer):  # type: ignore[misc,unused-ignore]
-        def __init__(self, rollouts: Rollouts, open_engine: OpenLive, weights: str, **options: Any) -> None:
-            super().__init__(rollouts, open_engine, weights, rollout_func=_rollout, **options)
+        def __init__(self, rollouts: Rollouts, open_engine: OpenLive, **options: Any) -> None:
+            super().__init__(rollouts, open_engine, rollout_func=_rollout, **options)
 
     class RLOO(Sampling, RLOOTrainer):  # type: ignore[misc,unused-ignore]
         """TRL's knows no rollout function and no mask but that of the padding, which would hide outputs from the model.
@@ -72,11 +72,11 @@ def trainer_class(method: str) -> Any:
 class Sampling:
     """What both trainers have of ours: candidates by `rollouts` from an engine over the weights as they are now.
 
-    `weights` is the fingerprint of the model before the training; `options` are those of TRL's trainer.
+    `options` are those of TRL's trainer.
     """
 
-    def __init__(self, rollouts: Rollouts, open_engine: OpenLive, weights: str, **options: Any) -> None:
-        self.rollouts, self.weights, self._open_live = rollouts, weights, open_engine
+    def __init__(self, rollouts: Rollouts, open_engine: OpenLive, **options: Any) -> None:
+        self.rollouts, self._open_live = rollouts, open_engine
         super().__init__(**options)
 
     def sample(self, names: Sequence[str]) -> list[Candidate]:

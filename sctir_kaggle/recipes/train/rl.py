@@ -13,7 +13,8 @@ Resumes from the last whole checkpoint in `output`; the model ends in `output/mo
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import asdict, dataclass
 from hashlib import blake2b
@@ -142,7 +143,10 @@ def rl(settings: RL, callbacks: Sequence[Any] = ()) -> Path:
     if last and not (settings.output / KEPT).exists():
         raise UserError(f"{last} is of another recipe: there is no {KEPT} beside it; take another output")
     with open_trainer(settings) as trainer:
-        keep(trainer, settings)
+        if trainer.is_world_process_zero():
+            if not last:
+                (settings.output / KEPT).unlink(missing_ok=True)  # of a run that never came to a checkpoint
+            keep(settings, trainer.rollouts.problems.values())
         for callback in callbacks:
             trainer.add_callback(callback)
         say(trainer, f"goes on from {last}" if last else "starts")
@@ -163,16 +167,24 @@ KEPT = "rl.json"
 """In `output`, what the run was begun with."""
 
 
-def keep(trainer: Any, settings: RL) -> None:
-    """Write the settings to `output`, with a hash of what is in the two paths: weights before the training, and problems.
+def keep(settings: RL, problems: Iterable[Problem]) -> None:
+    """Write the settings to `output`, with hashes of what is in the folder of the model and in the problems.
 
     Raises `UserError` where it holds a run with others.
     """
-    if trainer.is_world_process_zero():
-        problems = repr(list(trainer.rollouts.problems.values())).encode()
-        values = {name: value for name, value in asdict(settings).items() if name not in MAY_CHANGE}
-        content = {"weights": trainer.weights, "rows": blake2b(problems, digest_size=6).hexdigest()}
-        keep_settings(settings.output, KEPT, values | content)
+    values = {name: value for name, value in asdict(settings).items() if name not in MAY_CHANGE}
+    weights = b"".join(_ends(file) for file in sorted(Path(settings.model).glob("*.safetensors")))
+    content = {"weights": weights, "rows": repr(list(problems)).encode()}
+    hashes = {name: blake2b(found, digest_size=6).hexdigest() for name, found in content.items()}
+    keep_settings(settings.output, KEPT, values | hashes)
+
+
+def _ends(file: Path) -> bytes:
+    """The first and the last MiB, which name every tensor and change in any training."""
+    with file.open("rb") as opened:
+        first = opened.read(2**20)
+        opened.seek(-len(first), os.SEEK_END)
+        return first + opened.read()
 
 
 @contextmanager
@@ -181,7 +193,6 @@ def open_trainer(settings: RL) -> Iterator[Any]:
     from datasets import Dataset
 
     from sctir_kaggle.dialects.tokenizer import Tokenizer
-    from sctir_kaggle.engines.transformers import fingerprint
     from sctir_kaggle.recipes.train.policies import trainer_class
     from sctir_kaggle.recipes.train.rollouts import Rollouts
 
@@ -208,7 +219,6 @@ def open_trainer(settings: RL) -> Iterator[Any]:
         trainer = trainer_class(settings.method)(
             rollouts,
             _open_engine(settings, encoder),
-            weights=fingerprint(model),
             model=model,
             reward_funcs=rewards(rollouts),
             args=config,

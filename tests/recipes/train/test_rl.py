@@ -22,7 +22,7 @@ import pytest
 from sctir_kaggle.dialects.rendering import render
 from sctir_kaggle.dialects.rows import NUMINA
 from sctir_kaggle.dialects.tokenizer import Tokenizer
-from sctir_kaggle.problems import HELD_OUT
+from sctir_kaggle.problems import HELD_OUT, read_problems
 from sctir_kaggle.recipes.settings import CONFIGS, read_settings, run_recipe
 from sctir_kaggle.recipes.train.rl import RL, keep, open_trainer, rl
 from sctir_kaggle.recipes.train.trainer import last_checkpoint
@@ -330,8 +330,7 @@ def test_a_run_goes_on_with_the_model_and_the_problems_that_it_was_begun_with(
     start = tmp_path / "start"
     shutil.copytree(EMBEDDED_MODEL, start)
     output = tmp_path / "out"
-    with open_trainer(settings(output, model=str(start))) as trainer:
-        keep(trainer, settings(output, model=str(start)))
+    keep(settings(output, model=str(start)), read_problems(HELD_OUT))
     state(output, 1)
     said = refused(output, capsys, model=str(start), generations=2, learning_rate=1e-3)
     assert said.startswith(f"{output} is of a run with ")
