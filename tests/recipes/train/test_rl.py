@@ -288,6 +288,7 @@ def test_an_unknown_field_is_named(tmp_path: Path) -> None:
         read_settings(RL, file)
 
 
+@pytest.mark.slow
 def test_a_folder_without_a_tokenizer_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     folder = tmp_path / "model"
     folder.mkdir()
@@ -296,6 +297,7 @@ def test_a_folder_without_a_tokenizer_is_one_line(tmp_path: Path, capsys: pytest
     assert said.startswith(f"cannot load {folder}: ")
 
 
+@pytest.mark.slow
 def test_too_few_problems_for_a_step_are_counted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     problems = tmp_path / "problems.csv"
     problems.write_text("id,problem,answer\na,1 + 1?,2\nb,1 + 2?,3\nc,1/2?,1/2\n")
