@@ -27,7 +27,7 @@ from sctir_kaggle.types import UserError
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """Bytes of a checkpoint (`checkpoint`) and of the finished model (`model`); the kilobytes of the tokenizer are not in it."""
+    """Bytes of a checkpoint and of the finished model, without the kilobytes of the tokenizer and of the logs."""
 
     checkpoint: int
     model: int
@@ -81,7 +81,9 @@ def stored_by(trainer: Any) -> Stored:
     from torch import nn
 
     model: nn.Module = trainer.model
-    counted = {id(one): int(getattr(one, "ds_numel", one.numel())) for one in model.parameters()}  # ZeRO-3 leaves 0 of it
+    counted = {
+        id(one): int(getattr(one, "ds_numel", one.numel())) for one in model.parameters()
+    }  # ZeRO-3 leaves 0 of it
     zero = bool(trainer.is_deepspeed_enabled)
     return Stored.of(sum(counted.values()), zero=zero, half=zero and bool(trainer.args.bf16))
 
@@ -90,7 +92,9 @@ def saves_of(trainer: Any, settings: ResumableSettings) -> int:
     """How often a training saves a checkpoint: every `save_every` steps, at each validation, and at the end."""
     args = trainer.args
     total = args.per_device_train_batch_size * args.world_size * args.gradient_accumulation_steps
-    steps = args.max_steps if args.max_steps > 0 else math.ceil(len(trainer.train_dataset) * args.num_train_epochs / total)
+    steps = (
+        args.max_steps if args.max_steps > 0 else math.ceil(len(trainer.train_dataset) * args.num_train_epochs / total)
+    )
     at = set(range(settings.save_every, steps + 1, settings.save_every)) | {steps}
     if getattr(settings, "validate", None) is not None:
         every = int(getattr(settings, "validate_every"))  # noqa: B009
@@ -110,7 +114,8 @@ def full_disk_in_one_line(settings: ResumableSettings) -> Iterator[None]:
         last = last_checkpoint(settings.output)
         goes_on = f"goes on from {last}, which is whole" if last else "starts anew: no checkpoint was whole"
         raise UserError(
-            f"the disk of {settings.output} is full ({size(free)} are free); free some and start the same command again: it {goes_on}"
+            f"the disk of {settings.output} is full ({size(free)} are free); free some and start the same command again: "
+            f"it {goes_on}"
         ) from error
 
 

@@ -77,7 +77,10 @@ def main() -> None:
 
 
 def kto(settings: KTO) -> Path:
-    """Train, write model and rewards; return the folder of the model. Raises `UserError` where the disk is too small, or full."""
+    """Train, write model and rewards; return the folder of the model.
+
+    Raises `UserError` where the disk is too small, or full.
+    """
     with full_disk_in_one_line(settings):
         return _kto(settings)
 

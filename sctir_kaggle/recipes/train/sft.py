@@ -113,7 +113,10 @@ def main() -> None:
 
 
 def train(settings: SFT) -> Path:
-    """Train a stage to its end; return the folder of the model. Raises `UserError` where the disk is too small, or full."""
+    """Train a stage to its end; return the folder of the model.
+
+    Raises `UserError` where the disk is too small, or full.
+    """
     with full_disk_in_one_line(settings):
         return _train(settings)
 
