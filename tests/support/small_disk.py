@@ -24,6 +24,7 @@ def main(folder: Path) -> None:
     small = folder / "small"
     small.mkdir()
     subprocess.run(["mount", "-t", "tmpfs", "-o", "size=16m", "none", str(small)], check=True)
+    recipe: Any = sft
     model, file = tiny(folder / "tiny"), data(folder)
     stored = Stored.of(sum(one.numel() for one in _parameters(model)), zero=False, half=False)
     for name, left in (("weights", 1.2 * stored.checkpoint), ("optimizer", 1.8 * stored.checkpoint)):
@@ -37,13 +38,13 @@ def main(folder: Path) -> None:
         settings = read_settings(
             sft.SFT, CONFIGS / "stage2_tir.yaml", changes(model, file, output, steps=4, save_every=2)
         )
-        sft.check_disk = check_and_fill
+        recipe.check_disk = check_and_fill
         try:
             said = str(sft.train(settings))
         except UserError as error:
             said = str(error)
         filler.unlink()
-        sft.check_disk = check_disk
+        recipe.check_disk = check_disk
         made = sft.train(settings)
         weights = (made / "model.safetensors").stat().st_size
         print(json.dumps({"full": said, "weights": weights, "expected": stored.model}), file=sys.stderr)

@@ -72,8 +72,9 @@ def test_a_checkpoint_of_the_7b_model_under_zero_3_is_97_gb() -> None:
 @RECIPES
 def test_a_real_training_writes_what_was_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Real checkpoints and a real model; three are there while the third is written, and two before and after."""
-    from transformers import trainer
+    import transformers.trainer
 
+    trainer: Any = transformers.trainer
     model, seen = larger(tmp_path / "large"), list[int]()
     rotate = trainer.rotate_checkpoints
 
