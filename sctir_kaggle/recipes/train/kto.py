@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from sctir_kaggle.recipes.settings import run_recipe, settings_of_command
 from sctir_kaggle.recipes.tokenizer import CHAT_TEMPLATE, load_transformers_tokenizer
+from sctir_kaggle.recipes.train.disk import check_disk, full_disk_in_one_line
 from sctir_kaggle.recipes.train.preferences import Weights, balanced, read_preferences
 from sctir_kaggle.recipes.train.rewards import points, write_csv, write_png
 from sctir_kaggle.recipes.train.trainer import (
@@ -76,12 +77,21 @@ def main() -> None:
 
 
 def kto(settings: KTO) -> Path:
-    """Train, write model and rewards; return the folder of the model."""
+    """Train, write model and rewards; return the folder of the model.
+
+    Raises `UserError` where the disk is too small, or full.
+    """
+    with full_disk_in_one_line(settings):
+        return _kto(settings)
+
+
+def _kto(settings: KTO) -> Path:
     config = trainer_config(settings)  # first: under ZeRO-3 it decides how a model is loaded
     tokenizer = load_transformers_tokenizer(settings.model, chat_template=CHAT_TEMPLATE)
     tokenizer.pad_token = tokenizer.pad_token or tokenizer.eos_token
     last = checkpoint_to_resume(settings)
     trainer = make_trainer(settings, config, tokenizer)
+    check_disk(trainer, settings)
     trainer.train(resume_from_checkpoint=str(last) if last else None)
     if save_model(trainer, tokenizer, settings.output / "model"):
         rewards = points(trainer.state.log_history)

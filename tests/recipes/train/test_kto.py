@@ -55,7 +55,7 @@ def tokenizer(stack: None) -> PreTrainedTokenizerFast:
 
 
 def settings(run: Path, output: Path, **changes: Any) -> KTO:
-    tiny = {"batch": 4, "steps": 2, "log_every": 1, "log": "none", "checkpointing": False}
+    tiny = {"batch": 4, "steps": 2, "log_every": 1, "log": ("none",), "checkpointing": False}
     return KTO(model=str(EMBEDDED_MODEL), runs=(run,), output=output, **{**tiny, **changes})
 
 
