@@ -10,7 +10,7 @@ import pytest
 from sctir_kaggle.recipes.settings import CONFIGS, read_settings
 from sctir_kaggle.recipes.train import kto as recipe
 from sctir_kaggle.recipes.train.kto import KTO, kto, make_trainer, trainer_config
-from sctir_kaggle.recipes.train.kto_anchor import load_anchor
+from sctir_kaggle.recipes.train.kto_anchor import load_anchor, save_anchor
 from sctir_kaggle.runtime import EMBEDDED_MODEL
 from sctir_kaggle.types import UserError
 from tests.recipes.train.test_kto import rewards, settings
@@ -29,7 +29,7 @@ def weights(folder: Path) -> dict[str, Any]:
 
 def furthest(first: dict[str, Any], second: dict[str, Any]) -> float:
     assert first.keys() == second.keys()
-    return max((first[name] - second[name]).abs().max().item() for name in first)
+    return float(max((first[name] - second[name]).abs().max().item() for name in first))
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
@@ -64,10 +64,9 @@ def test_a_run_that_is_killed_while_it_writes_an_anchor_ends_like_one_that_is_no
 ) -> None:
     chosen = {"steps": 4, "save_every": 2, "anchor": RATE, "learning_rate": 1e-3}
     kto(settings(run, tmp_path / "whole", **chosen))
-    save = recipe.save_anchor
 
     def killed(trainer: Any) -> None:
-        save(trainer)
+        save_anchor(trainer)
         if trainer.state.global_step == 4:
             raise KeyboardInterrupt
 
