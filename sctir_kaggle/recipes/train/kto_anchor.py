@@ -4,8 +4,9 @@ After every optimizer step reference = (1 - rate) x reference + rate x policy (h
 exponential moving average as the anchor of the KL). TRL computes it, by `sync_ref_model`; here are what it lacks: the anchor
 goes into each checkpoint, as a model of its own in `anchor/`, and a resumed training goes on from it.
 
-It is float32: policy and reference are loaded so, and bfloat16 on a GPU is autocast. In bfloat16 a step of 1 % of a
-difference is mostly rounded away. Not covered therefore: DeepSpeed, whose weights are bfloat16, and FSDP.
+It is float32: policy and reference are loaded so, and bfloat16 on a GPU is autocast. In bfloat16 weights a step of 1 % of the
+way is mostly rounded away: where policy and anchor are 1 % apart, one weight of ten moves at all. Not covered therefore:
+DeepSpeed, whose weights are bfloat16, and FSDP.
 """
 
 from __future__ import annotations

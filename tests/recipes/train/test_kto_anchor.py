@@ -62,7 +62,7 @@ def test_the_loss_is_beside_the_anchor(run: Path, tmp_path: Path) -> None:
 def test_a_run_that_is_killed_while_it_writes_an_anchor_ends_like_one_that_is_not(
     run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    chosen = {"steps": 4, "save_every": 2, "anchor": RATE, "learning_rate": 1e-3}
+    chosen = {"steps": 4, "save_every": 2, "anchor": 0.5, **LEARNING}
     kto(settings(run, tmp_path / "whole", **chosen))
 
     def killed(trainer: Any) -> None:
@@ -130,3 +130,27 @@ def test_a_reference_that_is_given_is_used(run: Path, tmp_path: Path, tokenizer:
     trainer: Any = make_trainer(chosen, trainer_config(chosen), tokenizer, other)
     assert trainer.accelerator.unwrap_model(trainer.ref_model) is other
     assert trainer.model.dtype == other.dtype == torch.float32
+
+
+def test_in_bfloat16_an_anchor_would_mostly_stand_still(stack: None) -> None:
+    """A hundred steps towards a policy that is 1 % away: why sharded training, whose weights are bfloat16, is refused."""
+    import torch
+    from trl.trainer.callbacks import SyncRefModelCallback
+
+    torch.manual_seed(0)
+    start = 0.05 * torch.randn(100, 100)
+    policy = start + 0.0005 * torch.randn(100, 100)
+    share, still = {}, {}
+    for dtype in (torch.float32, torch.bfloat16):
+        models: list[Any] = [torch.nn.Linear(100, 100, bias=False) for _ in range(2)]
+        for model, weight in zip(models, (policy, start), strict=True):
+            model.weight.data = weight.to(dtype, copy=True)
+        for _ in range(100):
+            SyncRefModelCallback._sync_target_model(*models, 0.01)
+        way, moved = policy.to(dtype).double() - start.to(dtype), models[1].weight.data.double() - start.to(dtype)
+        share[dtype] = float((moved * way).sum() / (way * way).sum())
+        still[dtype] = float((moved == 0).double().mean())
+    assert share[torch.float32] == pytest.approx(1 - 0.99**100, abs=1e-3)
+    assert still[torch.float32] < 0.01
+    assert share[torch.bfloat16] < 0.2
+    assert still[torch.bfloat16] > 0.8
