@@ -6,19 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.merging import (
-    BASE,
-    MERGES,
-    QUICK,
-    SINGLE,
-    Figures,
-    Merging,
-    make,
-    problems_in,
-    settings_of_merge,
-    table,
-)
-from sctir_kaggle.recipes.tiny.problems import TRACES, held_out, training_drafts, validation
+from benchmarks import merging
+from benchmarks.merging import BASE, MERGES, SINGLE, Figures, Merging, settings_of_merge, table
+from sctir_kaggle.recipes.tiny.problems import held_out, training_drafts, validation
 from sctir_kaggle.runtime import EMBEDDED_MODEL
 from sctir_kaggle.types import UserError
 
@@ -29,8 +19,7 @@ def cells(row: str) -> list[str]:
 
 @pytest.mark.parametrize("name", MERGES)
 def test_a_row_says_what_is_merged(name: str, tmp_path: Path) -> None:
-    merging = Merging(output=tmp_path)
-    asked, row = settings_of_merge(merging, name), MERGES[name]
+    asked, row = settings_of_merge(Merging(output=tmp_path), name), MERGES[name]
     kind = {"dare_linear": "dare"}.get(asked.method, asked.method)
     assert kind == row.method.lower()
     assert row.how.startswith(", ".join(f"{weight:g}" for weight in asked.weights))
@@ -70,18 +59,24 @@ def test_a_setting_outside_its_limits_is_named(field: str) -> None:
 
 @pytest.mark.recipes
 @pytest.mark.slow
-def test_the_whole_way_in_small(tmp_path: Path) -> None:
+def test_the_whole_way_in_small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With one KTO and one merge of it, and few of the problems that the embedded model learned."""
     pytest.importorskip("trl", reason="training needs the extra `recipes`: pip install 'sctir-kaggle[recipes]'")
     pytest.importorskip("mergekit", reason="merging needs recipes/requirements-mergekit.txt")
-    merging = Merging(output=tmp_path / "made", **QUICK)  # type: ignore[arg-type]
-    written = make(merging, "--quick")
-    assert len(written.splitlines()) == 2 + len(SINGLE) + len(MERGES) + 2
-    drafts = training_drafts(0, [*held_out(0), *validation(0)], TRACES)
-    assert not {draft.problem for draft in drafts} & {
-        problem.text for problem in problems_in(merging.at("problems.json"))
-    }
-    before = merging.at("steps.json").stat().st_mtime_ns
-    assert make(merging, "--quick") == written
-    assert merging.at("steps.json").stat().st_mtime_ns == before, "nothing is run a second time"
+    for name, few in (("POLICIES", {"kto"}), ("SINGLE", {"sft", "kto"}), ("MERGES", {"sft-kto-warp"})):
+        monkeypatch.setattr(f"benchmarks.merging.{name}", {one: getattr(merging, name)[one] for one in sorted(few)})
+    monkeypatch.setattr("benchmarks.merging.TRACES", 4)
+    settings = merging.Merging(output=tmp_path / "made", **merging.QUICK)  # type: ignore[arg-type]
+    written = merging.make(settings, "--quick")
+    rows = list(map(cells, written.splitlines()[2:5]))
+    assert [row[:2] for row in rows] == [["KTO", "none"], ["SFT", "none"], ["SFT + KTO", "WARP"]]
+    assert float(rows[1][3]) > 30
+    assert all("±" in cell for row in (rows[0], rows[2]) for cell in (row[4], row[6]))
+    drafts = training_drafts(0, [*held_out(0), *validation(0)], 4)
+    problems = merging.problems_in(settings.at("problems.json"))
+    assert not {draft.problem for draft in drafts} & {problem.text for problem in problems}
+    before = settings.at("steps.json").stat().st_mtime_ns
+    assert merging.make(settings, "--quick") == written
+    assert settings.at("steps.json").stat().st_mtime_ns == before, "nothing is run a second time"
     with pytest.raises(UserError, match="of a run with candidates=2"):
-        make(Merging(output=merging.output, **{**QUICK, "candidates": 3}))  # type: ignore[arg-type]
+        merging.make(merging.Merging(output=settings.output, **{**merging.QUICK, "candidates": 3}))  # type: ignore[arg-type]
