@@ -66,7 +66,7 @@ def test_the_whole_way_in_small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     for name, few in (("POLICIES", {"kto"}), ("SINGLE", {"sft", "kto"}), ("MERGES", {"sft-kto-warp"})):
         monkeypatch.setattr(f"benchmarks.merging.{name}", {one: getattr(merging, name)[one] for one in sorted(few)})
     monkeypatch.setattr("benchmarks.merging.TRACES", 4)
-    settings = merging.Merging(output=tmp_path / "made", **merging.QUICK)  # type: ignore[arg-type]
+    settings = merging.Merging(output=tmp_path / "made", **merging.QUICK)
     written = merging.make(settings, "--quick")
     rows = list(map(cells, written.splitlines()[2:5]))
     assert [row[:2] for row in rows] == [["KTO", "none"], ["SFT", "none"], ["SFT + KTO", "WARP"]]
@@ -79,4 +79,4 @@ def test_the_whole_way_in_small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     assert merging.make(settings, "--quick") == written
     assert settings.at("steps.json").stat().st_mtime_ns == before, "nothing is run a second time"
     with pytest.raises(UserError, match="of a run with candidates=2"):
-        merging.make(merging.Merging(output=settings.output, **{**merging.QUICK, "candidates": 3}))  # type: ignore[arg-type]
+        merging.make(merging.Merging(output=settings.output, **{**merging.QUICK, "candidates": 3}))
