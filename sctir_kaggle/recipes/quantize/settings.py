@@ -36,8 +36,8 @@ class QuantizeSettings:
     data: tuple[str, ...]
     """Stage 2's training data, for the calibration: files of rows (`rows.py`), or owner/name on the Hub."""
 
-    backend: Literal["gptqmodel", "auto-gptq"] = "gptqmodel"
-    """The library. `auto-gptq` is archived, needs CUDA and its own environment."""
+    backend: Literal["gptqmodel", "llm-compressor", "auto-gptq"] = "gptqmodel"
+    """The library. `llm-compressor` writes compressed-tensors (W8A16), the others GPTQ. `auto-gptq` is archived and needs CUDA."""
 
     bits: int = 8
     """Bits of a weight."""
@@ -55,7 +55,7 @@ class QuantizeSettings:
     """Allow activation order with groups, for vLLM 0.29 or older."""
 
     group_aware: bool = True
-    """gptqmodel's substitute: quantize in activation order, store in the original one, which any vLLM serves."""
+    """Its substitute in gptqmodel and llm-compressor: quantize in activation order, store in the original one."""
 
     damp: float = 0.01
     """The share of the mean diagonal that is added to GPTQ's Hessian."""
@@ -95,9 +95,15 @@ class QuantizeSettings:
                 "that; set desc_act=false, or allow_desc_act=true if you stay with that vLLM"
             )
 
+        if self.backend == "llm-compressor":
+            _require(not self.desc_act, "desc_act", "true", "false with llm-compressor: group_aware is its activation order")
+            _require(self.batch == 1, "batch", self.batch, "1 with llm-compressor, which gets samples without padding")
+
     @property
     def label(self) -> str:
-        """`8-bit GPTQ`."""
+        """`8-bit GPTQ`, or `W8A16 compressed-tensors` of llm-compressor."""
+        if self.backend == "llm-compressor":
+            return f"W{self.bits}A16 compressed-tensors"
         return f"{self.bits}-bit GPTQ"
 
 
