@@ -31,14 +31,14 @@ license: {license}
 {base}pipeline_tag: text-generation
 library_name: transformers
 tags:
-- gptq
+- {tag}
 - {bits}-bit
 - tool-integrated-reasoning
 ---
 
 # {name}
 
-{original} in {bits}-bit GPTQ: {size} of weights, for vLLM and transformers.
+{original} in {label}: {size} of weights, for vLLM and transformers.
 
 ## Against the original
 
@@ -63,7 +63,7 @@ Made with sctir_kaggle {version}, {libraries}, Python {python}:
 
 ## How to load it
 
-vLLM reads the format by itself (`dtype="half"` on a T4). transformers needs gptqmodel and optimum beside it.
+vLLM reads the format by itself (`dtype="half"` on a T4). transformers needs {beside} beside it.
 {order_note}
 ## Terms
 
@@ -83,17 +83,21 @@ WITH_ORDER = f"""\
 def write_card(folder: Path, settings: QuantizeSettings, calibration: Calibration) -> None:
     """Write README.md to `folder`, the output or what is renamed to it later, still without the comparison."""
     original = settings.base_model or settings.model.resolve().name
+    compressed = settings.backend == "llm-compressor"
     text = TEMPLATE.format(
         license=settings.license,
         base=f"base_model: {original}\nbase_model_relation: quantized\n" if settings.base_model else "",
         name=settings.output.resolve().name,
         original=original,
         bits=settings.bits,
+        label=settings.label,
+        tag="compressed-tensors" if compressed else "gptq",
+        beside="compressed-tensors" if compressed else "gptqmodel and optimum",
         size=megabytes(size_of(folder)),
         start=START,
         unchecked=UNCHECKED,
         end=END,
-        library=f"{settings.backend} {version_of(settings.backend)}",
+        library=f"{settings.backend} {version_of('llmcompressor' if compressed else settings.backend)}",
         group_size=settings.group_size if settings.group_size != -1 else "one group (-1)",
         desc_act="on" if settings.desc_act else "off",
         damp=settings.damp,
@@ -107,7 +111,7 @@ def write_card(folder: Path, settings: QuantizeSettings, calibration: Calibratio
         version=__version__,
         libraries=f"torch {version_of('torch')}, transformers {version_of('transformers')}",
         python=platform.python_version(),
-        order_note=(WITH_ORDER if settings.desc_act else NO_ORDER) if settings.group_size != -1 else "",
+        order_note=(WITH_ORDER if settings.desc_act else NO_ORDER) if not compressed and settings.group_size != -1 else "",
     )
     (folder / CARD).write_text(text, encoding="utf-8")
 
