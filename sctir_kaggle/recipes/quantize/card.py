@@ -111,7 +111,9 @@ def write_card(folder: Path, settings: QuantizeSettings, calibration: Calibratio
         version=__version__,
         libraries=f"torch {version_of('torch')}, transformers {version_of('transformers')}",
         python=platform.python_version(),
-        order_note=(WITH_ORDER if settings.desc_act else NO_ORDER) if not compressed and settings.group_size != -1 else "",
+        order_note=(WITH_ORDER if settings.desc_act else NO_ORDER)
+        if not compressed and settings.group_size != -1
+        else "",
     )
     (folder / CARD).write_text(text, encoding="utf-8")
 

@@ -37,7 +37,7 @@ class QuantizeSettings:
     """Stage 2's training data, for the calibration: files of rows (`rows.py`), or owner/name on the Hub."""
 
     backend: Literal["gptqmodel", "llm-compressor", "auto-gptq"] = "gptqmodel"
-    """The library. `llm-compressor` writes compressed-tensors (W8A16), the others GPTQ. `auto-gptq` is archived and needs CUDA."""
+    """The library: `llm-compressor` writes compressed-tensors, the others GPTQ; `auto-gptq` is archived and needs CUDA."""
 
     bits: int = 8
     """Bits of a weight."""
@@ -96,7 +96,9 @@ class QuantizeSettings:
             )
 
         if self.backend == "llm-compressor":
-            _require(not self.desc_act, "desc_act", "true", "false with llm-compressor: group_aware is its activation order")
+            _require(
+                not self.desc_act, "desc_act", "true", "false with llm-compressor: group_aware is its activation order"
+            )
             _require(self.batch == 1, "batch", self.batch, "1 with llm-compressor, which gets samples without padding")
 
     @property

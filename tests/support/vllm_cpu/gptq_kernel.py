@@ -39,7 +39,8 @@ class DequantisedLinear(MPLinearKernel):  # type: ignore[misc,unused-ignore]
 
     def process_weights_after_loading(self, layer: torch.nn.Module) -> None:
         packed, scales, _ = self._get_weight_params(layer)
-        across = getattr(packed, "packed_dim", 0) == 1  # compressed-tensors packs [out, in / 4] and scales [out, groups]
+        # compressed-tensors packs [out, in / 4] and has scales [out, groups].
+        across = getattr(packed, "packed_dim", 0) == 1
         laid_out = (packed.data.t(), scales.data.t()) if across else (packed.data, scales.data)
         weight = dequantise(*laid_out).float()
         layer.register_parameter("dequantised", torch.nn.Parameter(weight, requires_grad=False))
