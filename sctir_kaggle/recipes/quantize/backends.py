@@ -119,12 +119,12 @@ def _llm_compressor(settings: QuantizeSettings, calibration: Calibration) -> Non
     )
     oneshot(
         model=model,
-        processor=load_transformers_tokenizer(settings.model),  # its own reading fails where the files are unusual
+        processor=load_transformers_tokenizer(settings.model),  # else it reads one by transformers; samples are ids already
         dataset=torch.utils.data.DataLoader(samples, batch_size=None),  # type: ignore[arg-type]
         recipe=recipe,
         num_calibration_samples=len(samples),
-        output_dir=str(settings.output),
     )
+    model.save_pretrained(settings.output, save_compressed=True)  # without a tokenizer, which `oneshot` would save
 
 
 BACKENDS: Mapping[str, Quantize] = {

@@ -25,7 +25,11 @@ DROPPED = ("quantize_config.json", "quant_log.csv", "recipe.yaml")
 LOGS = "logs"
 """The folder in which a library may log while it works; not kept."""
 
-TOKENIZER = ("tokenizer*", "special_tokens_map.json", "chat_template*", "generation_config.json", "added_tokens.json")
+TOKENIZER = (
+    *("tokenizer*", "special_tokens_map.json", "added_tokens.json", "vocab.*", "merges.txt", "chat_template*"),
+    "generation_config.json",
+)
+"""Files that are the original's, unchanged, and none that it does not have: libraries save them with options of their own."""
 
 _LEGACY = re.compile(r"^gptq_model-\d+bit-(?:-1|\d+)g")
 """How auto-gptq begins the names of its weights."""
@@ -38,7 +42,9 @@ def even_out(model: Path, output: Path) -> None:
     for name in DROPPED:
         (output / name).unlink(missing_ok=True)
     shutil.rmtree(output / LOGS, ignore_errors=True)
-    for pattern in TOKENIZER:  # the libraries save these with options of their own
+    for pattern in TOKENIZER:
+        for file in output.glob(pattern):
+            file.unlink()
         for file in model.glob(pattern):
             shutil.copyfile(file, output / file.name)
 

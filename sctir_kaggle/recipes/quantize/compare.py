@@ -41,20 +41,23 @@ def _trace(models: Sequence[Any], row: Row) -> Trace:
     import torch
 
     ids, learned = torch.tensor(row[0]), torch.tensor(row[1][1:])
-    targets = ids[1:][learned]
     p, q = (model(ids[None, :-1].to(model.device), use_cache=False).logits[0] for model in models)
     if p.shape != q.shape:
         raise UserError(f"the models have {p.shape[-1]} and {q.shape[-1]} tokens: is one made from the other?")
-    p, q = p[learned.to(p.device)], q[learned.to(q.device)].to(p.device)
+    return trace_of(p[learned.to(p.device)], q[learned.to(q.device)].to(p.device), ids[1:][learned].to(p.device))
+
+
+def trace_of(p: torch.Tensor, q: torch.Tensor, tokens: torch.Tensor) -> Trace:
+    """The sums of one trace: logits of the original and the quantized model [tokens, vocabulary], and what stands there."""
     losses, divergence, same = [0.0, 0.0], 0.0, 0
-    for start in range(0, len(targets), PLACES):
+    for start in range(0, len(tokens), PLACES):
         part = slice(start, start + PLACES)
-        known = targets[part, None].to(p.device)
         logs = [logits[part].double().log_softmax(-1) for logits in (p, q)]
-        losses = [loss - float(log.gather(-1, known).sum()) for loss, log in zip(losses, logs, strict=True)]
+        found = [float(log.gather(-1, tokens[part, None]).sum()) for log in logs]
+        losses = [loss - log for loss, log in zip(losses, found, strict=True)]
         divergence += float(divergences(*logs).sum())
         same += int((p[part].argmax(-1) == q[part].argmax(-1)).sum())
-    return Trace(len(targets), losses[0], losses[1], divergence, same)
+    return Trace(len(tokens), losses[0], losses[1], divergence, same)
 
 
 def divergences(p: torch.Tensor, q: torch.Tensor) -> torch.Tensor:
