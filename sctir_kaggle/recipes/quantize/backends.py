@@ -16,7 +16,7 @@ from sctir_kaggle.recipes.quantize.calibration import Calibration
 from sctir_kaggle.recipes.quantize.checkpoint import LOGS
 from sctir_kaggle.recipes.quantize.settings import QuantizeSettings
 from sctir_kaggle.recipes.tokenizer import load_transformers_tokenizer
-from sctir_kaggle.types import UserError
+from sctir_kaggle.types import UserError, one_line
 
 REQUIREMENTS = Path(__file__).resolve().parents[1]
 
@@ -35,11 +35,21 @@ def check_backend(settings: QuantizeSettings) -> None:
 
 
 def quantize_with(settings: QuantizeSettings, calibration: Calibration) -> None:
-    """Write the quantized weights to `settings.output`, in the library's own layout."""
+    """Write the quantized weights to `settings.output`, in the library's own layout.
+
+    Raises `UserError` where a library is missing, the weights cannot be read or the result cannot be written.
+    """
+    from safetensors import SafetensorError
+
     try:
         BACKENDS[settings.backend](settings, calibration)
     except ImportError as error:
         _missing(f"{settings.backend} ({error})")
+    except (OSError, SafetensorError) as error:
+        raise UserError(
+            f"{settings.backend} ended with {one_line(error, named=True)}: the model must be a whole checkpoint, and the "
+            "disk of the output have room"
+        ) from error
 
 
 def _gptqmodel(settings: QuantizeSettings, calibration: Calibration) -> None:
@@ -119,7 +129,9 @@ def _llm_compressor(settings: QuantizeSettings, calibration: Calibration) -> Non
     )
     oneshot(
         model=model,
-        processor=load_transformers_tokenizer(settings.model),  # else it reads one by transformers; samples are ids already
+        processor=load_transformers_tokenizer(
+            settings.model
+        ),  # else it reads one by transformers; samples are ids already
         dataset=torch.utils.data.DataLoader(samples, batch_size=None),  # type: ignore[arg-type]
         recipe=recipe,
         num_calibration_samples=len(samples),

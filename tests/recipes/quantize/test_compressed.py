@@ -121,7 +121,9 @@ def test_deepseeks_tokenizer_keeps_its_white_space_though_this_transformers_lose
     encoder = Tokenizer.load(deepseek.model)
     theirs = auto_tokenizer(encoder.files)
     if may_be_wrong():
-        assert lost_by(theirs.backend_tokenizer) == "white space", "no reason is left to pass it over: say so in the file"
+        assert lost_by(theirs.backend_tokenizer) == "white space", (
+            "no reason is left to pass it over: say so in the file"
+        )
     made = calibration(deepseek, load_transformers_tokenizer(deepseek.model))
     text = encoder.decode(made.samples[0])
     assert "We write a short program.\n\n```python\nprint(sum(range(1, " in text
@@ -129,7 +131,10 @@ def test_deepseeks_tokenizer_keeps_its_white_space_though_this_transformers_lose
     monkeypatch.setattr(PreTrainedTokenizerBase, "save_pretrained", saved)
     written = quantize(deepseek)
     assert written.samples == made.samples
-    assert {file.name for file in deepseek.output.iterdir()} == {CARD, *(file.name for file in deepseek.model.iterdir())}
+    assert {file.name for file in deepseek.output.iterdir()} == {
+        CARD,
+        *(file.name for file in deepseek.model.iterdir()),
+    }
     for file in real("deepseek").iterdir():
         assert (deepseek.output / file.name).read_bytes() == file.read_bytes()
     assert Tokenizer.load(deepseek.output).decode(made.samples[0]) == text
