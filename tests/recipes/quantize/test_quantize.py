@@ -180,7 +180,7 @@ def test_a_full_disk_is_seen_before_anything_is_computed(
         return SimpleNamespace(free=1_000_000)
 
     monkeypatch.setattr(shutil, "disk_usage", full)
-    with pytest.raises(UserError, match=r"has 0\.001 GB free, and made takes up to the model's 0\.00264 GB: make room"):
+    with pytest.raises(UserError, match=r"has 0\.001 GB free, and made takes up to the model's 0\.00263 GB: make room"):
         check_folders(replace(settings, output=settings.output.parent / "new" / "made"))
     assert looked_at == [settings.output.parent]
 
