@@ -101,11 +101,11 @@ def check(settings: CheckSettings) -> str:
     parts_of(settings.quantized)
     rows = held_out_rows(settings)
     likeness = compare(settings.model, settings.quantized, rows, device=settings.device)
-    checked = [
+    original, quantized = (
         Checked(size_of(folder), percent_right(settings, folder, name))
         for name, folder in (("original", settings.model), ("quantized", settings.quantized))
-    ]
-    return table(*checked, likeness, solved=described(settings))
+    )
+    return table(original, quantized, likeness, solved=described(settings))
 
 
 def held_out_rows(settings: CheckSettings) -> list[Row]:

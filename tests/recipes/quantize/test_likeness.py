@@ -103,7 +103,9 @@ def test_the_three_figures_of_two_fixed_distributions(fixed: Any) -> None:
     assert likeness.perplexities == pytest.approx((before, after), rel=1e-6)
     assert likeness.ratio.value == pytest.approx(after / before, rel=1e-6)
     first, second = (2 * math.log(2) + math.log(0.3 / 0.35)), math.log(0.5)
-    assert likeness.ratio.error == pytest.approx(likeness.ratio.value * mean_of([(3, first), (1, second)]).error)
+    logs = mean_of([(3, first), (1, second)])
+    assert logs.error is not None
+    assert likeness.ratio.error == pytest.approx(likeness.ratio.value * logs.error)
 
 
 def test_errors_that_cancel_in_the_perplexity_show_in_the_divergence(fixed: Any) -> None:
