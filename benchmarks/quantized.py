@@ -1,6 +1,6 @@
-"""Quantized checkpoints against their originals, by back end and bits: `python -m benchmarks.quantized [--smollm2]`.
+"""Quantized checkpoints against their originals, by back end and bits: `python -m benchmarks.quantized [embedded|smollm2]`.
 
-The embedded model, and SmolLM2-135M-Instruct as it is published: calibrated on solutions of the synthetic problems, compared on
+The embedded model, or SmolLM2-135M-Instruct as it is published: calibrated on solutions of the synthetic problems, compared on
 solutions of others (`sctir_kaggle.recipes.quantize.likeness` says what the figures mean). Four bits are there to show what
 the figures are where a format does lose something. Not covered: accuracy, which `recipes.quantize.check` measures; speed.
 
@@ -17,7 +17,7 @@ import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -72,30 +72,35 @@ class Model:
     group_size: int
 
 
-def rows(models: list[Model], samples: int, folder: Path) -> Iterator[str]:
-    """Quantize each model in each format in `folder`; yield the table's rows."""
+MODELS: dict[str, Callable[[], Model]] = {
+    "embedded": lambda: Model("embedded", ASSETS / "model", 128),
+    "smollm2": lambda: Model("SmolLM2-135M-Instruct", checkpoint(), 64),
+}
+
+
+def rows(model: Model, samples: int, folder: Path) -> Iterator[str]:
+    """Quantize the model in each format in `folder`; yield the table's rows."""
     closed = [*held_out(0), *validation(0)]
     write_rows(folder / "rows.jsonl", rows_of(asyncio.run(run_drafts(training_drafts(0, closed, EACH)))))
     write_rows(folder / "unseen.jsonl", rows_of(asyncio.run(run_drafts(unseen_drafts(0)))))
     data, unseen = ((str(folder / name),) for name in ("rows.jsonl", "unseen.jsonl"))
-    for model in models:
-        for form in FORMATS:
-            settings = QuantizeSettings(
-                model=model.folder,
-                output=folder / "made",
-                data=data,
-                samples=samples,
-                backend=form.backend,
-                bits=form.bits,
-                group_size=model.group_size,
-            )
-            started = time.monotonic()
-            quantize(settings)
-            seconds = time.monotonic() - started
-            checks = CheckSettings(model=model.folder, quantized=settings.output, data=unseen)
-            likeness = compare(model.folder, settings.output, held_out_rows(checks))
-            yield row(model, settings, likeness, seconds)
-            shutil.rmtree(settings.output)
+    for form in FORMATS:
+        settings = QuantizeSettings(
+            model=model.folder,
+            output=folder / "made",
+            data=data,
+            samples=samples,
+            backend=form.backend,
+            bits=form.bits,
+            group_size=model.group_size,
+        )
+        started = time.monotonic()
+        quantize(settings)
+        seconds = time.monotonic() - started
+        checks = CheckSettings(model=model.folder, quantized=settings.output, data=unseen)
+        likeness = compare(model.folder, settings.output, held_out_rows(checks))
+        yield row(model, settings, likeness, seconds)
+        shutil.rmtree(settings.output)
 
 
 def row(model: Model, settings: QuantizeSettings, likeness: Likeness, seconds: float) -> str:
@@ -110,30 +115,27 @@ def row(model: Model, settings: QuantizeSettings, likeness: Likeness, seconds: f
         with_error(likeness.ratio),
         f"{seconds:.0f}",
     )
-    print(f"{cells} {len(likeness.traces)} traces, {likeness.tokens} tokens", file=sys.stderr)
+    print(*cells, f"{len(likeness.traces)} traces, {likeness.tokens} tokens", sep=" | ", file=sys.stderr)
     return f"| {' | '.join(cells)} |"
 
 
 def main() -> None:
     """Run the command."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--smollm2", action="store_true", help="SmolLM2-135M-Instruct too")
-    parser.add_argument("--samples", type=int, default=256, help="traces of the calibration")
+    parser.add_argument("model", nargs="?", choices=list(MODELS), default="embedded")
+    parser.add_argument("--samples", type=int, default=128, help="traces of the calibration")
     parser.add_argument("--write", type=Path, help="a Markdown file with a place for the table")
     args = parser.parse_args()
-    models = [Model("embedded", ASSETS / "model", 128)]
-    if args.smollm2:
-        models.append(Model("SmolLM2-135M-Instruct", checkpoint(), 64))
+    for form in FORMATS:
+        check_backend(QuantizeSettings(model=Path(), output=Path(), data=(), backend=form.backend))
     with tempfile.TemporaryDirectory() as name:
-        for form in FORMATS:
-            check_backend(QuantizeSettings(model=Path(), output=Path(), data=(), backend=form.backend))
-        table = "\n".join((HEAD, *rows(models, args.samples, Path(name))))
+        table = "\n".join((HEAD, *rows(MODELS[args.model](), args.samples, Path(name))))
     libraries = [f"{name} {version_of(name)}" for name in ("gptqmodel", "llmcompressor", "torch", "transformers")]
-    options = f"{'--smollm2 ' if args.smollm2 else ''}--samples {args.samples}"
+    options = f"{args.model} --samples {args.samples}"
     written = f"{table}\n\n{machine('quantized', *libraries, options=options)}"
     print(written)
     if args.write:
-        publish(args.write, "quantized", written)
+        publish(args.write, f"quantized {args.model}", written)
 
 
 if __name__ == "__main__":
