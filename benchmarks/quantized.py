@@ -16,7 +16,6 @@ import asyncio
 import shutil
 import sys
 import tempfile
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -43,8 +42,8 @@ EACH = 8
 """Problems of each family to calibrate on, of which the recipe takes `--samples`."""
 
 HEAD = """\
-| model | format, by | weights | KL divergence, nats a token | same top token, % | ratio of perplexities | seconds |
-|---|---|---|---|---|---|---|"""
+| {name} | weights | KL divergence, nats a token | same top token, % | perplexity, and its ratio |
+|---|---|---|---|---|"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,26 +93,24 @@ def rows(model: Model, samples: int, folder: Path) -> Iterator[str]:
             bits=form.bits,
             group_size=model.group_size,
         )
-        started = time.monotonic()
         quantize(settings)
-        seconds = time.monotonic() - started
         checks = CheckSettings(model=model.folder, quantized=settings.output, data=unseen)
         likeness = compare(model.folder, settings.output, held_out_rows(checks))
-        yield row(model, settings, likeness, seconds)
+        if form == FORMATS[0]:
+            yield f"| the original | {megabytes(size_of(model.folder))} | | | {likeness.perplexities[0]:.4f} |"
+        yield row(settings, likeness)
         shutil.rmtree(settings.output)
 
 
-def row(model: Model, settings: QuantizeSettings, likeness: Likeness, seconds: float) -> str:
+def row(settings: QuantizeSettings, likeness: Likeness) -> str:
     """A row of the table."""
     agreement = likeness.agreement
     cells = (
-        f"{model.name}, {megabytes(size_of(model.folder))}, perplexity {likeness.perplexities[0]:.4f}",
-        f"{settings.label}, {settings.backend}",
+        f"{settings.label} by {settings.backend}",
         megabytes(size_of(settings.output)),
         with_error(likeness.divergence),
         with_error(Estimate(100 * agreement.value, None if agreement.error is None else 100 * agreement.error)),
         with_error(likeness.ratio),
-        f"{seconds:.0f}",
     )
     print(*cells, f"{len(likeness.traces)} traces, {likeness.tokens} tokens", sep=" | ", file=sys.stderr)
     return f"| {' | '.join(cells)} |"
@@ -129,7 +126,8 @@ def main() -> None:
     for form in FORMATS:
         check_backend(QuantizeSettings(model=Path(), output=Path(), data=(), backend=form.backend))
     with tempfile.TemporaryDirectory() as name:
-        table = "\n".join((HEAD, *rows(MODELS[args.model](), args.samples, Path(name))))
+        model = MODELS[args.model]()
+        table = "\n".join((HEAD.format(name=model.name), *rows(model, args.samples, Path(name))))
     libraries = [f"{name} {version_of(name)}" for name in ("gptqmodel", "llmcompressor", "torch", "transformers")]
     options = f"{args.model} --samples {args.samples}"
     written = f"{table}\n\n{machine('quantized', *libraries, options=options)}"
