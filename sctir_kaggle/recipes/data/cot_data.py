@@ -17,9 +17,10 @@ from pathlib import Path
 from typing import Literal
 
 from sctir_kaggle.engines.openai_chat import ChatEngine
-from sctir_kaggle.recipes.data.cot import pages, pairs, rewriting
+from sctir_kaggle.recipes.data.cot import backends, pairs, rewriting
 from sctir_kaggle.recipes.data.cot.asking import Model, Work, run
-from sctir_kaggle.recipes.data.cot.pages import load_reader
+from sctir_kaggle.recipes.data.cot.documents import documents_in
+from sctir_kaggle.recipes.data.cot.pages import Extraction, Rules
 from sctir_kaggle.recipes.data.cot.records import Answers, Output, Record, read_records, uniform
 from sctir_kaggle.recipes.settings import CONFIGS, read_settings, run_recipe
 from sctir_kaggle.types import UserError
@@ -44,6 +45,24 @@ class Settings:
     """Write this file instead of the one that the next step reads."""
     dpi: int = 200
     """extract: resolution at which a page is rendered for OCR, in dots per inch."""
+    check_layer: bool = True
+    """extract: compare a text layer with the OCR of its page, and look there for formulas that are drawn."""
+    ocr_confidence: float = 0.8
+    """extract: the least confidence of a page's least certain line; below, the page is sent to `formulas` or refused."""
+    formulas: backends.Name | None = None
+    """extract: what reads pages with formulas; null refuses them."""
+    formula_program: Path | None = None
+    """extract: the program of `formulas`, where it is not on PATH."""
+    formula_arguments: tuple[str, ...] = ()
+    """extract: further arguments for that program."""
+    formula_url: str | None = None
+    """extract: the address of Mathpix's API, where it is another."""
+    formula_confidence: float = 0.8
+    """extract: the least confidence of an answer of `formulas`, where it gives one; below, the page is refused."""
+    formula_pages: int | None = None
+    """extract: most pages that a run sends to `formulas`; null sends all that need it."""
+    page_price: float = 0.0
+    """extract: the price of a page that is sent, for the summary."""
     segmenter: Literal["headings", "endpoint"] = "headings"
     """segment: by rules on headings, or by the model."""
     window: int = 4
@@ -69,6 +88,11 @@ class Settings:
         for name in ("dpi", "window", "max_tokens", "tries", "at_once", "failures"):
             if getattr(self, name) < 1:
                 raise UserError(f"{name} is {getattr(self, name)}; it must be at least 1")
+        for name in ("ocr_confidence", "formula_confidence"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise UserError(f"{name} is {getattr(self, name)}; it must be from 0 to 1")
+        if self.formula_pages is not None and self.formula_pages < 0:
+            raise UserError(f"formula_pages is {self.formula_pages}; it must be at least 0, or null")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -103,7 +127,16 @@ def files_of(step: str, settings: Settings) -> tuple[Path, Path]:
 
 
 def _extract(settings: Settings, _: Path, output: Output) -> None:
-    pages.extract(pages.documents_in(settings.documents), output, load_reader, dpi=settings.dpi)
+    names = ("dpi", "check_layer", "ocr_confidence", "formula_confidence", "formula_pages")
+    extraction = Extraction(output, rules=Rules(**{name: getattr(settings, name) for name in names}))
+    if settings.formulas is not None:
+        options = backends.Options(settings.formula_program, settings.formula_arguments, settings.formula_url)
+        extraction.use(backends.open_backend(settings.formulas, options), settings.formulas)
+    try:
+        extraction.run(documents_in(settings.documents))
+    finally:
+        price = settings.page_price * extraction.counts.sent
+        output.notes.append(extraction.counts.line() + (f"; cost {price:,.2f}" if price else ""))
 
 
 def _segment(settings: Settings, source: Path, output: Output) -> None:

@@ -58,6 +58,7 @@ class Output:
             raise UserError(f"cannot write records to {path}; its name must end with .jsonl")
         self.path, self.failures = path, path.with_name(path.name.removesuffix(".jsonl") + ".failed.jsonl")
         self.written = self.failed = 0
+        self.notes: list[str] = []  # what a step adds to its summary
         path.parent.mkdir(parents=True, exist_ok=True)
 
     def __enter__(self) -> Output:
@@ -90,7 +91,7 @@ class Output:
     def summary(self) -> str:
         """Counts of this output, on one line."""
         failed = f", {self.failed} failed (reasons: {self.failures})" if self.failed else ""
-        return f"{self.path}: {self.before} were there, {self.written} written{failed}"
+        return "; ".join([f"{self.path}: {self.before} were there, {self.written} written{failed}", *self.notes])
 
 
 def _ids(path: Path) -> set[str]:

@@ -1,0 +1,105 @@
+"""A PDF page's text layer: its text, its glyphs with their places, and whether it says what the page shows.
+
+A font's map from glyphs to Unicode may be missing or wrong. Characters that are none tell the first; the second is told by
+reading the rendered page.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import math
+import re
+import unicodedata
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+FEWEST = 20
+"""Least letters and digits of a usable text layer: a scan often has just a page number, or its maker's name."""
+
+UNREADABLE = 0.05
+"""The share of characters that map to no Unicode letter above which OCR reads better."""
+
+AGREEMENT = 0.6
+"""The share of the layer's three-letter sequences that the OCR must find."""
+
+DIGITS = 0.8
+"""The share of the layer's digits that the OCR must find: a digits' font can have a wrong map of its own."""
+
+
+@dataclass(frozen=True, slots=True)
+class Glyph:
+    """A character with its origin (left end of the baseline), right edge and size in points; y counts from the bottom."""
+
+    char: str
+    x: float
+    y: float
+    right: float
+    size: float
+    font: str
+
+
+def glyphs_of(page: Any) -> Iterator[Glyph]:
+    """The glyphs of a PDFium text page in its order, without white space."""
+    import pypdfium2.raw as pdfium
+
+    x, y, flags, matrix = ctypes.c_double(), ctypes.c_double(), ctypes.c_int(), pdfium.FS_MATRIX()
+    name = ctypes.create_string_buffer(256)
+    for index in range(page.count_chars()):
+        char = chr(pdfium.FPDFText_GetUnicode(page, index))
+        if char.isspace() or pdfium.FPDFText_IsGenerated(page, index) == 1:
+            continue
+        pdfium.FPDFText_GetCharOrigin(page, index, x, y)
+        scale = 1.0
+        if pdfium.FPDFText_GetMatrix(page, index, matrix):
+            scale = math.hypot(matrix.c, matrix.d) or 1.0
+        length = pdfium.FPDFText_GetFontInfo(page, index, name, len(name), flags)
+        font = name.value.decode("utf-8", "replace") if 0 < length <= len(name) else ""
+        size = pdfium.FPDFText_GetFontSize(page, index) * scale
+        yield Glyph(char, x.value, y.value, page.get_charbox(index)[2], size, font)
+
+
+def tidy(text: str) -> str:
+    """Normalise line ends, and rejoin words that PDFium marks as hyphenated."""
+    return re.sub("[\ufffe\x02]\\s*", "", text.replace("\r\n", "\n").replace("\r", "\n")).strip()
+
+
+def readable(text: str) -> bool:
+    """Whether a text layer can be used: enough letters, and nearly all of them mapped to Unicode."""
+    letters = sum(char.isalnum() for char in text)
+    unknown = sum(unicodedata.category(char) in ("Co", "Cn", "Cc") and not char.isspace() for char in text)
+    return letters >= FEWEST and unknown + text.count("\ufffd") <= UNREADABLE * len(text)
+
+
+def in_alphabet(text: str) -> bool:
+    """Whether at least half of the letters are ones that the OCR's models read: Latin without accents, or Chinese."""
+    letters = [char for char in text if char.isalpha()]
+    return 2 * sum(char.isascii() or "\u4e00" <= char <= "\u9fff" for char in letters) >= len(letters)
+
+
+def disagreement(layer: str, seen: str) -> str | None:
+    """What the OCR of the rendered page does not find of the text layer, as a reason; None where they agree.
+
+    In an alphabet that the OCR does not read, digits alone are compared. The order of lines does not matter.
+    """
+    mine, other = _letters(layer), _letters(seen)
+    if in_alphabet(layer) and (share := _share(_triples(mine), _triples(other))) < AGREEMENT:
+        return f"the rendered page shows {share:.0%} of the text layer's letters: a wrong glyph map"
+    digits, found = (Counter(filter(str.isdecimal, text)) for text in (mine, other))
+    if digits.total() >= 5 and (share := _share(digits, found)) < DIGITS:
+        return f"the rendered page shows {share:.0%} of the text layer's digits: a wrong glyph map"
+    return None
+
+
+def _letters(text: str) -> str:
+    """Letters and digits, in one case: the OCR drops spaces and mistakes punctuation."""
+    return "".join(filter(str.isalnum, unicodedata.normalize("NFKC", text).lower()))
+
+
+def _triples(text: str) -> Counter[str]:
+    return Counter(text[start : start + 3] for start in range(len(text) - 2))
+
+
+def _share(mine: Counter[str], other: Counter[str]) -> float:
+    return (mine & other).total() / max(1, mine.total())
