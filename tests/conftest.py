@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,6 +21,13 @@ if TYPE_CHECKING:
 # pytest-xdist tells its workers the width of its own terminal, which would fold our tables there.
 os.environ.pop("COLUMNS", None)
 
+if find_spec("hypothesis"):
+    from hypothesis import HealthCheck, settings
+
+    # By default an example that takes 200 ms fails, and so does data that is slow to draw: on a busy machine anything is.
+    settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+    settings.load_profile("patient")
+
 SHARED = Path(__file__).resolve().parents[1].parent / "shared" / "data"
 
 
@@ -34,7 +42,7 @@ def shared_data() -> Path:
 @pytest.fixture(scope="session")
 def sandbox() -> Iterator[Sandbox]:
     """One real sandbox for the whole test session: starting it costs a second."""
-    with Sandbox(workers=2) as sandbox:
+    with Sandbox(workers=2, code_seconds=60) as sandbox:
         yield sandbox
 
 

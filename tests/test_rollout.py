@@ -278,7 +278,7 @@ def cancelled(kind: str, *texts: str) -> Trace:
         stuck = Stuck(kind, script(*texts))
         rollout = rollout_of(stuck, lambda: now)
         task = asyncio.ensure_future(rollout.run())
-        await asyncio.wait_for(stuck.reached.wait(), 30)
+        await asyncio.wait_for(stuck.reached.wait(), 300)
         now += 10
         task.cancel()
         await asyncio.wait([task])

@@ -14,7 +14,7 @@ from sctir_kaggle.types import EngineError
 
 
 def run(pool: TaskPool[int], tasks: Iterator[int] | range, *lanes: Callable[[int], Awaitable[Ended[int]]]) -> None:
-    asyncio.run(asyncio.wait_for(pool.run(tasks, lanes), 10))
+    asyncio.run(asyncio.wait_for(pool.run(tasks, lanes), 60))
 
 
 class Recorder:

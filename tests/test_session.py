@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import threading
-import time
 from pathlib import Path
 
 import pytest
@@ -29,7 +28,7 @@ def echo(prompt: str, candidate: int, turn: int) -> str:
 
 def session(tmp_path: Path, sandbox: Sandbox, loop: BackgroundLoop, *, resume: bool = False) -> Session:
     journal = (Journal.resume if resume else Journal.create)(tmp_path / "j.jsonl", {})
-    return Session(Solver(Scripted(echo), sandbox, SolverConfig(candidates=3)), Budget(60, 4), journal, loop)
+    return Session(Solver(Scripted(echo), sandbox, SolverConfig(candidates=3)), Budget(3600, 4), journal, loop)
 
 
 def test_every_answer_is_journalled_before_it_is_returned(tmp_path: Path, sandbox: Sandbox) -> None:
@@ -79,10 +78,11 @@ def test_it_may_be_called_in_a_worker_thread(tmp_path: Path, sandbox: Sandbox) -
 
 
 def test_closing_the_loop_cancels_what_runs_and_waits_for_it() -> None:
-    ended = threading.Event()
+    began, ended = threading.Event(), threading.Event()
 
     async def work() -> None:
         try:
+            began.set()
             await asyncio.sleep(3600)
         finally:
             await asyncio.sleep(0.05)
@@ -90,7 +90,7 @@ def test_closing_the_loop_cancels_what_runs_and_waits_for_it() -> None:
 
     loop = BackgroundLoop()
     threading.Thread(target=lambda: _swallow(loop, work), daemon=True).start()
-    time.sleep(0.1)
+    assert began.wait(60)
     loop.close()
     assert ended.is_set()
     loop.close()  # a second time does no harm
@@ -119,4 +119,4 @@ def test_a_journalled_problem_is_not_generated_again(tmp_path: Path, sandbox: Sa
         first = session(tmp_path, sandbox, loop)
         first.solve(PROBLEMS[0])
         solver = Solver(Unused({}), sandbox, SolverConfig(candidates=3))
-        assert Session(solver, Budget(60, 4), first.journal, loop).solve(PROBLEMS[0]).answer == 0
+        assert Session(solver, Budget(3600, 4), first.journal, loop).solve(PROBLEMS[0]).answer == 0

@@ -95,7 +95,7 @@ def test_a_canary_that_blocks_the_solver_has_the_engine_loaded_again(
     monkeypatch.setattr("sctir_kaggle.competition.lifecycle.CLOSE_SECONDS", 0.5)  # the blocked one never closes
 
     def block() -> None:
-        gate.wait(120)
+        gate.wait(600)
 
     load, loaded = counted(lambda: Broken(block, ONLY_THE_CANARY), lambda: Scripted(right))
     outcome = run(load=load, budget=640)

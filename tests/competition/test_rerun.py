@@ -75,7 +75,7 @@ def test_in_a_rerun_the_gateway_finds_the_server_and_nothing_after_serve_runs(
 ) -> None:
     with rerun(competition, port) as gateway, notebook(competition) as process:
         gateway.wait()
-        assert process.wait(10) == 0
+        assert process.wait(300) == 0
     assert score([competition.submission], dict.fromkeys(IDS, 5)) == 3
     assert not (competition.folder / "after").exists()
 
@@ -94,7 +94,7 @@ def test_serve_ends_when_the_gateway_is_killed(competition: Competition, port: i
         while not (competition.folder / "asked").exists():
             time.sleep(0.01)
         gateway.close()
-        assert process.wait(10) == 0
+        assert process.wait(300) == 0
     assert not competition.submission.exists()
 
 

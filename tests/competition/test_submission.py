@@ -97,7 +97,7 @@ def test_loading_begins_with_start_and_does_not_block(tmp_path: Path) -> None:
     gate = threading.Event()
 
     def slow(run: RunConfig, slots: int) -> Scripted:
-        gate.wait(10)
+        gate.wait(600)
         return Scripted(right)
 
     began = time.monotonic()
@@ -105,7 +105,7 @@ def test_loading_begins_with_start_and_does_not_block(tmp_path: Path) -> None:
         "aimo1", run_of(), folder=tmp_path, load=slow, rerun=False, started=began, problems=csv_of(tmp_path)
     )
     submission.start()
-    assert time.monotonic() - began < 8, "the gate opens after ten"
+    assert time.monotonic() - began < 300, "the gate opens after ten minutes"
     assert (submission.faults, submission.results) == ([], [])
     gate.set()
     submission.run()

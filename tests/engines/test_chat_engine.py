@@ -71,7 +71,9 @@ def served(*script: Answer, **options: Any) -> Iterator[tuple[ChatEngine, FakeSe
 
 def ask(engine: ChatEngine, *turns: Turn, **params: Any) -> Completion:
     asked = SamplingParams(**{"stop": (OUTPUT_FENCE,), "seed": 2**40 + 5, "max_tokens": 64, **params})
-    return asyncio.run(asyncio.wait_for(engine.generate(render(NUMINA, PROBLEM, turns), asked, request_id="p/0/0"), 30))
+    return asyncio.run(
+        asyncio.wait_for(engine.generate(render(NUMINA, PROBLEM, turns), asked, request_id="p/0/0"), 300)
+    )
 
 
 def test_a_prompt_becomes_the_problem_what_was_written_and_what_was_printed() -> None:

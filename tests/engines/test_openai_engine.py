@@ -340,7 +340,7 @@ def test_a_stream_that_breaks_is_sent_again_with_its_seed_and_counted(broken: An
 
 
 def test_a_silent_stream_counts_as_dropped() -> None:
-    with served(Answer([event("half a")], end="hang"), engine={"stall": 0.1}) as (engine, fake):
+    with served(Answer([event("half a")], end="hang"), engine={"stall": 1.0}) as (engine, fake):
         assert ask(engine).text == "yes"
         assert engine.counters[fake.url]["dropped"] == 1
         until(lambda: fake.left == 1)

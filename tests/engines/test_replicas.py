@@ -176,7 +176,7 @@ def test_close_closes_the_rest_where_one_cannot() -> None:
 
 
 def test_replicas_start_at_once() -> None:
-    together = threading.Barrier(3, timeout=20)
+    together = threading.Barrier(3, timeout=120)
 
     def start() -> Played:
         together.wait()
@@ -215,21 +215,25 @@ def test_a_child_keeps_the_environment_that_the_others_do_not_see(monkeypatch: p
 
     def start(number: int) -> None:
         with environment_of_child({"SCTIR_REPLICA": str(number)}):
-            child = multiprocessing.get_context("spawn").Process(target=time.sleep, args=(60,), name="EngineCore_DP0")
+            child = multiprocessing.get_context("spawn").Process(target=time.sleep, args=(600,), name="EngineCore_DP0")
             child.start()
             children[number] = child
             started.wait()  # each block is still open while the next one starts: it has given its turn away
-            over.wait(60)
+            over.wait(600)
 
     threads = [threading.Thread(target=start, args=(number,)) for number in range(2)]
     try:
         for thread in threads:
             thread.start()
         started.wait()
-        time.sleep(0.2)  # a process shows its parent's environment until it has become another program
+        end = time.monotonic() + 120
+        while not all("SCTIR_REPLICA" in environment_of(child.pid) for child in children.values()):
+            # A process shows its parent's environment until it has become another program.
+            assert time.monotonic() < end, "a process was started without the variable"
+            time.sleep(0.01)
         seen = {number: environment_of(child.pid)["SCTIR_REPLICA"] for number, child in children.items()}
         assert seen == {0: "0", 1: "1"}
-        end = time.monotonic() + 20
+        end = time.monotonic() + 120
         while "SCTIR_REPLICA" in os.environ:
             assert time.monotonic() < end, "the variables stay although both processes have been started"
             time.sleep(0.01)
@@ -245,7 +249,7 @@ def test_a_child_keeps_the_environment_that_the_others_do_not_see(monkeypatch: p
 def test_another_process_does_not_end_the_turn(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SCTIR_REPLICA", "before")
     with environment_of_child({"SCTIR_REPLICA": "inside"}):
-        child = multiprocessing.get_context("spawn").Process(target=time.sleep, args=(60,), name="some-pool")
+        child = multiprocessing.get_context("spawn").Process(target=time.sleep, args=(600,), name="some-pool")
         child.start()
         time.sleep(0.2)
         assert os.environ["SCTIR_REPLICA"] == "inside"
@@ -266,7 +270,7 @@ def played_engine(pid_and_name: Any) -> Any:
 
 
 def test_the_death_of_a_process_reaches_who_waits_for_its_output() -> None:
-    child = multiprocessing.get_context("spawn").Process(target=time.sleep, args=(60,), name="EngineCore")
+    child = multiprocessing.get_context("spawn").Process(target=time.sleep, args=(600,), name="EngineCore")
     child.start()
     engine = played_engine(child)
     tie(engine)
@@ -274,7 +278,7 @@ def test_the_death_of_a_process_reaches_who_waits_for_its_output() -> None:
     with pytest.raises(queue.Empty):
         outputs.get(timeout=0.2)
     child.kill()
-    assert f"EngineCore {child.pid}" in str(outputs.get(timeout=20))
+    assert f"EngineCore {child.pid}" in str(outputs.get(timeout=120))
     child.join()
 
 
@@ -283,11 +287,11 @@ import multiprocessing, sys, time
 from tests.engines.test_replicas import played_engine
 from sctir_kaggle.engines.vllm_process import tie
 if __name__ == "__main__":
-    child = multiprocessing.get_context("spawn").Process(target=time.sleep, args=(60,), name="EngineCore")
+    child = multiprocessing.get_context("spawn").Process(target=time.sleep, args=(600,), name="EngineCore")
     child.start()
     tie(played_engine(child))
     print(child.pid, flush=True)
-    time.sleep(60)
+    time.sleep(600)
 """
 
 
@@ -301,7 +305,7 @@ def test_an_engine_ends_when_the_process_that_started_it_is_killed(tmp_path: Pat
     owner.kill()
     owner.wait()
     owner.stdout.close()
-    end = time.monotonic() + 20
+    end = time.monotonic() + 120
     while is_alive(child):
         assert time.monotonic() < end, "the engine's process outlives its owner"
         time.sleep(0.05)

@@ -89,7 +89,7 @@ def test_one_that_is_cancelled_takes_no_place(let_in_first: bool) -> None:
                 await asyncio.sleep(0)
         tasks[0].cancel()
         leave.set()
-        await asyncio.wait_for(tasks[1], 5)
+        await asyncio.wait_for(tasks[1], 60)
         assert inside == [1]
 
     asyncio.run(story())

@@ -255,14 +255,14 @@ def test_a_check_that_hangs_is_a_finding_and_is_not_waited_for() -> None:
     never = threading.Event()
 
     def hanging(patient: Machine) -> list[Finding]:
-        never.wait(60)
+        never.wait(600)
         return []
 
     began = time.monotonic()
-    findings = run(PLAIN, [hanging, machine.python], seconds=0.2)
+    findings = run(PLAIN, [hanging, machine.python], seconds=1.0)
     never.set()
     assert [(finding.check, finding.level) for finding in findings] == [("hanging", "warning"), ("python", "ok")]
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 300
 
 
 def test_the_worst_finding_is_the_verdict() -> None:

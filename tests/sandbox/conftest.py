@@ -1,4 +1,4 @@
-"""One sandbox for all of these tests, with short limits, and candidates that are released after each."""
+"""One sandbox for all of these tests, which a busy machine does not disturb, and candidates that are released after each."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from sctir_kaggle.sandbox import Sandbox
-from tests.sandbox.candidate import CODE_SECONDS, Candidate
+from sctir_kaggle.sandbox import Sandbox, child, executor
+from tests.sandbox.candidate import PATIENCE, Candidate
 
 pytest.importorskip("numpy")
 pytest.importorskip("sympy")
@@ -16,9 +16,24 @@ pytest.importorskip("sympy")
 _numbers = itertools.count()
 
 
+@pytest.fixture(scope="package", autouse=True)
+def patience() -> Iterator[None]:
+    """Nothing is given up, or done otherwise, since a process had to wait for a core."""
+    with pytest.MonkeyPatch.context() as patch:
+        for module, name in (
+            (child, "CODE_SECONDS"),
+            (child, "KILL_SECONDS"),
+            (executor, "READY_SECONDS"),
+            (executor, "ANSWER_SECONDS"),
+        ):
+            patch.setattr(module, name, PATIENCE)
+        yield
+
+
 @pytest.fixture(scope="package")
 def sandbox() -> Iterator[Sandbox]:
-    with Sandbox(workers=4, code_seconds=CODE_SECONDS, memory_mb=512) as sandbox:
+    """Its blocks have the time to come to their end; those that have none are run by `Candidate.within`."""
+    with Sandbox(workers=4, code_seconds=PATIENCE, memory_mb=512) as sandbox:
         yield sandbox
 
 

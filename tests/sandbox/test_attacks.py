@@ -21,6 +21,7 @@ pytest.importorskip("sympy")
 pytestmark = [
     pytest.mark.skipif(sys.platform != "linux", reason="the jail and the facts about the host are Linux's"),
     pytest.mark.slow,
+    pytest.mark.timeout(3600),  # the first test runs them all
 ]
 
 ROOM_KIB = 48 << 10

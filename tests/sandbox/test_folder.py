@@ -12,7 +12,7 @@ import pytest
 from sctir_kaggle.sandbox import Sandbox, folder, watch
 from sctir_kaggle.sandbox.outcome import DISK_FULL, FOLDER_FULL
 from sctir_kaggle.types import ExecutionStatus
-from tests.sandbox.candidate import Candidate
+from tests.sandbox.candidate import CODE_SECONDS, PATIENCE, Candidate
 
 
 def test_an_ordinary_folder_has_a_size(tmp_path: Path) -> None:
@@ -76,7 +76,7 @@ def test_a_folder_without_permissions_is_removed(tmp_path: Path) -> None:
 
 @pytest.fixture(scope="module")
 def patient_sandbox() -> Iterator[Sandbox]:
-    with Sandbox(workers=2, code_seconds=30) as sandbox:
+    with Sandbox(workers=2, code_seconds=PATIENCE) as sandbox:
         yield sandbox
 
 
@@ -168,7 +168,7 @@ def test_a_full_disk_stops_what_writes_and_not_what_computes(run: Candidate, mon
 
 def test_room_cannot_be_taken_beyond_the_limit_on_a_file(run: Candidate) -> None:
     code = "import os\nf = open('f', 'wb')\nos.posix_fallocate(f.fileno(), 0, 600 << 20)"
-    result = run(code)
+    result = run.within(CODE_SECONDS, code)
     assert result.status in (ExecutionStatus.ERROR, ExecutionStatus.TIMEOUT)
 
 

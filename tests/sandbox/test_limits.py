@@ -11,18 +11,18 @@ import pytest
 from sctir_kaggle.sandbox import Sandbox
 from sctir_kaggle.sandbox.outcome import NO_TIME_LEFT, VARIABLES_GONE
 from sctir_kaggle.types import ExecutionResult, ExecutionStatus
-from tests.sandbox.candidate import CODE_SECONDS, Candidate
+from tests.sandbox.candidate import CODE_SECONDS, PATIENCE, Candidate, until
 
 TOO_LONG = f"TimeoutError: the code ran for more than {CODE_SECONDS:g} seconds and was stopped"
 
 
 def test_an_endless_loop_is_stopped_and_says_where_it_was(run: Candidate) -> None:
     run("x = 1")
-    result = run("print('before')\nn = 0\nwhile True:\n    n += 1")
+    result = run.within(CODE_SECONDS, "print('before')\nn = 0\nwhile True:\n    n += 1", soft=True)
     assert result.status is ExecutionStatus.TIMEOUT
     assert result.output.startswith('before\nTraceback (most recent call last):\n  File "<cell 2>", line ')
     assert result.output.endswith("\n" + TOO_LONG)
-    assert result.seconds < CODE_SECONDS + 1
+    assert result.seconds < PATIENCE
     assert run("x").output == "1\n"
 
 
@@ -32,24 +32,24 @@ def test_an_endless_loop_is_stopped_and_says_where_it_was(run: Candidate) -> Non
     [
         "print('before')\nsum(range(10**12))",
         "print('before')\nwhile True:\n    try: sum(range(10**6))\n    except BaseException: pass",
-        "import _signal, time\nprint('before')\n_signal.signal(_signal.SIGALRM, 1)\nwhile 1: time.sleep(9)",
+        "import _signal, time\nprint('before')\n_signal.signal(_signal.SIGALRM, 1)\nwhile 1: time.sleep(999)",
         "import os, signal\nprint('before')\nos.kill(os.getpid(), signal.SIGSTOP)",
         "class A(Exception):\n    def __str__(self):\n        while True: pass\nprint('before')\nraise A",
     ],
 )
 def test_what_cannot_be_interrupted_is_killed(run: Candidate, code: str) -> None:
     run("x = 1")
-    result = run(code)
+    result = run.within(CODE_SECONDS, code)
     assert (result.output, result.status) == ("before\n" + TOO_LONG, ExecutionStatus.TIMEOUT)
-    assert result.seconds < CODE_SECONDS + 1
+    assert result.seconds < PATIENCE
     assert run("print('x' in globals())").output == VARIABLES_GONE + "False\n"
     assert run("2").output == "2\n"
 
 
 def test_the_deadline_ends_a_block_before_its_own_limit_does(run: Candidate) -> None:
     started = time.monotonic()
-    result = run("import time\ntime.sleep(9)", seconds=0.5)
-    assert time.monotonic() - started < 1.0
+    result = run("import time\ntime.sleep(999)", seconds=0.5)
+    assert time.monotonic() - started < PATIENCE
     assert result.status is ExecutionStatus.TIMEOUT
     assert result.output.endswith(NO_TIME_LEFT)
 
@@ -60,13 +60,23 @@ def test_a_deadline_that_has_passed_runs_nothing(run: Candidate) -> None:
 
 @pytest.mark.slow
 def test_waiting_for_a_worker_counts_for_the_deadline_only() -> None:
-    async def three(sandbox: Sandbox) -> list[ExecutionResult]:
-        nap = "import time\ntime.sleep(0.4)\nprint('done')"
-        talks = [Candidate(sandbox, f"problem/{number}") for number in range(3)]
-        return await asyncio.gather(*(talk.turn(nap, seconds=s) for talk, s in zip(talks, (9, 9, 0.3), strict=True)))
+    wait = (
+        "import os, time\nopen('began', 'w').close()\nwhile not os.path.exists('go'): time.sleep(0.01)\nprint('done')"
+    )
 
-    with Sandbox(workers=1, code_seconds=0.6) as sandbox:
-        sandbox.start()
+    async def three(sandbox: Sandbox) -> list[ExecutionResult]:
+        first, second, third = (Candidate(sandbox, f"problem/{number}") for number in range(3))
+        await first.turn("1")
+        waited_for = asyncio.ensure_future(first.turn(wait))
+        await until((first.folder() / "began").exists)
+        sandbox.code_seconds = CODE_SECONDS  # of the blocks that begin from now on
+        waiting = asyncio.ensure_future(second.turn("print('done')"))
+        late = await third.turn("print('done')", seconds=0.3)
+        await asyncio.sleep(CODE_SECONDS)
+        (first.folder() / "go").touch()
+        return [await waited_for, await waiting, late]
+
+    with Sandbox(workers=1, code_seconds=PATIENCE) as sandbox:
         results = asyncio.run(three(sandbox))
     assert [result.output for result in results] == ["done\n", "done\n", NO_TIME_LEFT]
 
@@ -121,7 +131,7 @@ def test_printed_text_that_looks_like_a_reply_is_just_text(run: Candidate) -> No
         ("import urllib.request\nurllib.request.urlopen('http://127.0.0.1:1')", "Note: there is no network here."),
         ("files = [open('/dev/null') for _ in range(300)]", "Note: at most 256 files can be open here."),
         (
-            "import threading, time\nfor _ in range(300): threading.Thread(target=time.sleep, args=(1,)).start()",
+            "import threading, time\nfor _ in range(300): threading.Thread(target=time.sleep, args=(99,), daemon=True).start()",
             "Note: no more threads can be started here.",
         ),
         (

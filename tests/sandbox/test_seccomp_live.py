@@ -54,7 +54,7 @@ def confined(code: str, folder: Path, *, writable: bool = True) -> subprocess.Co
     """Run the code in an interpreter of its own, under the filter, in the folder."""
     command = [sys.executable, "-c", PRELUDE + code, json.dumps(writable)]
     environment = {"OPENBLAS_NUM_THREADS": "1", "TMPDIR": str(folder), "PYTHONPATH": str(Path(__file__).parents[2])}
-    return subprocess.run(command, capture_output=True, text=True, cwd=folder, env=environment, timeout=120)
+    return subprocess.run(command, capture_output=True, text=True, cwd=folder, env=environment, timeout=800)
 
 
 def answer(code: str, folder: Path, *, writable: bool = True) -> Any:
@@ -204,7 +204,7 @@ except OSError as error:
     print(errno.errorcode[error.errno])
 """
     path = {"PYTHONPATH": str(Path(__file__).parents[2])}
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=path, timeout=60)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=path, timeout=800)
     assert done.stdout == "EACCES\n", done.stderr
 
 
@@ -399,5 +399,5 @@ for _ in range(3):
     print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
 """
     path = {"PYTHONPATH": str(Path(__file__).parents[2])}
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=path, timeout=60)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=path, timeout=800)
     assert done.stdout == "7\n7\n7\n", done.stderr

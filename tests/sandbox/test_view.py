@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,7 +12,7 @@ import pytest
 from sctir_kaggle.sandbox import Sandbox
 from sctir_kaggle.sandbox.view import lay_out, put_up_closed_doors
 from sctir_kaggle.types import ExecutionStatus
-from tests.sandbox.candidate import Candidate
+from tests.sandbox.candidate import PATIENCE, Candidate, eventually
 
 linux = pytest.mark.skipif(sys.platform != "linux", reason="chroot and mounts are Linux's")
 
@@ -21,7 +20,7 @@ linux = pytest.mark.skipif(sys.platform != "linux", reason="chroot and mounts ar
 @pytest.fixture(scope="module")
 def sandbox() -> Iterator[Sandbox]:
     """One that does without Landlock, which makes the view necessary."""
-    with Sandbox(workers=2, code_seconds=5.0, memory_mb=512, without=["landlock"]) as sandbox:
+    with Sandbox(workers=2, code_seconds=PATIENCE, memory_mb=512, without=["landlock"]) as sandbox:
         if not next(layer for layer in sandbox.layers() if layer.name == "view").active:
             pytest.skip("this machine allows no view of files")
         yield sandbox
@@ -123,7 +122,4 @@ def test_closing_leaves_neither_folder_nor_mount(tmp_path: Path, monkeypatch: py
     with Sandbox(workers=1, without=["landlock"]) as sandbox:
         Candidate(sandbox, "one")("1")
         assert Path("/proc/self/mounts").read_text() == mounts
-    end = time.monotonic() + 10
-    while list(tmp_path.iterdir()) and time.monotonic() < end:
-        time.sleep(0.05)
-    assert list(tmp_path.iterdir()) == []
+    assert eventually(lambda: not list(tmp_path.iterdir()))

@@ -111,7 +111,7 @@ def test_more_threads_than_the_limit_are_told_where_the_kernel_does_not_keep_it(
     run: Candidate, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(watch, "THREADS", 8)
-    code = "import threading, time\nfor _ in range(20): threading.Thread(target=time.sleep, args=(9,)).start()"
+    code = "import threading, time\nfor _ in range(20): threading.Thread(target=time.sleep, args=(99,)).start()"
     result = run(code)
     assert (result.output, result.status) == (TOO_MANY_THREADS, ExecutionStatus.CRASH)
     assert threading.active_count() < 64

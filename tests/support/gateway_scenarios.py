@@ -124,7 +124,7 @@ SCENARIOS: Mapping[str, Scenario] = {
     "an error": Scenario(answer=raising("no weights")),
     "an error with a text of 20,000 characters": Scenario(answer=raising("x" * 20_000)),
     "two passes": Scenario(runs=2),
-    "slower than the limit": Scenario(answer=slow, answer_seconds=0.5),
+    "slower than the limit": Scenario(answer=slow, answer_seconds=2.0),
     "the notebook is killed": Scenario(separate="killed"),
     "no server": Scenario(separate="absent"),
 }

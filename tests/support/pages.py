@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 OPTIONS = ("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--window-size=1280,900")
 
-PATIENCE = 20.0
+PATIENCE = 120.0
 """Seconds for the page to become what a test waits for."""
 
 

@@ -44,7 +44,7 @@ def nothing_left() -> Iterator[None]:
     """Afterwards there is no process and no thread that was not there before."""
     before = children(), workers()
     yield
-    until = time.monotonic() + 5
+    until = time.monotonic() + 60
     while (left := (children() - before[0], workers() - before[1])) != (set(), set()) and time.monotonic() < until:
         time.sleep(0.01)
     assert left == (set(), set())

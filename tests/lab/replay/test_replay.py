@@ -287,12 +287,12 @@ def test_one_seed_of_the_record_can_be_run_again_without_a_model(
 def test_a_problem_may_have_a_limit_of_time(tmp_path: Path) -> None:
     class Slow(Scripted):
         def __init__(self) -> None:
-            super().__init__(lambda prompt, candidate, turn: "$\\boxed{1}$", delay=60)
+            super().__init__(lambda prompt, candidate, turn: "$\\boxed{1}$", delay=3600)
 
     outcomes = run(tmp_path, load=lambda *_: Slow(), seconds=0.2, problems=PROBLEMS[:8], seeds=range(1))
     assert [(outcome.fallback, outcome.late) for outcome in outcomes] == [(True, True)] * 8
     [*results] = read_journal(tmp_path / "journal.jsonl")[1]
-    assert all(0.2 <= result.seconds < 20 for result in results)
+    assert all(0.2 <= result.seconds < 600 for result in results)
 
 
 def test_the_time_left_is_that_of_the_pace_so_far() -> None:

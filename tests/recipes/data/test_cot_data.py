@@ -7,6 +7,7 @@ import re
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -185,12 +186,15 @@ def test_a_server_that_is_gone_ends_the_step_and_keeps_what_was_done(tmp_path: P
 def test_a_killed_step_goes_on_without_loss(tmp_path: Path) -> None:
     write(tmp_path / "english.jsonl", *map(pair, range(60)))
 
-    def slow(body: Any) -> Any:
-        time.sleep(0.05)
+    killed = threading.Event()
+
+    def stops_after_ten(body: Any) -> Any:
+        if len(server.bodies) > 10:
+            killed.wait(600)
         return adds(body)
 
     chains = tmp_path / "chains.jsonl"
-    with JsonServer(slow) as server:
+    with JsonServer(stops_after_ten) as server:
         changes = [f"folder={tmp_path}", f"base_url=[{server.url}]", "at_once=2"]
         command = [sys.executable, "-m", "sctir_kaggle.recipes.data.cot_data", "realign", "--config", "cot_data.yaml"]
         process = subprocess.Popen([*command, "--set", *changes])
@@ -199,6 +203,7 @@ def test_a_killed_step_goes_on_without_loss(tmp_path: Path) -> None:
             time.sleep(0.01)
         process.send_signal(signal.SIGKILL)
         process.wait()
+        killed.set()
         done, sent = len(chains.read_text().splitlines()), len(server.bodies)
         assert done < 60
         run_step("realign", settings_in(tmp_path, server))

@@ -44,9 +44,8 @@ PROBLEMS = 200
 
 def settings(folder: Path, server: UnrulyServer, *, problems: int = PROBLEMS, **changes: Any) -> TirSettings:
     source = write_problems(folder / "problems.jsonl", problems)
-    stall = (
-        1.0 if server.unruly else 60.0
-    )  # only a server that falls silent on purpose is given up soon: others may be slow
+    # Only a server that falls silent on purpose is given up soon: others may be slow on a busy machine.
+    stall = 1.0 if server.unruly else 60.0
     fast = {"pause": 0.01, "stall": stall, "tries": 20, "in_flight": 100, "price_prompt": 1.0, "price_completion": 10.0}
     return TirSettings(problems=str(source), output=folder / "run", base_url=(server.url,), **{**fast, **changes})
 

@@ -127,7 +127,7 @@ _EXITS = [
         for code in (0, 1, 3, 120, 255, 256)
     ),
     _death("in a thread", "os._exit", "import threading, time\nthreading.Thread(target=lambda: os._exit(7)).start()\n"
-           "time.sleep(0.5)", "exit code 7"),
+           "time.sleep(30)", "exit code 7"),
     _death("the C library's exit", "os._exit", "import ctypes\nctypes.CDLL(None)._exit(4)", "exit code 4"),
     _death("of the group, raw", "os._exit", "import ctypes\nctypes.CDLL(None).syscall(231, 6)", "exit code 6"),
     Attack("with handlers, by the C library", "os._exit", "print('before')\nimport ctypes\nctypes.PyDLL(None).exit(4)",

@@ -14,7 +14,7 @@ import traceback
 from collections.abc import Iterator
 from pathlib import Path
 
-from sctir_kaggle.sandbox import Sandbox
+from sctir_kaggle.sandbox import Sandbox, child, executor
 from sctir_kaggle.types import ExecutionResult, ExecutionStatus
 from tests.sandbox.attacks.attack import Attack
 from tests.sandbox.attacks.corpus import CORPUS
@@ -28,6 +28,10 @@ PATIENT = {"ordinary": 5.0, "memory": 5.0, "sources": 5.0, "output": 5.0}
 """Families whose blocks need some time to come to their point on a machine that may be busy."""
 AGAIN_SECONDS = 30.0
 """The limit of a block that runs again, alone, since the machine may have been too busy for it."""
+HANG_SECONDS = 8.0
+"""The same for a block that may run into its limit: many of them take `AGAIN_SECONDS` each otherwise."""
+PATIENCE = 60.0
+"""Seconds that the host waits for a child or the zygote: on a busy machine neither is given up."""
 MEMORY_MB = 512
 WORKERS = 4
 RAISED = "the sandbox raised"
@@ -40,7 +44,7 @@ try:
 except OSError: pass  # where nothing can be written
 """
 SIBLING = "print(len(token), not os.path.exists('secret') or open('secret').read() == token)"
-SETTLE_SECONDS = 5.0
+SETTLE_SECONDS = 30.0
 _LARGEST = "# " + "c" * 8_000_000 + "\nprint('x' * 10**7)"
 """Warms the host up: what a large source and a flood need is not growth later."""
 
@@ -50,6 +54,7 @@ def main(chosen: list[str], folder: Path, *, jailed: bool, again: bool) -> int:
     corpus: dict[str, list[Attack]] = {}
     for family, _, attack_id in (word.partition("/") for word in chosen):
         corpus.setdefault(family, []).extend(attack for attack in CORPUS[family] if attack_id in ("", attack.id))
+    child.CODE_SECONDS = child.KILL_SECONDS = executor.READY_SECONDS = executor.ANSWER_SECONDS = PATIENCE
     planted = Planted(folder)
     os.environ.update({SECRET_VARIABLE: planted.in_environment, "HOME": str(planted.home)})
     os.environ["TMPDIR"] = tempfile.tempdir = str(planted.scratch)
@@ -74,7 +79,7 @@ async def _run(corpus: dict[str, list[Attack]], planted: Planted, *, jailed: boo
     bare = host.facts()
     seconds = AGAIN_SECONDS if again else max(map(code_seconds, corpus))
     with Sandbox(workers=WORKERS, code_seconds=seconds, memory_mb=MEMORY_MB) as sandbox:
-        run = _Run(sandbox, host, planted, {**planted.placeholders(), **doors.placeholders()})
+        run = _Run(sandbox, host, planted, {**planted.placeholders(), **doors.placeholders()}, again=again)
         await run.begin()
         for family, attacks in corpus.items():
             await run.family(family, attacks, alone=again)
@@ -103,8 +108,11 @@ async def _settled(host: Host, before: dict[str, object]) -> list[str]:
 class _Run:
     """One sandbox, a candidate that lives through all of it, and one candidate for each attack."""
 
-    def __init__(self, sandbox: Sandbox, host: Host, planted: Planted, placeholders: dict[str, str]) -> None:
+    def __init__(
+        self, sandbox: Sandbox, host: Host, planted: Planted, placeholders: dict[str, str], *, again: bool
+    ) -> None:
         self._sandbox, self._host, self._planted, self._placeholders = sandbox, host, planted, placeholders
+        self._again, self._limit = again, sandbox.code_seconds
         self._turns = 0
 
     async def begin(self) -> None:
@@ -141,8 +149,11 @@ class _Run:
     async def _attack(self, attack: Attack) -> dict[str, object]:
         candidate = f"attack/{attack.id}"
         await self._turn(candidate, "kept = 41")
-        started = time.monotonic()
+        if self._again and ExecutionStatus.TIMEOUT in attack.statuses:  # it runs alone
+            self._sandbox.code_seconds = HANG_SECONDS
+        limit, started = self._sandbox.code_seconds, time.monotonic()
         result = await self._turn(candidate, self._filled(attack.code))
+        self._sandbox.code_seconds = self._limit
         taken = time.monotonic() - started
         later = await self._turn(candidate, self._filled(attack.then[0]) if attack.then else KEPT)
         ended = time.monotonic()
@@ -154,7 +165,9 @@ class _Run:
             "status": result.status.value,
             "later": later.output,
             "leaks": leaks,
-            "limit": self._sandbox.code_seconds,
+            "limit": limit,
+            "later_limit": self._limit,
+            "again": self._again,
             **times,
         }
 
@@ -170,7 +183,7 @@ class _Run:
         request_id = f"{candidate}/{self._turns}"
         try:
             return await self._sandbox.execute(
-                code, request_id=request_id, deadline=time.monotonic() + 2 * AGAIN_SECONDS
+                code, request_id=request_id, deadline=time.monotonic() + 4 * AGAIN_SECONDS
             )
         except Exception as error:  # the promise is that whatever the code does is a result
             traceback.print_exc()

@@ -70,13 +70,13 @@ print(list(pool.map(abs, [-1, 2])))
 import queue, threading
 q = queue.Queue()
 threading.Timer(0.05, q.put, ['tick']).start()
-print(q.get(timeout=2))
+print(q.get(timeout=30))
 """, "tick\n"),
     _works("a time limit of the block's own", "threads", """
 from concurrent.futures import ThreadPoolExecutor, TimeoutError
 import time
 with ThreadPoolExecutor(1) as pool:
-    try: pool.submit(time.sleep, 0.2).result(timeout=0.05)
+    try: pool.submit(time.sleep, 2).result(timeout=0.05)
     except TimeoutError: print('too slow')
 """, "too slow\n"),
     _works("asyncio", "asyncio", """
@@ -92,7 +92,7 @@ import asyncio
 async def main():
     queue = asyncio.Queue()
     asyncio.get_running_loop().call_later(0.01, queue.put_nowait, 5)
-    return await asyncio.wait_for(queue.get(), 1)
+    return await asyncio.wait_for(queue.get(), 30)
 print(asyncio.run(main()), asyncio.run(main()))
 """, "5 5\n"),
     _works("asyncio and threads", "asyncio", """

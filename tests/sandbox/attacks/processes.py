@@ -162,19 +162,19 @@ print('started')
 """, says="^started$", then=("print('later turn')", "later turn")),
     Attack("a thread that ends Python later", "thread left behind", """
 import os, threading, time
-threading.Thread(target=lambda: (time.sleep(0.05), os._exit(3)), daemon=True).start()
+later = threading.Event()
+threading.Thread(target=lambda: (later.wait(), os._exit(3)), daemon=True).start()
 print('started')
-""", says="^started$", then=("import time; time.sleep(0.3); print('survived')",
-                            "survived|the code ended Python|earlier variables are gone")),
+""", says="^started$", then=("later.set(); time.sleep(0.3); print('survived')", "survived|the code ended Python")),
     Attack("a thread that takes memory later", "thread left behind", """
 import threading, time
-kept = []
+kept, later = [], threading.Event()
 def take():
-    time.sleep(0.02)
+    later.wait()
     for _ in range(300): kept.append(bytearray(10**7))
 threading.Thread(target=take, daemon=True).start()
 print('started')
-""", says="^started$", then=("import time; time.sleep(0.2); print('here')", "here|MemoryError|the code ended")),
+""", says="^started$", then=("later.set(); time.sleep(0.2); print('here')", "here|MemoryError|the code ended")),
     Attack("a thread that is waited for", "thread left behind", """
 import threading
 def spin():

@@ -16,7 +16,7 @@ from tests.sandbox.attacks.host import code_seconds
 from tests.sandbox.attacks.verdict import Record, faults, too_slow
 
 ROOT = Path(__file__).parents[3]
-JAIL_SECONDS = 600
+JAIL_SECONDS = 1800
 
 
 @dataclass
