@@ -1,8 +1,8 @@
 """NuminaMath's comparison in small: chain of thought or tools, one answer or a vote. `python -m benchmarks.comparison`.
 
-The embedded model and its stage-1 twin on the 50 held-out problems: chain of thought, greedy and by vote, one program a
-candidate, and SC-TIR; mean and sample standard deviation over seeds. The SC-TIR runs are recorded without a stop rule and
-then replayed from the record with the exact one: no answer may differ.
+The embedded model and its stage-1 twin on the 50 held-out problems: chain of thought and tools, greedy and by vote, one
+program a candidate, and SC-TIR; mean and sample standard deviation over seeds. The SC-TIR runs are recorded without a stop
+rule and then replayed from the record with the exact one: no answer may differ.
 """
 
 from __future__ import annotations
@@ -32,6 +32,7 @@ CANDIDATES = 16
 NAMES = {
     "greedy-cot": "CoT, greedy (one run)",
     "cot-majority": "CoT, majority",
+    "greedy-tir": "TIR, greedy (one run)",
     "single-tir": "TIR, one program, majority",
     "sc-tir": "SC-TIR: 4 turns, majority",
 }

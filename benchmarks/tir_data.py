@@ -21,8 +21,9 @@ from typing import Any
 
 from benchmarks.machine import machine
 from sctir_kaggle.journal import JOURNAL, read_journal
-from sctir_kaggle.recipes.data.tir.attempts import Outcome, outcome_of
+from sctir_kaggle.recipes.data.tir.attempts import Attempt
 from sctir_kaggle.recipes.data.tir.exercise import read_exercises
+from sctir_kaggle.recipes.data.tir.outcomes import Choice, Outcome, Rules
 from sctir_kaggle.recipes.data.tir_data import ROWS, STATISTICS
 from sctir_kaggle.recipes.rows import read_rows
 
@@ -102,11 +103,15 @@ def check_each_resolved_once(problems: Path, output: Path, *, first_seed: int = 
     `attempts`.
     """
     exercises, _ = read_exercises(str(problems))
-    outcomes: dict[str, list[tuple[int, Outcome]]] = {exercise.problem.id: [] for exercise in exercises}
-    references = {exercise.problem.id: exercise.reference for exercise in exercises}
+    made: dict[str, dict[int, Attempt]] = {exercise.problem.id: {} for exercise in exercises}
     for result in read_journal(output / JOURNAL)[1]:
-        outcome = outcome_of(result.traces[0], references[result.problem.id])
-        outcomes[result.problem.id].append((result.seed - first_seed, outcome))
+        made[result.problem.id][result.seed] = Attempt.of(result)
+    choice = Choice(Rules(), ROUNDS)
+    outcomes: dict[str, list[tuple[int, Outcome]]] = {}
+    for exercise in exercises:
+        name = exercise.problem.id
+        found = choice.of(exercise, made[name]).outcomes
+        outcomes[name] = [(seed - first_seed, found[seed]) for seed in made[name]]
     for name, attempts in outcomes.items():
         assert [number for number, _ in attempts] == list(range(len(attempts))), name
         assert Outcome.KEPT not in [outcome for _, outcome in attempts[:-1]], name

@@ -121,6 +121,8 @@ def _value(value: Any, kind: Any, source: str) -> Any:
 
 def _as(value: Any, kind: Any) -> Any:
     if get_origin(kind) is tuple:
+        if not isinstance(value, str | list | tuple):
+            raise TypeError
         inner = get_args(kind)[0]
         return tuple(_as(item, inner) for item in ([value] if isinstance(value, str) else value))
     if get_origin(kind) is Literal:

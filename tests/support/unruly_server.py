@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -22,18 +22,20 @@ SILENCE = 3.0
 ERROR = "that was not this, but a number"
 
 
-def problem_rows(count: int) -> list[dict[str, Any]]:
-    """Products; each tenth has a fraction for its answer, each twentieth one that the model never finds."""
+def problem_rows(count: int, *, findable: bool = False) -> list[dict[str, Any]]:
+    """Products; each tenth has a fraction for its answer, each twentieth, unless all are `findable`, one never found."""
     rows = []
     for number in range(count):
         a, b = 12 + number % 89, 7 + number // 89
-        answer: int | str = f"\\frac{{{a}}}{{{2 * a * b}}}" if number % 10 == 3 else a * b + 2 * (number % 20 == 7)
+        answer: int | str = (
+            f"\\frac{{{a}}}{{{2 * a * b}}}" if number % 10 == 3 else a * b + 2 * (number % 20 == 7 and not findable)
+        )
         rows.append({"id": f"p{number}", "problem": _question(a, b, number % 10 == 3), "answer": answer})
     return rows
 
 
-def write_problems(path: Path, count: int) -> Path:
-    write_rows(path, problem_rows(count))
+def write_problems(path: Path, count: int, *, findable: bool = False) -> Path:
+    write_rows(path, problem_rows(count, findable=findable))
     return path
 
 
@@ -44,12 +46,19 @@ def _question(a: int, b: int, fraction: bool) -> str:
 class UnrulyServer(FakeServer):
     """`unruly` is the share of requests that go wrong; `most_at_once`, where it is given, more are refused with 429.
 
-    `treated` counts what was done to requests by name; `delay` is the seconds before an answer.
+    `treated` counts what was done to requests by name; `delay` is the seconds before an answer, `reply` the model.
     """
 
-    def __init__(self, unruly: float = 0.0, *, most_at_once: int | None = None, delay: float = 0.0) -> None:
+    def __init__(
+        self,
+        unruly: float = 0.0,
+        *,
+        most_at_once: int | None = None,
+        delay: float = 0.0,
+        reply: Callable[[Json], str] | None = None,
+    ) -> None:
         super().__init__(owned_by="somebody")
-        self.unruly, self.most_at_once, self.delay = unruly, most_at_once, delay
+        self.unruly, self.most_at_once, self.delay, self.reply = unruly, most_at_once, delay, reply or reply_to
         self.treated: dict[str, int] = {}
         self._draw = Random(5)
 
@@ -69,7 +78,7 @@ class UnrulyServer(FakeServer):
             return False
 
     def _treated(self, body: Json) -> Answer:
-        whole = _says(reply_to(body))
+        whole = chat_says(self.reply(body))
         if self._draw.random() >= self.unruly:
             return self._count("200", whole)
         cut = self._draw.randrange(1, len(whole.pieces) - 2)
@@ -117,7 +126,29 @@ def _program(luck: float, a: str, b: str, *, inverse: bool) -> str:
     return f"We compute.\n\n```python\nvalue = {value}\nprint(value)\n```\n"
 
 
-def _says(text: str) -> Answer:
+def right_by(how: str) -> Callable[[Json], str]:
+    """A model that always knows the answer, and comes to it by "no code", "a crash", "another output" or "its output"."""
+    programs = {
+        "a crash": "print({0})\nraise ValueError('no')",
+        "another output": "print({0} + 1)",
+        "its output": "print({0})",
+    }
+
+    def reply(body: Json) -> str:
+        problem, *later = [message["content"] for message in body["messages"][1:]]
+        first, second = re.findall(r"\d+", problem)[:2]
+        inverse = "inverse" in problem
+        box = f"The answer is $\\boxed{{{f'1/{2 * int(first)}' if inverse else int(first) * int(second)}}}$."
+        if later or how == "no code":
+            return box
+        value = f"sp.Rational(1, 2 * {first})" if inverse else f"{first} * {second}"
+        return f"We compute.\n\n```python\n{programs[how].format(value)}\n```\n"
+
+    return reply
+
+
+def chat_says(text: str) -> Answer:
+    """A whole stream of a chat server, an event for 20 characters each; it says that the prompt had 100 tokens."""
     pieces: Sequence[str] = [text[place : place + 20] for place in range(0, len(text), 20)]
     events = [_delta({"role": "assistant", "content": ""}), *(_delta({"content": piece}) for piece in pieces)]
     return Answer([*events, _delta({}, "stop"), usage(100, len(pieces)), DONE])

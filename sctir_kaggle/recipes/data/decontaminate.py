@@ -1,8 +1,8 @@
 """Find and drop training rows that contain a validation problem: `python -m sctir_kaggle.recipes.data.decontaminate`.
 
-Two rules, NuminaMath's: ten words in a row shared with a validation item, or an embedding nearer than 0.15 to one. Covered:
-the problems of rows and sets. Not covered: what a solution quotes; a problem in another language, unless the embedding
-model sees it.
+Two rules, NuminaMath's: ten words in a row shared with a validation item, or an embedding nearer than 0.15 to one; rows of
+exempt sources are kept. Covered: the problems of rows and sets. Not covered: what a solution quotes; a problem in another
+language, unless the embedding model sees it.
 """
 
 from __future__ import annotations
@@ -15,10 +15,14 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
+from sctir_kaggle.problems import read_problems
+from sctir_kaggle.problems.hub import hub_name
+from sctir_kaggle.recipes.data.exempt import Exempt
 from sctir_kaggle.recipes.data.near import Embeddings, Nearness, TfIdf, sentence_transformer, served
 from sctir_kaggle.recipes.data.overlap import Item, Match, Overlap, Reason
-from sctir_kaggle.recipes.rows import Row, read_rows, write_rows
+from sctir_kaggle.recipes.rows import KINDS, Row, read_rows, write_rows
 from sctir_kaggle.recipes.settings import run_recipe, settings_of_command
+from sctir_kaggle.recipes.train.packing import read_data
 from sctir_kaggle.types import UserError
 
 if TYPE_CHECKING:
@@ -41,7 +45,8 @@ class Report:
     """All matches in `rows` rows; `sets` holds the number of items of each validation set.
 
     `nearness` names the measure of distance: an embedding model, shared words (tfidf), or none. A row counts once, under
-    its first reason in the order equal, overlap, near.
+    its first reason in the order equal, overlap, near. `exempt` counts the rows that were not compared, by their source, and
+    `notices` say what of the exemption may not be as meant.
     """
 
     rows: int
@@ -50,6 +55,8 @@ class Report:
     limit: float
     nearness: str
     found: list[Found] = field(default_factory=list)
+    exempt: dict[str, int] = field(default_factory=dict)
+    notices: list[str] = field(default_factory=list)
 
     def counts(self) -> dict[str, dict[str, int]]:
         """Dropped rows by set and reason."""
@@ -66,12 +73,15 @@ class Report:
         """A table with a row for each validation set."""
         from rich.table import Table
 
-        table = Table(title=f"{self.rows:,} rows, {len(self.found):,} to drop")
+        table = Table(title=f"{self.rows:,} rows, {len(self.found):,} to drop{self._exempt()}")
         for number, name in enumerate(("set", "items", *REASONS)):
             table.add_column(name, justify="right" if number else "left")
         for name, counts in self.counts().items():
             table.add_row(name, f"{self.sets[name]:,}", *(f"{counts[reason]:,}" for reason in REASONS))
         return table
+
+    def _exempt(self) -> str:
+        return f", {sum(self.exempt.values()):,} exempt" if self.exempt else ""
 
     def rules(self) -> str:
         """The rules for a match, on one line."""
@@ -93,25 +103,28 @@ class Settings:
     """The fields of `decontaminate.yaml`. The three output files may each be null."""
 
     rows: Path
-    """The training rows, .jsonl(.gz) or .csv."""
+    """The training rows: .jsonl(.gz) or .csv, or owner/name on the Hub, whose split `train` is taken."""
     validation: tuple[Path, ...]
-    """The sets to compare with; each is named after its file."""
+    """The sets to compare with: files of rows, each named after its file, or data sets on the Hub (owner/name/config:split)."""
     kept: Path | None = None
     """Output: the rows that match nothing."""
     dropped: Path | None = None
     """Output: the other rows, each with `contamination`: reason, item, shared words or distance."""
     report: Path | None = None
     """Output: the counts and all matches as JSON."""
+    exempt: tuple[str, ...] = ()
+    """Rows with one of these as their `source` are kept without a look; a row without a source is always compared."""
     ngram: int = 10
     """Words in a row that no row may share with an item."""
     distance: float = 0.15
     """Cosine distance below which a row is dropped."""
-    embedder: Literal["sentence-transformers", "endpoint", "tfidf", "none"] = "sentence-transformers"
+    embedder: Literal["sentence-transformers", "endpoint", "tfidf", "none"] = "endpoint"
     """What measures it. tfidf counts shared words, which is not the same thing; none skips the rule."""
-    model: str = "sentence-transformers/all-MiniLM-L6-v2"
-    """The embedding model: a folder or a name at the Hub; for an endpoint the name that it serves."""
+    model: str = "mistral-embed"
+    """The embedding model: the name that an endpoint serves; for sentence-transformers a folder or a name on the Hub."""
     base_url: str | None = None
-    """The endpoint's URL."""
+    """The endpoint's URL, which every problem is sent to; no default, so that nothing is sent that was not meant to be. The
+    key is the environment's OPENAI_API_KEY."""
     batch: int = 64
     """Texts in a forward pass of the model, or in a request."""
 
@@ -122,7 +135,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
     settings = settings_of_command(Settings, __doc__, arguments)
     report = decontaminate(settings)
-    Console().print(report.table(), report.rules())
+    console = Console()
+    console.print(report.table(), report.rules())
+    for notice in report.notices:
+        console.print(notice, markup=False, soft_wrap=True)
     if settings.report:
         settings.report.parent.mkdir(parents=True, exist_ok=True)
         settings.report.write_text(json.dumps(report.as_json(), indent=1) + "\n", encoding="utf-8")
@@ -137,24 +153,46 @@ def decontaminate(settings: Settings) -> Report:
     _refuse(settings)
     items = read_items(settings.validation)
     overlap, nearness = Overlap(items, settings.ngram), nearness_of(settings, items)
-    rows, found = find(read_rows(settings.rows), overlap, nearness, settings.distance)
+    exempt = Exempt(settings.exempt)
+    rows, found = find(training_rows(settings.rows), overlap, nearness, settings.distance, exempt)
     if settings.kept:
-        write_rows(settings.kept, (row for n, row in enumerate(read_rows(settings.rows)) if n not in found))
+        write_rows(settings.kept, (row for n, row in enumerate(training_rows(settings.rows)) if n not in found))
     if settings.dropped:
-        write_rows(settings.dropped, _dropped(read_rows(settings.rows), found))
+        write_rows(settings.dropped, _dropped(training_rows(settings.rows), found))
     named = settings.embedder if settings.embedder in ("none", "tfidf") else f"{settings.embedder}, {settings.model}"
     matches = [found[n] for n in sorted(found)]
-    return Report(rows, sizes(item.id for item in items), settings.ngram, settings.distance, named, matches)
+    counted = sizes(item.id for item in items)
+    limits = (settings.ngram, settings.distance, named)
+    return Report(rows, counted, *limits, matches, exempt.counts(), list(exempt.notices()))
+
+
+def training_rows(source: Path) -> Iterator[Row]:
+    """The rows of a file, or of a data set on the Hub. Raises `UserError` where one has no problem."""
+    if source.name.endswith(KINDS):
+        yield from read_rows(source)
+        return
+    for row in read_data([str(source)]):
+        if not isinstance(row.get("problem"), str) or not row["problem"].strip():
+            raise UserError(f"{row['id']}: `problem` is {row.get('problem')!r}; a text is needed")
+        yield dict(row)
 
 
 def read_items(paths: Iterable[Path]) -> list[Item]:
-    """The problems of validation sets, with ids "FILE NAME/ID". Raises `UserError` where there are none."""
-    items = [
-        Item(f"{path.name.split('.')[0]}/{row['id']}", row["problem"]) for path in paths for row in read_rows(path)
-    ]
+    """The problems of validation sets, with ids "SET/ID". Raises `UserError` where there are none."""
+    items = [item for path in paths for item in _items(path)]
     if not items:
         raise UserError("no validation problems: --set validation='[A.csv, B.csv]'; rows are held against these")
     return items
+
+
+def _items(path: Path) -> Iterator[Item]:
+    """The problems of a file of rows, or of a data set on the Hub or a copy in a folder, which is named after the data set."""
+    on_hub = hub_name(str(path))
+    if path.is_dir() or (on_hub and not path.exists()):
+        name = on_hub.id.split("/")[-1] if on_hub else path.name
+        yield from (Item(f"{name}/{problem.id}", problem.text) for problem in read_problems(path))
+    else:
+        yield from (Item(f"{path.name.split('.')[0]}/{row['id']}", row["problem"]) for row in read_rows(path))
 
 
 def nearness_of(settings: Settings, items: Sequence[Item]) -> Nearness | None:
@@ -165,23 +203,25 @@ def nearness_of(settings: Settings, items: Sequence[Item]) -> Nearness | None:
         return TfIdf(items)
     if settings.embedder == "sentence-transformers":
         return Embeddings(sentence_transformer(settings.model, batch=settings.batch), items)
-    if settings.base_url is None:
-        raise UserError("embedder endpoint needs a server: --set base_url=http://HOST:PORT")
+    assert settings.base_url is not None  # `_refuse`
     return Embeddings(served(settings.base_url, settings.model, batch=settings.batch), items)
 
 
 def find(
-    rows: Iterable[Row], overlap: Overlap, nearness: Nearness | None, limit: float
+    rows: Iterable[Row], overlap: Overlap, nearness: Nearness | None, limit: float, exempt: Exempt
 ) -> tuple[int, dict[int, Found]]:
-    """Return the number of rows, and the matches by the row's index."""
+    """Return the number of rows, and the matches by the row's index; `exempt` counts the rows' sources."""
     found: dict[int, Found] = {}
     count = 0
     for count, batch in _batches(rows):
-        matches = [overlap.match(row["problem"]) for row in batch]
-        if nearness:
-            matches = _near(matches, [row["problem"] for row in batch], nearness, limit)
         start = count - len(batch)
-        found |= {start + n: Found(batch[n]["id"], match) for n, match in enumerate(matches) if match}
+        compared = [(start + n, row) for n, row in enumerate(batch) if not exempt.covers(row)]
+        matches = [overlap.match(row["problem"]) for _, row in compared]
+        if nearness:
+            matches = _near(matches, [row["problem"] for _, row in compared], nearness, limit)
+        for (n, row), match in zip(compared, matches, strict=True):
+            if match:
+                found[n] = Found(row["id"], match)
     return count, found
 
 
@@ -212,7 +252,12 @@ def _dropped(rows: Iterable[Row], found: dict[int, Found]) -> Iterator[Row]:
 
 
 def _refuse(settings: Settings) -> None:
-    """Raise `UserError` where an output would overwrite an input, or a limit is out of range."""
+    """Raise `UserError` where an output would overwrite an input, a server is not named, or a limit is out of range."""
+    if settings.embedder == "endpoint" and settings.base_url is None:
+        raise UserError(
+            "embedder endpoint needs a server: --set base_url=https://api.mistral.ai, with its key in OPENAI_API_KEY, "
+            "or another embedder (sentence-transformers, tfidf, none)"
+        )
     inputs = {path.resolve() for path in (settings.rows, *settings.validation)}
     for path in (settings.kept, settings.dropped, settings.report):
         if path and path.resolve() in inputs:

@@ -114,9 +114,11 @@ def check_folders(settings: QuantizeSettings) -> None:
         raise UserError(f"{model} is quantized already ({method}): pass the checkpoint that it was made from")
     if output.exists() and (not output.is_dir() or any(output.iterdir())):
         raise UserError(f"{output} is there already and not empty: choose another output")
-    for name in ("hidden_size", "intermediate_size"):
-        if settings.group_size != -1 and config.get(name, 0) % settings.group_size:
-            raise UserError(f"{name} {config[name]} is no multiple of group_size {settings.group_size}: set it to -1")
+    widths = {name: config.get(name, 0) for name in ("hidden_size", "intermediate_size")}
+    for name, width in widths.items():
+        if settings.group_size != -1 and width % settings.group_size:
+            fits = max(group for group in GROUPS if group == -1 or not any(one % group for one in widths.values()))
+            raise UserError(f"{name} {width} is no multiple of group_size {settings.group_size}: set it to {fits}")
 
 
 def _require(holds: bool, name: str, value: object, limit: str) -> None:

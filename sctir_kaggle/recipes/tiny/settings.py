@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -60,11 +61,16 @@ class Tiny:
 
 def keep(tiny: Tiny) -> None:
     """Write the settings to the output. Raises `UserError` where it holds a run with others."""
-    file, said = tiny.at("tiny.json"), json.loads(json.dumps(asdict(tiny), default=str))
+    keep_settings(tiny.output, "tiny.json", asdict(tiny))
+
+
+def keep_settings(output: Path, name: str, values: Mapping[str, object]) -> None:
+    """Write `values` but for `output` to the file `name` there. Raises `UserError` where it holds others."""
+    file, said = output / name, json.loads(json.dumps(dict(values), default=str))
     del said["output"]
     if file.exists() and (kept := json.loads(file.read_text(encoding="utf-8"))) != said:
-        other = ", ".join(f"{name}={kept.get(name)}" for name in said if kept.get(name) != said[name])
-        raise UserError(f"{tiny.output} is of a run with {other}: give it the same settings, or another output")
+        other = ", ".join(f"{field}={kept.get(field)}" for field in said if kept.get(field) != said[field])
+        raise UserError(f"{output} is of a run with {other}: give it the same settings, or another output")
     write_json(file, said)
 
 

@@ -1,6 +1,7 @@
-"""Pack rows into blocks of tokens: whole traces side by side, each with its own positions, so that none sees another.
+"""Pack rows into blocks of tokens: traces side by side, each with its own positions, so that none sees another.
 
-A block is a row of a data set, with lists of one length L <= `block`: `input_ids`, `labels` (-100 where nothing is learned)
+A trace longer than a block is split into pieces (`splitting`), each a trace of its own from then on. A block is a row of a
+data set, with lists of one length L <= `block`: `input_ids`, `labels` (-100 where nothing is learned)
 and `positions`, which restart at 0 with each trace. Those positions confine attention to a trace: transformers builds its
 mask from them (eager, sdpa), flash attention cuts the sequence there, if a batch is one row. Not covered: attention that
 ignores positions (ALiBi, linear).
@@ -21,6 +22,7 @@ from sctir_kaggle.dialects.rows import NUMINA
 from sctir_kaggle.recipes.rendering import encode_row
 from sctir_kaggle.recipes.rows import KINDS, read_rows
 from sctir_kaggle.recipes.tokenizer import encoder_of
+from sctir_kaggle.recipes.train.splitting import Piece, split
 from sctir_kaggle.types import UserError, one_line
 
 if TYPE_CHECKING:
@@ -39,15 +41,21 @@ class Packing:
     """How traces become blocks of at most `block` tokens."""
 
     block: int = 2048
-    whole: bool = True
-    """Pack traces whole and drop those longer than a block; else cut them where a block ends."""
+    how: Literal["split", "whole", "wrapped"] = "split"
+    """What happens to a trace longer than a block: split at its turns' ends with its context kept (`splitting`), or dropped
+    (`whole`). `wrapped` cuts traces of any length where a block ends."""
     learn: Literal["written", "all"] = "written"
     """Take the loss on what the model writes only, or on the problem and on what code printed too."""
 
 
 @dataclass(slots=True)
 class Packed:
-    """Blocks (a `datasets.Dataset`), and counts of the rows, traces, tokens and dropped rows (`too long`, `no trace`)."""
+    """Blocks (a `datasets.Dataset`), and what they were made of.
+
+    `counts`: `rows`; `traces` of which at least a part is in a block; dropped rows, `too long` and with `no trace`; traces that
+    were `split`, the `pieces` made of them, and those `cut short`, which lost their end; `tokens` in blocks, and those of them
+    that are `repeated`, as a piece's context; `learned` tokens, and those `dropped` that would have been.
+    """
 
     blocks: Any
     counts: Counter[str]
@@ -59,7 +67,7 @@ class Packed:
 
 
 def pack(rows: Iterable[Mapping[str, Any]], tokenizer: PreTrainedTokenizerFast, packing: Packing) -> Packed:
-    """Pack the rows with TRL's bin packing ("bfd": best fit, decreasing) or, not `whole`, in one stream that is cut.
+    """Pack the rows with TRL's bin packing ("bfd": best fit, decreasing) or, `wrapped`, in one stream that is cut.
 
     A block has `input_ids`, `labels` and `positions`, int32 lists of one length of at most `packing.block`. Raises
     `UserError` where no trace is left.
@@ -68,7 +76,7 @@ def pack(rows: Iterable[Mapping[str, Any]], tokenizer: PreTrainedTokenizerFast, 
     from trl import pack_dataset
 
     counts: Counter[str] = Counter()
-    encoded, strategy = _encoded(rows, tokenizer, packing, counts), "bfd" if packing.whole else "wrapped"
+    encoded, strategy = _encoded(rows, tokenizer, packing, counts), "wrapped" if packing.how == "wrapped" else "bfd"
     parts = []
     while chunk := list(islice(encoded, CHUNK)):
         part: Any = pack_dataset(_table(chunk), packing.block, strategy, {"batch_size": CHUNK})
@@ -92,13 +100,28 @@ def _encoded(
         except UserError:
             counts["no trace"] += 1
             continue
-        if packing.whole and len(ids) > packing.block:
-            counts["too long"] += 1
-            continue
-        flags = learned if packing.learn == "written" else [True] * len(ids)
-        labels = [token if flag else IGNORED for token, flag in zip(ids, flags, strict=True)]
-        counts.update({"traces": 1, "tokens": len(ids), "learned": sum(flags)})
-        yield {"input_ids": ids, "labels": labels, "positions": range(len(ids))}
+        flags = learned if packing.learn == "written" else (True,) * len(ids)
+        pieces = _pieces(learned, flags, packing)
+        masks = [piece.mask(flags) for piece in pieces]
+        kept = sum(map(sum, masks))
+        counts.update({"learned": kept, "dropped": sum(flags) - kept, "traces" if pieces else "too long": 1})
+        if len(pieces) > 1 or (pieces and kept < sum(flags)):
+            repeated = sum(piece.head + piece.new - piece.start for piece in pieces)
+            counts.update(
+                {"split": 1, "pieces": len(pieces), "repeated": repeated, "cut short": int(kept < sum(flags))}
+            )
+        for piece, mask in zip(pieces, masks, strict=True):
+            tokens = piece.of(ids)
+            counts["tokens"] += len(tokens)
+            labels = [token if flag else IGNORED for token, flag in zip(tokens, mask, strict=True)]
+            yield {"input_ids": tokens, "labels": labels, "positions": range(len(tokens))}
+
+
+def _pieces(written: Sequence[bool], learned: Sequence[bool], packing: Packing) -> list[Piece]:
+    """The pieces of a trace that are packed; none where it is dropped."""
+    if packing.how == "split":
+        return split(written, learned, packing.block)
+    return [Piece.whole(len(written))] if packing.how == "wrapped" or len(written) <= packing.block else []
 
 
 def _table(chunk: Sequence[Mapping[str, Sequence[int]]]) -> Any:
@@ -125,9 +148,20 @@ def load_packed(
         (place / "counts.json").write_text(json.dumps(packed.counts), encoding="utf-8")
     counts = Counter(json.loads((place / "counts.json").read_text(encoding="utf-8")))
     packed = Packed(load_from_disk(str(place)), counts)
-    return packed, (
-        f"{counts['traces']} traces of {counts['rows']} rows ({_dropped(counts)}), {counts['tokens']} tokens, "
-        f"{counts['learned']} learned, {len(packed.blocks)} blocks, {packed.full:.1%} full"
+    return packed, f"{summary(counts)}, {len(packed.blocks)} blocks, {packed.full:.1%} full"
+
+
+def summary(counts: Counter[str]) -> str:
+    """The counts of `Packed` on one line."""
+    split_ = (
+        f"{counts['split']} split into {counts['pieces']} pieces ({counts['cut short']} cut short), "
+        if counts["split"]
+        else ""
+    )
+    share = counts["dropped"] / max(1, counts["learned"] + counts["dropped"])
+    return (
+        f"{counts['traces']} traces of {counts['rows']} rows ({_dropped(counts)}), {split_}{counts['tokens']} tokens, "
+        f"{counts['repeated']} of them repeated, {counts['learned']} learned, {counts['dropped']} ({share:.2%}) dropped"
     )
 
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from sctir_kaggle.recipes.settings import run_recipe, settings_of_command
 from sctir_kaggle.recipes.tokenizer import CHAT_TEMPLATE, checkpoint_errors, load_transformers_tokenizer
+from sctir_kaggle.recipes.train.held_out import HeldOut, check_held_out, held_out_callback, split_rows
 from sctir_kaggle.recipes.train.packing import IGNORED, Collator, Packing, load_packed
 from sctir_kaggle.recipes.train.trainer import (
     ResumableSettings,
@@ -25,6 +26,7 @@ from sctir_kaggle.recipes.train.trainer import (
     training_arguments,
 )
 from sctir_kaggle.recipes.train.validation import validations
+from sctir_kaggle.recipes.train.validation_server import check_server
 from sctir_kaggle.types import UserError
 
 if TYPE_CHECKING:
@@ -41,11 +43,15 @@ class SFT(ResumableSettings):
 
     data: tuple[str, ...]
     """Files of rows (`rows.py`), or owner/name on the Hub, whose split `train` is taken."""
+    held_out: HeldOut = None
+    """What the loss is taken on after each epoch: `test`, that split of `data`'s data sets; a share of the rows, such as
+    0.01; or files and data sets, of which the split `test`. Rows with a held-out problem are not trained on."""
 
     block: int = 2048
-    """Tokens of a packed block, and the longest trace."""
-    packing: Literal["whole", "wrapped"] = "whole"
-    """`whole` bin-packs traces and drops longer ones; `wrapped`, the original, cuts them where a block ends."""
+    """Tokens of a packed block."""
+    packing: Literal["split", "whole", "wrapped"] = "split"
+    """`split` bin-packs traces, and splits longer ones at a turn's end with their context kept; `whole` drops these;
+    `wrapped`, the original, cuts traces where a block ends."""
     isolate: bool = True
     """Whether a trace attends to itself only, not to others in its block (the original: false)."""
     learn: Literal["written", "all"] = "written"
@@ -78,6 +84,13 @@ class SFT(ResumableSettings):
     validate_candidates: int = 8
     validate_turns: int = 4
     """Executions of code a candidate may have; 0 for chain of thought."""
+    validate_url: str | None = None
+    """An OpenAI-compatible server that solves the problems instead of this process, http://HOST:PORT."""
+    validate_command: str | None = None
+    """The command that starts that server on a checkpoint, such as: vllm serve {checkpoint} --port 8000. It is ended when the
+    problems are solved."""
+    validate_wait: float = 600.0
+    """Seconds after which a server that does not serve the checkpoint has failed."""
 
     def __post_init__(self) -> None:
         self.require_at_least_one("block", "epochs", "batch", "accumulate", "log_every", "save_every", "keep")
@@ -86,6 +99,10 @@ class SFT(ResumableSettings):
             raise UserError("data is empty; name a file of rows, or a data set on the Hub")
         if not 0 <= self.warmup <= 1:
             raise UserError(f"warmup is {self.warmup}; it is the share of the steps, from 0 to 1")
+        check_held_out(self.held_out)
+        check_server(self.validate_url, self.validate_command)
+        if self.validate_url and not self.validate:
+            raise UserError("validate_url has nothing to solve; set validate to a CSV of id, problem, answer")
 
 
 def main() -> None:
@@ -136,11 +153,18 @@ def trainer_config(settings: SFT) -> SFTConfig:
 def make_trainer(settings: SFT, config: SFTConfig, tokenizer: PreTrainedTokenizerFast) -> tuple[SFTTrainer, str]:
     """TRL's trainer over the packed blocks of the settings' data, and a line that counts these.
 
-    The first process packs, the others read its blocks from disk.
+    The first process packs, the others read its blocks from disk. With `held_out` the trainer has a callback for the loss.
     """
-    packing = Packing(settings.block, settings.packing == "whole", settings.learn)
+    packing, held_out = Packing(settings.block, settings.packing, settings.learn), None
     with config.main_process_first(desc="packing"):
-        packed, summary = load_packed(settings.data, tokenizer, packing, folder=settings.output)
+        split = split_rows(settings.data, settings.held_out, settings.output)
+        data = (split[0],) if split else settings.data
+        packed, summary = load_packed(data, tokenizer, packing, folder=settings.output)
+        if split:
+            held_out, held_summary = load_packed((split[1],), tokenizer, packing, folder=settings.output)
+            summary += f"; held out: {held_summary}"
+        elif settings.held_out:
+            summary += "; held out: nothing, since files have no split test"
     attention = _attention(settings)
     pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id
     collator = Collator(pad, isolate=settings.isolate, flat=attention.startswith("flash"))
@@ -152,6 +176,8 @@ def make_trainer(settings: SFT, config: SFTConfig, tokenizer: PreTrainedTokenize
         processing_class=tokenizer,
     )
     trainer.smoothing = settings.smoothing
+    if held_out:
+        trainer.add_callback(held_out_callback(trainer, held_out.blocks, settings.batch, settings.output))
     return trainer, summary
 
 
@@ -163,11 +189,29 @@ def _trainer_class() -> Any:
         """Without TRL's token count, which takes a batch for one row; transformers' `num_input_tokens_seen` is right."""
 
         smoothing = 0.0
+        _metrics: dict[str, Any]
 
         def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
             for metrics in self._metrics.values():
                 metrics.pop("num_tokens", None)
             super().log(logs, start_time)
+
+        def log_apart(self, logs: dict[str, float]) -> None:
+            """Log `logs` alone, without TRL's running means of the training, which go on."""
+            kept, self._metrics = self._metrics, {mode: {} for mode in self._metrics}
+            try:
+                super().log(logs)
+            finally:
+                self._metrics = kept
+
+        def cross_entropy(self, inputs: Any) -> tuple[Any, Any]:
+            """The sum of the cross-entropy, never smoothed, over the labels of a batch, and their number; no gradient."""
+            inputs = self._prepare_inputs(inputs)
+            count = (inputs["labels"][:, 1:] != IGNORED).sum()
+            with torch.no_grad(), self.compute_loss_context_manager():
+                loss = super().compute_loss(self.model_wrapped, inputs)  # without a count, TRL takes the batch's mean
+            self._metrics["eval"].clear()
+            return loss * count, count
 
         def compute_loss(
             self, model: Any, inputs: Any, return_outputs: bool = False, num_items_in_batch: Any = None

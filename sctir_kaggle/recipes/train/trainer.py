@@ -7,6 +7,7 @@ import os
 import sys
 import time
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -41,7 +42,8 @@ class TrainSettings:
 
     log_every: int = 10
     """Steps between log lines."""
-    log: Literal["tensorboard", "wandb", "none"] = "tensorboard"
+    log: tuple[Literal["tensorboard", "wandb", "none"], ...] = ("tensorboard",)
+    """Where the log goes, to one or to several; `wandb` needs its library and an account."""
 
     def require_at_least_one(self, *names: str) -> None:
         """Raise `UserError` for the first of these fields that is below 1."""
@@ -90,7 +92,7 @@ def training_arguments(settings: TrainSettings) -> dict[str, Any]:
         "gradient_checkpointing": settings.checkpointing,
         "gradient_checkpointing_kwargs": {"use_reentrant": False},
         "logging_steps": settings.log_every,
-        "report_to": settings.log,
+        "report_to": _loggers(settings.log),
         "dataloader_pin_memory": cuda,
         "disable_tqdm": True,
     }
@@ -102,6 +104,18 @@ def training_arguments(settings: TrainSettings) -> dict[str, Any]:
             "remove_unused_columns": False,  # the recipes' collators read columns that no model's forward takes
         }
     return arguments
+
+
+def _loggers(names: tuple[str, ...]) -> list[str]:
+    """The names for `report_to`. Raises `UserError` where one is not installed, or is `none` beside others."""
+    if "none" in names:
+        if len(names) > 1:
+            raise UserError(f"log is [{', '.join(names)}]; none stands alone")
+        return []
+    for name in names:
+        if find_spec(name) is None:
+            raise UserError(f"log is [{', '.join(names)}], and {name} is not installed: pip install {name}")
+    return list(names)
 
 
 def checkpoint_to_resume(settings: ResumableSettings) -> Path | None:

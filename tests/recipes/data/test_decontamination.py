@@ -12,10 +12,12 @@ import pytest
 from benchmarks.decontaminate import measure, repeated
 from sctir_kaggle.engines import openai_client
 from sctir_kaggle.problems import ASSETS
+from sctir_kaggle.problems.hub import hub_name
 from sctir_kaggle.recipes.data.decontaminate import Settings, decontaminate, main
 from sctir_kaggle.recipes.data.near import Embeddings, TfIdf, sentence_transformer, served
 from sctir_kaggle.recipes.data.overlap import Item, Overlap, words_of
 from sctir_kaggle.recipes.rows import Row, read_rows, write_rows
+from sctir_kaggle.recipes.settings import CONFIGS, read_settings
 from sctir_kaggle.types import EngineError, UserError
 from tests.support.json_server import JsonServer
 
@@ -116,6 +118,84 @@ def test_a_file_that_is_read_is_never_written(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="cannot be written too"):
         decontaminate(settings)
     assert len(rows_of(settings.rows)) == 1
+
+
+def test_rows_of_exempt_sources_are_kept_and_counted_and_others_are_compared(tmp_path: Path) -> None:
+    settings = settings_for(tmp_path, [LONG] * 6, [LONG], exempt=("math", "synthetic_math"))
+    sources = ["math", "synthetic_math", "cn_k12", None, {"repo": "math"}, "math"]
+    rows = [{**row, "source": source} for row, source in zip(rows_of(settings.rows), sources, strict=True)]
+    del rows[3]["source"]
+    write_rows(settings.rows, rows)
+    report = decontaminate(settings)
+    assert [row["id"] for row in rows_of(settings.kept)] == ["r0", "r1", "r5"]
+    assert [found.row for found in report.found] == ["r2", "r3", "r4"]
+    assert report.exempt == {"math": 2, "synthetic_math": 1}
+    assert report.notices == ["2 of 6 rows have no `source` and are not exempt"]
+    assert report.as_json()["exempt"] == report.exempt
+
+
+def test_exempt_rows_are_not_sent_to_an_endpoint(tmp_path: Path) -> None:
+    with JsonServer(embeddings_server) as server:
+        fields = {"embedder": "endpoint", "base_url": server.url, "exempt": ("math",)}
+        settings = settings_for(tmp_path, [OTHER, SHORT], [LONG], **fields)
+        write_rows(settings.rows, [{**row, "source": "math"} for row in rows_of(settings.rows)])
+        assert decontaminate(settings).found == []
+    assert [body["input"] for body in server.bodies] == [[LONG]]
+    assert {body["model"] for body in server.bodies} == {"mistral-embed"}
+
+
+@pytest.mark.parametrize(
+    ("sources", "said"),
+    [
+        (["maths", "cn_k12"], "exempt names math, which no row has as its `source`: there are maths, cn_k12"),
+        ([None, None], "exempt is math, but no row has a `source`: none is exempt"),
+    ],
+    ids=["another name", "no source"],
+)
+def test_an_exemption_that_meets_no_row_is_said_on_one_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], sources: list[str | None], said: str
+) -> None:
+    settings = settings_for(tmp_path, [LONG, OTHER], [LONG])
+    write_rows(
+        settings.rows, [{**row, "source": one} for row, one in zip(rows_of(settings.rows), sources, strict=True)]
+    )
+    main(["--set", f"rows={settings.rows}", f"validation={settings.validation[0]}", "embedder=none", "exempt=math"])
+    assert said in capsys.readouterr().out.splitlines()
+
+
+def test_the_configuration_is_the_report_s() -> None:
+    pytest.importorskip("yaml", reason="settings need the extra `recipes`: pip install 'sctir-kaggle[recipes]'")
+    settings = read_settings(Settings, CONFIGS / "decontaminate.yaml", ["rows=rows.jsonl"])
+    assert settings.exempt == ("math", "synthetic_math")
+    assert (settings.embedder, settings.model, settings.base_url) == ("endpoint", "mistral-embed", None)
+    assert (settings.ngram, settings.distance) == (10, 0.15)
+    names = [hub_name(str(path)) for path in settings.validation]
+    assert ("openai/gsm8k", "main", "test") in names
+    assert None not in names
+
+
+def test_an_endpoint_without_an_address_is_refused_before_anything_is_read(tmp_path: Path) -> None:
+    settings = Settings(rows=tmp_path / "none.jsonl", validation=(tmp_path / "none.csv",))
+    with pytest.raises(
+        UserError, match=r"needs a server: --set base_url=https://api.mistral.ai.*OPENAI_API_KEY"
+    ) as raised:
+        decontaminate(settings)
+    assert "\n" not in str(raised.value)
+
+
+def test_sets_and_rows_of_the_hub_are_read_by_name(tmp_path: Path) -> None:
+    """Folders with copies: the library `datasets` loads them in the same way."""
+    datasets = pytest.importorskip("datasets", reason="needs the extra `recipes`: pip install 'sctir-kaggle[recipes]'")
+    gsm8k, rows = tmp_path / "gsm8k", tmp_path / "numina"
+    write_rows(gsm8k / "test.jsonl", [{"question": LONG, "answer": "It is 7.\n#### 7"}])
+    write_rows(rows / "train.jsonl", [{"problem": text, "source": "orca_math"} for text in (OTHER, LONG)])
+    report = decontaminate(Settings(rows=rows, validation=(gsm8k,), embedder="none", kept=tmp_path / "kept.jsonl"))
+    assert (report.rows, report.sets) == (2, {"gsm8k": 1})
+    assert [(found.row, found.match.reason) for found in report.found] == [(f"{rows}:1", "equal")]
+    assert [row["source"] for row in rows_of(tmp_path / "kept.jsonl")] == ["orca_math"]
+    datasets.Dataset.from_list([{"source": "math", "problem": None}]).to_parquet(tmp_path / "bad" / "train.parquet")
+    with pytest.raises(UserError, match=r"bad:0: `problem` is None; a text is needed"):
+        decontaminate(Settings(rows=tmp_path / "bad", validation=(gsm8k,), embedder="none"))
 
 
 def test_no_validation_problems_is_refused(tmp_path: Path) -> None:

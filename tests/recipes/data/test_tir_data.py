@@ -24,8 +24,8 @@ from benchmarks.tir_data import check_each_resolved_once
 from sctir_kaggle.dialects.rows import CLOSE_FENCE, HEADER
 from sctir_kaggle.journal import JOURNAL, read_faults, read_journal, whole_lines
 from sctir_kaggle.problems import HELD_OUT
-from sctir_kaggle.recipes.data.tir.attempts import UNSTABLE
 from sctir_kaggle.recipes.data.tir.exercise import read_exercises
+from sctir_kaggle.recipes.data.tir.outcomes import UNSTABLE
 from sctir_kaggle.recipes.data.tir.settings import TirSettings
 from sctir_kaggle.recipes.data.tir_data import ROWS, STATISTICS, make
 from sctir_kaggle.recipes.rendering import segments_of

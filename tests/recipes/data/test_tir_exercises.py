@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from sctir_kaggle.recipes.data.tir.attempts import UNSTABLE, Outcome, outcome_of, solution_of
 from sctir_kaggle.recipes.data.tir.exercise import exercise_of, read_exercises, reference_of
 from sctir_kaggle.recipes.data.tir.settings import TirSettings
+from sctir_kaggle.recipes.data.tir.solution import solution_of
 from sctir_kaggle.recipes.settings import CONFIGS, read_settings
 from sctir_kaggle.types import Completion, Trace, TraceStatus, Turn, UserError
 
@@ -101,28 +101,37 @@ def test_a_data_set_of_the_hub_is_read_from_its_copy(tmp_path: Path) -> None:
     assert left_out.total() == 1
 
 
-@pytest.mark.parametrize(
-    ("written", "outcome"),
-    [
-        ("1/2", Outcome.KEPT),
-        (r"\frac{2}{4}", Outcome.KEPT),
-        ("0.5", Outcome.KEPT),
-        ("0.50001", Outcome.WRONG),
-        ("2", Outcome.WRONG),
-        ("x", Outcome.NO_ANSWER),
-        (None, Outcome.NO_ANSWER),
-    ],
-)
-def test_an_answer_is_right_where_it_equals_the_reference_exactly(written: str | None, outcome: Outcome) -> None:
-    trace = Trace(0, (), TraceStatus.PRUNED, boxed=written)
-    assert outcome_of(trace, Fraction(1, 2)) is outcome
+def test_answers_that_are_no_numbers_and_problems_without_one_are_taken_where_they_are_asked_for() -> None:
+    root, proof, nothing = row(answer=r"$\boxed{\sqrt{2}}$"), row(answer="Proof"), row(answer="")
+    assert [exercise_of(one) for one in (root, proof, nothing)] == 3 * ["no numerical answer"]
+    found = [exercise_of(one, expressions=True, unanswered=True) for one in (root, nothing)]
+    assert [one.reference for one in found if not isinstance(one, str)] == [r"\sqrt{2}", None]
+    assert exercise_of(proof, expressions=True, unanswered=True) == "a proof"
+    assert exercise_of(root, unanswered=True) == exercise_of(nothing, expressions=True) == "no numerical answer"
 
 
-def test_how_a_trace_ended_counts_besides_its_answer() -> None:
-    for status in (TraceStatus.FAILED, TraceStatus.CANCELLED):
-        assert outcome_of(Trace(0, (), status, boxed="7"), Fraction(7)) is Outcome.FAILED
-    assert outcome_of(Trace(0, (), TraceStatus.ANSWERED, 7, "7", UNSTABLE), Fraction(7)) is Outcome.UNSTABLE
-    assert outcome_of(Trace(0, (), TraceStatus.ANSWERED, 8, "8", UNSTABLE), Fraction(7)) is Outcome.WRONG
+def test_a_repeated_text_is_left_out_and_counted_unless_duplicates_are_kept(tmp_path: Path) -> None:
+    rows = [
+        row(id="a", answer=1),
+        row(id="b", problem="How  much?", answer=1),
+        row(id="c", problem="And now?", answer=1),
+    ]
+    path = tmp_path / "problems.jsonl"
+    path.write_text("".join(json.dumps(one) + "\n" for one in rows))
+    exercises, left_out = read_exercises(str(path), repeated=False)
+    assert [exercise.problem.id for exercise in exercises] == ["a", "c"]
+    assert left_out == {"the same text as an earlier one": 1}
+    assert len(read_exercises(str(path))[0]) == 3
+
+
+@pytest.mark.shared
+def test_the_answers_of_math_that_are_no_numbers_are_taken_for_a_judge(shared_data: Path) -> None:
+    source = str(shared_data / "train" / "math_train.jsonl.gz")
+    numbers, left_out = read_exercises(source)
+    exercises, still_out = read_exercises(source, expressions=True)
+    assert 100 * left_out["no numerical answer"] / 7500 == pytest.approx(17.7, abs=0.05)
+    assert still_out["no numerical answer"] == 2  # their box is empty in the source
+    assert len(exercises) - len(numbers) == left_out["no numerical answer"] - 2
 
 
 def test_a_solution_does_not_end_with_the_fence_of_an_output_that_never_came() -> None:
@@ -139,6 +148,13 @@ def test_a_solution_does_not_end_with_the_fence_of_an_output_that_never_came() -
         ("options", "[1]", "must be a JSON object"),
         ("base_url", (), "say where its servers are"),
         ("model", Path("checkpoint"), "name its model in served_model"),
+        ("keep", 0, "keep is 0"),
+        ("keep", 4, "keep is 4, of 3 attempts"),
+        ("majority", 0.0, "majority is 0.0"),
+        ("majority", 1.5, "majority is 1.5"),
+        ("judge", True, "say where a chat server for it is"),
+        ("judge_url", ("http://localhost:2",), "judge is off"),
+        ("judge_options", "[]", "judge_options is '[]'; it must be a JSON object"),
     ],
 )
 def test_a_setting_outside_its_limits_is_refused_on_one_line(field: str, value: Any, said: str) -> None:

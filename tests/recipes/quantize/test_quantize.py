@@ -117,11 +117,21 @@ def test_nothing_is_overwritten(settings: QuantizeSettings) -> None:
     assert [file.name for file in settings.output.iterdir()] == ["notes.txt"]
 
 
-def test_groups_that_do_not_fill_the_widths_are_refused(settings: QuantizeSettings, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("widths", "said"),
+    [
+        ({"intermediate_size": 344}, "intermediate_size 344 is no multiple of group_size 128: set it to -1"),
+        ({"hidden_size": 576}, "hidden_size 576 is no multiple of group_size 128: set it to 64"),
+    ],
+    ids=["odd", "smollm2"],
+)
+def test_groups_that_do_not_fill_the_widths_are_refused(
+    widths: dict[str, int], said: str, settings: QuantizeSettings, tmp_path: Path
+) -> None:
     odd = tmp_path / "odd"
     shutil.copytree(MODEL, odd)
-    edit(odd / "config.json", lambda config: config.update(intermediate_size=344))
-    with pytest.raises(UserError, match="intermediate_size 344 is no multiple of group_size 128: set it to -1"):
+    edit(odd / "config.json", lambda config: config.update(widths))
+    with pytest.raises(UserError, match=said):
         quantize(replace(settings, model=odd))
     check_folders(replace(settings, model=odd, group_size=-1))
 

@@ -83,7 +83,31 @@ def test_the_stages_have_the_winning_values(config: str, values: dict[str, Any])
     settings = read_settings(SFT, CONFIGS / config)
     assert {name: getattr(settings, name) for name in values} == values
     assert (settings.seed, settings.accumulate, settings.checkpointing) == (42, 1, True)
-    assert (settings.packing, settings.isolate, settings.learn) == ("whole", True, "written")
+    assert (settings.packing, settings.isolate, settings.learn) == ("split", True, "written")
+    assert (settings.log_every, settings.weight_decay, settings.clip, settings.lowest_rate) == (5, 0.0, 1.0, 0.0)
+    assert settings.held_out == "test"
+
+
+@RECIPES
+def test_a_log_goes_to_several_places_that_are_installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("trl", reason="training needs the extra `recipes`: pip install 'sctir-kaggle[recipes]'")
+    from sctir_kaggle.recipes.train import trainer
+
+    found = {"tensorboard"}
+    monkeypatch.setattr(trainer, "find_spec", lambda name: name if name in found else None)
+    base = [f"model={tmp_path}", f"output={tmp_path / 'out'}"]
+    for log, expected in (("tensorboard", ["tensorboard"]), ("none", [])):
+        settings = read_settings(SFT, CONFIGS / "stage2_tir.yaml", [*base, f"log={log}"])
+        assert trainer.training_arguments(settings)["report_to"] == expected
+    both = read_settings(SFT, CONFIGS / "stage2_tir.yaml", [*base, "log=[tensorboard, wandb]"])
+    with pytest.raises(
+        UserError, match=r"log is \[tensorboard, wandb\], and wandb is not installed: pip install wandb"
+    ):
+        trainer.training_arguments(both)
+    found.add("wandb")
+    assert trainer.training_arguments(both)["report_to"] == ["tensorboard", "wandb"]
+    with pytest.raises(UserError, match=r"log is \[none, wandb\]; none stands alone"):
+        trainer.training_arguments(read_settings(SFT, CONFIGS / "stage2_tir.yaml", [*base, "log=[none, wandb]"]))
 
 
 def test_a_value_outside_its_limits_is_refused() -> None:
@@ -168,7 +192,7 @@ def test_zero_3_runs_on_two_processes_and_its_checkpoint_loads(model: Path, tmp_
     import torch
     from transformers import AutoModelForCausalLM
 
-    file, options = data(tmp_path), {"steps": 4, "save_every": 2, "keep": 9}
+    file, options = data(tmp_path), {"steps": 4, "save_every": 2, "keep": 9, "held_out": 0.3}
     validation = {"validate": HELD_OUT, "validate_every": 4, "validate_problems": 1, "validate_candidates": 2}
     launch = ["accelerate.commands.launch", "--config_file", str(CONFIGS / "accelerate_zero3.yaml")]
     launch += ["--num_processes", "2", "--mixed_precision", "no", "--main_process_port", "0", "-m", SFT_MODULE]
@@ -180,6 +204,9 @@ def test_zero_3_runs_on_two_processes_and_its_checkpoint_loads(model: Path, tmp_
     assert (
         json.loads((tmp_path / "two" / "validation.jsonl").read_text())["step"] == 4
     )  # one validates, the other waits
+    losses = [json.loads((tmp_path / run / "held_out.jsonl").read_text()) for run in ("one", "two")]
+    assert losses[0]["tokens"] == losses[1]["tokens"]  # three batches of two processes: none is counted twice
+    assert losses[0]["loss"] == pytest.approx(losses[1]["loss"], rel=1e-4)
     shards = sorted((tmp_path / "two" / "checkpoint-4").rglob("*optim_states.pt"))
     assert [path.name[:14] for path in shards] == ["zero_pp_rank_0", "zero_pp_rank_1"]
     auto: Any = AutoModelForCausalLM

@@ -1,35 +1,18 @@
-"""Attempts at exercises: their outcome, their tokens, their journal, and the rows made of those that are kept."""
+"""Attempts at exercises: what is kept of them in memory, and their journal."""
 
 from __future__ import annotations
 
-import re
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass, replace
-from enum import Enum
-from fractions import Fraction
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from sctir_kaggle.answers import parse
-from sctir_kaggle.dialects.rows import CHAT_SERVER, OUTPUT_FENCE
-from sctir_kaggle.journal import Journal, stream_results, whole_lines
-from sctir_kaggle.jsonlines import LineWriter
-from sctir_kaggle.recipes.data.tir.exercise import Exercise
-from sctir_kaggle.recipes.rows import Row
-from sctir_kaggle.types import Problem, SolveResult, Trace, TraceStatus, Turn
-
-UNSTABLE = "its code printed something else when it was run again"
-"""The detail of a trace that is right and not kept, because its code is not deterministic."""
-
-
-class Outcome(str, Enum):
-    """How an attempt ended."""
-
-    KEPT = "kept"  # its answer is the reference, exactly
-    WRONG = "wrong"
-    NO_ANSWER = "no answer"  # none that was boxed, or none that is a number
-    UNSTABLE = "unstable"  # right, but its code does not print the same again
-    FAILED = "failed"  # by the server or the sandbox, or it took too long: no attempt of the model
+from sctir_kaggle.journal import Journal, whole_lines
+from sctir_kaggle.jsonlines import Json, LineWriter
+from sctir_kaggle.recipes.data.tir.checks import Checks, checks_of
+from sctir_kaggle.recipes.data.tir.solution import code_key, text_key
+from sctir_kaggle.types import SolveResult, Trace, TraceStatus, Turn, UserError
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,12 +29,18 @@ class Tokens:
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """An attempt in memory: its trace without texts, and its tokens. The seed identifies the round."""
+    """An attempt in memory: its trace without texts, and its tokens. The seed identifies the round.
+
+    `checks` are those of its code; `text` and `code` are hashes, equal in duplicates (`solution`).
+    """
 
     problem_id: str
     seed: int
     trace: Trace
     tokens: Tokens
+    checks: Checks = field(default_factory=Checks)
+    text: bytes = b""
+    code: bytes = b""
 
     @classmethod
     def of(cls, result: SolveResult) -> Attempt:
@@ -59,19 +48,8 @@ class Attempt:
         [trace] = result.traces
         begun = [trace.cut.turn] if trace.cut and trace.cut.turn else []
         tokens = tokens_of([*trace.turns, *begun])
-        return cls(result.problem.id, result.seed, replace(trace, turns=(), cut=None), tokens)
-
-
-def outcome_of(trace: Trace, reference: Fraction) -> Outcome:
-    """Classify a trace; integers and fractions are compared exactly. Its turns are not read."""
-    if trace.status in (TraceStatus.FAILED, TraceStatus.CANCELLED):
-        return Outcome.FAILED
-    answer = None if trace.boxed is None else parse(trace.boxed)
-    if answer is None:
-        return Outcome.NO_ANSWER
-    if answer != reference:
-        return Outcome.WRONG
-    return Outcome.UNSTABLE if trace.detail == UNSTABLE else Outcome.KEPT
+        kept = replace(trace, turns=(), cut=None)
+        return cls(result.problem.id, result.seed, kept, tokens, checks_of(trace), text_key(trace), code_key(trace))
 
 
 def tokens_of(turns: Iterable[Turn]) -> Tokens:
@@ -83,26 +61,39 @@ def tokens_of(turns: Iterable[Turn]) -> Tokens:
 
 
 class Attempts(Journal):
-    """The journal of a run. `made` holds the attempts of this run and of earlier ones, `failed` those that failed.
+    """The journal of a run. `of` gives the attempts of this run and of earlier ones, `failed` those that failed.
 
     Texts stay on disk. `tokens` is the sum over both.
     """
 
     def __init__(self, lines: LineWriter, results: Iterable[SolveResult] = ()) -> None:
-        self.made: dict[tuple[str, int], Attempt] = {}
+        self._made: defaultdict[str, dict[int, Attempt]] = defaultdict(dict)
         self.failed: list[Attempt] = []
         self.tokens = Tokens()
         super().__init__(lines, results)
 
     @classmethod
     def opened(cls, path: Path, header: dict[str, Any]) -> Attempts:
-        """Create the journal or resume it. Raises `UserError` where it has other problems or settings."""
+        """Create the journal or resume it. Raises `UserError` where it has other problems or settings.
+
+        `header["kept_by"]` is how traces are chosen: a run that chose otherwise is not resumed.
+        """
         if not path.exists():
             return cls.create(path, header)
+        _check_choice(path, header["kept_by"])
         attempts = cls.resume(path, header)
         for attempt in _failures(path):
             attempts._note_failure(attempt)
         return attempts
+
+    def of(self, problem_id: str) -> Mapping[int, Attempt]:
+        """The attempts at a problem that did not fail, by seed."""
+        return self._made.get(problem_id, {})
+
+    @property
+    def made(self) -> Iterator[Attempt]:
+        """All attempts that did not fail."""
+        return (attempt for attempts in self._made.values() for attempt in attempts.values())
 
     def fail(self, result: SolveResult) -> None:
         """Record a failed attempt with its reason and its tokens."""
@@ -119,8 +110,22 @@ class Attempts(Journal):
     def remember(self, result: SolveResult) -> None:
         """Keep the attempt without its texts."""
         attempt = Attempt.of(result)
-        self.made[attempt.problem_id, attempt.seed] = attempt
+        self._made[attempt.problem_id][attempt.seed] = attempt
         self.tokens += attempt.tokens
+
+
+def _check_choice(path: Path, now: Json) -> None:
+    header = next(whole_lines(path), None)
+    if header is None or "schema" not in header:
+        return  # a kill came before the first line was whole, or it is no journal, which `resume` says
+    was = header.get("kept_by")
+    if not isinstance(was, dict):
+        raise UserError(
+            f"cannot resume {path}: an earlier version made it and kept other traces; choose another output"
+        )
+    if names := [name for name in {**was, **now} if was.get(name) != now.get(name)]:
+        said = ", ".join(f"{name} was {was.get(name)}, now {now.get(name)}" for name in names)
+        raise UserError(f"cannot resume {path}: {said}; go back to that, or choose another output")
 
 
 def _failures(path: Path) -> list[Attempt]:
@@ -129,29 +134,3 @@ def _failures(path: Path) -> list[Attempt]:
         Attempt(line["problem"], line["seed"], Trace(0, (), TraceStatus.FAILED), Tokens(**line["tokens"]))
         for line in lines
     ]
-
-
-_THINKING = re.compile(f"{CHAT_SERVER.think_begin}.*?{CHAT_SERVER.think_end}\\s*", re.DOTALL)
-
-
-def kept_rows(journal: Path, exercises: Mapping[str, Exercise], *, seed: int) -> Iterator[Row]:
-    """A row for each kept trace in the journal, in order of completion; the first round has `seed`."""
-    _, results = stream_results(journal)
-    for result in results:
-        [trace], exercise = result.traces, exercises[result.problem.id]
-        if outcome_of(trace, exercise.reference) is Outcome.KEPT:
-            yield row_of(exercise.problem, exercise.reference, trace, round=result.seed - seed + 1)
-
-
-def row_of(problem: Problem, reference: Fraction, trace: Trace, *, round: int) -> Row:
-    """A training row; `round` counts from 1."""
-    answer = reference.numerator if reference.denominator == 1 else str(reference)
-    messages = [{"role": "user", "content": problem.text}, {"role": "assistant", "content": solution_of(trace)}]
-    return {"id": problem.id, "problem": problem.text, "answer": answer, "messages": messages, "round": round}
-
-
-def solution_of(trace: Trace) -> str:
-    """Everything the model wrote and its code printed, without thinking and without a trailing output fence."""
-    text = "".join(turn.prefix + turn.completion.text + turn.output_block for turn in trace.turns)
-    text = _THINKING.sub("", text)
-    return text.removesuffix(OUTPUT_FENCE).strip()

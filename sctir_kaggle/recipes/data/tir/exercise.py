@@ -1,7 +1,8 @@
-"""Problems with a numerical reference: rows of a file or of the Hub whose answer can be checked exactly.
+"""Problems with a reference: rows of a file or of the Hub whose answer can be checked, exactly or by a judge.
 
 The answer stands in a column `answer` or, where there is none, in the box of a `solution`. Left out and counted: proofs,
-answers in words, with variables or irrational, and texts that contain the prompt's own marks.
+texts that contain the prompt's own marks, repeated texts, and, unless they are asked for, answers in words, with variables or
+irrational, and problems without any answer.
 """
 
 from __future__ import annotations
@@ -24,46 +25,80 @@ _MARKS = (HEADER.split("{problem}")[1].strip(), OUTPUT_FENCE.strip())
 
 @dataclass(frozen=True, slots=True)
 class Exercise:
-    """A problem with an exact `reference`; `problem.answer` equals it where it is an integer, else it is None."""
+    """A problem with its `reference`: a number, the text of an answer that is none, or None where there is no answer.
+
+    `problem.answer` equals it where it is an integer, else it is None.
+    """
 
     problem: Problem
-    reference: Fraction
+    reference: Fraction | str | None
 
 
 def read_exercises(
-    source: str, *, split: str = "train", integers: bool = False, limit: int | None = None
+    source: str,
+    *,
+    split: str = "train",
+    integers: bool = False,
+    expressions: bool = False,
+    unanswered: bool = False,
+    repeated: bool = True,
+    limit: int | None = None,
 ) -> tuple[list[Exercise], Counter[str]]:
     """The first `limit` usable rows of `source`, a file or a data set on the Hub; and counts of those left out, by reason.
 
-    Raises `UserError` where no row is usable, or an id occurs twice.
+    `expressions` takes answers that are no numbers too, `unanswered` problems without an answer; without `repeated` a text
+    is taken once. Raises `UserError` where no row is usable, or an id occurs twice.
     """
     exercises: dict[str, Exercise] = {}
     left_out: Counter[str] = Counter()
+    texts: set[str] = set()
     for row in _rows(source, split):
         if limit is not None and len(exercises) == limit:
             break
-        found = exercise_of(row, integers=integers)
+        found = exercise_of(row, integers=integers, expressions=expressions, unanswered=unanswered)
+        text = " ".join(row["problem"].split())
         if isinstance(found, str):
             left_out[found] += 1
         elif found.problem.id in exercises:
             raise UserError(f"{source}: the id {found.problem.id!r} is there twice; ids must be unique")
+        elif not repeated and text in texts:
+            left_out["the same text as an earlier one"] += 1
         else:
             exercises[found.problem.id] = found
+            texts.add(text)
     if not exercises:
         raise UserError(f"{source} has no problem with a numerical answer ({dict(left_out)}); give others")
     return list(exercises.values()), left_out
 
 
-def exercise_of(row: Row, *, integers: bool = False) -> Exercise | str:
+def exercise_of(
+    row: Row, *, integers: bool = False, expressions: bool = False, unanswered: bool = False
+) -> Exercise | str:
     """The exercise of a row, or the reason why it is left out."""
     if any(mark in row["problem"] for mark in _MARKS):
         return "a mark of the prompt in its text"
     reference = reference_of(row)
     if reference is None:
-        return "no numerical answer"
+        return _without_number(row, expressions=expressions, unanswered=unanswered)
     if reference.denominator != 1:
         return "not an integer" if integers else Exercise(Problem(row["id"], row["problem"]), reference)
     return Exercise(Problem(row["id"], row["problem"], reference.numerator), reference)
+
+
+def _without_number(row: Row, *, expressions: bool, unanswered: bool) -> Exercise | str:
+    written = written_answer(row)
+    problem = Problem(row["id"], row["problem"])
+    if not written and unanswered:
+        return Exercise(problem, None)
+    if not written or not expressions:
+        return "no numerical answer"
+    return "a proof" if written.lower() == "proof" else Exercise(problem, written)
+
+
+def written_answer(row: Row) -> str:
+    """The row's answer as a text without its box; empty where it has none."""
+    written = str(row.get("answer") or "").strip() or boxed(str(row.get("solution") or "")) or ""
+    return (boxed(written) or written).strip("$ ")
 
 
 def reference_of(row: Row) -> Fraction | None:

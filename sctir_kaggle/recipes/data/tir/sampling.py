@@ -1,4 +1,4 @@
-"""Sample each exercise until an attempt is kept or its rounds are used up, many exercises at once.
+"""Sample each exercise until enough attempts are kept or its rounds are used up, many exercises at once.
 
 There is no barrier between rounds: an exercise's next attempt begins as soon as the previous one has ended. A failed attempt
 uses up its round in this run only; a resumed run makes it again.
@@ -6,29 +6,26 @@ uses up its round in this run only; a resumed run makes it again.
 
 from __future__ import annotations
 
-import time
-from collections.abc import Awaitable, Callable, Iterable, Iterator
-from dataclasses import replace
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from typing import NamedTuple, Protocol
 
-from sctir_kaggle.dialects.rendering import bridge
-from sctir_kaggle.dialects.rows import NUMINA
 from sctir_kaggle.lab.replay.scheduler import Task
-from sctir_kaggle.recipes.data.tir.attempts import UNSTABLE, Attempt, Outcome, outcome_of
+from sctir_kaggle.recipes.data.tir.attempts import Attempt
 from sctir_kaggle.recipes.data.tir.exercise import Exercise
+from sctir_kaggle.recipes.data.tir.outcomes import Choice
 from sctir_kaggle.scheduling import Ended, TaskPool
-from sctir_kaggle.types import Executor, SolveResult, Trace
+from sctir_kaggle.types import SolveResult, TraceStatus
 
 Solve = Callable[[Task], Awaitable[SolveResult]]
 
-Reproduces = Callable[[Trace, str], Awaitable[bool]]
-"""Whether a trace's code prints the same again, run as a candidate of the given name."""
+Reviews = Callable[[Exercise, SolveResult], Awaitable[SolveResult]]
+"""Completes a result with what has to be asked about it before it is written down; see `recipes.data.tir.review`."""
 
 
 class AttemptStore(Protocol):
     """Where attempts are kept; see `recipes.data.tir.attempts.Attempts`."""
 
-    made: dict[tuple[str, int], Attempt]
+    def of(self, problem_id: str) -> Mapping[int, Attempt]: ...
 
     def append(self, result: SolveResult) -> None: ...
 
@@ -43,22 +40,24 @@ class Round(NamedTuple):
 
 
 class Sampling:
-    """One run. `seeds` are those of the rounds; `failures` failed attempts in a row end the run.
+    """One run. `seeds` are those of the rounds, `choice` says when an exercise has enough of them.
 
-    `spent` is checked before each attempt: once it returns True, no further attempt begins.
+    `failures` failed attempts in a row end the run. `spent` is checked before each attempt: once it returns True, no further
+    attempt begins.
     """
 
     def __init__(
         self,
         attempts: AttemptStore,
         solve: Solve,
+        review: Reviews,
+        choice: Choice,
         *,
         seeds: range,
         failures: int,
-        same: Reproduces | None = None,
         spent: Callable[[], bool] = lambda: False,
     ) -> None:
-        self._attempts, self._solve, self._same, self._spent = attempts, solve, same, spent
+        self._attempts, self._solve, self._review, self._choice, self._spent = attempts, solve, review, choice, spent
         self._seeds, self._failures = seeds, failures
 
     async def run(self, exercises: Iterable[Exercise], *, in_flight: int) -> None:
@@ -74,61 +73,30 @@ class Sampling:
         await pool.run(self._first_rounds(exercises), [self._attempt] * in_flight)
 
     def _first_rounds(self, exercises: Iterable[Exercise]) -> Iterator[Round]:
-        """The first open round of each exercise of which no attempt was kept by an earlier run."""
+        """The first open round of each exercise that wants another attempt."""
         for exercise in exercises:
             if self._spent():
                 return
-            earlier = [made for seed in self._seeds if (made := self._made(exercise, seed))]
-            if any(outcome_of(attempt.trace, exercise.reference) is Outcome.KEPT for attempt in earlier):
-                continue
             if (first := self._next_round(exercise, self._seeds)) is not None:
                 yield first
 
     def _next_round(self, exercise: Exercise, seeds: range) -> Round | None:
-        """The first of `seeds` under which no attempt at the exercise has been made; None once the budget is spent."""
-        left = (seed for seed in seeds if not self._made(exercise, seed))
-        seed = None if self._spent() else next(left, None)
+        """The first of `seeds` under which no attempt has been made; None where no more are wanted, or the budget is spent."""
+        made = self._attempts.of(exercise.problem.id)
+        if self._spent() or not self._choice.of(exercise, made).wants_more:
+            return None
+        seed = next((seed for seed in seeds if seed not in made), None)
         return None if seed is None else Round(exercise, seed)
 
-    def _made(self, exercise: Exercise, seed: int) -> Attempt | None:
-        return self._attempts.made.get((exercise.problem.id, seed))
-
     async def _attempt(self, round_: Round) -> Ended[Round]:
-        """Make an attempt and write it down; unless it is kept, the exercise's next round follows."""
+        """Make an attempt and write it down; the exercise's next round follows, if one is wanted."""
         exercise, seed = round_
-        result = await self._solve(Task(exercise.problem, seed))
-        outcome = outcome_of(result.traces[0], exercise.reference)
-        if outcome is Outcome.KEPT and not await self._stable(result):
-            result = replace(result, traces=(replace(result.traces[0], detail=UNSTABLE),))
-            outcome = Outcome.UNSTABLE
+        result = await self._review(exercise, await self._solve(Task(exercise.problem, seed)))
+        [trace] = result.traces
         failure = None
-        if outcome is Outcome.FAILED:
+        if trace.status in (TraceStatus.FAILED, TraceStatus.CANCELLED):
             self._attempts.fail(result)
-            failure = result.traces[0].detail or "it took too long"
+            failure = trace.detail or "it took too long"
         else:
             self._attempts.append(result)
-        if outcome is Outcome.KEPT:
-            return Ended()
         return Ended(failure, then=self._next_round(exercise, range(seed + 1, self._seeds.stop)))
-
-    async def _stable(self, result: SolveResult) -> bool:
-        return self._same is None or await self._same(result.traces[0], f"again:{result.seed}:{result.problem.id}/0")
-
-
-PATIENCE = 600.0
-"""Seconds that a block may wait for a free slot; the executor itself limits how long it runs."""
-
-
-async def prints_the_same(executor: Executor, output_chars: int, trace: Trace, candidate_id: str) -> bool:
-    """Whether the code blocks of `trace`, run again in a fresh process as `candidate_id`, print what they printed before."""
-    try:
-        for number, turn in enumerate(trace.turns):
-            if turn.code is None:
-                continue
-            request_id, deadline = f"{candidate_id}/{number}", time.monotonic() + PATIENCE
-            result = await executor.execute(turn.code, request_id=request_id, deadline=deadline)
-            if "".join(bridge(NUMINA, turn.completion, result, left=0, limit=output_chars)) != turn.output_block:
-                return False
-        return True
-    finally:
-        executor.release(candidate_id)

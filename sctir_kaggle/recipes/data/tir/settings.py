@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from sctir_kaggle.config import SolverConfig
 from sctir_kaggle.recipes.data.tir.attempts import Tokens
+from sctir_kaggle.recipes.data.tir.outcomes import Rules
 from sctir_kaggle.types import UserError
 
 
@@ -48,6 +49,47 @@ class TirSettings:
 
     rounds: int = 3
     """Attempts at a problem, at most."""
+
+    all_rounds: bool = False
+    """Make all attempts at each problem, for its pass rate; else they end as soon as `keep` are kept."""
+
+    keep: int = 1
+    """Traces kept of a problem, at most: the first ones that pass."""
+
+    code: Literal["required", "optional"] = "required"
+    """Whether a trace without code that ran is dropped."""
+
+    last_block: Literal["ok", "any"] = "ok"
+    """Whether a trace whose last block of code ended in an error is dropped."""
+
+    last_output: Literal["agrees", "any"] = "agrees"
+    """Whether a trace whose last output does not show its answer is dropped."""
+
+    duplicates: Literal["kept", "text", "code"] = "code"
+    """What counts as a duplicate among the traces of a problem: an equal text, or equal code, comments and spacing aside.
+
+    Unless they are `kept`, a problem whose text is that of an earlier one is left out, too."""
+
+    reference: Literal["given", "majority"] = "given"
+    """With `majority`, problems without an answer are sampled in all rounds, and labelled by their attempts' own answer."""
+
+    majority: float = 0.5
+    """The least share of a problem's attempts that must agree on that answer; two attempts at least."""
+
+    judge: bool = False
+    """Take answers that are no numbers, too, and ask a model whether two of them are the same where no rule decides."""
+
+    judge_url: tuple[str, ...] = ()
+    """The judge's chat servers, with or without /v1. The key is the environment's OPENAI_API_KEY."""
+
+    judge_model: str | None = None
+    """The judge's name there; None takes the only one."""
+
+    judge_max_tokens: int = 512
+    """New tokens of a verdict; one that is cut off counts as garbled."""
+
+    judge_options: str = "{}"
+    """JSON fields for the judge's requests, as `options`."""
 
     temperature: float = 0.8
     """Sampling temperature."""
@@ -100,11 +142,17 @@ class TirSettings:
     price_completion: float = 0.0
     """Price of a million new tokens."""
 
+    judge_price_prompt: float = 0.0
+    """Price of a million prompt tokens of the judge."""
+
+    judge_price_completion: float = 0.0
+    """Price of a million new tokens of the judge."""
+
     budget: float | None = None
     """The run ends once it has cost this much, in the currency of the prices; None has no limit."""
 
     def __post_init__(self) -> None:
-        for name in ("rounds", "turns", "in_flight", "tries", "failures"):
+        for name in ("rounds", "keep", "turns", "in_flight", "tries", "failures", "judge_max_tokens"):
             if getattr(self, name) < 1:
                 raise UserError(f"{name} is {getattr(self, name)}; it must be at least 1")
         for name in ("attempt_seconds", "stall"):
@@ -118,7 +166,25 @@ class TirSettings:
             )
         if self.engine == "chat" and self.model is not None:
             raise UserError(f"model is {self.model}, which a chat server does not read; name its model in served_model")
+        self._check_choice()
         self.request_options()
+        _options("judge_options", self.judge_options)
+
+    def _check_choice(self) -> None:
+        if self.keep > self.rounds:
+            raise UserError(f"keep is {self.keep}, of {self.rounds} attempts at a problem; raise rounds, or keep fewer")
+        if not 0 < self.majority <= 1:
+            raise UserError(f"majority is {self.majority}; it is a share of the attempts, above 0 and at most 1")
+        if self.reference == "majority" and self.rounds < 2:
+            raise UserError(f"reference is majority, and rounds is {self.rounds}: two attempts must agree at least")
+        if self.judge and not self.judge_url:
+            raise UserError("judge_url is empty, and judge is on; say where a chat server for it is: http://HOST:PORT")
+        if not self.judge and (self.judge_url or self.judge_model):
+            raise UserError("judge_url or judge_model is given, and judge is off; --set judge=true")
+        if self.judge and self.integers:
+            raise UserError(
+                "integers and judge are both on: one leaves out what the other is for; set one of them to false"
+            )
 
     @property
     def on_servers(self) -> bool:
@@ -127,13 +193,23 @@ class TirSettings:
 
     def request_options(self) -> dict[str, Any]:
         """`options` as a dict. Raises `UserError` where it is no JSON object."""
-        try:
-            options = json.loads(self.options)
-        except ValueError:
-            options = None
-        if not isinstance(options, dict):
-            raise UserError(f"options is {self.options!r}; it must be a JSON object, such as '{{\"seed\": null}}'")
-        return options
+        return _options("options", self.options)
+
+    def request_options_of_judge(self) -> dict[str, Any]:
+        """The same of `judge_options`."""
+        return _options("judge_options", self.judge_options)
+
+    def rules(self) -> Rules:
+        """What is kept of the attempts."""
+        return Rules(
+            code=self.code,
+            last_block=self.last_block,
+            last_output=self.last_output,
+            duplicates=self.duplicates,
+            keep=self.keep,
+            all_rounds=self.all_rounds,
+            majority=self.majority,
+        )
 
     def config(self) -> SolverConfig:
         """The solver's settings for an attempt: one candidate, any integer, no forced answer."""
@@ -160,3 +236,17 @@ class TirSettings:
         price_cached = self.price_prompt if self.price_cached is None else self.price_cached
         prompt = (tokens.prompt - tokens.cached) * self.price_prompt + tokens.cached * price_cached
         return (prompt + tokens.completion * self.price_completion) / 1e6
+
+    def judge_cost(self, tokens: Tokens) -> float:
+        """The price of the judge's `tokens`, in the same currency."""
+        return (tokens.prompt * self.judge_price_prompt + tokens.completion * self.judge_price_completion) / 1e6
+
+
+def _options(name: str, text: str) -> dict[str, Any]:
+    try:
+        options = json.loads(text)
+    except ValueError:
+        options = None
+    if not isinstance(options, dict):
+        raise UserError(f"{name} is {text!r}; it must be a JSON object, such as '{{\"seed\": null}}'")
+    return options
