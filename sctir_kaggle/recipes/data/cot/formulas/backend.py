@@ -1,20 +1,17 @@
-"""What reads pages with formulas as Markdown with LaTeX: one interface, an API and four programs behind it."""
+"""The interface of a back end that reads pages with formulas as Markdown with LaTeX, and what is checked of its answer."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from sctir_kaggle.recipes.data.cot.records import Rejected
 from sctir_kaggle.types import EngineError
 
 if TYPE_CHECKING:
     from PIL.Image import Image
-
-Name = Literal["mathpix", "mineru", "marker", "docling", "olmocr"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +27,7 @@ Answer = Recognized | Rejected | EngineError
 
 
 class Backend(Protocol):
-    """Reads pages. `batch` is how many it is best given at a time: a program loads its models once for all of them."""
+    """Reads pages; `batch` is how many it is best given at a time: a program loads its models once for all of them."""
 
     @property
     def batch(self) -> int:
@@ -38,25 +35,8 @@ class Backend(Protocol):
         ...
 
     def read(self, pages: Sequence[Image]) -> list[Answer]:
-        """The answers, in the order of the pages."""
+        """The answers, in the order of the pages. Failures are values, so that the others' answers are not lost."""
         ...
-
-
-@dataclass(frozen=True, slots=True)
-class Options:
-    """How a back end is reached: a program where it is not on PATH, further arguments for it, an API's address."""
-
-    program: Path | None = None
-    arguments: tuple[str, ...] = ()
-    url: str | None = None
-
-
-def open_backend(name: Name, options: Options) -> Backend:
-    """Open a back end. Raises `UserError` where it is not installed, or has no keys."""
-    from sctir_kaggle.recipes.data.cot import mathpix, programs
-
-    kinds: dict[str, Callable[[Options], Backend]] = {"mathpix": mathpix.Mathpix.opened, **programs.KINDS}
-    return kinds[name](options)
 
 
 _LATEX = re.compile(r"\$|\\[a-zA-Z(\[]|[\^_]|<su[bp]>|[²³¹⁰-₎√∫∑∏]")
