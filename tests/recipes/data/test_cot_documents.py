@@ -9,17 +9,10 @@ from typing import Any
 
 import pytest
 
-from sctir_kaggle.recipes.data.cot.pages import (
-    Piece,
-    Reader,
-    Seen,
-    assemble,
-    documents_in,
-    extract,
-    load_reader,
-    readable,
-    tidy,
-)
+from sctir_kaggle.recipes.data.cot.documents import documents_in
+from sctir_kaggle.recipes.data.cot.layer import readable, tidy
+from sctir_kaggle.recipes.data.cot.ocr import Piece, Reader, Seen, assemble, load_reader
+from sctir_kaggle.recipes.data.cot.pages import Extraction, Rules
 from sctir_kaggle.recipes.data.cot.pairs import headings_of, pairs_in, segment, texts_of
 from sctir_kaggle.recipes.data.cot.records import Output, Record, read_records
 from sctir_kaggle.types import UserError
@@ -63,9 +56,11 @@ def never() -> Reader:
     raise AssertionError("no page here needs OCR")
 
 
-def extracted(places: Sequence[Path], output: Path, load: Callable[[], Reader]) -> list[Record]:
+def extracted(
+    places: Sequence[Path], output: Path, load: Callable[[], Reader], *, check_layer: bool = False
+) -> list[Record]:
     with Output(output) as found:
-        extract(documents_in(places), found, load)
+        Extraction(found, Rules(check_layer=check_layer), load=load).run(documents_in(places))
     return list(read_records(output, ["text"]))
 
 
@@ -169,7 +164,7 @@ def test_a_hyphen_at_the_end_of_a_line_goes() -> None:
 
 
 def test_pieces_of_one_line_stand_from_left_to_right() -> None:
-    pieces = [Piece("two", 50, 11, 21, 0.8), Piece("three", 0, 30, 40, 0.9), Piece("one", 0, 10, 20, 1.0)]
+    pieces = [Piece("two", 50, 11, 90, 21, 0.8), Piece("three", 0, 30, 40, 40, 0.9), Piece("one", 0, 10, 40, 20, 1.0)]
     assert assemble(pieces).text == "one two\nthree"
     assert assemble(pieces).sure == pytest.approx(0.9)
 

@@ -1,11 +1,13 @@
 """Extract the text of the pages of PDFs and images, and refuse a page whose text would lose what its formulas say.
 
-A text layer is used where it holds no formula and the rendered page shows the same letters; else OCR, where the page shows no
-formula and the OCR is sure of every line. The rest goes to a back end that reads formulas, or is refused.
+A text layer is used where it holds no formula and the rendered page shows the same letters and numbers; without a layer, OCR
+is, where the page shows no formula and the OCR is sure of every line. The rest goes to a back end that reads formulas, or is
+refused. Not covered: formulas in a document that neither glyphs nor ink betray, such as powers written as 10^3 or 10**3.
 """
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -13,11 +15,11 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sctir_kaggle.recipes.data.cot import glyph_formulas, image_formulas
-from sctir_kaggle.recipes.data.cot.backends import Backend, Recognized, has_formula, lacks_power
 from sctir_kaggle.recipes.data.cot.documents import Look, pages_of
-from sctir_kaggle.recipes.data.cot.layer import disagreement, in_alphabet, readable
-from sctir_kaggle.recipes.data.cot.ocr import Reader, load_reader
+from sctir_kaggle.recipes.data.cot.formulas import glyphs, ink
+from sctir_kaggle.recipes.data.cot.formulas.backend import Backend, Recognized, has_formula, lacks_power
+from sctir_kaggle.recipes.data.cot.layer import disagreement, in_alphabet, readable, wrong_digits
+from sctir_kaggle.recipes.data.cot.ocr import Reader, Seen, load_reader
 from sctir_kaggle.recipes.data.cot.records import Output, Record, Rejected
 from sctir_kaggle.types import EngineError
 
@@ -43,17 +45,21 @@ class Rules:
 
 @dataclass(frozen=True, slots=True)
 class Needs:
-    """A page that only a back end for formulas can read: why, and what of it must be in the back end's text."""
+    """A page that a back end must read: why, and what of it must be in the back end's text."""
 
     image: Image
     reason: str
-    formula: bool
+    kind: str
     powers: tuple[tuple[str, str], ...] = ()
 
 
+FORMULAS, MAP, UNSURE = "with formulas", "with a wrong glyph map", "with an OCR that is not sure"
+"""Why a page needs a back end."""
+
+
 @dataclass(slots=True)
-class Counts:
-    """Pages of this run: `read` by what, `sent` to the back end, `refused` for what kind of reason."""
+class Statistics:
+    """Pages: `read`, by what, in the whole output; of this run, those `sent` to the back end, and `refused`, by why."""
 
     read: Counter[str] = field(default_factory=Counter)
     sent: int = 0
@@ -65,6 +71,11 @@ class Counts:
         refused = ", ".join(f"{count} {name}" for name, count in self.refused.items()) or "none"
         return f"pages read: {read}; sent to a formula back end: {self.sent}; refused: {refused}"
 
+    def write(self, path: Path, **more: float) -> None:
+        """Write them as JSON."""
+        counts = {"read": self.read, "sent": self.sent, "refused": self.refused, **more}
+        path.write_text(json.dumps(counts, indent=2) + "\n", encoding="utf-8")
+
 
 NO_BACKEND = "and nothing to read them with: --set formulas=mathpix, or mineru, marker, docling, olmocr"
 
@@ -73,25 +84,27 @@ Load = Callable[[], Reader]
 
 
 class Extraction:
-    """Reads pages by `rules` into `output`. The OCR is loaded when a page first needs it."""
+    """Reads pages by `rules` into `output`; `backend` is the name of a back end with it. The OCR is loaded when first needed."""
 
-    def __init__(self, output: Output, load: Load = load_reader, rules: Rules | None = None) -> None:
-        self.output, self.rules, self.counts = output, rules or Rules(), Counts()
-        self.backend: Backend | None = None
-        self.by = ""
+    def __init__(
+        self,
+        output: Output,
+        rules: Rules,
+        backend: tuple[str, Backend] | None = None,
+        load: Load = load_reader,
+    ) -> None:
+        self.output, self.rules = output, rules
+        self.by, self.backend = backend or ("", None)
+        self.statistics = Statistics(Counter(record["by"] for record in output.records()))
         self._reader = cache(load)
         self._waiting: list[tuple[Record, Needs]] = []
 
-    def use(self, backend: Backend, name: str) -> None:
-        """Send the pages that need it to this back end, whose `name` they get as `by`."""
-        self.backend, self.by = backend, name
-
-    def run(self, documents: Mapping[str, Path]) -> Counts:
+    def run(self, documents: Mapping[str, Path]) -> None:
         """Write a record for each page that can be read; reject the others with the reason.
 
         A record's fields: `id` "name#page", `document`, `page` from 1, `pages` in the document, `text`, `by` ("text layer",
         "ocr" or the back end's name), `sure`, the mean confidence, None for a text layer. Raises `EngineError` where the back
-        end fails; what was read stays.
+        end fails; what was read stays. A kill loses the pages that wait for the back end, `batch` at most.
         """
         for document, path in documents.items():
             try:
@@ -102,7 +115,6 @@ class Extraction:
             except Rejected as error:
                 self._refuse({"id": document}, str(error), "unreadable")
         self._flush()
-        return self.counts
 
     def _take(self, page: Record, look: Look) -> None:
         try:
@@ -112,12 +124,10 @@ class Extraction:
             return
         if isinstance(found, dict):
             self._add(page, found)
-            return
-        kind = "with formulas" if found.formula else "unsure"
-        if self.backend is None:
-            self._refuse(page, f"{found.reason}, {NO_BACKEND}", kind)
-        elif self.rules.formula_pages is not None and self.counts.sent + len(self._waiting) >= self.rules.formula_pages:
-            self._refuse(page, f"{found.reason}; formula_pages={self.rules.formula_pages} were sent already", kind)
+        elif self.backend is None:
+            self._refuse(page, f"{found.reason}, {NO_BACKEND}", found.kind)
+        elif self.rules.formula_pages is not None and self.statistics.sent + len(self._waiting) >= self.rules.formula_pages:
+            self._refuse(page, f"{found.reason}; formula_pages={self.rules.formula_pages} were sent already", found.kind)
         else:
             self._waiting.append((page, found))
             if len(self._waiting) >= self.backend.batch:
@@ -125,27 +135,41 @@ class Extraction:
 
     def _read(self, look: Look) -> Record | Needs:
         """The page's text with its source, or why it needs a back end."""
-        text, glyphs, image = look()
-        doubt = ""
-        if readable(text):
-            found = glyph_formulas.formulas_in(glyphs)
-            if found.reasons:
-                return Needs(image(), _formulas(found.reasons), True, tuple(found.powers))
-            if not self.rules.check_layer:
-                return {"text": text, "by": "text layer", "sure": None}
+        text, placed, image = look()
+        if not readable(text):
+            picture = image()
+            return self._by_ocr(picture, self._reader()(picture), "")
+        if found := glyphs.formulas_in(placed):
+            return self._with_formulas(text, found, image())
+        if not self.rules.check_layer:
+            return {"text": text, "by": "text layer", "sure": None}
         picture = image()
         seen = self._reader()(picture)
-        if readable(text):
-            doubt = disagreement(text, seen.text) or ""
-            if doubt and not in_alphabet(text):
-                return Needs(picture, doubt, False)
-        if drawn := image_formulas.formulas_in(picture, seen.pieces):
-            return Needs(picture, _formulas(drawn), True)
-        if readable(text) and not doubt:
-            return {"text": text, "by": "text layer", "sure": None}
+        if doubt := disagreement(text, seen.text):
+            if self.backend is None and in_alphabet(text):
+                return self._by_ocr(picture, seen, f"{doubt}; ")
+            return Needs(picture, doubt, MAP)
+        if in_alphabet(text) and (drawn := ink.examine(picture, seen.pieces).formulas):
+            return Needs(picture, _formulas(drawn), FORMULAS)
+        return {"text": text, "by": "text layer", "sure": None}
+
+    def _with_formulas(self, text: str, found: glyphs.Formulas, picture: Image) -> Needs:
+        """The powers are to be in the back end's text, unless the layer's digits are not those of the rendered page."""
+        powers = found.powers if self.backend else []
+        if powers and self.rules.check_layer and wrong_digits(text, self._reader()(picture).text):
+            powers = []
+        return Needs(picture, _formulas(found.reasons), FORMULAS, tuple(powers))
+
+    def _by_ocr(self, picture: Image, seen: Seen, doubt: str) -> Record | Needs:
+        """What the OCR has seen, if nothing speaks against it; `doubt` is why the page's text layer was not used."""
+        drawn = ink.examine(picture, seen.pieces)
+        if drawn.unread is not None:
+            return Needs(picture, f"{doubt}the OCR left out most of a line, of which it read {drawn.unread[:60]!r}", UNSURE)
+        if drawn.formulas:
+            return Needs(picture, doubt + _formulas(drawn.formulas), FORMULAS)
         if seen.weakest is not None and seen.weakest.sure < self.rules.ocr_confidence:
             unsure = f"the OCR's confidence is {seen.weakest.sure:.2f} at {seen.weakest.text[:60]!r}"
-            return Needs(picture, f"{doubt}; {unsure}" if doubt else unsure, False)
+            return Needs(picture, doubt + unsure, UNSURE)
         return {"text": seen.text, "by": "ocr", "sure": round(seen.sure, 4)}
 
     def _flush(self) -> None:
@@ -153,27 +177,26 @@ class Extraction:
         waiting, self._waiting = self._waiting, []
         if not waiting or self.backend is None:
             return
-        self.counts.sent += len(waiting)
+        self.statistics.sent += len(waiting)
         ended: EngineError | None = None
-        for (page, needs), answer in zip(
-            waiting, self.backend.read([needs.image for _, needs in waiting]), strict=True
-        ):
+        answers = self.backend.read([needs.image for _, needs in waiting])
+        for (page, needs), answer in zip(waiting, answers, strict=True):
             if isinstance(answer, EngineError):
                 ended = ended or answer
-            elif (reason := self._fault(needs, answer)) is not None:
-                self._refuse(page, f"{needs.reason}; {reason}", "by the back end")
-            elif isinstance(answer, Recognized):
+            elif isinstance(answer, Rejected):
+                self._refuse(page, f"{needs.reason}; {answer}", f"that {self.by} did not read")
+            elif (fault := self._fault(needs, answer)) is not None:
+                self._refuse(page, f"{needs.reason}; {fault}", f"whose answer of {self.by} was not taken")
+            else:
                 self._add(page, {"text": answer.text, "by": self.by, "sure": answer.sure})
         if ended is not None:
             raise ended
 
-    def _fault(self, needs: Needs, answer: Recognized | Rejected) -> str | None:
+    def _fault(self, needs: Needs, answer: Recognized) -> str | None:
         """Why the back end's answer is not taken; None where it is."""
-        if isinstance(answer, Rejected):
-            return str(answer)
         if answer.sure is not None and answer.sure < self.rules.formula_confidence:
             return f"{self.by}'s confidence is {answer.sure:.2f}, less than formula_confidence"
-        if needs.formula and not has_formula(answer.text):
+        if needs.kind == FORMULAS and not has_formula(answer.text):
             return f"{self.by}'s text has no formula"
         if lost := lacks_power(answer.text, needs.powers):
             return f"{self.by}'s text lacks {lost}"
@@ -181,11 +204,11 @@ class Extraction:
 
     def _add(self, page: Record, found: Record) -> None:
         self.output.add({**page, **found})
-        self.counts.read[found["by"]] += 1
+        self.statistics.read[found["by"]] += 1
 
     def _refuse(self, page: Record, reason: str, kind: str) -> None:
         self.output.reject(page, reason)
-        self.counts.refused[kind] += 1
+        self.statistics.refused[kind] += 1
 
 
 def _formulas(reasons: Sequence[str]) -> str:

@@ -76,6 +76,10 @@ class Output:
         if not self.failed:
             self.failures.unlink(missing_ok=True)
 
+    def records(self) -> Iterator[Record]:
+        """The records that the file held when it was opened, and those written since."""
+        yield from _whole(self.path)
+
     def add(self, *records: Record) -> None:
         """Through to the system in one piece: a killed process loses nothing that was added, and never a part of it."""
         self._lines.write(*records)
@@ -95,9 +99,13 @@ class Output:
 
 
 def _ids(path: Path) -> set[str]:
-    """The ids in the file's whole lines."""
+    return {record["id"] for record in _whole(path)}
+
+
+def _whole(path: Path) -> Iterator[Record]:
+    """The records of the file's whole lines."""
     with path.open("rb") as file:
-        return {_checked(line.decode("utf-8", "replace"), (), str(path))["id"] for line in file if line.endswith(b"\n")}
+        yield from (_checked(line.decode("utf-8", "replace"), (), str(path)) for line in file if line.endswith(b"\n"))
 
 
 Answers = Literal["any", "number", "integer"]

@@ -1,8 +1,8 @@
 """Find formulas in a text layer by where its glyphs stand: a line's text alone loses what is raised, lowered or stacked.
 
 Covered: superscripts, subscripts and fractions, by origin and size; roots, integrals and other signs that reach over their
-neighbours; fonts that hold mathematics only. Not covered: a formula drawn as curves or as an image (`image_formulas` looks at
-the rendered page). A footnote's mark or a drop cap may pass for a formula: the page is refused or sent, never misread.
+neighbours; fonts that hold mathematics only. Not covered: a formula drawn as curves or as an image (`ink` looks at the
+rendered page). A footnote's mark or a drop cap may pass for a formula: the page is refused or sent, never misread.
 """
 
 from __future__ import annotations
@@ -37,8 +37,8 @@ class Formulas:
     powers: list[tuple[str, str]] = field(default_factory=list)
 
 
-def formulas_in(glyphs: Iterable[Glyph]) -> Formulas:
-    """The formulas among the glyphs of a page, in its order; no reasons where there are none."""
+def formulas_in(glyphs: Iterable[Glyph]) -> Formulas | None:
+    """The formulas among the glyphs of a page, in its order; None where there are none."""
     found = Formulas()
     fonts: set[str] = set()
     line = list(glyphs)
@@ -54,7 +54,7 @@ def formulas_in(glyphs: Iterable[Glyph]) -> Formulas:
             if shift > 0 and one.char.isdecimal() and other.char.isdecimal() and other.size < 0.9 * one.size:
                 base = _number(line[: index + 1][::-1], one)[::-1]
                 found.powers.append((base, _number(line[index + 1 :], other)))
-    return found
+    return found if found.reasons else None
 
 
 def _shift(one: Glyph, other: Glyph) -> float | None:

@@ -12,7 +12,7 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from statistics import median
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from sctir_kaggle.recipes.data.cot.ocr import Piece
 
@@ -50,8 +50,15 @@ class Ink:
         return inside and self.top < other.top and other.bottom <= self.bottom + 2 and other.height > 0.55 * self.height
 
 
-def formulas_in(image: Image, pieces: Sequence[Piece]) -> list[str]:
-    """Reasons to take the page for one with formulas, given the lines that the OCR read; none where there are none."""
+class Inked(NamedTuple):
+    """Reasons to take a page for one with formulas; and the first line of which the OCR left much out, None without one."""
+
+    formulas: list[str]
+    unread: str | None
+
+
+def examine(image: Image, pieces: Sequence[Piece]) -> Inked:
+    """Compare the ink of a page with the lines that the OCR read on it."""
     reasons = [f"{piece.text!r} on the page" for piece in pieces if _WRITTEN.search(piece.text)]
     inks = _inks(image)
     lines = [(piece, line) for piece, line in zip(pieces, _lines(inks, pieces), strict=True) if len(line) > 1]
@@ -61,7 +68,14 @@ def formulas_in(image: Image, pieces: Sequence[Piece]) -> list[str]:
         usual = median(_tall(line) for _, line in lines)
         bars = [bar for bar in inks if _is_fraction(bar, inks, usual)]
         reasons += [f"a fraction at {bar.left:.0f}, {bar.top:.0f}" for bar in bars]
-    return reasons
+    return Inked(reasons, next((piece.text for piece, line in lines if _is_unread(piece.text, line)), None))
+
+
+def _is_unread(text: str, line: Sequence[Ink]) -> bool:
+    """Whether a line has far more ink than letters were read, as in an alphabet that the OCR does not read (not: Chinese)."""
+    letters = "".join(text.split())
+    large = [ink for ink in line if ink.height >= 0.42 * _tall(line)]
+    return text.isascii() and len(large) > 8 and len(letters) < 0.6 * len(large)
 
 
 def _inks(image: Image) -> list[Ink]:
@@ -98,16 +112,16 @@ def _away(ink: Ink, piece: Piece) -> float:
 
 
 def _tall(line: Sequence[Ink]) -> float:
-    """The height of a line's capitals and digits: that which a quarter of the ink reaches."""
+    """The height of a line's capitals and digits: that which a seventh of the ink reaches, more than brackets are."""
     heights = sorted(ink.height for ink in line)
-    return heights[(3 * len(heights)) // 4]
+    return heights[(6 * len(heights)) // 7]
 
 
 def _on(line: Sequence[Ink]) -> Iterator[str]:
     """What on a line is raised, lowered, or reaches around or beyond the rest."""
     tall = _tall(line)
     for index, ink in enumerate(line):
-        if ink.height > 1.45 * tall or (ink.height > 1.1 * tall and any(ink.holds(other) for other in line)):
+        if ink.height > 1.55 * tall or (ink.height > 1.1 * tall and any(ink.holds(other) for other in line)):
             yield "a sign larger than the line"
         mark = ink.height < 0.55 * tall and ink.width < 0.28 * tall  # a comma, a quotation mark
         base = _baseline([*line[max(0, index - 12) : index], *line[index + 1 : index + 13]], tall)
