@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from sctir_kaggle.types import UserError
@@ -41,8 +42,9 @@ class Seen:
 Reader = Callable[["Image"], Seen]
 
 
+@cache
 def load_reader() -> Reader:
-    """Load the OCR. Raises `UserError` where it is not installed."""
+    """Load the OCR, once. Raises `UserError` where it is not installed."""
     try:
         from rapidocr import RapidOCR  # type: ignore[import-untyped,import-not-found,unused-ignore]
     except ImportError as error:

@@ -11,7 +11,6 @@ import json
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -96,7 +95,7 @@ class Extraction:
         self.output, self.rules = output, rules
         self.by, self.backend = backend or ("", None)
         self.statistics = Statistics(Counter(record["by"] for record in output.records()))
-        self._reader = cache(load)
+        self._load = load
         self._waiting: list[tuple[Record, Needs]] = []
 
     def run(self, documents: Mapping[str, Path]) -> None:
@@ -138,13 +137,13 @@ class Extraction:
         text, placed, image = look()
         if not readable(text):
             picture = image()
-            return self._by_ocr(picture, self._reader()(picture), "")
+            return self._by_ocr(picture, self._load()(picture), "")
         if found := glyphs.formulas_in(placed):
             return self._with_formulas(text, found, image())
         if not self.rules.check_layer:
             return {"text": text, "by": "text layer", "sure": None}
         picture = image()
-        seen = self._reader()(picture)
+        seen = self._load()(picture)
         if doubt := disagreement(text, seen.text):
             if self.backend is None and in_alphabet(text):
                 return self._by_ocr(picture, seen, f"{doubt}; ")
@@ -156,7 +155,7 @@ class Extraction:
     def _with_formulas(self, text: str, found: glyphs.Formulas, picture: Image) -> Needs:
         """The powers are to be in the back end's text, unless the layer's digits are not those of the rendered page."""
         powers = found.powers if self.backend else []
-        if powers and self.rules.check_layer and wrong_digits(text, self._reader()(picture).text):
+        if powers and self.rules.check_layer and wrong_digits(text, self._load()(picture).text):
             powers = []
         return Needs(picture, _formulas(found.reasons), FORMULAS, tuple(powers))
 

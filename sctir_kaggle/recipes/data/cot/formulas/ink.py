@@ -121,7 +121,9 @@ def _on(line: Sequence[Ink]) -> Iterator[str]:
     """What on a line is raised, lowered, or reaches around or beyond the rest."""
     tall = _tall(line)
     for index, ink in enumerate(line):
-        if ink.height > 1.55 * tall or (ink.height > 1.1 * tall and any(ink.holds(other) for other in line)):
+        bracket = ink.width < 0.5 * tall  # of the line's own size: up to 1.6 of a capital's height in Computer Modern
+        around = ink.height > 1.1 * tall and any(ink.holds(other) for other in line)
+        if ink.height > (2.0 if bracket else 1.5) * tall or around:
             yield "a sign larger than the line"
         mark = ink.height < 0.55 * tall and ink.width < 0.28 * tall  # a comma, a quotation mark
         base = _baseline([*line[max(0, index - 12) : index], *line[index + 1 : index + 13]], tall)
