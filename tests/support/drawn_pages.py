@@ -68,7 +68,9 @@ def mapped(path: Path, text: str, change: dict[str, str]) -> Path:
     return path
 
 
-def line_of(text: str, *, fonts: str, size: float, blur: float = 0.0) -> tuple[Image, tuple[float, float, float, float]]:
+def line_of(
+    text: str, *, fonts: str, size: float, blur: float = 0.0
+) -> tuple[Image, tuple[float, float, float, float]]:
     """An image of one line at 200 dots per inch, with the box of its text: left, top, right, bottom."""
     import matplotlib
     from matplotlib.backends.backend_agg import FigureCanvasAgg

@@ -99,7 +99,9 @@ class Settings:
         if self.formula_pages is not None and self.formula_pages < 0:
             raise UserError(f"formula_pages is {self.formula_pages}; it must be at least 0, or null")
         if not self.formula_seconds > 0 or self.page_price < 0:
-            raise UserError(f"formula_seconds is {self.formula_seconds}, page_price {self.page_price}; positive ones are needed")
+            raise UserError(
+                f"formula_seconds is {self.formula_seconds}, page_price {self.page_price}; positive ones are needed"
+            )
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -63,7 +63,9 @@ def pages_of(document: Path, dpi: int) -> Iterator[tuple[int, int, Look]]:
         yield from _of_pdf(document, dpi) if document.suffix.lower() == ".pdf" else _of_image(document)
     except pypdfium2.PdfiumError as error:
         locked = "password" in str(error).lower()
-        raise Rejected("encrypted; take the password off first" if locked else f"no PDF that can be opened: {error}") from None
+        raise Rejected(
+            "encrypted; take the password off first" if locked else f"no PDF that can be opened: {error}"
+        ) from None
     except (PIL.UnidentifiedImageError, OSError) as error:
         raise Rejected(f"cannot be opened: {one_line(error)}") from None
 

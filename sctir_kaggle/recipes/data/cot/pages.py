@@ -83,7 +83,7 @@ Load = Callable[[], Reader]
 
 
 class Extraction:
-    """Reads pages by `rules` into `output`; `backend` is the name of a back end with it. The OCR is loaded when first needed."""
+    """Reads pages by `rules` into `output`. `backend` is a back end with its name; `load`, which loads the OCR, is called late."""
 
     def __init__(
         self,
@@ -125,8 +125,13 @@ class Extraction:
             self._add(page, found)
         elif self.backend is None:
             self._refuse(page, f"{found.reason}, {NO_BACKEND}", found.kind)
-        elif self.rules.formula_pages is not None and self.statistics.sent + len(self._waiting) >= self.rules.formula_pages:
-            self._refuse(page, f"{found.reason}; formula_pages={self.rules.formula_pages} were sent already", found.kind)
+        elif (
+            self.rules.formula_pages is not None
+            and self.statistics.sent + len(self._waiting) >= self.rules.formula_pages
+        ):
+            self._refuse(
+                page, f"{found.reason}; formula_pages={self.rules.formula_pages} were sent already", found.kind
+            )
         else:
             self._waiting.append((page, found))
             if len(self._waiting) >= self.backend.batch:
@@ -163,7 +168,9 @@ class Extraction:
         """What the OCR has seen, if nothing speaks against it; `doubt` is why the page's text layer was not used."""
         drawn = ink.examine(picture, seen.pieces)
         if drawn.unread is not None:
-            return Needs(picture, f"{doubt}the OCR left out most of a line, of which it read {drawn.unread[:60]!r}", UNSURE)
+            return Needs(
+                picture, f"{doubt}the OCR left out most of a line, of which it read {drawn.unread[:60]!r}", UNSURE
+            )
         if drawn.formulas:
             return Needs(picture, doubt + _formulas(drawn.formulas), FORMULAS)
         if seen.weakest is not None and seen.weakest.sure < self.rules.ocr_confidence:

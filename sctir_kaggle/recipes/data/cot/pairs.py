@@ -1,9 +1,9 @@
 """Split the text of a document into problems with their solutions, by headings.
 
 Covered: a solution right after its problem, or in a separate part under the same number; a stated answer. Of several
-solutions the first is taken. A pair that goes over a page that is missing, since `extract` refused it, is rejected. Not covered:
-a problem without any heading; a chapter's title, and anything else between a solution and the next heading, becomes the end of
-that solution.
+solutions the first is taken. A pair that goes over a missing page, which `extract` refused, is rejected. Not covered: a problem
+without any heading; a chapter's title, and anything else between a solution and the next heading, becomes the end of that
+solution.
 """
 
 from __future__ import annotations
@@ -99,7 +99,9 @@ def segment(pages: Iterable[Record], output: Output) -> None:
         records = records_of(document, pairs, output)
         for record in records:
             if known.get(record["id"], record["problem"]) != record["problem"]:
-                raise UserError(f"{output.path} was made from other pages of {document}; remove it and what was made from it")
+                raise UserError(
+                    f"{output.path} was made from other pages of {document}; remove it and what was made from it"
+                )
         output.add(*(record for record in records if record["id"] not in output.done))
 
 
@@ -109,7 +111,9 @@ def records_of(document: str, pairs: Iterable[Pair], output: Output) -> list[Rec
     for place, pair in enumerate(pairs, 1):
         facts = {"number": pair.number, "problem": pair.problem, "solution": pair.solution, "answer": pair.answer}
         if MISSING in pair.problem + pair.solution:
-            output.reject({"id": f"{document}:{place}"}, f"problem {pair.number or place} goes over a page that is missing")
+            output.reject(
+                {"id": f"{document}:{place}"}, f"problem {pair.number or place} goes over a page that is missing"
+            )
         elif pair.problem and (pair.solution or pair.answer):
             records.append({"id": f"{document}:{place}", "document": document, **facts})
         else:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 from sctir_kaggle.recipes.data.cot.layer import Glyph
 
@@ -48,7 +49,7 @@ def formulas_in(glyphs: Iterable[Glyph]) -> Formulas | None:
             found.reasons.append(f"{glyph.char!r} in the font {glyph.font}")
         if _REACHING.search(glyph.char):
             found.reasons.append(f"the sign {glyph.char!r}")
-    for index, (one, other) in enumerate(zip(line, line[1:], strict=False)):
+    for index, (one, other) in enumerate(pairwise(line)):
         if (shift := _shift(one, other)) is not None:
             found.reasons.append(f"{other.char!r} {'above' if shift > 0 else 'below'} {one.char!r}")
             if shift > 0 and one.char.isdecimal() and other.char.isdecimal() and other.size < 0.9 * one.size:

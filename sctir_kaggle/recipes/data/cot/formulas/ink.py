@@ -130,9 +130,9 @@ def _on(line: Sequence[Ink]) -> Iterator[str]:
         if base is None or mark or ink.height < 0.42 * tall:
             continue
         small = ink.height <= 0.88 * tall
-        if ink.top < base - 1.22 * tall:  # a power that touches its base
-            yield "something raised"
-        elif small and ink.bottom <= base - 0.22 * tall and not any(_above(ink, other) for other in line):
+        touching = ink.top < base - 1.22 * tall  # a power and its base
+        above = ink.bottom <= base - 0.22 * tall and not any(_above(ink, other) for other in line)
+        if touching or (small and above):
             yield "something raised"
         elif small and ink.bottom >= base + 0.12 * tall and ink.top >= base - 0.5 * tall:
             yield "something lowered"

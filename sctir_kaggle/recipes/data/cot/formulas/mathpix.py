@@ -114,7 +114,7 @@ class Mathpix:
                 answer = _object(response)
                 if response.status_code < 500 and _id(answer) not in BUSY and response.status_code != 429:
                     return answer
-                said = f"status {response.status_code} {answer.get('error', '')}".strip()
+                said = str(answer.get("error", ""))
                 wait = _seconds(response.headers.get("retry-after"), wait)
             if attempt + 1 < self.tries:
                 time.sleep(wait)
@@ -142,15 +142,15 @@ def _encoded(page: Image, kind: str, **options: Any) -> str:
 
 
 def _object(response: httpx.Response) -> dict[str, Any]:
-    """The answer; one that is no JSON object, or has a status of failure without a reason, as an answer with an error."""
+    """The answer; one that is no JSON object, or has a status of failure, as an answer with an `error`."""
     try:
         answer = response.json()
     except ValueError:
         answer = None
     if not isinstance(answer, dict):
         return {"error": f"status {response.status_code}, no JSON object: {response.text[:80]}"}
-    if response.status_code >= 400 and not answer.get("error"):
-        return {**answer, "error": f"status {response.status_code}: {answer}"[:200]}
+    if response.status_code >= 400:
+        return {**answer, "error": f"status {response.status_code} {answer.get('error', '')}".rstrip()}
     return answer
 
 

@@ -50,7 +50,16 @@ def _marker(output: Path, pages: Sequence[Path]) -> list[str]:
 
 
 def _docling(output: Path, pages: Sequence[Path]) -> list[str]:
-    options = ["--to", "md", "--pipeline", "vlm", "--vlm-model", "granite_docling", "--image-export-mode", "placeholder"]
+    options = [
+        "--to",
+        "md",
+        "--pipeline",
+        "vlm",
+        "--vlm-model",
+        "granite_docling",
+        "--image-export-mode",
+        "placeholder",
+    ]
     return [*options, "--output", str(output), *map(str, pages)]
 
 
@@ -106,7 +115,7 @@ class Program:
                 answers |= {number: Rejected(f"{self.kind.program} wrote nothing for this page") for number in missing}
                 continue
             fruitless = 0 if written else fruitless + 1
-            if fruitless == 2 or missing == list(range(len(pages))) and len(missing) == 1:
+            if fruitless == 2 or (fruitless and len(pages) == 1):
                 answers |= {number: EngineError(failure) for number in missing}
             elif missing:
                 answers[missing[0]] = Rejected(failure)
@@ -123,7 +132,9 @@ class Program:
                 page.convert("RGB").save(files[number], resolution=page.info.get("dpi", (200, 200))[0])
             failure = self._start([self.path, *self.kind.arguments(output, [*files.values()]), *self.arguments])
             found = {number: self.kind.markdown(output, file) for number, file in files.items()}
-            read = {number: file.read_text("utf-8", "replace").strip() for number, file in found.items() if file.exists()}
+            read = {
+                number: file.read_text("utf-8", "replace").strip() for number, file in found.items() if file.exists()
+            }
             return {number: Recognized(text) for number, text in read.items()}, failure
 
     def _start(self, command: list[str]) -> str | None:
