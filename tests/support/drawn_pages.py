@@ -79,7 +79,7 @@ def line_of(
 
     with matplotlib.rc_context({"mathtext.fontset": fonts}):
         figure = Figure(figsize=(8.3, 1), dpi=200)
-        canvas = FigureCanvasAgg(figure)
+        canvas: Any = FigureCanvasAgg(figure)
         said: Any = figure.text(0.03, 0.4, text, size=size, family=FAMILIES[fonts])
         canvas.draw()
         box = said.get_window_extent()

@@ -98,10 +98,10 @@ class Settings:
                 raise UserError(f"{name} is {getattr(self, name)}; it must be from 0 to 1")
         if self.formula_pages is not None and self.formula_pages < 0:
             raise UserError(f"formula_pages is {self.formula_pages}; it must be at least 0, or null")
-        if not self.formula_seconds > 0 or self.page_price < 0:
-            raise UserError(
-                f"formula_seconds is {self.formula_seconds}, page_price {self.page_price}; positive ones are needed"
-            )
+        if not self.formula_seconds > 0:
+            raise UserError(f"formula_seconds is {self.formula_seconds}; it must be above 0")
+        if not self.page_price >= 0:
+            raise UserError(f"page_price is {self.page_price}; it must be at least 0")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -125,7 +125,8 @@ def test_one_page_that_the_server_fails_on_does_not_end_the_step(tmp_path: Path)
         one, other = Mathpix.open(server.url.removesuffix("/v1")).read(
             [image.new("L", (101, 9)), image.new("L", (99, 9))]
         )
-    assert isinstance(one, Rejected) and "5 requests for a page: status 500" in str(one)
+    assert isinstance(one, Rejected)
+    assert "5 requests for a page: status 500" in str(one)
     assert other == Recognized("$x$", 0.97)
 
 
@@ -142,9 +143,8 @@ def test_a_server_that_refuses_or_fails_ends_the_step_and_what_was_read_stays(
     tmp_path: Path, reply: Any, message: str
 ) -> None:
     documents = [drawn(tmp_path / "a.pdf", PROSE), *pages_in(tmp_path, 2)]
-    with JsonServer(lambda body: reply) as server:
-        with pytest.raises(EngineError, match=message):
-            by_mathpix(tmp_path / "out", server, *documents)
+    with JsonServer(lambda body: reply) as server, pytest.raises(EngineError, match=message):
+        by_mathpix(tmp_path / "out", server, *documents)
     assert [page["by"] for page in read(tmp_path / "out" / "pages.jsonl")] == ["text layer"]
     assert json.loads((tmp_path / "out" / "pages.statistics.json").read_text())["sent"] == 2
 
@@ -201,6 +201,7 @@ def test_a_wrong_glyph_map_and_a_scan_with_formulas_are_sent_and_the_layer_s_wro
 PROGRAM = """#!{python}
 import argparse, pathlib, sys, time
 parser = argparse.ArgumentParser()
+add = parser.add_argument
 {parser}
 args = parser.parse_args()
 for page in {pages}:
@@ -214,31 +215,46 @@ for page in {pages}:
 
 KINDS = {
     "mineru": (
-        "parser.add_argument('command', choices=['parse']); parser.add_argument('inputs', nargs='+');"
-        "parser.add_argument('-o', required=True); parser.add_argument('--tier', choices=['flash', 'basic', 'standard',"
-        "'advanced']); parser.add_argument('--ocr-mode', choices=['auto', 'txt', 'ocr'])",
+        """
+add("command", choices=["parse"])
+add("inputs", nargs="+")
+add("-o", required=True)
+add("--tier", choices=["flash", "basic", "standard", "advanced"])
+add("--ocr-mode", choices=["auto", "txt", "ocr"])
+""",
         "args.inputs",
         "args.o + '/' + page.stem + '.md'",
     ),
     "marker": (
-        "parser.add_argument('in_folder'); parser.add_argument('--output_dir'); parser.add_argument('--output_format',"
-        "choices=['markdown', 'json', 'html', 'chunks']); parser.add_argument('--mode', choices=['balanced', 'fast']);"
-        "parser.add_argument('--force_ocr', action='store_true');"
-        "parser.add_argument('--disable_image_extraction', action='store_true')",
+        """
+add("in_folder")
+add("--output_dir")
+add("--output_format", choices=["markdown", "json", "html", "chunks"])
+add("--mode", choices=["balanced", "fast"])
+add("--force_ocr", action="store_true")
+add("--disable_image_extraction", action="store_true")
+""",
         "sorted(pathlib.Path(args.in_folder).iterdir())",
         "args.output_dir + '/' + page.stem + '/' + page.stem + '.md'",
     ),
     "docling": (
-        "parser.add_argument('source', nargs='+'); parser.add_argument('--to', choices=['md', 'json']);"
-        "parser.add_argument('--pipeline', choices=['standard', 'vlm']); parser.add_argument('--vlm-model');"
-        "parser.add_argument('--image-export-mode', choices=['placeholder', 'embedded', 'referenced']);"
-        "parser.add_argument('--output')",
+        """
+add("source", nargs="+")
+add("--to", choices=["md", "json", "yaml", "html", "text", "doctags"])
+add("--pipeline", choices=["standard", "vlm"])
+add("--vlm-model")
+add("--image-export-mode", choices=["placeholder", "embedded", "referenced"])
+add("--output")
+""",
         "args.source",
         "args.output + '/' + page.stem + '.md'",
     ),
     "olmocr": (
-        "parser.add_argument('workspace'); parser.add_argument('--pdfs', nargs='*');"
-        "parser.add_argument('--markdown', action='store_true')",
+        """
+add("workspace")
+add("--pdfs", nargs="*")
+add("--markdown", action="store_true")
+""",
         "args.pdfs",
         "args.workspace + '/markdown/' + str(page).lstrip('/')[:-4] + '.md'",
     ),
@@ -305,7 +321,8 @@ def test_a_program_that_reads_nothing_ends_the_step(
 
 def test_a_program_that_is_not_there_gets_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
-    for fields in ({}, {"formula_program": tmp_path / "none"}):
+    choices: list[dict[str, Any]] = [{}, {"formula_program": tmp_path / "none"}]
+    for fields in choices:
         with pytest.raises(
             UserError, match=r"olmocr is not installed .*pip install 'olmocr\[gpu\]'.*formula_program=PATH"
         ):

@@ -43,7 +43,7 @@ class Glyph:
 
 def glyphs_of(page: Any) -> Iterator[Glyph]:
     """The glyphs of a PDFium text page in its order, without white space."""
-    import pypdfium2.raw as pdfium
+    import pypdfium2.raw as pdfium  # type: ignore[import-untyped,import-not-found,unused-ignore]
 
     x, y, flags, matrix = ctypes.c_double(), ctypes.c_double(), ctypes.c_int(), pdfium.FS_MATRIX()
     name = ctypes.create_string_buffer(256)

@@ -83,7 +83,7 @@ Load = Callable[[], Reader]
 
 
 class Extraction:
-    """Reads pages by `rules` into `output`. `backend` is a back end with its name; `load`, which loads the OCR, is called late."""
+    """Reads pages by `rules` into `output`. `backend` is a back end with its name; `load`, the OCR's, is called late."""
 
     def __init__(
         self,
@@ -93,7 +93,7 @@ class Extraction:
         load: Load = load_reader,
     ) -> None:
         self.output, self.rules = output, rules
-        self.by, self.backend = backend or ("", None)
+        self.by, self.backend = backend if backend is not None else ("", None)
         self.statistics = Statistics(Counter(record["by"] for record in output.records()))
         self._load = load
         self._waiting: list[tuple[Record, Needs]] = []

@@ -64,8 +64,8 @@ class Mathpix:
             import httpx
         except ImportError:
             raise UserError("httpx is not installed: pip install 'sctir-kaggle[data]'") from None
-        keys = [os.environ.get(name, "") for name in KEYS]
-        if not all(keys):
+        app_id, app_key = (os.environ.get(name, "") for name in KEYS)
+        if not (app_id and app_key):
             raise UserError(f"Mathpix needs keys: export {KEYS[0]}=... {KEYS[1]}=...")
         url = (url or URL).rstrip("/")
         try:
@@ -74,7 +74,7 @@ class Mathpix:
             valid = False
         if not valid:
             raise UserError(f"{url} is no address; --set formula_url=https://HOST")
-        return cls(*keys, url=url)
+        return cls(app_id, app_key, url)
 
     def read(self, pages: Sequence[Image]) -> list[Answer]:
         """The answers in order; an `EngineError` where the server refuses the keys, or answers for none of the pages."""
