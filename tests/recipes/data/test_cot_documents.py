@@ -15,6 +15,7 @@ from sctir_kaggle.recipes.data.cot.ocr import Piece, Reader, Seen, assemble, loa
 from sctir_kaggle.recipes.data.cot.pages import Extraction, Rules
 from sctir_kaggle.recipes.data.cot.pairs import headings_of, pairs_in, segment, texts_of
 from sctir_kaggle.recipes.data.cot.records import Output, Record, read_records
+from sctir_kaggle.recipes.data.cot.rewriting import windows
 from sctir_kaggle.types import UserError
 
 PAGES = (
@@ -209,6 +210,47 @@ def test_a_pair_may_go_over_a_page_with_its_number(tmp_path: Path) -> None:
         {"id": "d#2", "document": "d", "page": 2, "text": "2\nor B?\nSolution. C."},
     ]
     assert list(texts_of(pages)) == [("d", "Problem 1. A\nor B?\nSolution. C.")]
+
+
+def page(number: int, text: str, of: int = 3, document: str = "d") -> Record:
+    return {"id": f"{document}#{number}", "document": document, "page": number, "pages": of, "text": text}
+
+
+GAPPED = [
+    page(1, "Problem 1. A?\nSolution. B.\nProblem 2. C"),
+    page(3, "Solution. D.\nProblem 3. E?\nSolution. F.", of=4),
+]
+
+
+def test_a_pair_that_goes_over_a_missing_page_is_noted(tmp_path: Path) -> None:
+    with Output(tmp_path / "pairs.jsonl") as output:
+        segment(GAPPED, output)
+    assert [record["problem"] for record in read_records(tmp_path / "pairs.jsonl", ["problem"])] == ["A?"]
+    failed = [json.loads(line) for line in (tmp_path / "pairs.failed.jsonl").read_text().splitlines()]
+    assert [one["reason"] for one in failed] == [
+        "problem 2 goes over a page that is missing",
+        "problem 3 goes over a page that is missing",
+    ]
+
+
+def test_a_window_for_the_model_ends_where_a_page_is_missing() -> None:
+    pages = [page(1, "a"), page(2, "b"), page(4, "c"), page(5, "d")]
+    assert list(windows(pages, 3)) == ["a\nb", "c\nd"]
+
+
+def test_pages_that_were_read_later_stand_in_their_place_among_those_of_other_documents() -> None:
+    pages = [page(2, "b", of=2), page(1, "x", of=1, document="e"), page(1, "a", of=2)]
+    assert dict(texts_of(pages)) == {"d": "a\nb", "e": "x"}
+
+
+def test_pairs_of_other_pages_are_not_mixed_with_those_that_are_there(tmp_path: Path) -> None:
+    with Output(tmp_path / "pairs.jsonl") as output:
+        segment([page(2, "Problem 2. C?\nSolution. D.", of=2)], output)
+    with (
+        Output(tmp_path / "pairs.jsonl") as output,
+        pytest.raises(UserError, match=r"was made from other pages of d; remove"),
+    ):
+        segment([page(1, "Problem 1. A?\nSolution. B.", of=2), page(2, "Problem 2. C?\nSolution. D.", of=2)], output)
 
 
 def test_a_problem_without_a_solution_is_noted(tmp_path: Path) -> None:

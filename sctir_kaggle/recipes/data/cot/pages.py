@@ -93,7 +93,8 @@ class Extraction:
         load: Load = load_reader,
     ) -> None:
         self.output, self.rules = output, rules
-        self.by, self.backend = backend if backend is not None else ("", None)
+        self.by = backend[0] if backend else ""
+        self.backend = backend[1] if backend else None
         self.statistics = Statistics(Counter(record["by"] for record in output.records()))
         self._load = load
         self._waiting: list[tuple[Record, Needs]] = []
