@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import errno
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -117,11 +118,19 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def run_step(step: str, settings: Settings) -> str:
     """Run a step to its end; return a one-line summary of its output.
 
-    Raises `UserError` for files that cannot be read, `EngineError` where the servers are gone; finished records are kept.
+    Raises `UserError` for files that cannot be read or written, `EngineError` where the servers are gone; finished records
+    are kept.
     """
     source, target = files_of(step, settings)
-    with Output(target) as output:
-        STEPS[step](settings, source, output)
+    try:
+        with Output(target) as output:
+            STEPS[step](settings, source, output)
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        raise UserError(
+            f"cannot write {target}: {error.strerror}; make room and start the step again, it goes on"
+        ) from None
     return output.summary()
 
 

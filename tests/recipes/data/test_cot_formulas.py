@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import re
 from pathlib import Path
@@ -15,6 +16,7 @@ from sctir_kaggle.recipes.data.cot.ocr import Piece, Reader, Seen
 from sctir_kaggle.recipes.data.cot.pages import Extraction, Rules
 from sctir_kaggle.recipes.data.cot.records import Output, Record
 from sctir_kaggle.recipes.data.cot_data import Settings, run_step
+from sctir_kaggle.types import UserError
 from tests.support.drawn_pages import FAMILIES, FORMULAS, LOST, PROSE, drawn, line_of, mapped, scanned
 
 if TYPE_CHECKING:
@@ -99,7 +101,8 @@ def examined(text: str, fonts: str, blur: float) -> ink.Inked:
 
 def test_a_line_that_the_ocr_left_out_most_of_is_unread() -> None:
     image, box = line_of("How much is 12 + 30, the sum of two numbers?", fonts="cm", size=12)
-    assert ink.examine(image, [Piece("12 + 0?", *box, 0.93)]).unread == "12 + 0?"
+    assert ink.examine(image, [Piece("12 + 0?", *box, 0.93)]).unread == "most of a line, of which it read '12 + 0?'"
+    assert str(ink.examine(image, []).unread).endswith("pieces of ink of a letter's size that are in no line")
 
 
 DIGITS = {str(digit): str((digit + 3) % 10) for digit in range(10)}
@@ -144,6 +147,24 @@ def test_a_scan_is_refused_where_the_ocr_is_not_sure_of_a_line(tmp_path: Path, s
         extraction.run({"a.pdf": scanned(tmp_path / "a.pdf", "")})
     assert extraction.statistics.read == ({"ocr": 1} if sure > 0.8 else {})
     assert extraction.statistics.refused == ({} if sure > 0.8 else {"with an OCR that is not sure": 1})
+
+
+def test_a_full_disk_gets_one_line_and_the_next_run_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    documents = [drawn(tmp_path / f"{name}.pdf", PROSE) for name in "ab"]
+    add = Output.add
+
+    def full_after_one(output: Output, *records: Record) -> None:
+        if output.written:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        add(output, *records)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Output, "add", full_after_one)
+        with pytest.raises(UserError, match=r"cannot write .*pages\.jsonl: No space left on device; make room"):
+            extracted(tmp_path, *documents, check_layer=False)
+    pages, _, said = extracted(tmp_path, *documents, check_layer=False)
+    assert [page["id"] for page in pages] == ["a.pdf#1", "b.pdf#1"]
+    assert "1 were there, 1 written" in said
 
 
 ENCRYPTED = b"""%%PDF-1.4

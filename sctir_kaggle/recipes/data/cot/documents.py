@@ -93,14 +93,9 @@ def _render(page: Any, dpi: int) -> Image:
     import pypdfium2
 
     try:
-        return _at(page.render(scale=dpi / 72).to_pil().convert("RGB"), dpi)
+        return page.render(scale=dpi / 72).to_pil().convert("RGB")  # type: ignore[no-any-return,unused-ignore]
     except pypdfium2.PdfiumError as error:
         raise Rejected(f"a page that cannot be rendered: {error}") from None
-
-
-def _at(image: Image, dpi: int) -> Image:
-    image.info["dpi"] = (dpi, dpi)
-    return image
 
 
 def _of_image(path: Path) -> Iterator[tuple[int, int, Look]]:

@@ -95,7 +95,7 @@ class Extraction:
         self.output, self.rules = output, rules
         self.by = backend[0] if backend else ""
         self.backend = backend[1] if backend else None
-        self.statistics = Statistics(Counter(record["by"] for record in output.records()))
+        self.statistics = Statistics(Counter(str(record.get("by")) for record in output.records()))
         self._load = load
         self._waiting: list[tuple[Record, Needs]] = []
 
@@ -169,9 +169,7 @@ class Extraction:
         """What the OCR has seen, if nothing speaks against it; `doubt` is why the page's text layer was not used."""
         drawn = ink.examine(picture, seen.pieces)
         if drawn.unread is not None:
-            return Needs(
-                picture, f"{doubt}the OCR left out most of a line, of which it read {drawn.unread[:60]!r}", UNSURE
-            )
+            return Needs(picture, f"{doubt}the OCR left out {drawn.unread}", UNSURE)
         if drawn.formulas:
             return Needs(picture, doubt + _formulas(drawn.formulas), FORMULAS)
         if seen.weakest is not None and seen.weakest.sure < self.rules.ocr_confidence:

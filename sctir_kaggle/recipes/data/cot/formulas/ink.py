@@ -51,7 +51,7 @@ class Ink:
 
 
 class Inked(NamedTuple):
-    """Reasons to take a page for one with formulas; and the first line of which the OCR left much out, None without one."""
+    """Reasons to take a page for one with formulas; and what the OCR left out, None where it read about all."""
 
     formulas: list[str]
     unread: str | None
@@ -68,7 +68,25 @@ def examine(image: Image, pieces: Sequence[Piece]) -> Inked:
         usual = median(_tall(line) for _, line in lines)
         bars = [bar for bar in inks if _is_fraction(bar, inks, usual)]
         reasons += [f"a fraction at {bar.left:.0f}, {bar.top:.0f}" for bar in bars]
-    return Inked(reasons, next((piece.text for piece, line in lines if _is_unread(piece.text, line)), None))
+    return Inked(reasons, _unread(inks, lines))
+
+
+FEWEST, USUAL = 12, 20.0
+"""Fewest pieces of ink outside of all lines that may be lines themselves; a letter's height in pixels on a page without any."""
+
+
+def _unread(inks: Sequence[Ink], lines: Sequence[tuple[Piece, list[Ink]]]) -> str | None:
+    for piece, line in lines:
+        if _is_unread(piece.text, line):
+            return f"most of a line, of which it read {piece.text[:60]!r}"
+    usual = median(_tall(line) for _, line in lines) if lines else USUAL
+    read = {ink for _, line in lines for ink in line}
+    left = [
+        ink for ink in inks if 0.42 * usual <= ink.height <= 1.6 * usual and ink.width <= 3 * usual and ink not in read
+    ]
+    if len(left) >= max(FEWEST, 0.2 * len(read)):
+        return f"{len(left)} pieces of ink of a letter's size that are in no line"
+    return None
 
 
 def _is_unread(text: str, line: Sequence[Ink]) -> bool:

@@ -78,6 +78,10 @@ PROGRAMS = {
 }
 
 
+WIDTH = 8.27
+"""Of the PDFs' pages in inches: that of A4, whatever resolution an image says it has."""
+
+
 @dataclass(frozen=True, slots=True)
 class Program:
     """A back end that is a program; it gives no confidence. It is killed when it takes longer than `limit` seconds."""
@@ -129,7 +133,7 @@ class Program:
             output.mkdir()
             files = {number: source / f"{number}.pdf" for number in pages}
             for number, page in pages.items():
-                page.convert("RGB").save(files[number], resolution=page.info.get("dpi", (200, 200))[0])
+                page.convert("RGB").save(files[number], resolution=page.width / WIDTH)
             failure = self._start([self.path, *self.kind.arguments(output, [*files.values()]), *self.arguments])
             found = {number: self.kind.markdown(output, file) for number, file in files.items()}
             read = {
