@@ -133,20 +133,25 @@ def test_a_wrong_map_is_told_by_the_letters_the_digits_or_the_numbers() -> None:
     assert disagreement(text, text.replace("83", "88")) is None
 
 
-def seeing(sure: float) -> Reader:
+def seeing(sure: float, text: str = "Find the sum.") -> Reader:
     def look(image: Image) -> Seen:
-        return Seen("Find the sum.", sure, (Piece("Find the sum.", 0, 0, 9, 9, sure),))
+        return Seen(text, sure, (Piece(text, 0, 0, 9, 9, sure),))
 
     return look
 
 
-@pytest.mark.parametrize("sure", [0.79, 0.81])
-def test_a_scan_is_refused_where_the_ocr_is_not_sure_of_a_line(tmp_path: Path, sure: float) -> None:
+@pytest.mark.parametrize(
+    ("sure", "text", "taken"),
+    [(0.81, "Find the sum.", True), (0.79, "Find the sum.", False), (0.99, "求103的值。", False)],
+)
+def test_a_scan_is_refused_where_the_ocr_is_not_sure_of_a_line_or_reads_chinese(
+    tmp_path: Path, sure: float, text: str, taken: bool
+) -> None:
     with Output(tmp_path / "pages.jsonl") as output:
-        extraction = Extraction(output, Rules(ocr_confidence=0.8), load=lambda: seeing(sure))
+        extraction = Extraction(output, Rules(ocr_confidence=0.8), load=lambda: seeing(sure, text))
         extraction.run({"a.pdf": scanned(tmp_path / "a.pdf", "")})
-    assert extraction.statistics.read == ({"ocr": 1} if sure > 0.8 else {})
-    assert extraction.statistics.refused == ({} if sure > 0.8 else {"with an OCR that is not sure": 1})
+    assert extraction.statistics.read == ({"ocr": 1} if taken else {})
+    assert extraction.statistics.refused == ({} if taken else {"with an OCR that is not sure": 1})
 
 
 def test_a_full_disk_gets_one_line_and_the_next_run_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

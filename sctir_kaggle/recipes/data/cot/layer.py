@@ -76,7 +76,12 @@ def readable(text: str) -> bool:
 def in_alphabet(text: str) -> bool:
     """Whether at least half of the letters are ones that the OCR's models read: Latin without accents, or Chinese."""
     letters = [char for char in text if char.isalpha()]
-    return 2 * sum(char.isascii() or "\u4e00" <= char <= "\u9fff" for char in letters) >= len(letters)
+    return 2 * sum(char.isascii() or is_chinese(char) for char in letters) >= len(letters)
+
+
+def is_chinese(text: str) -> bool:
+    """Whether there is a Chinese character: the parts of one look raised, lowered and stacked."""
+    return any("\u4e00" <= char <= "\u9fff" for char in text)
 
 
 def disagreement(layer: str, seen: str) -> str | None:

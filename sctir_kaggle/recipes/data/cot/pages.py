@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from sctir_kaggle.recipes.data.cot.documents import Look, pages_of
 from sctir_kaggle.recipes.data.cot.formulas import glyphs, ink
 from sctir_kaggle.recipes.data.cot.formulas.backend import Backend, Recognized, has_formula, lacks_power
-from sctir_kaggle.recipes.data.cot.layer import disagreement, in_alphabet, readable, wrong_digits
+from sctir_kaggle.recipes.data.cot.layer import disagreement, in_alphabet, is_chinese, readable, wrong_digits
 from sctir_kaggle.recipes.data.cot.ocr import Reader, Seen, load_reader
 from sctir_kaggle.recipes.data.cot.records import Output, Record, Rejected
 from sctir_kaggle.types import EngineError
@@ -154,7 +154,7 @@ class Extraction:
             if self.backend is None and in_alphabet(text):
                 return self._by_ocr(picture, seen, f"{doubt}; ")
             return Needs(picture, doubt, MAP)
-        if in_alphabet(text) and (drawn := ink.examine(picture, seen.pieces).formulas):
+        if in_alphabet(text) and not is_chinese(text) and (drawn := ink.examine(picture, seen.pieces).formulas):
             return Needs(picture, _formulas(drawn), FORMULAS)
         return {"text": text, "by": "text layer", "sure": None}
 
@@ -167,6 +167,8 @@ class Extraction:
 
     def _by_ocr(self, picture: Image, seen: Seen, doubt: str) -> Record | Needs:
         """What the OCR has seen, if nothing speaks against it; `doubt` is why the page's text layer was not used."""
+        if is_chinese(seen.text):
+            return Needs(picture, f"{doubt}among the parts of Chinese characters a formula is not told", UNSURE)
         drawn = ink.examine(picture, seen.pieces)
         if drawn.unread is not None:
             return Needs(picture, f"{doubt}the OCR left out {drawn.unread}", UNSURE)

@@ -2,8 +2,8 @@
 
 The connected pieces of ink are compared with the others of their line. Covered: a small piece raised or lowered beside larger
 ones, a bar with ink right above and below it, a root's sign around other ink, a sign taller than the line. Not covered: pieces
-that touch (a bold or blurred scan). What is found where no formula is, an underline, an asterisk or a Chinese character of
-several pieces, costs a page and no value.
+that touch (a bold or blurred scan); Chinese characters, which are pieces themselves. An underline or an asterisk may pass for a
+formula: that costs a page, not a value.
 """
 
 from __future__ import annotations
