@@ -70,14 +70,14 @@ class Step:
         mask = rows["written"] if "written" in rows else rows["tool_mask"]
         return mask * rows["completion_mask"]
 
-    def log_probabilities(self) -> Any:
+    def log_probabilities(self, model: Any = None) -> Any:
         """Of `completion_ids`, [rows, tokens], by a plain forward of each row alone, in float32."""
         import torch
 
         temperature, logs = self.trainer.args.temperature, torch.zeros(self.rows["completion_ids"].shape)
         for row, one in enumerate(self.candidates):
             ids = torch.tensor([*one.sequence.prompt, *one.sequence.completion])
-            each = (self.trainer.model(input_ids=ids[None]).logits[0, :-1] / temperature).log_softmax(-1)
+            each = ((model or self.trainer.model)(input_ids=ids[None]).logits[0, :-1] / temperature).log_softmax(-1)
             own = each.gather(1, ids[1:, None])[len(one.sequence.prompt) - 1 :, 0]
             logs = logs.index_put((torch.tensor([row]), torch.arange(len(own))), own)
         return logs
@@ -164,11 +164,11 @@ def reward_of(candidate: Any, chosen: Any) -> float:
     return float(answered + code * candidate.ran_code)
 
 
-def advantages_of(step: Step, method: str) -> list[float]:
+def advantages_of(rewards: list[float], method: str) -> list[float]:
     """GRPO: (r - mean of the group) / (sd of the group + 1e-4). RLOO: r - mean of the others in the group."""
     found: list[float] = []
     for start in range(0, ROWS, GENERATIONS):
-        group = [reward_of(one, step.trainer.args) for one in step.candidates[start : start + GENERATIONS]]
+        group = rewards[start : start + GENERATIONS]
         for own in group:
             others = (sum(group) - own) / (GENERATIONS - 1)
             found.append((own - mean(group)) / (stdev(group) + 1e-4) if method == "grpo" else own - others)
@@ -182,7 +182,7 @@ def test_advantage_and_gradient_are_those_of_the_papers(step: Step) -> None:
     import torch
 
     trainer, method = step.trainer, "rloo" if "written" in step.rows else "grpo"
-    expected = advantages_of(step, method)
+    expected = advantages_of([reward_of(one, trainer.args) for one in step.candidates], method)
     assert step.rows["advantages"].tolist() == pytest.approx(expected, abs=1e-3)
     assert min(expected) < 0 < max(expected)
     weights, written = list(trainer.model.parameters()), step.written()
@@ -220,14 +220,27 @@ def test_cancelled_candidates_are_in_no_baseline_and_teach_nothing(method: str, 
 
 
 @pytest.mark.slow
-def test_the_kl_term_is_against_the_model_at_the_start(tmp_path: Path) -> None:
-    for method in ("grpo", "rloo"):
-        with open_trainer(settings(tmp_path / method, method=method, beta=0.05)) as trainer:
-            step = Step(trainer)
+@pytest.mark.parametrize("method", ["grpo", "rloo"])
+def test_the_kl_term_is_of_written_tokens_against_the_model_at_the_start(method: str, tmp_path: Path) -> None:
+    """GRPO: exp(d) - d - 1 of each token, d the reference's log-probability less the model's. RLOO: -d, in the reward."""
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    with open_trainer(settings(tmp_path, method=method, beta=0.05)) as trainer:
+        step, auto = Step(trainer), AutoModelForCausalLM
+        start: Any = auto.from_pretrained(EMBEDDED_MODEL, dtype=torch.float32)
+        with torch.no_grad():
+            gap = (step.log_probabilities(start) - step.log_probabilities()) * step.written()
+        assert gap.abs().max() > 0.01
+        if method == "grpo":
             trainer._compute_loss(trainer.model, step.rows)
-            [kl] = trainer._metrics["train"]["kl"]
-            with_noise = abs(kl)
-        assert 0 < with_noise < 1, method
+            expected = (gap.exp() - gap - 1).sum() / step.written().sum()
+            assert trainer._metrics["train"]["kl"] == [pytest.approx(expected.item(), rel=0.02)]
+        else:
+            rewards = [reward_of(one, trainer.args) for one in step.candidates]
+            penalized = [reward + 0.05 * float(one) for reward, one in zip(rewards, gap.sum(1), strict=True)]
+            assert step.rows["advantages"].tolist() == pytest.approx(advantages_of(penalized, method), abs=1e-3)
+            assert step.rows["advantages"].tolist() != pytest.approx(advantages_of(rewards, method), abs=1e-3)
 
 
 @pytest.mark.slow
