@@ -208,14 +208,14 @@ def quantized_bytes(machine: Machine) -> int:
 
 
 def quantization_memory(machine: Machine) -> dict[str, float]:
-    """Bytes that GPTQ (arXiv 2210.17323) takes, one layer at a time, by what they hold; all but the first on the GPU.
+    """Bytes that GPTQ (arXiv 2210.17323) takes, one layer at a time: first the host's, then all of the GPU, by what they hold.
 
-    The Hessian of a matrix is float32 and as wide as its input, and is there with its inverse; that of the MLP's second
-    matrix is the largest. The calibration's states are the inputs and the outputs of a layer.
+    The Hessian of a matrix is float32 and as wide as its input, and is there with its inverse; that of the MLP's last matrix
+    is the largest. The calibration's states are the inputs and the outputs of a layer.
     """
     tokens = machine.samples * machine.tir_block
     return {
-        "weights in the host's memory, float16": 2 * machine.parameters,
+        "weights, float16": 2 * machine.parameters,
         "a layer, float16": 2 * machine.layer,
         "its largest matrix, float32": 4 * machine.width * machine.inner,
         "a Hessian and its inverse": 2 * 4 * machine.inner**2,
