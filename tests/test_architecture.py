@@ -96,6 +96,7 @@ HEAVY = {
     "pypdfium2": {"recipes/data/cot"},
     "rapidocr": {"recipes/data/cot"},
     "PIL": {"recipes/data/cot"},
+    "cv2": {"recipes/data/cot"},
     "sympy": {"sandbox/zygote.py", "sandbox/cell.py", "recipes"},
 }
 """Where a library may be named at all."""

@@ -17,11 +17,12 @@ Answers = Callable[[Any], Any]
 
 
 class JsonServer:
-    """A context manager. `bodies` are those it was sent, `paths` where to."""
+    """A context manager. `bodies` are those it was sent, `paths` where to, `headers` with what, their names in lower case."""
 
     def __init__(self, answers: Answers) -> None:
         self.bodies: list[Any] = []
         self.paths: list[str] = []
+        self.headers: list[dict[str, str]] = []
         self._http = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self, answers))
         self.url = f"http://127.0.0.1:{self._http.server_port}/v1"
 
@@ -45,6 +46,7 @@ def _handler(server: JsonServer, answers: Answers) -> type[BaseHTTPRequestHandle
             body = json.loads(self.rfile.read(int(self.headers["content-length"])))
             server.bodies.append(body)
             server.paths.append(self.path)
+            server.headers.append({name.lower(): value for name, value in self.headers.items()})
             answered = answers(body)
             self._send(*((*answered, {})[:3] if isinstance(answered, tuple) else (200, answered, {})))
 

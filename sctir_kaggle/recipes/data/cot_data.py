@@ -2,24 +2,29 @@
 
 Steps, in order: extract (PDF or image -> text), segment (-> problem and solution), translate (-> English), realign (-> chain
 of thought, boxed answer), uniform (-> rows). Each reads the output of the one before, skips what its own output has, and
-writes failures beside it with the reason. Not covered: the right to use a document.
+writes failures beside it with the reason. `extract` refuses a page whose formulas it cannot read, and counts pages in
+`pages.statistics.json`. Not covered: the right to use a document.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import errno
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from itertools import groupby
 from pathlib import Path
 from typing import Literal
 
 from sctir_kaggle.engines.openai_chat import ChatEngine
-from sctir_kaggle.recipes.data.cot import pages, pairs, rewriting
+from sctir_kaggle.recipes.data.cot import pairs, rewriting
 from sctir_kaggle.recipes.data.cot.asking import Model, Work, run
-from sctir_kaggle.recipes.data.cot.pages import load_reader
+from sctir_kaggle.recipes.data.cot.documents import documents_in
+from sctir_kaggle.recipes.data.cot.formulas.backend import Backend
+from sctir_kaggle.recipes.data.cot.formulas.mathpix import Mathpix
+from sctir_kaggle.recipes.data.cot.formulas.programs import Program
+from sctir_kaggle.recipes.data.cot.pages import Extraction, Rules
 from sctir_kaggle.recipes.data.cot.records import Answers, Output, Record, read_records, uniform
 from sctir_kaggle.recipes.settings import CONFIGS, read_settings, run_recipe
 from sctir_kaggle.types import UserError
@@ -44,6 +49,26 @@ class Settings:
     """Write this file instead of the one that the next step reads."""
     dpi: int = 200
     """extract: resolution at which a page is rendered for OCR, in dots per inch."""
+    check_layer: bool = True
+    """extract: compare a text layer with the OCR of its page, and look there for formulas that are drawn."""
+    ocr_confidence: float = 0.8
+    """extract: the least confidence of a page's least certain line; below, the page is sent to `formulas` or refused."""
+    formulas: Literal["mathpix", "mineru", "marker", "docling", "olmocr"] | None = None
+    """extract: the back end that reads pages with formulas; null refuses them."""
+    formula_confidence: float = 0.8
+    """extract: the least confidence of its answer, where it gives one; below, the page is refused."""
+    formula_pages: int | None = None
+    """extract: most pages that a run sends to it; null sends all that need it."""
+    formula_url: str | None = None
+    """extract: the address of Mathpix's API, where it is another. Keys: MATHPIX_APP_ID, MATHPIX_APP_KEY in the environment."""
+    formula_program: Path | None = None
+    """extract: the program, where it is not on PATH."""
+    formula_arguments: tuple[str, ...] = ()
+    """extract: further arguments for the program."""
+    formula_seconds: float = 3600.0
+    """extract: a start of the program, for 32 pages at most, is ended after so long."""
+    page_price: float = 0.0
+    """extract: what a page that is sent costs, for the statistics."""
     segmenter: Literal["headings", "endpoint"] = "headings"
     """segment: by rules on headings, or by the model."""
     window: int = 4
@@ -69,6 +94,15 @@ class Settings:
         for name in ("dpi", "window", "max_tokens", "tries", "at_once", "failures"):
             if getattr(self, name) < 1:
                 raise UserError(f"{name} is {getattr(self, name)}; it must be at least 1")
+        for name in ("ocr_confidence", "formula_confidence"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise UserError(f"{name} is {getattr(self, name)}; it must be from 0 to 1")
+        if self.formula_pages is not None and self.formula_pages < 0:
+            raise UserError(f"formula_pages is {self.formula_pages}; it must be at least 0, or null")
+        if not self.formula_seconds > 0:
+            raise UserError(f"formula_seconds is {self.formula_seconds}; it must be above 0")
+        if not self.page_price >= 0:
+            raise UserError(f"page_price is {self.page_price}; it must be at least 0")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -84,11 +118,19 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def run_step(step: str, settings: Settings) -> str:
     """Run a step to its end; return a one-line summary of its output.
 
-    Raises `UserError` for files that cannot be read, `EngineError` where the servers are gone; finished records are kept.
+    Raises `UserError` for files that cannot be read or written, `EngineError` where the servers are gone; finished records
+    are kept.
     """
     source, target = files_of(step, settings)
-    with Output(target) as output:
-        STEPS[step](settings, source, output)
+    try:
+        with Output(target) as output:
+            STEPS[step](settings, source, output)
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        raise UserError(
+            f"cannot write {target}: {error.strerror}; make room and start the step again, it goes on"
+        ) from None
     return output.summary()
 
 
@@ -103,7 +145,25 @@ def files_of(step: str, settings: Settings) -> tuple[Path, Path]:
 
 
 def _extract(settings: Settings, _: Path, output: Output) -> None:
-    pages.extract(pages.documents_in(settings.documents), output, load_reader, dpi=settings.dpi)
+    names = ("dpi", "check_layer", "ocr_confidence", "formula_confidence", "formula_pages")
+    backend = _backend(settings)
+    extraction = Extraction(output, Rules(**{name: getattr(settings, name) for name in names}), backend)
+    try:
+        extraction.run(documents_in(settings.documents))
+    finally:
+        counts = extraction.statistics
+        cost = settings.page_price * counts.sent
+        counts.write(output.path.with_suffix(".statistics.json"), cost=cost)
+        output.notes.append(counts.line() + (f"; cost {cost:,.2f}" if cost else ""))
+
+
+def _backend(settings: Settings) -> tuple[str, Backend] | None:
+    name = settings.formulas
+    if name is None:
+        return None
+    if name == "mathpix":
+        return name, Mathpix.open(settings.formula_url)
+    return name, Program.open(name, settings.formula_program, settings.formula_arguments, settings.formula_seconds)
 
 
 def _segment(settings: Settings, source: Path, output: Output) -> None:
@@ -114,8 +174,7 @@ def _segment(settings: Settings, source: Path, output: Output) -> None:
     begun = {
         name.rpartition(":")[0] for name in output.done
     }  # and finished: a document's pairs are written in one piece
-    groups = groupby(records, key=lambda page: str(page.get("document", page["id"])))
-    documents = ({"id": name, "pages": list(pages)} for name, pages in groups if name not in begun)
+    documents = ({"id": name, "pages": of} for name, of in pairs.by_document(records).items() if name not in begun)
     with _model(settings) as model:
         _run(settings, documents, rewriting.segment(model, output, window=settings.window), output)
 

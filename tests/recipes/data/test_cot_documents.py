@@ -9,19 +9,13 @@ from typing import Any
 
 import pytest
 
-from sctir_kaggle.recipes.data.cot.pages import (
-    Piece,
-    Reader,
-    Seen,
-    assemble,
-    documents_in,
-    extract,
-    load_reader,
-    readable,
-    tidy,
-)
+from sctir_kaggle.recipes.data.cot.documents import documents_in
+from sctir_kaggle.recipes.data.cot.layer import readable, tidy
+from sctir_kaggle.recipes.data.cot.ocr import Piece, Reader, Seen, assemble, load_reader
+from sctir_kaggle.recipes.data.cot.pages import Extraction, Rules
 from sctir_kaggle.recipes.data.cot.pairs import headings_of, pairs_in, segment, texts_of
 from sctir_kaggle.recipes.data.cot.records import Output, Record, read_records
+from sctir_kaggle.recipes.data.cot.rewriting import windows
 from sctir_kaggle.types import UserError
 
 PAGES = (
@@ -63,9 +57,11 @@ def never() -> Reader:
     raise AssertionError("no page here needs OCR")
 
 
-def extracted(places: Sequence[Path], output: Path, load: Callable[[], Reader]) -> list[Record]:
+def extracted(
+    places: Sequence[Path], output: Path, load: Callable[[], Reader], *, check_layer: bool = False
+) -> list[Record]:
     with Output(output) as found:
-        extract(documents_in(places), found, load)
+        Extraction(found, Rules(check_layer=check_layer), load=load).run(documents_in(places))
     return list(read_records(output, ["text"]))
 
 
@@ -169,7 +165,7 @@ def test_a_hyphen_at_the_end_of_a_line_goes() -> None:
 
 
 def test_pieces_of_one_line_stand_from_left_to_right() -> None:
-    pieces = [Piece("two", 50, 11, 21, 0.8), Piece("three", 0, 30, 40, 0.9), Piece("one", 0, 10, 20, 1.0)]
+    pieces = [Piece("two", 50, 11, 90, 21, 0.8), Piece("three", 0, 30, 40, 40, 0.9), Piece("one", 0, 10, 40, 20, 1.0)]
     assert assemble(pieces).text == "one two\nthree"
     assert assemble(pieces).sure == pytest.approx(0.9)
 
@@ -214,6 +210,47 @@ def test_a_pair_may_go_over_a_page_with_its_number(tmp_path: Path) -> None:
         {"id": "d#2", "document": "d", "page": 2, "text": "2\nor B?\nSolution. C."},
     ]
     assert list(texts_of(pages)) == [("d", "Problem 1. A\nor B?\nSolution. C.")]
+
+
+def page(number: int, text: str, of: int = 3, document: str = "d") -> Record:
+    return {"id": f"{document}#{number}", "document": document, "page": number, "pages": of, "text": text}
+
+
+GAPPED = [
+    page(1, "Problem 1. A?\nSolution. B.\nProblem 2. C"),
+    page(3, "Solution. D.\nProblem 3. E?\nSolution. F.", of=4),
+]
+
+
+def test_a_pair_that_goes_over_a_missing_page_is_noted(tmp_path: Path) -> None:
+    with Output(tmp_path / "pairs.jsonl") as output:
+        segment(GAPPED, output)
+    assert [record["problem"] for record in read_records(tmp_path / "pairs.jsonl", ["problem"])] == ["A?"]
+    failed = [json.loads(line) for line in (tmp_path / "pairs.failed.jsonl").read_text().splitlines()]
+    assert [one["reason"] for one in failed] == [
+        "problem 2 goes over a page that is missing",
+        "problem 3 goes over a page that is missing",
+    ]
+
+
+def test_a_window_for_the_model_ends_where_a_page_is_missing() -> None:
+    pages = [page(1, "a"), page(2, "b"), page(4, "c"), page(5, "d")]
+    assert list(windows(pages, 3)) == ["a\nb", "c\nd"]
+
+
+def test_pages_that_were_read_later_stand_in_their_place_among_those_of_other_documents() -> None:
+    pages = [page(2, "b", of=2), page(1, "x", of=1, document="e"), page(1, "a", of=2)]
+    assert dict(texts_of(pages)) == {"d": "a\nb", "e": "x"}
+
+
+def test_pairs_of_other_pages_are_not_mixed_with_those_that_are_there(tmp_path: Path) -> None:
+    with Output(tmp_path / "pairs.jsonl") as output:
+        segment([page(2, "Problem 2. C?\nSolution. D.", of=2)], output)
+    with (
+        Output(tmp_path / "pairs.jsonl") as output,
+        pytest.raises(UserError, match=r"was made from other pages of d; remove"),
+    ):
+        segment([page(1, "Problem 1. A?\nSolution. B.", of=2), page(2, "Problem 2. C?\nSolution. D.", of=2)], output)
 
 
 def test_a_problem_without_a_solution_is_noted(tmp_path: Path) -> None:

@@ -1,207 +1,223 @@
-"""Extract the text of the pages of a PDF or an image: the PDF's text layer where it is readable, else OCR.
+"""Extract the text of the pages of PDFs and images, and refuse a page whose text would lose what its formulas say.
 
-Covered: PDF by PDFium; PNG, JPEG, TIFF, BMP and WebP by Pillow. Not covered: passwords; a text layer whose letters are the
-wrong letters.
+A text layer is used where it holds no formula and the rendered page shows the same letters and numbers; without a layer, OCR
+is, where the page shows no formula and the OCR is sure of every line. The rest goes to a back end that reads formulas, or is
+refused. Not covered: formulas in a document that neither glyphs nor ink betray, such as powers written as 10^3 or 10**3.
 """
 
 from __future__ import annotations
 
-import re
-import unicodedata
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from functools import cache, partial
+import json
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from sctir_kaggle.recipes.data.cot.documents import Look, pages_of
+from sctir_kaggle.recipes.data.cot.formulas import glyphs, ink
+from sctir_kaggle.recipes.data.cot.formulas.backend import Backend, Recognized, has_formula, lacks_power
+from sctir_kaggle.recipes.data.cot.layer import disagreement, in_alphabet, is_chinese, readable, wrong_digits
+from sctir_kaggle.recipes.data.cot.ocr import Reader, Seen, load_reader
 from sctir_kaggle.recipes.data.cot.records import Output, Record, Rejected
-from sctir_kaggle.types import UserError, one_line
+from sctir_kaggle.types import EngineError
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
 
 @dataclass(frozen=True, slots=True)
-class Piece:
-    """Some words on a page: their place in pixels from the top left, and the OCR's confidence, 0 to 1."""
+class Rules:
+    """When a page is read how."""
 
-    text: str
-    left: float
-    top: float
-    bottom: float
-    sure: float
+    dpi: int = 200
+    """Resolution at which a PDF's page is rendered, in dots per inch."""
+    check_layer: bool = True
+    """Compare each text layer with the OCR of its rendered page, and look for formulas that are drawn."""
+    ocr_confidence: float = 0.8
+    """The least confidence of a page's least certain line, 0 to 1."""
+    formula_confidence: float = 0.8
+    """The least confidence of the back end, where it gives one, 0 to 1."""
+    formula_pages: int | None = None
+    """Most pages to send to the back end; None sends all that need it."""
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
-    """A page's text; `sure` is the mean confidence of its pieces, 0 where there are none."""
+class Needs:
+    """A page that a back end must read: why, and what of it must be in the back end's text."""
 
-    text: str
-    sure: float
-
-
-Reader = Callable[["Image"], Seen]
-
-
-def load_reader() -> Reader:
-    """Load the OCR. Raises `UserError` where it is not installed."""
-    try:
-        from rapidocr import RapidOCR  # type: ignore[import-untyped,import-not-found,unused-ignore]
-    except ImportError as error:
-        raise UserError(
-            f"{error.name} is not installed, and a page needs OCR: pip install 'sctir-kaggle[data]'"
-        ) from None
-    engine: Any = RapidOCR(params={"Global.log_level": "error"})
-
-    def read(image: Image) -> Seen:
-        found = engine(image.convert("RGB"))
-        if found.txts is None:
-            return Seen("", 0.0)
-        return assemble(list(map(_piece, found.boxes, found.txts, found.scores)))
-
-    return read
+    image: Image
+    reason: str
+    kind: str
+    powers: tuple[tuple[str, str], ...] = ()
 
 
-def _piece(box: Any, text: str, sure: float) -> Piece:
-    across, down = [float(point[0]) for point in box], [float(point[1]) for point in box]
-    return Piece(text, min(across), min(down), max(down), float(sure))
+FORMULAS, MAP, UNSURE = "with formulas", "with a wrong glyph map", "with an OCR that is not sure"
+"""Why a page needs a back end."""
 
 
-def assemble(pieces: Sequence[Piece]) -> Seen:
-    """Join pieces into lines: a piece whose middle lies within the height of a line's first piece belongs to that line."""
-    lines: list[list[Piece]] = []
-    for piece in sorted(pieces, key=lambda one: one.top + one.bottom):
-        middle = (piece.top + piece.bottom) / 2
-        if lines and lines[-1][0].top <= middle <= lines[-1][0].bottom:
-            lines[-1].append(piece)
-        else:
-            lines.append([piece])
-    rows = [" ".join(piece.text for piece in sorted(line, key=lambda one: one.left)) for line in lines]
-    return Seen("\n".join(rows), sum(piece.sure for piece in pieces) / max(1, len(pieces)))
+@dataclass(slots=True)
+class Statistics:
+    """Pages: `read`, by what, in the whole output; of this run, those `sent` to the back end, and `refused`, by why."""
+
+    read: Counter[str] = field(default_factory=Counter)
+    sent: int = 0
+    refused: Counter[str] = field(default_factory=Counter)
+
+    def line(self) -> str:
+        """All counts, on one line."""
+        read = ", ".join(f"{count} by {name}" for name, count in self.read.items()) or "none"
+        refused = ", ".join(f"{count} {name}" for name, count in self.refused.items()) or "none"
+        return f"pages read: {read}; sent to a formula back end: {self.sent}; refused: {refused}"
+
+    def write(self, path: Path, **more: float) -> None:
+        """Write them as JSON."""
+        counts = {"read": self.read, "sent": self.sent, "refused": self.refused, **more}
+        path.write_text(json.dumps(counts, indent=2) + "\n", encoding="utf-8")
 
 
-IMAGES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp")
+NO_BACKEND = "and nothing to read them with: --set formulas=mathpix, or mineru, marker, docling, olmocr"
 
-FEWEST = 20
-"""Least letters and digits of a usable text layer: a scan often has just a page number, or its maker's name."""
-
-UNREADABLE = 0.05
-"""The share of characters that map to no Unicode letter above which OCR reads better."""
 
 Load = Callable[[], Reader]
 
 
-def documents_in(places: Sequence[Path]) -> dict[str, Path]:
-    """Files, and the PDFs and images in folders, by name (in a folder: the relative path), in order.
+class Extraction:
+    """Reads pages by `rules` into `output`. `backend` is a back end with its name; `load`, the OCR's, is called late."""
 
-    Raises `UserError` where a place does not exist, nothing is found, or two have the same name.
-    """
-    found: dict[str, Path] = {}
-    for place in places:
-        if not place.exists():
-            raise UserError(f"{place} is not there; --set documents='[FILE or FOLDER, ...]'")
-        inside = sorted(place.rglob("*")) if place.is_dir() else [place]
-        for path in (path for path in inside if path.is_file() and path.suffix.lower() in (".pdf", *IMAGES)):
-            name = path.relative_to(place).as_posix() if place.is_dir() else path.name
-            if name in found:
-                raise UserError(f"two documents are called {name}: {found[name]} and {path}; rename one")
-            found[name] = path
-    if not found:
-        raise UserError(f"no PDF or image in {', '.join(map(str, places)) or 'nothing'}; --set documents='[...]'")
-    return found
+    def __init__(
+        self,
+        output: Output,
+        rules: Rules,
+        backend: tuple[str, Backend] | None = None,
+        load: Load = load_reader,
+    ) -> None:
+        self.output, self.rules = output, rules
+        self.by = backend[0] if backend else ""
+        self.backend = backend[1] if backend else None
+        self.statistics = Statistics(Counter(str(record.get("by")) for record in output.records()))
+        self._load = load
+        self._waiting: list[tuple[Record, Needs]] = []
 
+    def run(self, documents: Mapping[str, Path]) -> None:
+        """Write a record for each page that can be read; reject the others with the reason.
 
-def extract(documents: Mapping[str, Path], output: Output, load: Load, *, dpi: int = 200) -> None:
-    """Write a record for each page.
+        A record's fields: `id` "name#page", `document`, `page` from 1, `pages` in the document, `text`, `by` ("text layer",
+        "ocr" or the back end's name), `sure`, the mean confidence, None for a text layer. Raises `EngineError` where the back
+        end fails; what was read stays. A kill loses the pages that wait for the back end, `batch` at most.
+        """
+        for document, path in documents.items():
+            try:
+                for number, count, look in pages_of(path, self.rules.dpi):
+                    page = {"id": f"{document}#{number}", "document": document, "page": number, "pages": count}
+                    if page["id"] not in self.output.done:
+                        self._take(page, look)
+            except Rejected as error:
+                self._refuse({"id": document}, str(error), "unreadable")
+        self._flush()
 
-    Its fields: `id` "name#page", `document`, `page` from 1, `text`, `by` ("text layer" or "ocr"), `sure`, the OCR's confidence.
-    The OCR is loaded when a page first needs it. A document or a page that cannot be read is rejected, the others go on.
-    """
-    reader = cache(load)
-    for document, path in documents.items():
+    def _take(self, page: Record, look: Look) -> None:
         try:
-            for number, look in _pages(path, dpi):
-                name = f"{document}#{number}"
-                if name not in output.done:
-                    _add({"id": name, "document": document, "page": number}, look, reader, output)
+            found = self._read(look)
         except Rejected as error:
-            output.reject({"id": document}, str(error))
+            self._refuse(page, str(error), "unreadable")
+            return
+        if isinstance(found, dict):
+            self._add(page, found)
+        elif self.backend is None:
+            self._refuse(page, f"{found.reason}, {NO_BACKEND}", found.kind)
+        elif (
+            self.rules.formula_pages is not None
+            and self.statistics.sent + len(self._waiting) >= self.rules.formula_pages
+        ):
+            self._refuse(
+                page, f"{found.reason}; formula_pages={self.rules.formula_pages} were sent already", found.kind
+            )
+        else:
+            self._waiting.append((page, found))
+            if len(self._waiting) >= self.backend.batch:
+                self._flush()
+
+    def _read(self, look: Look) -> Record | Needs:
+        """The page's text with its source, or why it needs a back end."""
+        text, placed, image = look()
+        if not readable(text):
+            picture = image()
+            return self._by_ocr(picture, self._load()(picture), "")
+        if found := glyphs.formulas_in(placed):
+            return self._with_formulas(text, found, image())
+        if not self.rules.check_layer:
+            return {"text": text, "by": "text layer", "sure": None}
+        picture = image()
+        seen = self._load()(picture)
+        if doubt := disagreement(text, seen.text):
+            if self.backend is None and in_alphabet(text):
+                return self._by_ocr(picture, seen, f"{doubt}; ")
+            return Needs(picture, doubt, MAP)
+        if in_alphabet(text) and not is_chinese(text) and (drawn := ink.examine(picture, seen.pieces).formulas):
+            return Needs(picture, _formulas(drawn), FORMULAS)
+        return {"text": text, "by": "text layer", "sure": None}
+
+    def _with_formulas(self, text: str, found: glyphs.Formulas, picture: Image) -> Needs:
+        """The powers are to be in the back end's text, unless the layer's digits are not those of the rendered page."""
+        powers = found.powers if self.backend else []
+        if powers and self.rules.check_layer and wrong_digits(text, self._load()(picture).text):
+            powers = []
+        return Needs(picture, _formulas(found.reasons), FORMULAS, tuple(powers))
+
+    def _by_ocr(self, picture: Image, seen: Seen, doubt: str) -> Record | Needs:
+        """What the OCR has seen, if nothing speaks against it; `doubt` is why the page's text layer was not used."""
+        if is_chinese(seen.text):
+            return Needs(picture, f"{doubt}among the parts of Chinese characters a formula is not told", UNSURE)
+        drawn = ink.examine(picture, seen.pieces)
+        if drawn.unread is not None:
+            return Needs(picture, f"{doubt}the OCR left out {drawn.unread}", UNSURE)
+        if drawn.formulas:
+            return Needs(picture, doubt + _formulas(drawn.formulas), FORMULAS)
+        if seen.weakest is not None and seen.weakest.sure < self.rules.ocr_confidence:
+            unsure = f"the OCR's confidence is {seen.weakest.sure:.2f} at {seen.weakest.text[:60]!r}"
+            return Needs(picture, doubt + unsure, UNSURE)
+        return {"text": seen.text, "by": "ocr", "sure": round(seen.sure, 4)}
+
+    def _flush(self) -> None:
+        """Send what waits to the back end."""
+        waiting, self._waiting = self._waiting, []
+        if not waiting or self.backend is None:
+            return
+        self.statistics.sent += len(waiting)
+        ended: EngineError | None = None
+        answers = self.backend.read([needs.image for _, needs in waiting])
+        for (page, needs), answer in zip(waiting, answers, strict=True):
+            if isinstance(answer, EngineError):
+                ended = ended or answer
+            elif isinstance(answer, Rejected):
+                self._refuse(page, f"{needs.reason}; {answer}", f"that {self.by} did not read")
+            elif (fault := self._fault(needs, answer)) is not None:
+                self._refuse(page, f"{needs.reason}; {fault}", f"whose answer of {self.by} was not taken")
+            else:
+                self._add(page, {"text": answer.text, "by": self.by, "sure": answer.sure})
+        if ended is not None:
+            raise ended
+
+    def _fault(self, needs: Needs, answer: Recognized) -> str | None:
+        """Why the back end's answer is not taken; None where it is."""
+        if answer.sure is not None and answer.sure < self.rules.formula_confidence:
+            return f"{self.by}'s confidence is {answer.sure:.2f}, less than formula_confidence"
+        if needs.kind == FORMULAS and not has_formula(answer.text):
+            return f"{self.by}'s text has no formula"
+        if lost := lacks_power(answer.text, needs.powers):
+            return f"{self.by}'s text lacks {lost}"
+        return None
+
+    def _add(self, page: Record, found: Record) -> None:
+        self.output.add({**page, **found})
+        self.statistics.read[found["by"]] += 1
+
+    def _refuse(self, page: Record, reason: str, kind: str) -> None:
+        self.output.reject(page, reason)
+        self.statistics.refused[kind] += 1
 
 
-Look = Callable[[], "str | Image"]
-"""Reads a page lazily: returns its text, or its image where OCR is needed. Raises `Rejected`."""
-
-
-def _add(page: Record, look: Look, reader: Load, output: Output) -> None:
-    try:
-        seen = look()
-    except Rejected as error:
-        output.reject(page, str(error))
-        return
-    if isinstance(seen, str):
-        output.add({**page, "text": seen, "by": "text layer", "sure": None})
-    else:
-        found = reader()(seen)
-        output.add({**page, "text": found.text, "by": "ocr", "sure": round(found.sure, 4)})
-
-
-def _pages(document: Path, dpi: int) -> Iterator[tuple[int, Look]]:
-    try:
-        import PIL
-        import pypdfium2  # type: ignore[import-untyped,import-not-found,unused-ignore]
-    except ImportError as error:
-        raise UserError(f"{error.name} is not installed: pip install 'sctir-kaggle[data]'") from None
-    try:
-        yield from _of_pdf(document, dpi) if document.suffix.lower() == ".pdf" else _of_image(document)
-    except pypdfium2.PdfiumError as error:
-        raise Rejected(f"no PDF that can be opened ({error}); a password is to be taken off first") from None
-    except (PIL.UnidentifiedImageError, OSError) as error:
-        raise Rejected(f"cannot be opened: {one_line(error)}") from None
-
-
-def _of_pdf(path: Path, dpi: int) -> Iterator[tuple[int, Look]]:
-    import pypdfium2
-
-    with pypdfium2.PdfDocument(path) as document:
-        for number in range(len(document)):
-            yield number + 1, partial(_look_at_pdf, document, number, dpi)
-
-
-def _look_at_pdf(document: Any, number: int, dpi: int) -> str | Image:
-    import pypdfium2
-
-    try:
-        page = document[number]
-        text = tidy(page.get_textpage().get_text_bounded())
-        image: Image | None = None if readable(text) else page.render(scale=dpi / 72).to_pil()
-    except pypdfium2.PdfiumError as error:
-        raise Rejected(f"a page that cannot be read: {error}") from None
-    return text if image is None else image
-
-
-def _of_image(path: Path) -> Iterator[tuple[int, Look]]:
-    """An image may hold several pages (TIFF)."""
-    from PIL import Image, ImageSequence
-
-    with Image.open(path) as image:
-        for number, frame in enumerate(ImageSequence.Iterator(image), 1):
-            yield number, partial(_look_at_image, frame)
-
-
-def _look_at_image(frame: Image) -> Image:
-    try:
-        return frame.convert("RGB")
-    except (OSError, SyntaxError) as error:  # Pillow's own for a damaged file
-        raise Rejected(f"an image that cannot be read: {one_line(error)}") from None
-
-
-def tidy(text: str) -> str:
-    """Normalise line ends, and rejoin words that PDFium marks as hyphenated."""
-    return re.sub("[\ufffe\x02]\\s*", "", text.replace("\r\n", "\n").replace("\r", "\n")).strip()
-
-
-def readable(text: str) -> bool:
-    """Whether a text layer can be used: enough letters, and nearly all of them mapped to Unicode."""
-    letters = sum(char.isalnum() for char in text)
-    unknown = sum(unicodedata.category(char) in ("Co", "Cn", "Cc") and not char.isspace() for char in text)
-    return letters >= FEWEST and unknown + text.count("\ufffd") <= UNREADABLE * len(text)
+def _formulas(reasons: Sequence[str]) -> str:
+    more = f" and {len(reasons) - 2} more" if len(reasons) > 2 else ""
+    return f"formulas ({', '.join(reasons[:2])}{more})"

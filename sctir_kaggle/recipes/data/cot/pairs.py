@@ -1,8 +1,9 @@
 """Split the text of a document into problems with their solutions, by headings.
 
 Covered: a solution right after its problem, or in a separate part under the same number; a stated answer. Of several
-solutions the first is taken. Not covered: a problem without any heading; a chapter's title, and anything else between a
-solution and the next heading, becomes the end of that solution.
+solutions the first is taken. A pair that goes over a missing page, which `extract` refused, is rejected. Not covered: a problem
+without any heading; a chapter's title, and anything else between a solution and the next heading, becomes the end of that
+solution.
 """
 
 from __future__ import annotations
@@ -10,10 +11,10 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from itertools import groupby
 from typing import Literal, NamedTuple
 
 from sctir_kaggle.recipes.data.cot.records import Output, Record
+from sctir_kaggle.types import UserError
 
 Kind = Literal["problem", "solution", "answer", "section"]
 """After a section ("Solutions", alone on its line) bare numbers head solutions."""
@@ -68,6 +69,9 @@ def _counted(text: str, sections: list[int]) -> Iterator[Heading]:
             yield Heading("problem" if section < 0 else "solution", match["number"], *match.span())
 
 
+MISSING = "[[a page is missing here]]"
+"""Stands in a document's text for the pages that could not be read."""
+
 _LONE_NUMBER = re.compile(r"^[ \t]*[-–—]?[ \t]*(?:page[ \t]*)?\d{1,4}[ \t]*[-–—]?[ \t]*$", re.IGNORECASE)
 
 
@@ -84,14 +88,21 @@ class Pair:
 def segment(pages: Iterable[Record], output: Output) -> None:
     """Write a record for each pair: `id` "document:n" (n counts up), `document`, `number`, `problem`, `solution`, `answer`.
 
-    A document's pages stand together in the input. A problem without a solution is rejected, and so is a document without
-    problems.
+    A problem without a solution is rejected, and so is a document without problems. Raises `UserError` where the output has
+    another problem under an id: pages that were refused before have shifted the numbers.
     """
+    known = {record["id"]: record.get("problem") for record in output.records()}
     for document, text in texts_of(pages):
         pairs = pairs_in(text)
         if not pairs:
             output.reject({"id": document}, "no heading of a problem; --set segmenter=endpoint asks a model")
-        output.add(*(record for record in records_of(document, pairs, output) if record["id"] not in output.done))
+        records = records_of(document, pairs, output)
+        for record in records:
+            if known.get(record["id"], record["problem"]) != record["problem"]:
+                raise UserError(
+                    f"{output.path} was made from other pages of {document}; remove it and what was made from it"
+                )
+        output.add(*(record for record in records if record["id"] not in output.done))
 
 
 def records_of(document: str, pairs: Iterable[Pair], output: Output) -> list[Record]:
@@ -99,7 +110,11 @@ def records_of(document: str, pairs: Iterable[Pair], output: Output) -> list[Rec
     records = []
     for place, pair in enumerate(pairs, 1):
         facts = {"number": pair.number, "problem": pair.problem, "solution": pair.solution, "answer": pair.answer}
-        if pair.problem and (pair.solution or pair.answer):
+        if MISSING in pair.problem + pair.solution:
+            output.reject(
+                {"id": f"{document}:{place}"}, f"problem {pair.number or place} goes over a page that is missing"
+            )
+        elif pair.problem and (pair.solution or pair.answer):
             records.append({"id": f"{document}:{place}", "document": document, **facts})
         else:
             missing = "solution" if pair.problem else "text"
@@ -108,10 +123,31 @@ def records_of(document: str, pairs: Iterable[Pair], output: Output) -> list[Rec
 
 
 def texts_of(pages: Iterable[Record]) -> Iterator[tuple[str, str]]:
-    """Each document with its whole text, without page numbers."""
-    for document, group in groupby(pages, key=lambda page: str(page.get("document", page["id"]))):
-        ordered = sorted(group, key=lambda page: page.get("page", 0))
-        yield document, "\n".join(without_number(page["text"]) for page in ordered)
+    """Each document with its whole text, without page numbers, and with `MISSING` where pages are."""
+    for document, ordered in by_document(pages).items():
+        texts = ["\n".join(without_number(page["text"]) for page in run) for run in runs(ordered)]
+        last = ordered[-1]
+        cut = [MISSING] if last.get("page", 0) < last.get("pages", 0) else []
+        yield document, f"\n{MISSING}\n".join(texts) + "".join(f"\n{line}" for line in cut)
+
+
+def by_document(pages: Iterable[Record]) -> dict[str, list[Record]]:
+    """Each document's pages in order; in the file, a page that was read later stands behind those of other documents."""
+    documents: dict[str, list[Record]] = {}
+    for page in pages:
+        documents.setdefault(str(page.get("document", page["id"])), []).append(page)
+    return {name: sorted(group, key=lambda page: page.get("page", 0)) for name, group in documents.items()}
+
+
+def runs(pages: Iterable[Record]) -> list[list[Record]]:
+    """Ordered pages in pieces without a missing page."""
+    pieces: list[list[Record]] = []
+    for page in pages:
+        if pieces and page.get("page", 0) <= pieces[-1][-1].get("page", 0) + 1:
+            pieces[-1].append(page)
+        else:
+            pieces.append([page])
+    return pieces
 
 
 def without_number(page: str) -> str:

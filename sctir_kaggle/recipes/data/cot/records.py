@@ -58,6 +58,7 @@ class Output:
             raise UserError(f"cannot write records to {path}; its name must end with .jsonl")
         self.path, self.failures = path, path.with_name(path.name.removesuffix(".jsonl") + ".failed.jsonl")
         self.written = self.failed = 0
+        self.notes: list[str] = []  # what a step adds to its summary
         path.parent.mkdir(parents=True, exist_ok=True)
 
     def __enter__(self) -> Output:
@@ -75,6 +76,10 @@ class Output:
         if not self.failed:
             self.failures.unlink(missing_ok=True)
 
+    def records(self) -> Iterator[Record]:
+        """The records that the file held when it was opened, and those written since."""
+        yield from _whole(self.path)
+
     def add(self, *records: Record) -> None:
         """Through to the system in one piece: a killed process loses nothing that was added, and never a part of it."""
         self._lines.write(*records)
@@ -90,13 +95,17 @@ class Output:
     def summary(self) -> str:
         """Counts of this output, on one line."""
         failed = f", {self.failed} failed (reasons: {self.failures})" if self.failed else ""
-        return f"{self.path}: {self.before} were there, {self.written} written{failed}"
+        return "; ".join([f"{self.path}: {self.before} were there, {self.written} written{failed}", *self.notes])
 
 
 def _ids(path: Path) -> set[str]:
-    """The ids in the file's whole lines."""
+    return {record["id"] for record in _whole(path)}
+
+
+def _whole(path: Path) -> Iterator[Record]:
+    """The records of the file's whole lines."""
     with path.open("rb") as file:
-        return {_checked(line.decode("utf-8", "replace"), (), str(path))["id"] for line in file if line.endswith(b"\n")}
+        yield from (_checked(line.decode("utf-8", "replace"), (), str(path)) for line in file if line.endswith(b"\n"))
 
 
 Answers = Literal["any", "number", "integer"]

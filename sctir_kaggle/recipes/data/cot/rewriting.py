@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from sctir_kaggle.answers import boxed, parse
 from sctir_kaggle.recipes.data.cot.asking import Model, Work
-from sctir_kaggle.recipes.data.cot.pairs import Pair, records_of, without_number
+from sctir_kaggle.recipes.data.cot.pairs import Pair, records_of, runs, without_number
 from sctir_kaggle.recipes.data.cot.records import Output, Record, Rejected
 from sctir_kaggle.recipes.data.overlap import words_of
 
@@ -130,7 +130,8 @@ def segment(model: Model, output: Output, *, window: int) -> Work:
 
 
 def windows(pages: list[Record], size: int) -> Iterator[str]:
-    """The joined texts of `size` pages at a time, overlapping by one page."""
+    """The joined texts of `size` pages at a time, overlapping by one page; none goes over a page that is missing."""
     step = max(1, size - 1)
-    for start in range(0, max(1, len(pages) - (size > 1)), step):
-        yield "\n".join(without_number(page["text"]) for page in pages[start : start + size])
+    for run in runs(pages):
+        for start in range(0, max(1, len(run) - (size > 1)), step):
+            yield "\n".join(without_number(page["text"]) for page in run[start : start + size])
