@@ -1,7 +1,7 @@
 """Estimate the stages at 7B: tokens, hours, GPU memory and disk of each: `python -m sctir_kaggle.recipes.train.estimate`.
 
 Formulas and their sources are in `costs` and `disk`. Assumed are the tokens of a row (what `sft` prints of your data is exact:
-`--set cot_tokens=...`), the rows of KTO, and the share of the GPUs' peak that is reached.
+`--set cot_tokens=...`), the rows of KTO and RL, and the share of the GPUs' peak that is reached.
 """
 
 from __future__ import annotations
