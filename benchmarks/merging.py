@@ -50,6 +50,9 @@ SLOTS = 48
 DRAWN = 20
 """Times as many problems are drawn as are kept: some families have few that were not learned."""
 
+TOKENS = 512
+"""Of a program, at most: the traces that the embedded model learned have some 400. A model that a merge broke may never end."""
+
 POLICIES = {"kto": (42, None), "kto-1": (1, 0.01), "kto-2": (2, 0.01)}
 """The KTO trainings: seed, and the anchor's rate."""
 
@@ -223,7 +226,7 @@ def join(merging: Merging, name: str) -> None:
 def solve(merging: Merging, name: str) -> None:
     """Single programs for every problem: the share of right ones and whether their vote is right, into `solved/NAME.json`."""
     config = SolverConfig(**{**PRESETS["single-tir"].values, "stop": "none", "seed": merging.seed})
-    config = replace(config, candidates=merging.candidates)
+    config = replace(config, candidates=merging.candidates, max_tokens=TOKENS)
     problems = problems_in(merging.at("problems.json"))
     results = asyncio.run(solve_all(model_of(merging, name), problems, config, slots=SLOTS))
     write_json(merging.at(f"solved/{name}.json"), figures(results))

@@ -56,6 +56,21 @@ def scanned(path: Path, text: str, *, fonts: str = "cm", size: float = 13) -> Pa
     return path
 
 
+def under_a_layer(path: Path, text: str) -> Path:
+    """A PDF with a text layer of a heading, and the image of a page below it."""
+    import matplotlib
+    from matplotlib.figure import Figure
+    from PIL import Image
+
+    image = Image.open(drawn(path.with_suffix(".png"), text))
+    with matplotlib.rc_context({"pdf.fonttype": 42}):
+        figure = Figure(figsize=(8.3, 7))
+        figure.text(0.08, 0.95, "The problems of the third round of a contest", size=13)
+        figure.figimage(image, 0, 0, resize=False)
+        figure.savefig(path, dpi=200)
+    return path
+
+
 def mapped(path: Path, text: str, change: dict[str, str]) -> Path:
     """A PDF whose fonts map some characters to others: it shows `text`, and its text layer says something else."""
     page = drawn(path, text, fonts="dejavusans", fonttype=42).read_bytes()

@@ -56,8 +56,18 @@ class Machine:
     kto_batch: int = 8
     kto_epochs: int = 3
 
-    slots: int = 48
-    """Candidates that a GPU samples at one time."""
+    kto_slots: int = 48
+    """Candidates that a GPU samples at one time, for KTO by vLLM."""
+
+    rl_rows: int = 64_000
+    """Candidates, 8 a problem: 8,000 problems, assumed."""
+    rl_tokens: float = 500.0
+    """Mean tokens of a candidate with its problem, assumed."""
+    rl_longest: int = 4096
+    rl_batch: int = 8
+    rl_accumulate: int = 8
+    rl_slots: int = 16
+
     samples: int = 256
     """Traces that calibrate the quantization, each of `tir_block` tokens at most."""
     group: int = 128
@@ -78,25 +88,32 @@ class Machine:
 
     @property
     def stages(self) -> tuple[Stage, ...]:
-        """The two stages, and KTO."""
+        """The two stages, KTO, and RL."""
         cot = Stage("1: CoT", self.cot_rows, self.cot_tokens, self.cot_epochs, self.cot_block, self.batch)
         tir = Stage("2: TIR", self.tir_rows, self.tir_tokens, self.tir_epochs, self.tir_block, self.batch)
         kto = Stage(
             *("KTO", self.kto_rows, self.kto_tokens, self.kto_epochs, self.kto_longest, self.kto_batch),
             forward=3,
             reference=True,
-            sampled=self.kto_rows * self.kto_tokens,
+            slots=self.kto_slots,
         )
-        return cot, tir, kto
+        rl = Stage(
+            *("RL", self.rl_rows, self.rl_tokens, 1, self.rl_longest, self.rl_batch),
+            accumulate=self.rl_accumulate,
+            slots=self.rl_slots,
+            beside=True,
+        )
+        return cot, tir, kto, rl
 
 
 @dataclass(frozen=True, slots=True)
 class Stage:
     """The data of a stage, and what is done with a token of it. `length` is a row's mean number of tokens.
 
-    A GPU has `batch` rows of up to `longest` tokens at a time: packed blocks in the first two stages, candidates in KTO.
-    `forward` counts the forward passes over a token beside the one that is learned from; `reference`, whether a second
-    model is in memory; `sampled`, tokens that the model itself writes for the stage beforehand.
+    A GPU has `batch` rows of up to `longest` tokens at a time, and `accumulate` times that a step: packed blocks in the first
+    two stages, candidates in KTO and RL. `forward` counts the forward passes over a token beside the one that is learned
+    from; `reference`, whether a second model is in memory. The model samples the rows of KTO and RL itself, once, with
+    `slots` sequences on a GPU; RL `beside` the training.
     """
 
     name: str
@@ -107,12 +124,19 @@ class Stage:
     batch: int
     forward: int = 0
     reference: bool = False
-    sampled: float = 0.0
+    accumulate: int = 1
+    slots: int = 0
+    beside: bool = False
 
     @property
     def packed(self) -> bool:
         """Whether a row of a batch is a packed block, which is full."""
-        return not self.sampled
+        return not self.slots
+
+    @property
+    def sampled(self) -> float:
+        """Tokens that the model itself writes for the stage; those of the problems count too."""
+        return self.rows * self.length if self.slots else 0.0
 
     @property
     def tokens(self) -> float:
@@ -146,25 +170,27 @@ def cost(machine: Machine, stage: Stage) -> Cost:
     """Steps, operations and hours of a stage, with full blocks.
 
     In KTO (`trl.KTOTrainer`, TRL 1.16) a row is a candidate and a mismatched one of the same mean length for the KL term: the
-    policy learns from the first and runs over the second, the reference over both, which is three passes more than SFT's.
+    policy learns from the first and runs over the second, the reference over both, which is three passes more than SFT's. In RL
+    without a KL term it is only learned from.
     """
     operations = stage.tokens * operations_a_token(machine, stage.length, 3 + stage.forward)
     seconds = operations / (machine.gpus * machine.peak * machine.mfu)
-    in_batch = machine.gpus * stage.batch
+    in_batch = machine.gpus * stage.batch * stage.accumulate
     steps = stage.tokens / (in_batch * stage.longest) if stage.packed else stage.rows * stage.epochs / in_batch
-    sampling = stage.sampled / (machine.gpus * tokens_a_second(machine, stage.length))
+    sampling = stage.sampled / (machine.gpus * tokens_a_second(machine, stage)) if stage.slots else 0.0
     return Cost(stage, steps, operations, seconds / 3600, sampling / 3600)
 
 
-def tokens_a_second(machine: Machine, length: float) -> float:
-    """Tokens that a GPU samples a second, with `slots` sequences of up to `length` tokens in bfloat16.
+def tokens_a_second(machine: Machine, stage: Stage) -> float:
+    """Tokens that a GPU samples a second, with the stage's slots full of sequences of its mean length in bfloat16.
 
     For each token of all sequences it reads the weights once and their keys and values (2 x layers x width numbers a
-    position, half of the positions on average), by which sampling is bound (Pope et al., arXiv 2211.05102).
+    position, half of the positions on average), by which sampling is bound (Pope et al., arXiv 2211.05102). RL samples by
+    transformers, whose kernels start one by one: there it is more of a bound than for vLLM.
     """
-    cached = machine.slots * 2 * machine.layers * machine.width * length / 2
+    cached = stage.slots * 2 * machine.layers * machine.width * stage.length / 2
     seconds = 2 * (machine.parameters + cached) / (machine.bandwidth * machine.bandwidth_share)
-    return machine.slots / seconds
+    return stage.slots / seconds
 
 
 def memory(machine: Machine, stage: Stage) -> dict[str, float]:
@@ -173,8 +199,9 @@ def memory(machine: Machine, stage: Stage) -> dict[str, float]:
     Weights, gradients and optimizer states are sharded: 2 + 2 + 12 bytes a parameter (ZeRO, arXiv 1910.02054); so is the
     reference model. Activations (Korthikanti et al., arXiv 2205.05198): the input of each layer in bfloat16, and, while a
     layer is computed again, 34 bytes a token and width for an MLP of 4 x width; flash attention keeps no scores. Gathered
-    weights: DeepSpeed's `stage3_max_live_parameters`, 1e9. TRL 1.16 computes logits in tiles, which are not counted; with label
-    smoothing they are there in one piece, bfloat16, float32 and their gradient: `logits_in_one_piece`.
+    weights: DeepSpeed's `stage3_max_live_parameters`, 1e9, and while RL samples, all; it has keys and values for the longest
+    sequence in each slot then, but no activations, so that its sum is an upper bound. TRL 1.16 computes logits in tiles, which
+    are not counted; with label smoothing they are there in one piece, see `logits_in_one_piece`.
     """
     share, tokens = machine.parameters / machine.gpus, stage.batch * stage.longest
     return {
@@ -182,9 +209,10 @@ def memory(machine: Machine, stage: Stage) -> dict[str, float]:
         "gradients, bfloat16": 2 * share,
         "Adam: float32 weights, 2 moments": 12 * share,
         "reference model, bfloat16": 2 * share * stage.reference,
-        "gathered weights": 2 * 1e9,
+        "gathered weights": 2 * (machine.parameters if stage.beside else 1e9),
         "activations kept": 2 * tokens * machine.width * machine.layers,
         "activations of a layer": 34 * tokens * machine.width,
+        "keys and values": 4 * stage.slots * machine.layers * machine.width * stage.longest * stage.beside,
     }
 
 
@@ -208,14 +236,14 @@ def quantized_bytes(machine: Machine) -> int:
 
 
 def quantization_memory(machine: Machine) -> dict[str, float]:
-    """Bytes that GPTQ (arXiv 2210.17323) takes, one layer at a time, by what they hold; all but the first on the GPU.
+    """Bytes that GPTQ (arXiv 2210.17323) takes, one layer at a time: first the host's, then all of the GPU, by what they hold.
 
-    The Hessian of a matrix is float32 and as wide as its input, and is there with its inverse; that of the MLP's second
-    matrix is the largest. The calibration's states are the inputs and the outputs of a layer.
+    The Hessian of a matrix is float32 and as wide as its input, and is there with its inverse; that of the MLP's last matrix
+    is the largest. The calibration's states are the inputs and the outputs of a layer.
     """
     tokens = machine.samples * machine.tir_block
     return {
-        "weights in the host's memory, float16": 2 * machine.parameters,
+        "weights, float16": 2 * machine.parameters,
         "a layer, float16": 2 * machine.layer,
         "its largest matrix, float32": 4 * machine.width * machine.inner,
         "a Hessian and its inverse": 2 * 4 * machine.inner**2,

@@ -92,9 +92,8 @@ def saves_of(trainer: Any, settings: ResumableSettings) -> int:
     """How often a training saves a checkpoint: every `save_every` steps, at each validation, and at the end."""
     args = trainer.args
     total = args.per_device_train_batch_size * args.world_size * args.gradient_accumulation_steps
-    steps = (
-        args.max_steps if args.max_steps > 0 else math.ceil(len(trainer.train_dataset) * args.num_train_epochs / total)
-    )
+    rows = len(trainer.train_dataset) * getattr(args, "num_generations", 1)  # those of RL are problems
+    steps = args.max_steps if args.max_steps > 0 else math.ceil(rows * args.num_train_epochs / total)
     at = set(range(settings.save_every, steps + 1, settings.save_every)) | {steps}
     if getattr(settings, "validate", None) is not None:
         every = int(getattr(settings, "validate_every"))  # noqa: B009

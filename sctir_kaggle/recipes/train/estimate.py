@@ -1,7 +1,7 @@
 """Estimate the stages at 7B: tokens, hours, GPU memory and disk of each: `python -m sctir_kaggle.recipes.train.estimate`.
 
 Formulas and their sources are in `costs` and `disk`. Assumed are the tokens of a row (what `sft` prints of your data is exact:
-`--set cot_tokens=...`), the rows of KTO, and the share of the GPUs' peak that is reached.
+`--set cot_tokens=...`), the rows of KTO and RL, and the share of the GPUs' peak that is reached.
 """
 
 from __future__ import annotations
@@ -100,11 +100,12 @@ def _rule(columns: int) -> str:
 
 def _quantization(machine: Machine) -> str:
     needed = quantization_memory(machine)
-    host, *on_gpu = needed.values()
-    lines = [f"| 8-bit GPTQ, {machine.samples} traces | |", _rule(2)]
-    lines += [f"| minutes on one A100, scaled from what is published | {60 * quantization_hours(machine):.0f} |"]
-    lines += [f"| GiB: {name} | {value / GIB:.1f} |" for name, value in needed.items()]
-    lines += [f"| GiB on the GPU | {sum(on_gpu) / GIB:.1f} |", f"| GiB in the host's memory | {host / GIB:.1f} |"]
+    (host, weights), *on_gpu = needed.items()
+    lines = [f"| 8-bit GPTQ, {machine.samples} traces, one GPU | |", _rule(2)]
+    lines += [f"| minutes on an A100, scaled from what is published | {60 * quantization_hours(machine):.0f} |"]
+    lines += [f"| GiB in the host's memory: {host} | {weights / GIB:.1f} |"]
+    lines += [f"| GiB on the GPU: {name} | {value / GIB:.1f} |" for name, value in on_gpu]
+    lines += [f"| GiB on the GPU, sum | {sum(value for _, value in on_gpu) / GIB:.1f} |"]
     return "\n".join([*lines, f"| GB on disk | {quantized_bytes(machine) / GB:.1f} |"])
 
 

@@ -28,6 +28,7 @@ from sctir_kaggle.problems import read_problems
 from sctir_kaggle.recipes.settings import run_recipe, settings_of_command
 from sctir_kaggle.recipes.tiny.settings import keep_settings
 from sctir_kaggle.recipes.tokenizer import checkpoint_errors, load_transformers_tokenizer
+from sctir_kaggle.recipes.train.disk import check_disk, full_disk_in_one_line
 from sctir_kaggle.recipes.train.trainer import (
     ResumableSettings,
     checkpoint_to_resume,
@@ -137,8 +138,13 @@ MAY_CHANGE = {"epochs", "steps", "save_every", "keep", "resume", "log_every", "l
 def rl(settings: RL, callbacks: Sequence[Any] = ()) -> Path:
     """Train, write the model and the log; return the folder of the model. `callbacks` are transformers' `TrainerCallback`s.
 
-    Raises `UserError` where `output` holds the checkpoints of another run.
+    Raises `UserError` where `output` holds the checkpoints of another run, or the disk is too small, or full.
     """
+    with full_disk_in_one_line(settings):
+        return _rl(settings, callbacks)
+
+
+def _rl(settings: RL, callbacks: Sequence[Any]) -> Path:
     last = checkpoint_to_resume(settings)
     if last and not (settings.output / KEPT).exists():
         raise UserError(f"{last} is of another recipe: there is no {KEPT} beside it; take another output")
@@ -147,6 +153,7 @@ def rl(settings: RL, callbacks: Sequence[Any] = ()) -> Path:
             if not last:
                 (settings.output / KEPT).unlink(missing_ok=True)  # of a run that never came to a checkpoint
             keep(settings, trainer.rollouts.problems.values())
+        check_disk(trainer, settings)
         for callback in callbacks:
             trainer.add_callback(callback)
         say(trainer, f"goes on from {last}" if last else "starts")

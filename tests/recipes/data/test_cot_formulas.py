@@ -17,7 +17,7 @@ from sctir_kaggle.recipes.data.cot.pages import Extraction, Rules
 from sctir_kaggle.recipes.data.cot.records import Output, Record
 from sctir_kaggle.recipes.data.cot_data import Settings, run_step
 from sctir_kaggle.types import UserError
-from tests.support.drawn_pages import FAMILIES, FORMULAS, LOST, PROSE, drawn, line_of, mapped, scanned
+from tests.support.drawn_pages import FAMILIES, FORMULAS, LOST, PROSE, drawn, line_of, mapped, scanned, under_a_layer
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -120,6 +120,17 @@ def test_a_text_layer_with_a_wrong_glyph_map_is_not_believed(tmp_path: Path, cha
     assert failed == []
     assert page["by"] == "ocr"
     assert "divisibleby7" in page["text"].replace(" ", "")
+    assert "98" in page["text"]
+
+
+@pytest.mark.slow
+def test_what_is_drawn_beside_a_text_layer_is_read_or_refused(tmp_path: Path) -> None:
+    """A layer of plain words above the image of a page with formulas, and above one of prose that it does not have."""
+    documents = [under_a_layer(tmp_path / "a.pdf", FORMULAS), under_a_layer(tmp_path / "b.pdf", PROSE)]
+    [page], [failed], _ = extracted(tmp_path, *documents)
+    assert failed["id"] == "a.pdf#1"
+    assert "formulas (" in failed["reason"]
+    assert page["by"] == "ocr"
     assert "98" in page["text"]
 
 

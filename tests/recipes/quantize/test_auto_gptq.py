@@ -41,5 +41,5 @@ def test_without_cuda_it_raises_where_its_page_says(tmp_path: Path) -> None:
     if torch.cuda.is_available():
         pytest.skip("this machine has CUDA")
     settings = replace(settings_for(tmp_path), backend="auto-gptq")
-    with pytest.raises(UserError, match="auto-gptq ended with OSError: .* requires CUDA available"):
+    with pytest.raises(UserError, match=r"auto-gptq ended with OSError: .* requires CUDA available"):
         quantize_with(settings, Calibration(((1, 5, 6),), rows=1, cut=0))

@@ -81,6 +81,13 @@ def test_its_card_names_the_format_and_how_to_load_it(fresh: QuantizeSettings) -
     assert "desc_act` is off" not in card, "that is a limit of vLLM's GPTQ"
 
 
+def test_a_single_group_is_a_scale_for_each_channel(fresh: QuantizeSettings, tmp_path: Path) -> None:
+    single = replace(fresh, group_size=-1, output=tmp_path / "single")
+    quantize(single)
+    assert quantization_of(str(single.output))["config_groups"]["group_0"]["weights"]["strategy"] == "channel"
+    assert compare(MODEL, single.output, unseen_rows(8), device="cpu").divergence.value < 1e-4
+
+
 def test_four_bits_are_further_from_the_original(fresh: QuantizeSettings, tmp_path: Path) -> None:
     four = replace(fresh, bits=4, output=tmp_path / "four")
     quantize(four)

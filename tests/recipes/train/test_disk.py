@@ -10,6 +10,7 @@ import sys
 from collections import namedtuple
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -17,7 +18,7 @@ import pytest
 from sctir_kaggle.recipes.disk_full import is_disk_full
 from sctir_kaggle.recipes.settings import CONFIGS, read_settings, run_recipe
 from sctir_kaggle.recipes.train import disk
-from sctir_kaggle.recipes.train.disk import Stored, size
+from sctir_kaggle.recipes.train.disk import Stored, saves_of, size
 from sctir_kaggle.recipes.train.trainer import last_checkpoint
 from sctir_kaggle.types import UserError
 from tests.support.sft_support import MODEL, changes, data
@@ -190,3 +191,16 @@ def test_what_is_stored_follows_the_settings() -> None:
     plain, zero = (Stored.of(1000, zero=zero, half=False) for zero in (False, True))
     assert (plain.checkpoint, zero.checkpoint) == (12_000, 16_000)
     assert replace(plain, model=0).peak(keep=1) == 24_000
+
+
+def test_a_checkpoint_is_saved_every_so_many_steps_at_validations_and_at_the_end() -> None:
+    """80 problems with 4 candidates each, twice, in steps of 8 x 2 x 2: 20 steps."""
+    shape = {"per_device_train_batch_size": 8, "world_size": 2, "gradient_accumulation_steps": 2}
+    args = SimpleNamespace(**shape, max_steps=-1, num_train_epochs=2, num_generations=4)
+    trainer = SimpleNamespace(args=args, train_dataset=range(80))
+    plain: Any = SimpleNamespace(save_every=6)
+    validated: Any = SimpleNamespace(save_every=6, validate=Path("p.csv"), validate_every=5)
+    assert saves_of(trainer, plain) == 4  # 6, 12, 18, 20
+    assert saves_of(trainer, validated) == 7  # 5, 10, 15
+    args.max_steps = 5
+    assert saves_of(trainer, plain) == 1

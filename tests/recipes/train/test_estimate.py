@@ -76,17 +76,19 @@ def test_hours_are_operations_over_what_the_gpus_do() -> None:
     assert found.hours * 3600 == pytest.approx(found.operations / 1e9)
     assert found.operations == pytest.approx(100_000 * operations_a_token(machine, 50.0))
     assert found.sampling == 0
-    kto = replace(stage, forward=3, sampled=50_000.0)
+    kto = replace(stage, forward=3, slots=10)
     assert cost(machine, kto).operations == pytest.approx(2 * found.operations)  # six passes a token instead of three
     assert cost(machine, kto).steps == 1000 * 2 / (2 * 1)  # a candidate is a row
-    assert cost(machine, kto).sampling * 3600 == pytest.approx(50_000 / (2 * tokens_a_second(machine, 50.0)))
+    assert cost(machine, kto).sampling * 3600 == pytest.approx(50_000 / (2 * tokens_a_second(machine, kto)))
+    assert cost(machine, replace(kto, accumulate=5)).steps == 1000 * 2 / (2 * 5)
 
 
 def test_sampling_is_bound_by_the_bytes_that_it_reads() -> None:
     """All weights once for each token of all sequences, and the keys and values of half of their length."""
-    machine = replace(SMALL, slots=10, bandwidth=1e6, bandwidth_share=0.5)
+    machine = replace(SMALL, bandwidth=1e6, bandwidth_share=0.5)
+    stage = Stage("", rows=1, length=60.0, epochs=1, longest=100, batch=1, slots=10)
     read = 2 * SMALL.parameters + 10 * (2 * 2 * SMALL.layers * SMALL.width) * 30
-    assert tokens_a_second(machine, 60.0) == pytest.approx(10 * 0.5e6 / read)
+    assert tokens_a_second(machine, stage) == pytest.approx(10 * 0.5e6 / read)
 
 
 def test_zero_3_shares_out_16_bytes_a_parameter() -> None:
@@ -97,25 +99,34 @@ def test_zero_3_shares_out_16_bytes_a_parameter() -> None:
     assert sum(alone) > 80 * 2**30 > sum(memory(machine, machine.stages[0]).values())
 
 
+def slot_bytes(machine: Machine) -> int:
+    """Keys and values of 4,096 positions in bfloat16, as the engine's slots have them."""
+    return 2 * machine.layers * machine.width * 4096 * 2
+
+
 def test_a_gpu_holds_what_its_rows_need() -> None:
     machine = Machine()
-    cot, tir, kto = (memory(machine, stage) for stage in machine.stages)
+    cot, tir, kto, rl = (memory(machine, stage) for stage in machine.stages)
     tokens = 4 * 2048
     assert cot["activations kept"] == 30 * tokens * 4096 * 2
     assert cot["activations of a layer"] == 34 * tokens * 4096
     assert cot["activations kept"] == 2 * tir["activations kept"] == kto["activations kept"]  # 8 candidates of 1,024
     assert (cot["reference model, bfloat16"], kto["reference model, bfloat16"]) == (0, 2 * machine.parameters / 8)
+    assert rl["gathered weights"] == 2 * machine.parameters
+    assert rl["keys and values"] == 16 * slot_bytes(machine)
+    assert kto["keys and values"] == cot["keys and values"] == 0  # KTO's candidates are sampled before it
+    assert sum(rl.values()) < 80 * 2**30
     assert logits_in_one_piece(machine, machine.stages[0]) == 10 * tokens * 102_400
 
 
 def test_the_disk_of_a_stage_is_one_checkpoint_more_than_it_keeps_and_its_rows() -> None:
     machine = Machine()
     stored = Stored.of(machine.parameters, zero=True, half=True)
-    cot, tir, kto = (disk(machine, stage) for stage in machine.stages)
+    cot, tir, kto, rl = (disk(machine, stage) for stage in machine.stages)
     assert cot["packed rows"] == 12 * 860_000 * 450
     assert cot["a checkpoint"] == tir["a checkpoint"] == stored.checkpoint == 14 * machine.parameters
     assert cot["at most, while saving"] == 3 * stored.checkpoint + cot["packed rows"]
-    assert kto["at most, while saving"] == 3 * stored.checkpoint
+    assert kto["at most, while saving"] == rl["at most, while saving"] == 3 * stored.checkpoint
 
 
 @pytest.mark.recipes

@@ -132,7 +132,10 @@ def test_the_weights_are_balanced_by_what_is_trained_on(
     assert right == sum(answer == reference for answer, reference in answers)
 
 
-def test_an_earlier_run_is_not_mixed_with_a_new_one(run: Path, tmp_path: Path) -> None:
+def test_an_earlier_run_is_not_mixed_with_a_new_one(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     kto(settings(run, tmp_path, steps=1, save_every=1))
+    assert " disk: needs " in capsys.readouterr().out
     with pytest.raises(UserError, match="checkpoint-1 is of an earlier run; go on with resume: true"):
         kto(settings(run, tmp_path, resume=False))

@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from sctir_kaggle.recipes.data.cot.layer import Glyph, glyphs_of, tidy
+from sctir_kaggle.recipes.data.cot.layer import Box, Glyph, drawn_on, glyphs_of, tidy
 from sctir_kaggle.recipes.data.cot.records import Rejected
 from sctir_kaggle.types import UserError, one_line
 
@@ -38,10 +38,14 @@ def documents_in(places: Sequence[Path]) -> dict[str, Path]:
 
 
 class Page(NamedTuple):
-    """A page: the text and the glyphs of its layer, both empty for an image, and what renders it. That raises `Rejected`."""
+    """A page: the text and the glyphs of its layer, where it is drawn instead, and what renders it. That raises `Rejected`.
+
+    The first three are empty for an image.
+    """
 
     text: str
     glyphs: Sequence[Glyph]
+    drawn: Sequence[Box]
     image: Callable[[], Image]
 
 
@@ -84,7 +88,8 @@ def _open_of_pdf(document: Any, number: int, dpi: int) -> Page:
     try:
         page = document[number]
         layer = page.get_textpage()
-        return Page(tidy(layer.get_text_bounded()), tuple(glyphs_of(layer)), partial(_render, page, dpi))
+        text = tidy(layer.get_text_bounded())
+        return Page(text, tuple(glyphs_of(layer)), tuple(drawn_on(page)), partial(_render, page, dpi))
     except pypdfium2.PdfiumError as error:
         raise Rejected(f"a page that cannot be read: {error}") from None
 
@@ -112,4 +117,4 @@ def _open_of_image(frame: Image) -> Page:
         image = frame.convert("RGB")
     except (OSError, SyntaxError) as error:  # Pillow's own for a damaged file
         raise Rejected(f"an image that cannot be read: {one_line(error)}") from None
-    return Page("", (), lambda: image)
+    return Page("", (), (), lambda: image)

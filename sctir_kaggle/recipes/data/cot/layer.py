@@ -13,7 +13,7 @@ import unicodedata
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 FEWEST = 20
 """Least letters and digits of a usable text layer: a scan often has just a page number, or its maker's name."""
@@ -59,6 +59,41 @@ def glyphs_of(page: Any) -> Iterator[Glyph]:
         font = name.value.decode("utf-8", "replace") if 0 < length <= len(name) else ""
         size = pdfium.FPDFText_GetFontSize(page, index) * scale
         yield Glyph(char, x.value, y.value, page.get_charbox(index)[2], size, font)
+
+
+class Box(NamedTuple):
+    """A part of a page, in shares of its width and height from the top left."""
+
+    left: float
+    top: float
+    right: float
+    bottom: float
+
+
+def drawn_on(page: Any) -> Iterator[Box]:
+    """Where a PDFium page has images, or paths with curves: a formula that is drawn there is in no text layer."""
+    import pypdfium2.raw as pdfium
+
+    left, bottom, right, top = page.get_cropbox()
+    width, height = max(1.0, right - left), max(1.0, top - bottom)
+    for found in page.get_objects(max_depth=1):
+        inside = page.get_objects(form=found.raw, level=1) if found.type == pdfium.FPDF_PAGEOBJ_FORM else [found]
+        if not any(_is_drawn(one) for one in inside):
+            continue
+        x, y, x_end, y_end = found.get_bounds()
+        box = Box((x - left) / width, (top - y_end) / height, (x_end - left) / width, (top - y) / height)
+        yield Box(0, 0, 1, 1) if page.get_rotation() else box
+
+
+def _is_drawn(one: Any) -> bool:
+    import pypdfium2.raw as pdfium
+
+    if one.type != pdfium.FPDF_PAGEOBJ_PATH:
+        return bool(one.type == pdfium.FPDF_PAGEOBJ_IMAGE)
+    segments = (
+        pdfium.FPDFPath_GetPathSegment(one.raw, place) for place in range(pdfium.FPDFPath_CountSegments(one.raw))
+    )
+    return any(pdfium.FPDFPathSegment_GetType(segment) == pdfium.FPDF_SEGMENT_BEZIERTO for segment in segments)
 
 
 def tidy(text: str) -> str:
@@ -109,6 +144,12 @@ def wrong_digits(layer: str, seen: str) -> str | None:
     if digits.total() >= 5 and (share := _share(digits, found)) < NUMBERS:
         return f"the rendered page shows {share:.0%} of the text layer's digits: a wrong glyph map"
     return None
+
+
+def lacks(layer: str, drawn: str) -> bool:
+    """Whether the layer does not have a text that the OCR read where the page is drawn: 40 letters, a line, or more."""
+    letters = _letters(drawn)
+    return len(letters) >= 40 and _share(_triples(letters), _triples(_letters(layer))) < AGREEMENT
 
 
 def _plain(text: str) -> str:

@@ -14,10 +14,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sctir_kaggle.recipes.data.cot.documents import Look, pages_of
+from sctir_kaggle.recipes.data.cot.documents import Look, Page, pages_of
 from sctir_kaggle.recipes.data.cot.formulas import glyphs, ink
 from sctir_kaggle.recipes.data.cot.formulas.backend import Backend, Recognized, has_formula, lacks_power
-from sctir_kaggle.recipes.data.cot.layer import disagreement, in_alphabet, is_chinese, readable, wrong_digits
+from sctir_kaggle.recipes.data.cot.layer import disagreement, in_alphabet, is_chinese, lacks, readable, wrong_digits
 from sctir_kaggle.recipes.data.cot.ocr import Reader, Seen, load_reader
 from sctir_kaggle.recipes.data.cot.records import Output, Record, Rejected
 from sctir_kaggle.types import EngineError
@@ -140,23 +140,30 @@ class Extraction:
 
     def _read(self, look: Look) -> Record | Needs:
         """The page's text with its source, or why it needs a back end."""
-        text, placed, image = look()
-        if not readable(text):
-            picture = image()
+        page = look()
+        if not readable(page.text):
+            picture = page.image()
             return self._by_ocr(picture, self._load()(picture), "")
-        if found := glyphs.formulas_in(placed):
-            return self._with_formulas(text, found, image())
+        if found := glyphs.formulas_in(page.glyphs):
+            return self._with_formulas(page.text, found, page.image())
         if not self.rules.check_layer:
-            return {"text": text, "by": "text layer", "sure": None}
-        picture = image()
+            return {"text": page.text, "by": "text layer", "sure": None}
+        return self._checked(page, page.image())
+
+    def _checked(self, page: Page, picture: Image) -> Record | Needs:
+        """The page's text layer, if the rendered page says the same, and no formula is drawn on it."""
         seen = self._load()(picture)
-        if doubt := disagreement(text, seen.text):
-            if self.backend is None and in_alphabet(text):
+        if doubt := disagreement(page.text, seen.text):
+            if self.backend is None and in_alphabet(page.text):
                 return self._by_ocr(picture, seen, f"{doubt}; ")
             return Needs(picture, doubt, MAP)
-        if in_alphabet(text) and not is_chinese(text) and (drawn := ink.examine(picture, seen.pieces).formulas):
-            return Needs(picture, _formulas(drawn), FORMULAS)
-        return {"text": text, "by": "text layer", "sure": None}
+        if page.drawn and in_alphabet(page.text) and not is_chinese(page.text):
+            part, pieces = ink.within(picture, seen.pieces, page.drawn)
+            if drawn := ink.examine(part, pieces).formulas:
+                return Needs(picture, _formulas(drawn), FORMULAS)
+            if lacks(page.text, " ".join(piece.text for piece in pieces)):
+                return self._by_ocr(picture, seen, "the page shows text that its layer lacks; ")
+        return {"text": page.text, "by": "text layer", "sure": None}
 
     def _with_formulas(self, text: str, found: glyphs.Formulas, picture: Image) -> Needs:
         """The powers are to be in the back end's text, unless the layer's digits are not those of the rendered page."""

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from statistics import median
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from sctir_kaggle.recipes.data.cot.layer import Box
 from sctir_kaggle.recipes.data.cot.ocr import Piece
 
 if TYPE_CHECKING:
@@ -69,6 +70,30 @@ def examine(image: Image, pieces: Sequence[Piece]) -> Inked:
         bars = [bar for bar in inks if _is_fraction(bar, inks, usual)]
         reasons += [f"a fraction at {bar.left:.0f}, {bar.top:.0f}" for bar in bars]
     return Inked(reasons, _unread(inks, lines))
+
+
+def within(image: Image, pieces: Sequence[Piece], boxes: Sequence[Box]) -> tuple[Image, list[Piece]]:
+    """What of a page lies in boxes: its image, white outside of them, and the pieces whose middle is in one."""
+    from PIL import Image
+
+    kept, places = Image.new("RGB", image.size, "white"), []
+    for box in boxes:
+        edges = (box.left * image.width, box.top * image.height, box.right * image.width, box.bottom * image.height)
+        place = (
+            max(0, int(edges[0])),
+            max(0, int(edges[1])),
+            min(image.width, int(edges[2] + 1)),
+            min(image.height, int(edges[3] + 1)),
+        )
+        if place[0] < place[2] and place[1] < place[3]:
+            kept.paste(image.crop(place), place[:2])
+            places.append(place)
+    return kept, [piece for piece in pieces if any(_is_in(piece, *place) for place in places)]
+
+
+def _is_in(piece: Piece, left: int, top: int, right: int, bottom: int) -> bool:
+    across, down = (piece.left + piece.right) / 2, (piece.top + piece.bottom) / 2
+    return left <= across <= right and top <= down <= bottom
 
 
 FEWEST, USUAL = 12, 20.0
