@@ -183,7 +183,7 @@ def report(measured: Mapping[int, Measured], benchmark: Benchmark) -> str:
 def made(benchmark: Benchmark, seeds: int) -> str:
     """The line about commit, machine and command."""
     limit = f"--steps {benchmark.steps}" if benchmark.steps else f"--minutes {benchmark.minutes:g}"
-    sizes = "" if (benchmark.candidates, benchmark.each) == (8, 4) else f" --candidates {benchmark.candidates}"
+    sizes = f" --candidates {benchmark.candidates} --each {benchmark.each}"
     changes = f" --set {' '.join(benchmark.changes)}" if benchmark.changes else ""
     return machine("rl", "no GPU", options=f"--seeds {seeds} {limit}{sizes}{changes}")
 

@@ -53,7 +53,7 @@ def test_the_table_has_the_gain_of_each_seed() -> None:
     assert lines[2] == "| one program | 61.0 ± 1.4 | 72.0 ± 2.8 | 11.0 ± 1.4 |"
     assert lines[3] == "| SC-TIR: 4 turns | 80.0 ± 0.0 | 82.0 ± 1.4 | 2.0 ± 1.4 |"
     assert lines[5] == "Trained for 30.0 ± 0.0 minutes a seed, 110.0 ± 14.1 steps."
-    assert lines[6].endswith("`python -m benchmarks.rl --seeds 2 --minutes 30`.")
+    assert lines[6].endswith("`python -m benchmarks.rl --seeds 2 --minutes 30 --candidates 8 --each 4`.")
 
 
 def test_a_setting_outside_its_limits_is_named() -> None:
