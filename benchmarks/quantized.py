@@ -16,7 +16,7 @@ import asyncio
 import shutil
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -62,6 +62,9 @@ FORMATS = (
 )
 
 
+BACKENDS = ("gptqmodel", "llm-compressor")
+
+
 @dataclass(frozen=True, slots=True)
 class Model:
     """A checkpoint; `group_size` fits its widths."""
@@ -77,13 +80,13 @@ MODELS: dict[str, Callable[[], Model]] = {
 }
 
 
-def rows(model: Model, samples: int, folder: Path) -> Iterator[str]:
-    """Quantize the model in each format in `folder`; yield the table's rows."""
+def rows(model: Model, formats: Sequence[Format], samples: int, folder: Path) -> Iterator[str]:
+    """Quantize the model in the formats in `folder`; yield the table's rows."""
     closed = [*held_out(0), *validation(0)]
     write_rows(folder / "rows.jsonl", rows_of(asyncio.run(run_drafts(training_drafts(0, closed, EACH)))))
     write_rows(folder / "unseen.jsonl", rows_of(asyncio.run(run_drafts(unseen_drafts(0)))))
     data, unseen = ((str(folder / name),) for name in ("rows.jsonl", "unseen.jsonl"))
-    for form in FORMATS:
+    for form in formats:
         settings = QuantizeSettings(
             model=model.folder,
             output=folder / "made",
@@ -96,7 +99,7 @@ def rows(model: Model, samples: int, folder: Path) -> Iterator[str]:
         quantize(settings)
         checks = CheckSettings(model=model.folder, quantized=settings.output, data=unseen)
         likeness = compare(model.folder, settings.output, held_out_rows(checks))
-        if form == FORMATS[0]:
+        if form == formats[0]:
             yield f"| the original | {megabytes(size_of(model.folder))} | | | {likeness.perplexities[0]:.4f} |"
         yield row(settings, likeness)
         shutil.rmtree(settings.output)
@@ -120,16 +123,18 @@ def main() -> None:
     """Run the command."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("model", nargs="?", choices=list(MODELS), default="embedded")
+    parser.add_argument("--backend", nargs="+", choices=[*BACKENDS], default=BACKENDS, help="which libraries; both")
     parser.add_argument("--samples", type=int, default=128, help="traces of the calibration")
     parser.add_argument("--write", type=Path, help="a Markdown file with a place for the table")
     args = parser.parse_args()
-    for form in FORMATS:
+    formats = [form for form in FORMATS if form.backend in args.backend]
+    for form in formats:
         check_backend(QuantizeSettings(model=Path(), output=Path(), data=(), backend=form.backend))
     with tempfile.TemporaryDirectory() as name:
         model = MODELS[args.model]()
-        table = "\n".join((HEAD.format(name=model.name), *rows(model, args.samples, Path(name))))
+        table = "\n".join((HEAD.format(name=model.name), *rows(model, formats, args.samples, Path(name))))
     libraries = [f"{name} {version_of(name)}" for name in ("gptqmodel", "llmcompressor", "torch", "transformers")]
-    options = f"{args.model} --samples {args.samples}"
+    options = f"{args.model} --backend {' '.join(args.backend)} --samples {args.samples}"
     written = f"{table}\n\n{machine('quantized', *libraries, options=options)}"
     print(written)
     if args.write:

@@ -124,8 +124,9 @@ def _llm_compressor(settings: QuantizeSettings, calibration: Calibration) -> Non
         for ids in calibration.samples
     ]
     device = settings.device or ("cuda" if _cuda() else "cpu")
+    computed_in = torch.float32 if device == "cpu" else torch.float16  # few CPUs have half precision arithmetic
     model: Any = AutoModelForCausalLM.from_pretrained(
-        settings.model, dtype=torch.float16, local_files_only=True, device_map=device
+        settings.model, dtype=computed_in, local_files_only=True, device_map=device
     )
     oneshot(
         model=model,
@@ -136,7 +137,7 @@ def _llm_compressor(settings: QuantizeSettings, calibration: Calibration) -> Non
         recipe=recipe,
         num_calibration_samples=len(samples),
     )
-    model.save_pretrained(settings.output, save_compressed=True)  # without a tokenizer, which `oneshot` would save
+    model.half().save_pretrained(settings.output, save_compressed=True)  # without a tokenizer, which `oneshot` would save
 
 
 BACKENDS: Mapping[str, Quantize] = {
