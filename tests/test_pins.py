@@ -10,7 +10,7 @@ from packaging.requirements import Requirement
 
 ROOT = Path(__file__).parents[1]
 
-WRONG = ("5.3.0", "5.5.1", "5.19.0", "5.21.0")
+WRONG = ("5.3.0", "5.5.1", "5.17.0", "5.19.0", "5.21.0")
 RIGHT = ("4.57.6", "5.0.0", "5.22.0", "5.24.0")
 
 PINNED = {
@@ -18,8 +18,13 @@ PINNED = {
     "sctir_kaggle/recipes/requirements-gptqmodel.txt": "5.24.0",
     "sctir_kaggle/recipes/requirements-auto-gptq.txt": "4.41.2",
     "sctir_kaggle/recipes/requirements-mergekit.txt": None,
+    "sctir_kaggle/recipes/requirements-llm-compressor.txt": "5.17.0",
 }
 """The version that each file pins; None where it takes what is there."""
+
+PINNED_WRONG = {"sctir_kaggle/recipes/requirements-llm-compressor.txt"}
+"""Files whose library takes no right version. `tests/recipes/quantize/test_compressed.py` shows with DeepSeek's tokenizer that
+no token and no file of the result comes from transformers' reading."""
 
 EXTRAS = {"cpu": "<=5.24.0,>=4.57.6", "openai": "<=5.24.0,>=4.57.6", "recipes": "<=5.24.0,>=5.5.1"}
 """The bounds of each extra: see `tests/bounds.py` for what was tried; training was tried with 5 alone."""
@@ -45,10 +50,11 @@ def test_every_file_of_requirements_is_in_the_table() -> None:
 
 
 @pytest.mark.parametrize("name", PINNED)
-def test_a_pinned_transformers_is_one_that_reads_tokenizers_rightly(name: str) -> None:
+def test_a_pinned_transformers_reads_tokenizers_rightly_or_is_not_asked_to(name: str) -> None:
     found = requirements((ROOT / name).read_text(encoding="utf-8").splitlines()).get("transformers")
     assert (found and str(found.specifier)) == (PINNED[name] and f"=={PINNED[name]}")
-    assert not any(found and found.specifier.contains(version) for version in WRONG)
+    wrong = [version for version in WRONG if found and found.specifier.contains(version)]
+    assert bool(wrong) == (name in PINNED_WRONG)
 
 
 def test_extras_have_these_bounds_and_each_takes_a_version_that_is_right() -> None:

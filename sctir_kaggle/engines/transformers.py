@@ -124,11 +124,11 @@ class TransformersEngine:
             threads = 1
         if threads is not None:
             torch.set_num_threads(threads)
-        context = _context_length(loaded.config.get_text_config(), context_length)
+        context = context_limit(loaded.config.get_text_config(), context_length)
         return cls(
             Slots(loaded, slots=slots, context_length=context),
             tokenizer,
-            end=_end_tokens(loaded, tokenizer),
+            end=end_tokens(loaded, tokenizer),
             vocabulary=loaded.get_input_embeddings().num_embeddings,
             facts=_facts(model, loaded, slots, context) | ({"tokenizer": tokenizer.notice} if tokenizer.notice else {}),
         )
@@ -369,7 +369,7 @@ def _dtype(asked: str | None, device: str, stored: object) -> Any:
     return torch.bfloat16 if has_bfloat16 and stored is torch.bfloat16 else torch.float16
 
 
-def _context_length(config: Any, asked: int | None) -> int:
+def context_limit(config: Any, asked: int | None) -> int:
     """The context in tokens: as asked, at most what the model's positions and its attention window cover.
 
     Beyond the window this engine would have to drop keys, which its slots do not do.
@@ -384,7 +384,7 @@ def _context_length(config: Any, asked: int | None) -> int:
     return asked or limit
 
 
-def _end_tokens(model: Any, tokenizer: Tokenizer) -> frozenset[int]:
+def end_tokens(model: Any, tokenizer: Tokenizer) -> frozenset[int]:
     """All tokens that end a sequence: those in the checkpoint's generation config, else the tokenizer's."""
     listed = getattr(model.generation_config, "eos_token_id", None)
     return frozenset(tokenizer.end_ids if listed is None else [listed] if isinstance(listed, int) else listed)

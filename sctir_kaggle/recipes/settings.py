@@ -14,6 +14,7 @@ from types import NoneType, UnionType
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from sctir_kaggle.kinds import nearest
+from sctir_kaggle.recipes.disk_full import is_disk_full
 from sctir_kaggle.types import EngineError, ExecutorError, UserError, one_line
 
 Settings = TypeVar("Settings")
@@ -59,6 +60,13 @@ def run_recipe(main: Callable[[], None]) -> None:
         if (error.name or "").startswith("sctir_kaggle"):
             raise
         sys.exit(_failed(f"{error.name} is not installed: pip install 'sctir-kaggle[recipes]'"))
+    except Exception as error:
+        if not is_disk_full(error):
+            raise
+        why = error.strerror if isinstance(error, OSError) else None
+        where = f" ({error.filename})" if isinstance(error, OSError) and error.filename else ""
+        said = why or one_line(error)
+        sys.exit(_failed(f"the disk is full: {said}{where}; free some and start the same command again"))
 
 
 def _failed(message: str) -> int:

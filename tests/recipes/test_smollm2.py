@@ -142,7 +142,7 @@ def test_it_is_quantized_and_compared(tuned: tuple[Path, list[float]]) -> None:
     check += ["candidates=1", "turns=1", "temperature=0", "seeds=1"]
     config = ["--config", "check_quantized.yaml", *common, *check]
     said = measured("check", "sctir_kaggle.recipes.quantize.check", config, folder)
-    agreement = re.search(r"\| same top token at \d+ places \| \| ([0-9.]+) % \|", said)
+    agreement = re.search(r"\| same top token, % \| \| \| ([0-9.]+) ± ", said)
     assert agreement is not None
     assert float(agreement[1]) > 95
     assert "| 100.0 | 100.0 | +0.0 |" in said

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -9,7 +10,11 @@ from typing import Any
 
 from sctir_kaggle.problems import ASSETS
 from sctir_kaggle.recipes.quantize.settings import QuantizeSettings
+from sctir_kaggle.recipes.rendering import Row as TokenRow
+from sctir_kaggle.recipes.rendering import encode_row
 from sctir_kaggle.recipes.rows import Row, write_rows
+from sctir_kaggle.recipes.tiny.data import rows_of, run_drafts, unseen_drafts
+from sctir_kaggle.recipes.tokenizer import load_transformers_tokenizer
 
 MODEL = ASSETS / "model"
 PACKED = ASSETS / "model-gptq"
@@ -48,3 +53,11 @@ def edit(path: Path, change: Callable[[dict[str, Any]], Any]) -> None:
     stored = json.loads(path.read_text())
     change(stored)
     path.write_text(json.dumps(stored))
+
+
+def unseen_rows(count: int) -> list[TokenRow]:
+    """As tokens, solutions of problems like the embedded model's, with parameters that it was not trained on."""
+    tokenizer = load_transformers_tokenizer(MODEL)
+    drafts = unseen_drafts(0)
+    examples = asyncio.run(run_drafts(drafts[:: len(drafts) // count][:count]))
+    return [encode_row(row, tokenizer) for row in rows_of(examples)]

@@ -41,7 +41,7 @@ from sctir_kaggle.recipes.rows import write_rows
 from sctir_kaggle.recipes.settings import run_recipe, settings_of_command
 from sctir_kaggle.runtime import Load, ManagedEngine, open_engine
 from sctir_kaggle.settings import ClockConfig, RunConfig
-from sctir_kaggle.types import Executor
+from sctir_kaggle.types import EngineError, Executor
 
 ROWS, STATISTICS = "tir.jsonl.gz", "statistics.json"
 
@@ -54,7 +54,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
     setup_logging(stream=sys.stderr)
     log.addFilter(RateLimitFilter(10.0))
-    statistics = make(settings_of_command(TirSettings, __doc__, arguments))
+    try:
+        statistics = make(settings_of_command(TirSettings, __doc__, arguments))
+    except EngineError as error:  # the engine names the option of `sctir`
+        raise EngineError(str(error).replace("--server-wait 10m", "--set server_wait=600")) from None
     console().print(table_of(statistics))
     said = ", ".join(f"{statistics[name]:,} {name}" for name in ("problems", "kept", "dropped", "open", "rows"))
     console().print(f"{said}; cost {statistics['cost']:,}")
@@ -135,6 +138,8 @@ def _open_judge(settings: TirSettings, stack: ExitStack) -> JudgeEngine | None:
         pause=settings.pause,
         patience=settings.patience,
         stall=settings.stall,
+        wait=settings.server_wait,
+        reach=settings.server_wait,
         options=settings.request_options_of_judge(),
     )
     stack.callback(engine.close)
@@ -207,6 +212,8 @@ def _load(settings: TirSettings) -> Load | None:
         pause=settings.pause,
         patience=settings.patience,
         stall=settings.stall,
+        wait=settings.server_wait,
+        reach=settings.server_wait,
         options=settings.request_options(),
     )
 

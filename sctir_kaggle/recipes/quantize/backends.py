@@ -1,6 +1,7 @@
-"""Quantization libraries: GPTQModel by default, AutoGPTQ for those with CUDA and its old environment.
+"""Quantization libraries: GPTQModel by default, LLM Compressor for compressed-tensors, AutoGPTQ with CUDA and old libraries.
 
-Method: GPTQ, https://arxiv.org/abs/2210.17323. Each library writes a folder in its own layout; `checkpoint.py` normalises it.
+Method: GPTQ, https://arxiv.org/abs/2210.17323, in all three. Each writes a folder in its own layout; `checkpoint.py`
+normalises it.
 """
 
 from __future__ import annotations
@@ -14,7 +15,8 @@ from typing import Any, NoReturn
 from sctir_kaggle.recipes.quantize.calibration import Calibration
 from sctir_kaggle.recipes.quantize.checkpoint import LOGS
 from sctir_kaggle.recipes.quantize.settings import QuantizeSettings
-from sctir_kaggle.types import UserError
+from sctir_kaggle.recipes.tokenizer import load_transformers_tokenizer
+from sctir_kaggle.types import UserError, one_line
 
 REQUIREMENTS = Path(__file__).resolve().parents[1]
 
@@ -28,16 +30,26 @@ def check_backend(settings: QuantizeSettings) -> None:
             "backend auto-gptq quantizes on CUDA only, and torch sees no CUDA device here: set backend=gptqmodel, which "
             "writes the same format and works on a CPU"
         )
-    if find_spec(settings.backend.replace("-", "_")) is None:
+    if find_spec(MODULES[settings.backend]) is None:
         _missing(settings.backend)
 
 
 def quantize_with(settings: QuantizeSettings, calibration: Calibration) -> None:
-    """Write the quantized weights to `settings.output`, in the library's own layout."""
+    """Write the quantized weights to `settings.output`, in the library's own layout.
+
+    Raises `UserError` where a library is missing, the weights cannot be read or the result cannot be written.
+    """
+    from safetensors import SafetensorError
+
     try:
         BACKENDS[settings.backend](settings, calibration)
     except ImportError as error:
         _missing(f"{settings.backend} ({error})")
+    except (OSError, SafetensorError) as error:
+        raise UserError(
+            f"{settings.backend} ended with {one_line(error, named=True)}: the model must be a whole checkpoint, and the "
+            "disk of the output have room"
+        ) from error
 
 
 def _gptqmodel(settings: QuantizeSettings, calibration: Calibration) -> None:
@@ -88,7 +100,53 @@ def _auto_gptq(settings: QuantizeSettings, calibration: Calibration) -> None:
     model.save_quantized(str(settings.output), use_safetensors=True)
 
 
-BACKENDS: Mapping[str, Quantize] = {"gptqmodel": _gptqmodel, "auto-gptq": _auto_gptq}
+def _llm_compressor(settings: QuantizeSettings, calibration: Calibration) -> None:
+    import torch
+    from llmcompressor import oneshot  # type: ignore[import-not-found,import-untyped,unused-ignore]
+    from llmcompressor.modifiers.gptq import (  # type: ignore[import-not-found,import-untyped,unused-ignore]
+        GPTQModifier,
+    )
+    from transformers import AutoModelForCausalLM
+
+    weights = {"num_bits": settings.bits, "type": "int", "symmetric": settings.sym}
+    if settings.group_size == -1:
+        weights |= {"strategy": "channel"}
+    else:
+        weights |= {"strategy": "group", "group_size": settings.group_size}
+    recipe = GPTQModifier(
+        config_groups={"group_0": {"targets": ["Linear"], "weights": weights}},
+        ignore=["lm_head"],
+        dampening_frac=settings.damp,
+        actorder="static" if settings.group_aware else None,
+    )
+    samples = [
+        {"input_ids": torch.tensor([ids]), "attention_mask": torch.ones(1, len(ids), dtype=torch.long)}
+        for ids in calibration.samples
+    ]
+    device = settings.device or ("cuda" if _cuda() else "cpu")
+    model: Any = AutoModelForCausalLM.from_pretrained(
+        settings.model, dtype=torch.float16, local_files_only=True, device_map=device
+    )
+    oneshot(
+        model=model,
+        processor=load_transformers_tokenizer(
+            settings.model
+        ),  # else it reads one by transformers; samples are ids already
+        dataset=torch.utils.data.DataLoader(samples, batch_size=None),  # type: ignore[arg-type]
+        recipe=recipe,
+        num_calibration_samples=len(samples),
+    )
+    model.save_pretrained(settings.output, save_compressed=True)  # without a tokenizer, which `oneshot` would save
+
+
+BACKENDS: Mapping[str, Quantize] = {
+    "gptqmodel": _gptqmodel,
+    "llm-compressor": _llm_compressor,
+    "auto-gptq": _auto_gptq,
+}
+
+MODULES: Mapping[str, str] = {"gptqmodel": "gptqmodel", "llm-compressor": "llmcompressor", "auto-gptq": "auto_gptq"}
+"""What each backend imports."""
 
 
 def _cuda() -> bool:

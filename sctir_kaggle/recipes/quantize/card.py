@@ -5,6 +5,7 @@ It names no folder of this machine. The comparison stands between two markers, a
 
 from __future__ import annotations
 
+import math
 import platform
 import statistics
 from dataclasses import dataclass
@@ -15,7 +16,7 @@ from sctir_kaggle._version import __version__
 from sctir_kaggle.lab.statistics import format_mean_sd
 from sctir_kaggle.recipes.quantize.calibration import Calibration
 from sctir_kaggle.recipes.quantize.checkpoint import size_of
-from sctir_kaggle.recipes.quantize.likeness import Reading
+from sctir_kaggle.recipes.quantize.likeness import Estimate, Likeness
 from sctir_kaggle.recipes.quantize.settings import LAST_WITH_DESC_ACT, QuantizeSettings
 from sctir_kaggle.types import UserError
 
@@ -31,14 +32,14 @@ license: {license}
 {base}pipeline_tag: text-generation
 library_name: transformers
 tags:
-- gptq
+- {tag}
 - {bits}-bit
 - tool-integrated-reasoning
 ---
 
 # {name}
 
-{original} in {bits}-bit GPTQ: {size} of weights, for vLLM and transformers.
+{original} in {label}: {size} of weights, for vLLM and transformers.
 
 ## Against the original
 
@@ -63,7 +64,7 @@ Made with sctir_kaggle {version}, {libraries}, Python {python}:
 
 ## How to load it
 
-vLLM reads the format by itself (`dtype="half"` on a T4). transformers needs gptqmodel and optimum beside it.
+vLLM reads the format by itself (`dtype="half"` on a T4). transformers needs {beside} beside it.
 {order_note}
 ## Terms
 
@@ -83,17 +84,21 @@ WITH_ORDER = f"""\
 def write_card(folder: Path, settings: QuantizeSettings, calibration: Calibration) -> None:
     """Write README.md to `folder`, the output or what is renamed to it later, still without the comparison."""
     original = settings.base_model or settings.model.resolve().name
+    compressed = settings.backend == "llm-compressor"
     text = TEMPLATE.format(
         license=settings.license,
         base=f"base_model: {original}\nbase_model_relation: quantized\n" if settings.base_model else "",
         name=settings.output.resolve().name,
         original=original,
         bits=settings.bits,
+        label=settings.label,
+        tag="compressed-tensors" if compressed else "gptq",
+        beside="compressed-tensors" if compressed else "gptqmodel and optimum",
         size=megabytes(size_of(folder)),
         start=START,
         unchecked=UNCHECKED,
         end=END,
-        library=f"{settings.backend} {version_of(settings.backend)}",
+        library=f"{settings.backend} {version_of('llmcompressor' if compressed else settings.backend)}",
         group_size=settings.group_size if settings.group_size != -1 else "one group (-1)",
         desc_act="on" if settings.desc_act else "off",
         damp=settings.damp,
@@ -107,7 +112,9 @@ def write_card(folder: Path, settings: QuantizeSettings, calibration: Calibratio
         version=__version__,
         libraries=f"torch {version_of('torch')}, transformers {version_of('transformers')}",
         python=platform.python_version(),
-        order_note=(WITH_ORDER if settings.desc_act else NO_ORDER) if settings.group_size != -1 else "",
+        order_note=(WITH_ORDER if settings.desc_act else NO_ORDER)
+        if not compressed and settings.group_size != -1
+        else "",
     )
     (folder / CARD).write_text(text, encoding="utf-8")
 
@@ -148,27 +155,26 @@ HEAD = "| | original | quantized | difference |\n|---|---|---|---|\n"
 
 @dataclass(frozen=True, slots=True)
 class Checked:
-    """A checkpoint's figures: bytes of weights, losses and top tokens on the traces, percent right under each seed."""
+    """A checkpoint's figures: bytes of weights, and percent right under each seed (none: no problems were solved)."""
 
     size: int
-    reading: Reading
-    right: tuple[float, ...]
+    right: tuple[float, ...] = ()
 
 
-def table(original: Checked, quantized: Checked, *, traces: int, solved: str) -> str:
+def table(original: Checked, quantized: Checked, likeness: Likeness, *, solved: str = "") -> str:
     """The comparison as Markdown. `solved` names what the accuracy refers to."""
-    rows = (
-        _sizes(original, quantized),
-        *_likeness(original, quantized, traces),
-        _accuracy(original, quantized, solved),
-    )
-    seeds = len(original.right)
+    rows = [_sizes(original, quantized), *_likeness(likeness)]
     note = (
-        f"Accuracy is that of the solver's vote, {f'mean ± sd of {seeds} seeds' if seeds > 1 else 'one seed'}. Perplexity and "
-        f"top tokens are on what a model is to write, in the same contexts; problems and tool outputs are only read. torch "
-        f"{version_of('torch')}, transformers {version_of('transformers')}."
+        f"On {len(likeness.traces):,} held-out traces, at the {likeness.tokens:,} tokens that a model is to write, in the same "
+        "contexts; ± is one standard error, over the traces. KL divergence is that of the quantized model's distribution of "
+        "the next token from the original's: 0 where they are the same."
     )
-    return HEAD + "\n".join(rows) + "\n\n" + note
+    if original.right and quantized.right:
+        rows.append(_accuracy(original, quantized, solved))
+        seeds = len(original.right)
+        note += f" Accuracy is that of the solver's vote, {f'mean ± sd of {seeds} seeds' if seeds > 1 else 'one seed'}."
+    libraries = f"torch {version_of('torch')}, transformers {version_of('transformers')}."
+    return HEAD + "\n".join(rows) + f"\n\n{note} {libraries}"
 
 
 def _sizes(original: Checked, quantized: Checked) -> str:
@@ -176,13 +182,35 @@ def _sizes(original: Checked, quantized: Checked) -> str:
     return f"| weights | {megabytes(original.size)} | {megabytes(quantized.size)} | {change:+.0f} % |"
 
 
-def _likeness(original: Checked, quantized: Checked, traces: int) -> tuple[str, str]:
-    before, after = original.reading.perplexity, quantized.reading.perplexity
-    places, agreement = len(original.reading.top), 100 * quantized.reading.agreement(original.reading)
+def _likeness(likeness: Likeness) -> tuple[str, str, str]:
+    before, after = likeness.perplexities
+    agreement = likeness.agreement
+    percent = Estimate(100 * agreement.value, None if agreement.error is None else 100 * agreement.error)
     return (
-        f"| perplexity, {traces:,} held-out traces | {before:.4f} | {after:.4f} | {100 * (after / before - 1):+.3f} % |",
-        f"| same top token at {places:,} places | | {agreement:.2f} % | |",
+        f"| KL divergence, nats a token | | | {with_error(likeness.divergence)} |",
+        f"| same top token, % | | | {with_error(percent)} |",
+        f"| perplexity, and its ratio | {before:.4f} | {after:.4f} | {with_error(likeness.ratio)} |",
     )
+
+
+def with_error(estimate: Estimate) -> str:
+    """`1.234 ± 0.056`: the error with two digits and the value to the same place, in powers of ten below 0.001.
+
+    >>> with_error(Estimate(0.0123456, 0.000789)), with_error(Estimate(1.2e-6, 3.4e-8)), with_error(Estimate(100.0, 0.0))
+    ('0.01235 ± 0.00079', '(1.200 ± 0.034)e-06', '100 ± 0')
+    """
+    value, error = estimate.value, estimate.error
+    if error is None:
+        return f"{value:.4g} (one trace: no error)"
+    if not error or not math.isfinite(value + error):
+        return f"{value:g} ± {error:g}"
+    largest = math.floor(math.log10(max(abs(value), error)))
+    places = 1 - math.floor(math.log10(error))
+    if largest < -3:
+        shown = max(0, places + largest)
+        return f"({value / 10**largest:.{shown}f} ± {error / 10**largest:.{shown}f})e{largest:03d}"
+    shown = max(0, places)
+    return f"{value:.{shown}f} ± {error:.{shown}f}"
 
 
 def _accuracy(original: Checked, quantized: Checked, solved: str) -> str:

@@ -1,7 +1,7 @@
 """Compare a quantized checkpoint with its original: `python -m sctir_kaggle.recipes.quantize.check --config FILE --set ...`.
 
-Perplexity and top-1 agreement on held-out traces, accuracy by the real solver on a validation set; the table goes into
-the model card. The rows must not be those of the calibration; this is not checked.
+KL divergence, top-1 agreement and perplexity on held-out traces (`likeness.py`), accuracy by the real solver on a validation
+set; the table goes into the model card. The rows must not be those of the calibration; this is not checked.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from sctir_kaggle.lab.replay.sets import read_set
 from sctir_kaggle.recipes.quantize.calibration import context_of, shuffled_traces
 from sctir_kaggle.recipes.quantize.card import Checked, parts_of, publish, table
 from sctir_kaggle.recipes.quantize.checkpoint import size_of
-from sctir_kaggle.recipes.quantize.likeness import read
+from sctir_kaggle.recipes.quantize.compare import compare
 from sctir_kaggle.recipes.rendering import Row
 from sctir_kaggle.recipes.settings import run_recipe, settings_of_command
 from sctir_kaggle.recipes.tokenizer import load_transformers_tokenizer
@@ -43,10 +43,10 @@ class CheckSettings:
     data: tuple[str, ...]
     """Held-out traces: files of training rows (`rows.py`), or owner/name on the Hub."""
 
-    problems: str
-    """A validation set: `amc`, `aime`, `math4`, `math5`, or a CSV."""
+    problems: str | None = None
+    """A validation set: `amc`, `aime`, `math4`, `math5`, or a CSV; None: nothing is solved, and the table has no accuracy."""
 
-    runs: Path
+    runs: Path = Path("runs/check-quantized")
     """The folder of the solver's journals; `sctir score` and `sctir view` read them."""
 
     samples: int = 256
@@ -79,7 +79,8 @@ class CheckSettings:
     """The solver's engine."""
 
     device: str | None = None
-    """Where perplexity is computed: `cuda` or `cpu`; None is CUDA where there is one."""
+    """Where both run over the traces, in memory at once: `cuda`, `cpu`, or `auto`, which spreads them over all GPUs; None is
+    CUDA where there is one."""
 
     def __post_init__(self) -> None:
         for name, least in (("samples", 1), ("max_tokens", 16), ("seeds", 1)):
@@ -99,11 +100,12 @@ def check(settings: CheckSettings) -> str:
     """Measure both checkpoints; return the table as Markdown. Raises `UserError` where the card has no place for it."""
     parts_of(settings.quantized)
     rows = held_out_rows(settings)
-    checked: list[Checked] = []
-    for name, folder in (("original", settings.model), ("quantized", settings.quantized)):
-        reading = read(folder, rows, device=settings.device)
-        checked.append(Checked(size_of(folder), reading, percent_right(settings, folder, name)))
-    return table(*checked, traces=len(rows), solved=described(settings))
+    likeness = compare(settings.model, settings.quantized, rows, device=settings.device)
+    original, quantized = (
+        Checked(size_of(folder), percent_right(settings, folder, name))
+        for name, folder in (("original", settings.model), ("quantized", settings.quantized))
+    )
+    return table(original, quantized, likeness, solved=described(settings))
 
 
 def held_out_rows(settings: CheckSettings) -> list[Row]:
@@ -122,7 +124,12 @@ def held_out_rows(settings: CheckSettings) -> list[Row]:
 
 
 def percent_right(settings: CheckSettings, folder: Path, name: str) -> tuple[float, ...]:
-    """Accuracy of the vote in percent, under each seed; tasks that an earlier run solved are not solved again."""
+    """Accuracy of the vote in percent, under each seed; empty without problems.
+
+    Tasks that an earlier run solved are not solved again.
+    """
+    if settings.problems is None:
+        return ()
     plan = plan_of(settings, folder, name)
     with live(Progress()) as progress:
         outcomes = replay(plan, progress)
@@ -147,7 +154,7 @@ def plan_of(settings: CheckSettings, folder: Path, name: str) -> Plan:
         engine=EngineConfig(engine=settings.engine, model=folder),
         clock=ClockConfig(budget=math.inf),
     )
-    problems = read_set(settings.problems, data=settings.sets, limit=settings.limit)
+    problems = read_set(settings.problems or "", data=settings.sets, limit=settings.limit)
     return Plan(
         run=run,
         folder=kept,
@@ -168,9 +175,8 @@ def _goes_on(journal: Path, folder: Path) -> bool:
 
 def described(settings: CheckSettings) -> str:
     """The accuracy's problems and settings, as the table names them."""
-    return (
-        f"{Path(settings.problems).stem}, {settings.candidates} candidates, {settings.turns} turns, {settings.engine}"
-    )
+    name = Path(settings.problems or "").stem
+    return f"{name}, {settings.candidates} candidates, {settings.turns} turns, {settings.engine}"
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
-"""Normalise the output of either library: `quantization_config` in config.json, model*.safetensors beside it.
+"""Normalise a library's output: `quantization_config` in config.json, model*.safetensors beside it.
 
-Covered: what gptqmodel 7.6 and auto-gptq 0.7.1 write. Not covered: repacking weights, which both store alike.
+Covered: what gptqmodel 7.6, llm-compressor 0.14 (compressed-tensors) and auto-gptq 0.7.1 write. Weights are not repacked.
 """
 
 from __future__ import annotations
@@ -19,13 +19,17 @@ KEPT = ("bits", "group_size", "desc_act", "sym", "lm_head", "quant_method", "che
 FORMAT = {"quant_method": "gptq", "checkpoint_format": "gptq"}
 """Fields that old files leave out."""
 
-DROPPED = ("quantize_config.json", "quant_log.csv")
+DROPPED = ("quantize_config.json", "quant_log.csv", "recipe.yaml")
 """Files to drop: the same settings again, and a log of losses."""
 
 LOGS = "logs"
 """The folder in which a library may log while it works; not kept."""
 
-TOKENIZER = ("tokenizer*", "special_tokens_map.json", "chat_template*", "generation_config.json", "added_tokens.json")
+TOKENIZER = (
+    *("tokenizer*", "special_tokens_map.json", "added_tokens.json", "vocab.*", "merges.txt", "chat_template*"),
+    "generation_config.json",
+)
+"""Files that are the original's, unchanged, and none that it does not have: libraries save them with options of their own."""
 
 _LEGACY = re.compile(r"^gptq_model-\d+bit-(?:-1|\d+)g")
 """How auto-gptq begins the names of its weights."""
@@ -38,7 +42,9 @@ def even_out(model: Path, output: Path) -> None:
     for name in DROPPED:
         (output / name).unlink(missing_ok=True)
     shutil.rmtree(output / LOGS, ignore_errors=True)
-    for pattern in TOKENIZER:  # the libraries save these with options of their own
+    for pattern in TOKENIZER:
+        for file in output.glob(pattern):
+            file.unlink()
         for file in model.glob(pattern):
             shutil.copyfile(file, output / file.name)
 
@@ -49,7 +55,10 @@ def write_config(output: Path) -> None:
     config, stored = json.loads(file.read_text(encoding="utf-8")), quantization_of(str(output))
     if not stored:
         raise UserError(f"{output} says nowhere how it was quantized: quantize again")
-    config["quantization_config"] = FORMAT | {name: stored[name] for name in KEPT if name in stored}
+    if stored.get("quant_method") == "compressed-tensors":
+        config["quantization_config"] = stored
+    else:
+        config["quantization_config"] = FORMAT | {name: stored[name] for name in KEPT if name in stored}
     config.pop("_name_or_path", None)  # a folder of this machine
     file.write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", encoding="utf-8")
 

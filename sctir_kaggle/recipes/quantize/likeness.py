@@ -1,75 +1,100 @@
-"""Similarity of a quantized checkpoint to its original: teacher-forced, on the tokens that a model learns to write.
+"""Figures of how alike a quantized checkpoint and its original are: KL divergence, top-1 agreement, ratio of perplexities.
 
-Perplexity is exp of the mean cross-entropy in nats. Top-1 agreement is the share of positions where both models' argmax is the
-same token. One model is in memory at a time.
+At each token that a model learns to write, p is the original's distribution of it and q the quantized one's, in the same
+context (teacher-forced). n_i tokens of trace i give a sum y_i of one of these:
+
+| figure | of a token | estimate |
+|---|---|---|
+| KL divergence, nats a token | sum over the vocabulary of p (ln p - ln q): 0 where q = p, else above | sum y / sum n |
+| top-1 agreement | 1 where p and q have the same argmax | sum y / sum n |
+| ratio of perplexities | ln p - ln q of the token in the trace | exp(sum y / sum n) |
+
+The ratio can be 1 while the distributions differ, where errors cancel: that is what the divergence is for.
+
+Tokens of one trace depend on each other, so that standard errors are over the traces: those of a ratio estimator (Cochran,
+Sampling Techniques, 3rd ed., 1977, section 6.3), and by the delta method for the exponential. An error of 0 means that
+the traces did not differ, not that others will not.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
-from sctir_kaggle.types import UserError, one_line
-
-if TYPE_CHECKING:
-    from sctir_kaggle.recipes.rendering import Row
 
 
 @dataclass(frozen=True, slots=True)
-class Reading:
-    """For each learned token of all rows in order: its loss in nats, and the model's argmax."""
+class Estimate:
+    """A value and its standard error, which is None of a single trace."""
 
-    losses: tuple[float, ...]
-    top: tuple[int, ...]
+    value: float
+    error: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Trace:
+    """Sums over the learned tokens of one trace; at least one token."""
+
+    tokens: int
+    original: float
+    """Loss of the original, -ln p of the trace's tokens, nats."""
+    quantized: float
+    """Loss of the quantized one."""
+    divergence: float
+    """KL divergence of q from p, nats."""
+    same: int
+    """Tokens at which both have the same argmax."""
+
+
+@dataclass(frozen=True, slots=True)
+class Likeness:
+    """The figures over all traces; at least one."""
+
+    traces: tuple[Trace, ...]
 
     @property
-    def perplexity(self) -> float:
-        """exp of the mean loss."""
-        return math.exp(sum(self.losses) / len(self.losses))
+    def tokens(self) -> int:
+        """Learned tokens of all traces."""
+        return sum(trace.tokens for trace in self.traces)
 
-    def agreement(self, other: Reading) -> float:
-        """The share of positions with the same top token; both must have read the same rows."""
-        return sum(a == b for a, b in zip(self.top, other.top, strict=True)) / len(self.top)
+    @property
+    def perplexities(self) -> tuple[float, float]:
+        """exp of the mean loss a token: the original's, the quantized one's."""
+        return (
+            math.exp(sum(trace.original for trace in self.traces) / self.tokens),
+            math.exp(sum(trace.quantized for trace in self.traces) / self.tokens),
+        )
+
+    @property
+    def divergence(self) -> Estimate:
+        """Mean KL divergence, nats a token."""
+        return self._mean(trace.divergence for trace in self.traces)
+
+    @property
+    def agreement(self) -> Estimate:
+        """Share of the tokens with the same argmax."""
+        return self._mean(trace.same for trace in self.traces)
+
+    @property
+    def ratio(self) -> Estimate:
+        """Perplexity of the quantized one over the original's."""
+        mean = self._mean(trace.quantized - trace.original for trace in self.traces)
+        ratio = math.exp(mean.value)
+        return Estimate(ratio, None if mean.error is None else ratio * mean.error)
+
+    def _mean(self, sums: Iterable[float]) -> Estimate:
+        return mean_of([(trace.tokens, total) for trace, total in zip(self.traces, sums, strict=True)])
 
 
-def read(folder: Path, rows: Sequence[Row], *, device: str | None = None) -> Reading:
-    """Run the checkpoint in `folder` over the rows, one at a time: token ids [tokens] and masks [tokens]."""
-    import torch
+def mean_of(traces: list[tuple[int, float]]) -> Estimate:
+    """The mean of (n_i tokens, their sum y_i) and its standard error over the traces.
 
-    model = load_model(folder, device=device)
-    losses: list[float] = []
-    top: list[int] = []
-    with torch.inference_mode():
-        for ids, learned in rows:
-            tokens, where = torch.tensor(ids, device=model.device), torch.tensor(learned[1:], device=model.device)
-            logits = model(tokens[None, :-1], use_cache=False).logits[0][where].float()
-            losses += torch.nn.functional.cross_entropy(logits, tokens[1:][where], reduction="none").tolist()
-            top += logits.argmax(-1).tolist()
-    del model
-    torch.cuda.empty_cache()  # the solver's engine comes next; does nothing without CUDA
-    if not losses:
-        raise UserError("the held-out data has no trace: give rows with messages of a user and an assistant")
-    return Reading(tuple(losses), tuple(top))
-
-
-def load_model(folder: Path, *, device: str | None = None) -> Any:
-    """Load a checkpoint for inference, float32 on a CPU, its own type on a GPU; `UserError` where a library is missing."""
-    import torch
-    from transformers import AutoModelForCausalLM
-
-    device = device or ("cuda" if torch.cuda.is_available() else "cpu")
-    # On a GPU, packed weights must be loaded right onto it: only then does their library choose a GPU kernel.
-    options: dict[str, Any] = {"dtype": torch.float32} if device == "cpu" else {"dtype": "auto", "device_map": device}
-    try:
-        model: Any = AutoModelForCausalLM.from_pretrained(folder, local_files_only=True, **options)
-    except ImportError as error:
-        raise UserError(
-            f"{folder} cannot be loaded ({one_line(error, first=True)}): pip install -r "
-            "sctir_kaggle/recipes/requirements-gptqmodel.txt"
-        ) from None
-    except (OSError, ValueError) as error:
-        raise UserError(f"{folder} cannot be loaded ({one_line(error, first=True)}): pass a whole checkpoint") from None
-    return model.eval()
+    >>> mean_of([(2, 2.0), (2, 6.0)])
+    Estimate(value=2.0, error=1.0)
+    """
+    tokens, count = sum(n for n, _ in traces), len(traces)
+    mean = sum(y for _, y in traces) / tokens
+    if count < 2:
+        return Estimate(mean, None)
+    squares = math.fsum((y - mean * n) ** 2 for n, y in traces)
+    return Estimate(mean, math.sqrt(count / (count - 1) * squares) / tokens)

@@ -6,18 +6,22 @@ What vLLM would not load is refused here. Limits of its GPTQ: https://docs.vllm.
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from sctir_kaggle.engines.vllm_options import NO_DESC_ACT_FROM, quantization_of
-from sctir_kaggle.types import EngineError, UserError
+from sctir_kaggle.types import EngineError, UserError, one_line
 
 BITS = (4, 8)
 """Bits that vLLM has kernels for."""
 
 GROUPS = (-1, 32, 64, 128)
 """Group sizes of vLLM's kernels: input columns that share a scale; -1 is one scale for all."""
+
+WEIGHTS = ("*.safetensors", "pytorch_model*.bin")
+"""Names of a checkpoint's weights."""
 
 LAST_WITH_DESC_ACT = f"{NO_DESC_ACT_FROM[0]}.{NO_DESC_ACT_FROM[1] - 1}"
 """The last vLLM that serves activation order with a group size."""
@@ -36,8 +40,8 @@ class QuantizeSettings:
     data: tuple[str, ...]
     """Stage 2's training data, for the calibration: files of rows (`rows.py`), or owner/name on the Hub."""
 
-    backend: Literal["gptqmodel", "auto-gptq"] = "gptqmodel"
-    """The library. `auto-gptq` is archived, needs CUDA and its own environment."""
+    backend: Literal["gptqmodel", "llm-compressor", "auto-gptq"] = "gptqmodel"
+    """The library: `llm-compressor` writes compressed-tensors, the others GPTQ; `auto-gptq` is archived and needs CUDA."""
 
     bits: int = 8
     """Bits of a weight."""
@@ -55,7 +59,7 @@ class QuantizeSettings:
     """Allow activation order with groups, for vLLM 0.29 or older."""
 
     group_aware: bool = True
-    """gptqmodel's substitute: quantize in activation order, store in the original one, which any vLLM serves."""
+    """Its substitute in gptqmodel and llm-compressor: quantize in activation order, store in the original one."""
 
     damp: float = 0.01
     """The share of the mean diagonal that is added to GPTQ's Hessian."""
@@ -95,14 +99,23 @@ class QuantizeSettings:
                 "that; set desc_act=false, or allow_desc_act=true if you stay with that vLLM"
             )
 
+        if self.backend == "llm-compressor":
+            _require(
+                not self.desc_act, "desc_act", "true", "false with llm-compressor: group_aware is its activation order"
+            )
+            _require(self.batch == 1, "batch", self.batch, "1 with llm-compressor, which gets samples without padding")
+
     @property
     def label(self) -> str:
-        """`8-bit GPTQ`."""
+        """`8-bit GPTQ`, or `W8A16 compressed-tensors` of llm-compressor."""
+        if self.backend == "llm-compressor":
+            return f"W{self.bits}A16 compressed-tensors"
         return f"{self.bits}-bit GPTQ"
 
 
 def check_folders(settings: QuantizeSettings) -> None:
-    """Raise `UserError` where the model's widths do not fit the groups, it is quantized already, or `output` is not empty."""
+    """Raise `UserError` where `model` is no whole checkpoint, is quantized already or does not fit the groups, or where
+    `output` is not empty or its disk too full."""
     model, output = settings.model, settings.output
     try:
         config = json.loads((model / "config.json").read_text(encoding="utf-8"))
@@ -119,6 +132,38 @@ def check_folders(settings: QuantizeSettings) -> None:
         if settings.group_size != -1 and width % settings.group_size:
             fits = max(group for group in GROUPS if group == -1 or not any(one % group for one in widths.values()))
             raise UserError(f"{name} {width} is no multiple of group_size {settings.group_size}: set it to {fits}")
+    check_weights(model)
+    check_disk(model, output)
+
+
+def check_weights(model: Path) -> None:
+    """Raise `UserError` where there are no weights, or a safetensors file is not whole."""
+    from safetensors import SafetensorError, safe_open
+
+    if not _weights(model):
+        raise UserError(f"{model} holds no weights ({' or '.join(WEIGHTS)}): pass a whole checkpoint")
+    for file in model.glob("*.safetensors"):
+        try:
+            with safe_open(file, framework="np"):  # reads the header, and compares it with the file's length
+                pass
+        except (OSError, SafetensorError) as error:
+            raise UserError(f"{file} is not whole ({one_line(error)}): copy or download it again") from None
+
+
+def check_disk(model: Path, output: Path) -> None:
+    """Raise `UserError` where the output's disk has less room than the model takes, which no quantized one exceeds."""
+    size = sum(file.stat().st_size for file in _weights(model))
+    disk = next(folder for folder in output.absolute().parents if folder.is_dir())
+    free = shutil.disk_usage(disk).free
+    if free < size:
+        raise UserError(
+            f"{disk} has {free / 1e9:.3g} GB free, and {output.name} takes up to the model's {size / 1e9:.3g} GB: make room, "
+            "or choose another output"
+        )
+
+
+def _weights(model: Path) -> list[Path]:
+    return [file for pattern in WEIGHTS for file in model.glob(pattern)]
 
 
 def _require(holds: bool, name: str, value: object, limit: str) -> None:

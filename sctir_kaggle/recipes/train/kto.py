@@ -7,9 +7,9 @@ so a kill loses little:
 
 Then this recipe labels the candidates by their answers and trains with TRL's KTOTrainer. Only tokens that the model wrote
 count (`unpaired`); the weights of right and wrong ones are balanced by their counts (`preferences.balanced`); their implicit
-rewards go to `rewards.csv` and `rewards.png`. Resumes from the last whole checkpoint in `output`; the model ends in
-`output/model`. Not covered: new candidates during the training (one round only). Needs the extra `recipes`; written against
-TRL 1.16.
+rewards go to `rewards.csv` and `rewards.png`. The reference model is fixed, or follows the policy (`kto_anchor`). Resumes from
+the last whole checkpoint in `output`; the model ends in `output/model`. Not covered: new candidates during the training (one
+round only). Needs the extra `recipes`; written against TRL 1.16.
 """
 
 from __future__ import annotations
@@ -20,6 +20,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from sctir_kaggle.recipes.settings import run_recipe, settings_of_command
 from sctir_kaggle.recipes.tokenizer import CHAT_TEMPLATE, load_transformers_tokenizer
+from sctir_kaggle.recipes.train.disk import check_disk, full_disk_in_one_line
+from sctir_kaggle.recipes.train.kto_anchor import anchor_arguments, load_anchor, save_anchor
 from sctir_kaggle.recipes.train.preferences import Weights, balanced, read_preferences
 from sctir_kaggle.recipes.train.rewards import points, write_csv, write_png
 from sctir_kaggle.recipes.train.trainer import (
@@ -34,7 +36,7 @@ from sctir_kaggle.recipes.train.unpaired import Collator, Columns, encoded, mism
 from sctir_kaggle.types import UserError
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerFast
+    from transformers import PreTrainedModel, PreTrainedTokenizerFast
     from trl import KTOConfig, KTOTrainer
 
 
@@ -55,6 +57,8 @@ class KTO(ResumableSettings):
     """The price of moving away from the reference model."""
     quotient: float = 1.0
     """(weight x count) of right candidates / (weight x count) of wrong ones: 1 to 4/3."""
+    anchor: float | None = None
+    """How far the reference model moves towards the policy after each step (WARP: 0.01); null: it is fixed."""
     reference_first: bool = False
     """Compute the reference model's log-probabilities before the training: then one model is in memory."""
 
@@ -65,6 +69,14 @@ class KTO(ResumableSettings):
         self.require_at_least_one("longest", "accumulate", "log_every", "save_every", "keep")
         if self.batch < 2:
             raise UserError(f"batch is {self.batch}; it must be at least 2: the KL term needs a mismatched neighbour")
+        if self.anchor is not None and not 0 < self.anchor < 1:
+            raise UserError(
+                f"anchor is {self.anchor}; it must be above 0 and below 1, or null for a fixed reference model"
+            )
+        if self.anchor is not None and self.reference_first:
+            raise UserError(
+                f"anchor is {self.anchor} and reference_first true; a reference that moves cannot be computed first"
+            )
         if not self.runs:
             raise UserError("runs is empty; name the folder of a recorded run, or its journal")
 
@@ -76,12 +88,21 @@ def main() -> None:
 
 
 def kto(settings: KTO) -> Path:
-    """Train, write model and rewards; return the folder of the model."""
+    """Train, write model and rewards; return the folder of the model.
+
+    Raises `UserError` where the disk is too small, or full.
+    """
+    with full_disk_in_one_line(settings):
+        return _kto(settings)
+
+
+def _kto(settings: KTO) -> Path:
     config = trainer_config(settings)  # first: under ZeRO-3 it decides how a model is loaded
     tokenizer = load_transformers_tokenizer(settings.model, chat_template=CHAT_TEMPLATE)
     tokenizer.pad_token = tokenizer.pad_token or tokenizer.eos_token
     last = checkpoint_to_resume(settings)
-    trainer = make_trainer(settings, config, tokenizer)
+    trainer = make_trainer(settings, config, tokenizer, load_anchor(last, settings.anchor))
+    check_disk(trainer, settings)
     trainer.train(resume_from_checkpoint=str(last) if last else None)
     if save_model(trainer, tokenizer, settings.output / "model"):
         rewards = points(trainer.state.log_history)
@@ -118,20 +139,24 @@ def trainer_config(settings: KTO) -> KTOConfig:
         precompute_ref_log_probs=settings.reference_first,
         precompute_ref_batch_size=settings.batch,
         lr_scheduler_type=settings.schedule,
+        **(anchor_arguments(settings.anchor) if settings.anchor else {}),
     )
     if config.bf16 and config.deepspeed_plugin:  # DeepSpeed keeps a float32 copy; else AdamW changes float32 weights
         config.model_init_kwargs = {"dtype": "bfloat16"}
     return config
 
 
-def make_trainer(settings: KTO, config: KTOConfig, tokenizer: PreTrainedTokenizerFast) -> KTOTrainer:
-    """TRL's trainer over the candidates of the settings' runs, already encoded."""
+def make_trainer(
+    settings: KTO, config: KTOConfig, tokenizer: PreTrainedTokenizerFast, reference: PreTrainedModel | None = None
+) -> KTOTrainer:
+    """TRL's trainer over the candidates of the settings' runs, encoded; the reference is by default the settings' model."""
     from datasets import Dataset
 
     rows, weights, summary = rows_of(settings, tokenizer)
     config.desirable_weight, config.undesirable_weight = weights.desirable, weights.undesirable
     trainer: KTOTrainer = _trainer_class()(
         model=settings.model,
+        ref_model=reference,
         args=config,
         train_dataset=Dataset.from_list(rows),
         data_collator=Collator(tokenizer.pad_token_id, settings.longest),
@@ -149,6 +174,11 @@ def _trainer_class() -> Any:
 
         def _prepare_dataset(self, dataset: Any, *_: Any) -> Any:
             return dataset
+
+        def _save_checkpoint(self, model: Any, trial: Any) -> None:
+            if self.args.sync_ref_model:
+                save_anchor(self)
+            super()._save_checkpoint(model, trial)
 
     return Trainer
 

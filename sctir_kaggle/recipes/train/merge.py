@@ -10,15 +10,19 @@ Needs `requirements-mergekit.txt`; no GPU.
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import tempfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from sctir_kaggle.dialects.tokenizer import Tokenizer
 from sctir_kaggle.recipes.settings import run_recipe, settings_of_command
-from sctir_kaggle.types import UserError
+from sctir_kaggle.recipes.tokenizer import checkpoint_errors
+from sctir_kaggle.types import UserError, one_line
 
 NEEDS_BASE = {"ties", "dare_ties", "dare_linear", "warp"}
 """Methods that merge what each model changed of a common base."""
@@ -141,7 +145,8 @@ def _plan(
 def merge(settings: MergeSettings) -> None:
     """Write the merged checkpoint, with a copy of the tokenizer, to `settings.output`: whole, or not at all.
 
-    Raises `UserError` before anything is merged where models are of different shapes.
+    Raises `UserError` before anything is merged where models are of different shapes, one is not there, or the tokenizer; and
+    where what mergekit reads or writes fails, as on a full disk.
     """
     try:
         from mergekit.config import MergeConfiguration
@@ -152,10 +157,18 @@ def merge(settings: MergeSettings) -> None:
             "merging needs mergekit: pip install -r the package's recipes/requirements-mergekit.txt"
         ) from None
 
-    check_shapes([*([settings.base] if settings.base else []), *settings.models])
+    models = [*([settings.base] if settings.base else []), *settings.models]
+    for model in models:
+        if not Path(model).is_dir() and not re.fullmatch(r"[\w.-]+/[\w.-]+", model):
+            raise UserError(f"{model} is not there; a model is a checkpoint's folder, or owner/name at the Hub")
+    check_shapes(models)
+    check_tokenizer(models[0])
     settings.output.parent.mkdir(parents=True, exist_ok=True)
     options = MergeOptions(random_seed=settings.seed, write_model_card=False, copy_tokenizer=True, quiet=True)
-    with tempfile.TemporaryDirectory(dir=settings.output.parent, prefix=f".{settings.output.name}.") as made:
+    with (
+        _failing_in_one_line(settings.output),
+        tempfile.TemporaryDirectory(dir=settings.output.parent, prefix=f".{settings.output.name}.") as made,
+    ):
         folder = Path(made)
         plans = warp_plans(settings, folder) if settings.method == "warp" else [(plan(settings), folder / "1")]
         for configuration, written in plans:
@@ -164,6 +177,26 @@ def merge(settings: MergeSettings) -> None:
             shutil.copytree(written, settings.output, dirs_exist_ok=True)
         else:
             written.rename(settings.output)
+
+
+@contextmanager
+def _failing_in_one_line(output: Path) -> Iterator[None]:
+    from safetensors import SafetensorError
+
+    try:
+        yield
+    except (OSError, SafetensorError) as error:
+        raise UserError(f"the merge failed, and nothing was written to {output}: {one_line(error)}") from None
+
+
+def check_tokenizer(model: str) -> None:
+    """Raise `UserError` where a folder has no tokenizer that the engines can read: mergekit would merge without one.
+
+    Names at the Hub are not looked at.
+    """
+    if Path(model).is_dir():
+        with checkpoint_errors(model):
+            Tokenizer.load(model)
 
 
 def check_shapes(models: list[str]) -> None:

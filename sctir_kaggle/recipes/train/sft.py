@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from sctir_kaggle.recipes.settings import run_recipe, settings_of_command
 from sctir_kaggle.recipes.tokenizer import CHAT_TEMPLATE, checkpoint_errors, load_transformers_tokenizer
+from sctir_kaggle.recipes.train.disk import check_disk, full_disk_in_one_line
 from sctir_kaggle.recipes.train.held_out import HeldOut, check_held_out, held_out_callback, split_rows
 from sctir_kaggle.recipes.train.packing import IGNORED, Collator, Packing, load_packed
 from sctir_kaggle.recipes.train.trainer import (
@@ -112,11 +113,20 @@ def main() -> None:
 
 
 def train(settings: SFT) -> Path:
-    """Train a stage to its end; return the folder of the model."""
+    """Train a stage to its end; return the folder of the model.
+
+    Raises `UserError` where the disk is too small, or full.
+    """
+    with full_disk_in_one_line(settings):
+        return _train(settings)
+
+
+def _train(settings: SFT) -> Path:
     config = trainer_config(settings)  # first: under ZeRO-3 it decides how a model is loaded
     tokenizer = load_transformers_tokenizer(settings.model, chat_template=CHAT_TEMPLATE)
     trainer, summary = make_trainer(settings, config, tokenizer)
     say(trainer, summary)
+    check_disk(trainer, settings)
     for callback in validations(settings, trainer):
         trainer.add_callback(callback)
     last = checkpoint_to_resume(settings)

@@ -1,4 +1,4 @@
-"""Common to SFT, KTO and RLOO: settings, `TrainingArguments`, finding checkpoints, saving, leaving the process group."""
+"""Common to SFT, KTO and RL: settings, `TrainingArguments`, finding checkpoints, saving, leaving the process group."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class TrainSettings:
     """The fields that every training has; each recipe adds its own and its defaults."""
 
     model: str
-    """The checkpoint to start from: a folder, or owner/name on the Hub. KTO's and RLOO's reference model too."""
+    """The checkpoint to start from: a folder, or owner/name on the Hub. KTO's and RL's reference model too."""
     output: Path
     """The folder that gets checkpoints, logs and `model/`."""
 
@@ -32,7 +32,7 @@ class TrainSettings:
     steps: int | None = None
     """Ends after this many optimizer steps instead of `epochs`."""
     batch: int = 8
-    """Rows a device and forward pass: packed blocks (SFT), candidates (KTO), completions (RLOO)."""
+    """Rows a device and forward pass: packed blocks (SFT), candidates (KTO, RL)."""
     seed: int = 42
 
     precision: Literal["auto", "bf16", "fp32"] = "auto"
@@ -54,7 +54,7 @@ class TrainSettings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ResumableSettings(TrainSettings):
-    """Those of a training that saves checkpoints and goes on from the last one: SFT and KTO."""
+    """Those of a training that saves checkpoints and goes on from the last one: SFT, KTO and RL."""
 
     accumulate: int = 1
     """Backward passes a step: the total batch is batch x accumulate x devices."""

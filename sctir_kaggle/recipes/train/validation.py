@@ -25,7 +25,7 @@ from sctir_kaggle.recipes.train.validation_server import serving
 from sctir_kaggle.recipes.train.validation_slots import MOST, slots_that_fit
 from sctir_kaggle.sandbox import Sandbox
 from sctir_kaggle.solver import Solver
-from sctir_kaggle.types import Engine, EngineError, Problem, SolveResult, UserError
+from sctir_kaggle.types import Engine, EngineError, ExecutorError, Problem, SolveResult, UserError
 
 if TYPE_CHECKING:
     from transformers import TrainerCallback
@@ -150,7 +150,7 @@ def _validate(settings: Validates, trainer: SFTTrainer, problems: list[Problem],
     started = time.monotonic()
     try:
         scores, how = score_of(settings.output / f"checkpoint-{step}", problems, settings)
-    except (EngineError, UserError) as error:
+    except (EngineError, ExecutorError, UserError) as error:
         say(trainer, f"the validation of step {step} is left out: {error}")
         return
     figures = {"single": scores.single, "majority": scores.majority, "seconds": time.monotonic() - started}

@@ -27,6 +27,15 @@ from sctir_kaggle.types import EngineError, UserError
 PLACE = "{checkpoint}"
 """Stands for the checkpoint's folder in the command."""
 
+LAUNCHED = frozenset(
+    {
+        *("RANK", "LOCAL_RANK", "GROUP_RANK", "ROLE_RANK", "ROLE_NAME", "MASTER_ADDR", "MASTER_PORT"),
+        *("WORLD_SIZE", "LOCAL_WORLD_SIZE", "GROUP_WORLD_SIZE", "ROLE_WORLD_SIZE"),
+    }
+)
+"""Variables by which torchrun, and so accelerate, tells a process its place, beside those named TORCHELASTIC_... and
+ACCELERATE_...: a server with several GPUs that inherited them would wait for the training's processes."""
+
 POLL_SECONDS = 0.5
 
 END_SECONDS = 60.0
@@ -64,12 +73,21 @@ def serving(checkpoint: Path, url: str, command: str, *, wait: float, log: Path)
     words = [word.replace(PLACE, str(checkpoint.absolute())) for word in _words(command)]
     with log.open("ab") as file:
         process = subprocess.Popen(
-            words, stdin=subprocess.DEVNULL, stdout=file, stderr=subprocess.STDOUT, start_new_session=True
+            words,
+            stdin=subprocess.DEVNULL,
+            stdout=file,
+            stderr=subprocess.STDOUT,
+            env={name: value for name, value in os.environ.items() if not _of_launcher(name)},
+            start_new_session=True,
         )
     try:
         yield _name_of(checkpoint, url, process, wait=wait, log=log)
     finally:
         _end(process)
+
+
+def _of_launcher(name: str) -> bool:
+    return name in LAUNCHED or name.startswith(("TORCHELASTIC_", "ACCELERATE_"))
 
 
 def _words(command: str) -> list[str]:

@@ -27,12 +27,12 @@ from sctir_kaggle.problems import HELD_OUT
 from sctir_kaggle.recipes.data.tir.exercise import read_exercises
 from sctir_kaggle.recipes.data.tir.outcomes import UNSTABLE
 from sctir_kaggle.recipes.data.tir.settings import TirSettings
-from sctir_kaggle.recipes.data.tir_data import ROWS, STATISTICS, make
+from sctir_kaggle.recipes.data.tir_data import ROWS, STATISTICS, main, make
 from sctir_kaggle.recipes.rendering import segments_of
 from sctir_kaggle.recipes.rows import Row, read_rows
 from sctir_kaggle.sandbox import Sandbox
 from sctir_kaggle.types import EngineError, UserError
-from tests.support.fake_server import Answer, FakeServer, says
+from tests.support.fake_server import Answer, FakeServer, free_port, says
 from tests.support.unruly_server import UnrulyServer, write_problems
 
 pytestmark = pytest.mark.slow
@@ -280,3 +280,13 @@ def test_a_completions_server_writes_traces_too(tmp_path: Path) -> None:
     assert rows_of(tmp_path)["a"]["messages"][1]["content"] == (
         "```python\nprint(6 * 7)\n```\n```output\n42\n```\nThe answer is $\\boxed{42}$."
     )
+
+
+def test_a_server_that_is_not_there_is_waited_for_as_long_as_is_set(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The advice names the recipe's own setting, not the option of `sctir`."""
+    (tmp_path / "p.csv").write_text("id,problem,answer\na,What is 1 plus 1?,2\n")
+    given = (f"base_url=http://127.0.0.1:{free_port()}", f"problems={tmp_path / 'p.csv'}", f"output={tmp_path / 'run'}")
+    with pytest.raises(EngineError, match=r"cannot be reached .*; --set server_wait=600 waits longer than 0.1 s$"):
+        main(["--set", *given, "server_wait=0.1"])

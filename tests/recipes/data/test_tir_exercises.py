@@ -80,7 +80,10 @@ def test_a_double_id_and_a_file_without_numbers_are_refused(tmp_path: Path) -> N
     with pytest.raises(UserError, match="the id 'a' is there twice"):
         read_exercises(str(path))
     path.write_text(json.dumps(row(answer="none")) + "\n")
-    with pytest.raises(UserError, match="no problem with a numerical answer"):
+    with pytest.raises(
+        UserError,
+        match=r"no problem that can be checked \(1 no numerical answer\); judge=true takes .*; reference=majority takes ",
+    ):
         read_exercises(str(path))
 
 
@@ -154,6 +157,8 @@ def test_a_solution_does_not_end_with_the_fence_of_an_output_that_never_came() -
         ("majority", 1.5, "majority is 1.5"),
         ("judge", True, "say where a chat server for it is"),
         ("judge_url", ("http://localhost:2",), "judge is off"),
+        ("base_url", ("localhost:1",), "base_url: 'localhost:1' is no base URL: write http://HOST:PORT"),
+        ("server_wait", 0.0, "server_wait is 0.0"),
         ("judge_options", "[]", "judge_options is '[]'; it must be a JSON object"),
     ],
 )

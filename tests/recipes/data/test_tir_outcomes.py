@@ -57,6 +57,9 @@ from sctir_kaggle.types import (
         ("[3, 5, 7]", "3, 5, 7"),
         ("1.7320508075688772", r"\sqrt{3}"),
         ("Evelyn 12", r"\text{Evelyn}"),
+        ("Interval(-2, 7)", "[-2,7]"),
+        ("Interval.open(5, oo)", r"(5,\infty)"),
+        ("Interval.Lopen(-3, 1/2)", r"(-3, \frac{1}{2}]"),
     ],
 )
 def test_an_output_that_shows_the_answer_agrees_with_it(output: str, answer: str) -> None:
@@ -72,6 +75,7 @@ def test_an_output_that_shows_the_answer_agrees_with_it(output: str, answer: str
         ("3.25", "3"),
         ("0.33", r"\frac{1}{3}"),
         ("15.999741273220362", "16"),
+        ("Interval(-2, 7)", "(-2,7)"),
         ("1600 - x", "1600"),
         ("x**2 - 9", "9"),
         ("sqrt(2)", "2"),

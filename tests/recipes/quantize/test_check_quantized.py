@@ -15,7 +15,7 @@ from sctir_kaggle.problems import HELD_OUT
 from sctir_kaggle.recipes.quantize.calibration import Calibration
 from sctir_kaggle.recipes.quantize.card import CARD, Checked, publish, table, write_card
 from sctir_kaggle.recipes.quantize.check import CheckSettings, check, held_out_rows, plan_of
-from sctir_kaggle.recipes.quantize.likeness import Reading, read
+from sctir_kaggle.recipes.quantize.likeness import Likeness, Trace
 from sctir_kaggle.recipes.quantize.settings import QuantizeSettings
 from sctir_kaggle.recipes.tokenizer import load_transformers_tokenizer
 from sctir_kaggle.types import UserError
@@ -95,39 +95,35 @@ def test_a_checkpoint_without_a_card_is_refused_before_anything_is_measured(chec
     assert not checks.runs.exists()
 
 
-def test_the_figures_of_the_table_are_those_of_the_readings() -> None:
-    original = Checked(2_000_000, Reading((0.0, math.log(4)), (7, 8)), (90.0, 94.0))
-    quantized = Checked(1_000_000, Reading((math.log(2), math.log(8)), (7, 9)), (88.0, 92.0))
-    rows = table(original, quantized, traces=1, solved="amc").splitlines()
+def test_the_figures_of_the_table_have_their_errors() -> None:
+    likeness = Likeness(
+        (Trace(2, 2 * math.log(2), 2 * math.log(4), 0.5, 2), Trace(2, 2 * math.log(2), 2 * math.log(4), 0.1, 1))
+    )
+    original, quantized = Checked(2_000_000, (90.0, 94.0)), Checked(1_000_000, (88.0, 92.0))
+    said = table(original, quantized, likeness, solved="amc")
+    rows = said.splitlines()
     assert rows[2] == "| weights | 2.0 MB | 1.0 MB | -50 % |"
-    assert rows[3] == "| perplexity, 1 held-out traces | 2.0000 | 4.0000 | +100.000 % |"
-    assert rows[4] == "| same top token at 2 places | | 50.00 % | |"
-    assert rows[5] == "| right (%): amc | 92.0 ± 2.8 | 90.0 ± 2.8 | -2.0 |"
-    assert len({row.count("|") for row in rows[:6]}) == 1
+    assert rows[3] == "| KL divergence, nats a token | | | 0.15 ± 0.10 |"
+    assert rows[4] == "| same top token, % | | | 75 ± 25 |"
+    assert rows[5] == "| perplexity, and its ratio | 2.0000 | 4.0000 | 2 ± 0 |"
+    assert rows[6] == "| right (%): amc | 92.0 ± 2.8 | 90.0 ± 2.8 | -2.0 |"
+    assert len({row.count("|") for row in rows[:7]}) == 1
+    assert "On 2 held-out traces, at the 4 tokens" in said
+    assert "mean ± sd of 2 seeds" in said
 
 
-def test_a_reading_is_the_models_own_loss_on_what_it_is_to_write(checks: CheckSettings) -> None:
-    torch = pytest.importorskip("torch", reason="models are read by the extra `cpu`: pip install 'sctir-kaggle[cpu]'")
-    from transformers import AutoModelForCausalLM
-
-    [row] = held_out_rows(replace(checks, samples=1))
-    reading = read(MODEL, [row], device="cpu")
-    model: Any = AutoModelForCausalLM.from_pretrained(MODEL, dtype=torch.float32)
-    ids = torch.tensor([row[0]])
-    labels = torch.where(torch.tensor([row[1]]), ids, -100)
-    with torch.inference_mode():
-        said = model(ids, labels=labels)
-    assert reading.perplexity == pytest.approx(math.exp(said.loss), rel=1e-5)
-    assert len(reading.top) == sum(row[1])
-    assert reading.agreement(reading) == 1
+def test_a_table_without_problems_claims_no_accuracy() -> None:
+    likeness = Likeness((Trace(2, 1.0, 1.1, 0.5, 2),) * 2)
+    said = table(Checked(2_000_000), Checked(1_000_000), likeness)
+    assert "right" not in said
+    assert "ccuracy" not in said
 
 
-def test_another_model_agrees_less(checks: CheckSettings) -> None:
-    pytest.importorskip("torch", reason="models are read by the extra `cpu`: pip install 'sctir-kaggle[cpu]'")
-    rows = held_out_rows(checks)
-    original, other = (read(folder, rows, device="cpu") for folder in (MODEL, MODEL.with_name("model-cot")))
-    assert other.agreement(original) < 0.9
-    assert other.perplexity > original.perplexity
+def test_a_small_difference_is_a_number_with_an_error_and_not_zero_percent() -> None:
+    traces = tuple(Trace(100, 10.0, 10.0 + difference, 1e-4, 100) for difference in (-3e-5, 1e-5))
+    said = table(Checked(2_000_000), Checked(1_000_000), Likeness(traces))
+    assert "| perplexity, and its ratio | 1.1052 | 1.1052 | 0.99999990 ± 0.00000020 |" in said
+    assert "0.000 %" not in said
 
 
 def test_a_twin_with_other_tokens_is_refused(checks: CheckSettings) -> None:

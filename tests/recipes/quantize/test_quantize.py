@@ -4,26 +4,27 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import shutil
 from dataclasses import fields, replace
-from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any, Literal
 
 import pytest
 
 from sctir_kaggle.dialects.rows import HEADER
 from sctir_kaggle.engines.vllm_options import check_activation_order, quantization_of
 from sctir_kaggle.recipes.quantize import __main__ as recipe
+from sctir_kaggle.recipes.quantize import backends
 from sctir_kaggle.recipes.quantize.__main__ import quantize
-from sctir_kaggle.recipes.quantize.backends import check_backend
 from sctir_kaggle.recipes.quantize.calibration import Calibration, calibration
 from sctir_kaggle.recipes.quantize.check import CheckSettings
 from sctir_kaggle.recipes.quantize.checkpoint import even_out
 from sctir_kaggle.recipes.quantize.settings import QuantizeSettings, check_folders
 from sctir_kaggle.recipes.rendering import encode_row, segments_of
 from sctir_kaggle.recipes.rows import Row, read_rows, write_rows
-from sctir_kaggle.recipes.settings import read_settings
+from sctir_kaggle.recipes.settings import read_settings, run_recipe
 from sctir_kaggle.recipes.synthetic.corpus import run as run_drafts
 from sctir_kaggle.recipes.tiny.data import rows_of, unseen_drafts
 from sctir_kaggle.sandbox import Sandbox
@@ -136,6 +137,94 @@ def test_groups_that_do_not_fill_the_widths_are_refused(
     check_folders(replace(settings, model=odd, group_size=-1))
 
 
+def test_a_folder_without_weights_is_refused(settings: QuantizeSettings, tmp_path: Path) -> None:
+    bare = tmp_path / "bare"
+    shutil.copytree(MODEL, bare, ignore=shutil.ignore_patterns("*.safetensors"))
+    with pytest.raises(UserError, match=r"bare holds no weights \(\*\.safetensors or pytorch_model\*\.bin\)"):
+        check_folders(replace(settings, model=bare))
+
+
+def test_weights_that_are_cut_off_are_refused(settings: QuantizeSettings, tmp_path: Path) -> None:
+    cut = tmp_path / "cut"
+    shutil.copytree(MODEL, cut)
+    os.truncate(cut / "model.safetensors", 1_000_000)
+    with pytest.raises(UserError, match=r"cut/model\.safetensors is not whole \(.*\): copy or download") as refusal:
+        check_folders(replace(settings, model=cut))
+    assert "\n" not in str(refusal.value)
+
+
+def test_an_error_of_writing_is_one_line_and_leaves_nothing_behind(
+    settings: QuantizeSettings, tokenizer: PreTrainedTokenizerFast, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from safetensors import SafetensorError
+
+    def full(working: QuantizeSettings, _: Calibration) -> None:
+        working.output.mkdir()
+        raise SafetensorError("I/O error: No space left on device (os error 28)\nat some line")
+
+    monkeypatch.setattr(backends, "find_spec", lambda _: True)
+    monkeypatch.setattr(backends, "BACKENDS", {"gptqmodel": full})
+    with pytest.raises(UserError, match="gptqmodel ended with SafetensorError: I/O error: No space left") as refusal:
+        quantize(settings)
+    assert "\n" not in str(refusal.value)
+    assert [file.name for file in settings.output.parent.iterdir()] == ["rows.jsonl"]
+
+
+def test_a_full_disk_is_seen_before_anything_is_computed(
+    settings: QuantizeSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looked_at = []
+
+    def full(folder: Path) -> SimpleNamespace:
+        looked_at.append(folder)
+        return SimpleNamespace(free=1_000_000)
+
+    monkeypatch.setattr(shutil, "disk_usage", full)
+    with pytest.raises(UserError, match=r"has 0\.001 GB free, and made takes up to the model's 0\.00263 GB: make room"):
+        check_folders(replace(settings, output=settings.output.parent / "new" / "made"))
+    assert looked_at == [settings.output.parent]
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ("grup_size=64", "--set grup_size=64: no such field; did you mean group_size?"),
+        ("backend=llmcompressor", "'llmcompressor' is not one of gptqmodel, llm-compressor, auto-gptq"),
+        ("backend=llm-compressor batch=2", "batch is 2; it must be 1 with llm-compressor"),
+        (
+            "backend=llm-compressor desc_act=true group_size=-1",
+            "desc_act is true; it must be false with llm-compressor",
+        ),
+        ("data=[nowhere.jsonl]", "cannot open nowhere.jsonl"),
+        ("model=untokenized", "cannot load untokenized: untokenized has no usable tokenizer"),
+    ],
+    ids=["field", "backend", "batch", "order", "data", "tokenizer"],
+)
+def test_bad_input_is_one_line_and_exit_2(
+    changed: str,
+    said: str,
+    settings: QuantizeSettings,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    pytest.importorskip("transformers", reason="tokens need the extra `cpu`: pip install 'sctir-kaggle[cpu]'")
+    pytest.importorskip("yaml", reason="settings are YAML: pip install 'sctir-kaggle[recipes]'")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(recipe, "check_backend", lambda _: None)
+    shutil.copytree(MODEL, tmp_path / "untokenized", ignore=shutil.ignore_patterns("tokenizer*"))
+    before = sorted(tmp_path.rglob("*"))
+    typed = [f"model={MODEL}", f"data=[{settings.data[0]}]", "output=made", *changed.split()]
+    monkeypatch.setattr("sys.argv", ["quantize", "--config", "quantize.yaml", "--set", *typed])
+    with pytest.raises(SystemExit) as ended:
+        run_recipe(recipe.main)
+    assert ended.value.code == 2
+    [line] = capsys.readouterr().err.strip().splitlines()
+    assert line.startswith("error: ")
+    assert said in line
+    assert sorted(tmp_path.rglob("*")) == before
+
+
 def test_auto_gptq_without_cuda_is_one_line_that_names_the_way_out(settings: QuantizeSettings) -> None:
     torch = pytest.importorskip("torch", reason="CUDA is looked for by torch")
     if torch.cuda.is_available():
@@ -145,10 +234,15 @@ def test_auto_gptq_without_cuda_is_one_line_that_names_the_way_out(settings: Qua
     assert "\n" not in str(refusal.value)
 
 
-@pytest.mark.skipif(find_spec("gptqmodel") is not None, reason="gptqmodel is installed")
-def test_a_missing_library_is_one_line_that_names_its_requirements(settings: QuantizeSettings) -> None:
-    with pytest.raises(UserError, match=r"pip install -r sctir_kaggle/recipes/requirements-gptqmodel\.txt"):
-        check_backend(settings)
+@pytest.mark.parametrize("backend", ["gptqmodel", "llm-compressor"])
+def test_a_missing_library_is_one_line_that_names_its_requirements(
+    backend: Literal["gptqmodel", "llm-compressor"], settings: QuantizeSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(backends, "find_spec", lambda _: None)
+    with pytest.raises(UserError, match=rf"pip install -r sctir_kaggle/recipes/requirements-{backend}\.txt") as refusal:
+        quantize(replace(settings, backend=backend))
+    assert "\n" not in str(refusal.value)
+    assert (backends.REQUIREMENTS / f"requirements-{backend}.txt").is_file()
 
 
 def test_a_sample_is_what_training_showed_token_for_token(

@@ -84,10 +84,13 @@ def test_the_check_writes_its_table_into_the_card(
     main()
     card = (fresh / CARD).read_text()
     rows = {line.split("|")[1].strip(): line.split("|")[2:5] for line in card.splitlines() if line.startswith("| ")}
-    agreement = next(cells[1] for name, cells in rows.items() if name.startswith("same top token"))
-    before, after, _ = next(cells for name, cells in rows.items() if name.startswith("perplexity"))
-    assert float(agreement.strip(" %")) > 98
-    assert float(after) == pytest.approx(float(before), rel=0.01)
+    agreement, divergence, ratio = (
+        next(cells[2] for name, cells in rows.items() if name.startswith(begins))
+        for begins in ("same top token", "KL divergence", "perplexity")
+    )
+    assert float(agreement.split("±")[0]) > 98
+    assert float(ratio.split("±")[0]) == pytest.approx(1, rel=0.01)
+    assert "±" in divergence
     assert any(name.startswith("right (%): problems, 4 candidates") for name in rows)
     assert "Not compared yet" not in card
     assert "mean ± sd of 2 seeds" in capsys.readouterr().out

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from sctir_kaggle.config import MATH
 from sctir_kaggle.dialects.rows import OUTPUT_FENCE
 from sctir_kaggle.recipes.train.kto import KTO, kto, make_trainer, rows_of, trainer_config
 from sctir_kaggle.runtime import EMBEDDED_MODEL
@@ -20,42 +19,9 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.recipes
 
-PROBLEMS, CANDIDATES = 10, 4
-
-
-@pytest.fixture(scope="module")
-def stack() -> None:
-    pytest.importorskip("trl", reason="KTO needs the training stack: pip install 'sctir-kaggle[recipes]'")
-
-
-@pytest.fixture(scope="module")
-def run(stack: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The embedded model on its held-out problems: what `sctir replay problems.csv -n 4 --stop none` writes."""
-    from dataclasses import replace
-
-    from sctir_kaggle.lab.replay.progress import Progress
-    from sctir_kaggle.lab.replay.run import Plan, replay
-    from sctir_kaggle.problems import HELD_OUT, read_problems
-    from sctir_kaggle.settings import ClockConfig, RunConfig
-
-    folder = tmp_path_factory.mktemp("on-policy")
-    config = replace(MATH, candidates=CANDIDATES, stop="none")
-    run = RunConfig(solver=config, clock=ClockConfig(budget=float("inf")))
-    replay(Plan(run=run, folder=folder, problems=read_problems(HELD_OUT, limit=PROBLEMS), seeds=[0]), Progress())
-    return folder
-
-
-@pytest.fixture(scope="module")
-def tokenizer(stack: None) -> PreTrainedTokenizerFast:
-    from transformers import AutoTokenizer
-
-    loaded: Any = AutoTokenizer.from_pretrained(EMBEDDED_MODEL)
-    made: PreTrainedTokenizerFast = loaded
-    return made
-
 
 def settings(run: Path, output: Path, **changes: Any) -> KTO:
-    tiny = {"batch": 4, "steps": 2, "log_every": 1, "log": "none", "checkpointing": False}
+    tiny = {"batch": 4, "steps": 2, "log_every": 1, "log": ("none",), "checkpointing": False}
     return KTO(model=str(EMBEDDED_MODEL), runs=(run,), output=output, **{**tiny, **changes})
 
 
@@ -166,7 +132,10 @@ def test_the_weights_are_balanced_by_what_is_trained_on(
     assert right == sum(answer == reference for answer, reference in answers)
 
 
-def test_an_earlier_run_is_not_mixed_with_a_new_one(run: Path, tmp_path: Path) -> None:
+def test_an_earlier_run_is_not_mixed_with_a_new_one(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     kto(settings(run, tmp_path, steps=1, save_every=1))
+    assert " disk: needs " in capsys.readouterr().out
     with pytest.raises(UserError, match="checkpoint-1 is of an earlier run; go on with resume: true"):
         kto(settings(run, tmp_path, resume=False))

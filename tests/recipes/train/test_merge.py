@@ -11,8 +11,8 @@ import pytest
 
 from sctir_kaggle.config import SolverConfig
 from sctir_kaggle.problems import HELD_OUT, read_problems
-from sctir_kaggle.recipes.settings import CONFIGS, read_settings
-from sctir_kaggle.recipes.train.merge import MergeSettings, merge, plan, warp_plans
+from sctir_kaggle.recipes.settings import CONFIGS, read_settings, run_recipe
+from sctir_kaggle.recipes.train.merge import MergeSettings, main, merge, plan, warp_plans
 from sctir_kaggle.runtime import EMBEDDED_MODEL
 from sctir_kaggle.types import UserError
 
@@ -222,9 +222,53 @@ def test_a_merge_that_fails_leaves_nothing(other: Path, tmp_path: Path, monkeypa
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(mergekit.merge, "run_merge", full)
-    with pytest.raises(OSError, match="No space left"):
+    with pytest.raises(
+        UserError, match=r"^the merge failed, and nothing was written to .*merged: .*No space left"
+    ) as error:
         merge(settings(tmp_path / "merged", models=(str(EMBEDDED_MODEL), str(other))))
+    assert "\n" not in str(error.value)
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.recipes
+@pytest.mark.parametrize("method", ["linear", "warp"])
+def test_a_folder_without_a_tokenizer_is_refused(other: Path, third: Path, tmp_path: Path, method: str) -> None:
+    bare = tmp_path / "bare"
+    shutil.copytree(EMBEDDED_MODEL, bare, ignore=shutil.ignore_patterns("tokenizer*"))
+    models, based = (
+        ((str(bare), str(other)), {}) if method == "linear" else ((str(other), str(third)), {"base": str(bare)})
+    )
+    with pytest.raises(UserError, match=r"cannot load .*bare has no usable tokenizer") as error:
+        merge(settings(tmp_path / "merged", method=method, models=models, **based))
+    assert "\n" not in str(error.value)
+    assert not (tmp_path / "merged").exists()
+
+
+@pytest.mark.recipes
+def test_a_folder_that_is_not_there_is_no_name_at_the_hub(other: Path, tmp_path: Path) -> None:
+    with pytest.raises(
+        UserError, match="runs/stage2/model is not there; a model is a checkpoint's folder, or owner/name"
+    ):
+        merge(settings(tmp_path / "merged", models=(str(other), "runs/stage2/model")))
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ("eta=1.5", "eta is 1.5; it must be from 0, the base, to 1, the merged models"),
+        ("eta=-0.1", "eta is -0.1; it must be from 0"),
+        ("densty=0.5", "--set densty=0.5: no such field; did you mean density"),
+        ("method=slerp", "--set method=slerp: 'slerp' is not one of linear, ties, dare_ties, dare_linear, warp"),
+    ],
+)
+def test_a_bad_value_is_one_line_and_exit_status_2(
+    change: str, said: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("sys.argv", ["merge", "--config", str(CONFIGS / "merge_warp.yaml"), "--set", change])
+    with pytest.raises(SystemExit) as exit:
+        run_recipe(main)
+    assert exit.value.code == 2
+    assert capsys.readouterr().err.startswith(f"error: {said}")
 
 
 @pytest.mark.recipes

@@ -16,6 +16,7 @@ import pytest
 
 from sctir_kaggle.problems import HELD_OUT
 from sctir_kaggle.recipes.settings import CONFIGS, read_settings
+from sctir_kaggle.recipes.train.disk import Stored
 from sctir_kaggle.recipes.train.sft import SFT
 from sctir_kaggle.recipes.train.trainer import last_checkpoint
 from sctir_kaggle.types import UserError
@@ -212,7 +213,10 @@ def test_zero_3_runs_on_two_processes_and_its_checkpoint_loads(model: Path, tmp_
     auto: Any = AutoModelForCausalLM
     parameters = sum(tensor.numel() for tensor in weights(model).values())
     for shard in shards:  # half of the float32 weights and of Adam's two moments: what the estimate counts
-        assert shard.stat().st_size == pytest.approx(12 * parameters / 2, rel=0.1)
+        assert shard.stat().st_size == pytest.approx(12 * parameters / 2, rel=0.05)
+    written = [path.stat().st_size for path in (*shards, tmp_path / "two" / "checkpoint-4" / "model.safetensors")]
+    assert sum(written) == pytest.approx(Stored.of(parameters, zero=True, half=False).checkpoint, rel=0.05)
+    assert "disk: needs" in output
     loaded = [
         auto.from_pretrained(path).eval() for path in (tmp_path / "two" / "checkpoint-4", tmp_path / "two" / "model")
     ]

@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import shlex
 import sys
+import time
 import urllib.error
 import urllib.request
 from pathlib import Path
 
 import pytest
 
-from sctir_kaggle.recipes.train.validation_server import check_server, serving
+from sctir_kaggle.recipes.train.validation_server import LAUNCHED, check_server, serving
 from sctir_kaggle.types import EngineError, UserError
 from tests.support.fake_server import FakeServer, free_port
 from tests.support.sft_support import MODEL, changes, data
@@ -81,6 +82,28 @@ def test_a_command_that_fails_is_reported_at_once(tmp_path: Path) -> None:
         serving(checkpoint(tmp_path), f"http://127.0.0.1:{free_port()}", failing, wait=WAIT, log=tmp_path / "log"),
     ):
         pytest.fail("it must not get here")
+
+
+def test_the_command_does_not_take_over_the_place_of_a_process_of_the_training(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """torch would wait for the launcher's store (TORCHELASTIC_USE_AGENT_STORE), or for seven processes more."""
+    for name in (*LAUNCHED, "TORCHELASTIC_USE_AGENT_STORE", "ACCELERATE_USE_DEEPSPEED"):
+        monkeypatch.setenv(name, "1")
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "7")
+    printing = f"{sys.executable} -c 'import os; print(*os.environ); print(os.getenv(\"CUDA_VISIBLE_DEVICES\"))' {{checkpoint}}"
+    log = tmp_path / "log"
+    with (
+        FakeServer(model="/mnt/run/checkpoint-4") as server,
+        serving(checkpoint(tmp_path), server.url, printing, wait=WAIT, log=log),
+    ):
+        end = time.monotonic() + WAIT
+        while log.read_text().count("\n") < 2 and time.monotonic() < end:
+            time.sleep(0.05)
+    names, gpus = log.read_text().splitlines()
+    assert {*names.split()} >= {"PATH", "PYTHONPATH"}
+    assert not {name for name in names.split() if name in LAUNCHED or name.startswith(("TORCHELASTIC", "ACCELERATE"))}
+    assert gpus == "7"
 
 
 @pytest.mark.parametrize(

@@ -7,12 +7,16 @@ from typing import Any
 
 import pytest
 
-from sctir_kaggle.types import UserError
-from tests.support.sft_support import MODEL, tiny
+from sctir_kaggle.problems import HELD_OUT
+from sctir_kaggle.recipes.settings import CONFIGS, read_settings
+from sctir_kaggle.types import EngineError, ExecutorError, UserError
+from tests.support.sft_support import MODEL, changes, data, tiny
 
 pytestmark = pytest.mark.recipes
 pytest.importorskip("trl", reason="training needs the extra `recipes`: pip install 'sctir-kaggle[recipes]'")
 
+from sctir_kaggle.recipes.train import validation, validation_slots  # noqa: E402
+from sctir_kaggle.recipes.train.sft import SFT, train  # noqa: E402
 from sctir_kaggle.recipes.train.validation_slots import MOST, SHARE, slot_bytes, slots_that_fit  # noqa: E402
 
 GIB = 2**30
@@ -80,3 +84,37 @@ def test_where_not_one_fits_it_is_refused_in_one_line() -> None:
     with pytest.raises(UserError, match=r"validation has room for 0 slots of .* set validate to null") as raised:
         slots_that_fit(MODEL, wanted=5, free=2**20)
     assert "\n" not in str(raised.value)
+
+
+def validated(tmp_path: Path) -> list[str]:
+    """The changes of a training of two steps that is validated at its end."""
+    return changes(
+        MODEL,
+        data(tmp_path),
+        tmp_path / "out",
+        **{"steps": 2, "validate": HELD_OUT, "validate_every": 2, "validate_problems": 1, "validate_candidates": 1},
+    )
+
+
+def test_a_validation_without_memory_is_left_out_and_the_training_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """There is room before the training, and none beside its optimizer's state."""
+    free = iter([64 * GIB, 2**20])
+    monkeypatch.setattr(validation_slots, "_free_cpu", lambda: next(free))
+    made = train(read_settings(SFT, CONFIGS / "stage2_tir.yaml", validated(tmp_path)))
+    assert (made / "model.safetensors").exists()
+    assert "the validation of step 2 is left out: validation has room for 0 slots of " in capsys.readouterr().out
+    assert next(free, None) is None
+
+
+@pytest.mark.parametrize("error", [EngineError, ExecutorError, UserError])
+def test_whatever_fails_in_a_validation_does_not_end_the_training(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], error: type[Exception]
+) -> None:
+    def fails(*_: Any) -> None:
+        raise error("the reason")
+
+    monkeypatch.setattr(validation, "score_of", fails)
+    train(read_settings(SFT, CONFIGS / "stage2_tir.yaml", validated(tmp_path)))
+    assert "the validation of step 2 is left out: the reason\n" in capsys.readouterr().out

@@ -1,4 +1,4 @@
-"""8-bit GPTQ on vLLM's CPU build, which has no kernel for it: the weights are dequantised once, at load.
+"""8-bit GPTQ and W8A16 on vLLM's CPU build, which has no kernel for them: the weights are dequantised once, at load.
 
 It tests format and arithmetic, not speed or memory. Symmetric weights without activation order, in groups of any size.
 w[o, i] = scale[i // group, o] * (q[i, o] - 128), four q in an int32, the lowest bits first. Products are made in float32:
@@ -39,7 +39,10 @@ class DequantisedLinear(MPLinearKernel):  # type: ignore[misc,unused-ignore]
 
     def process_weights_after_loading(self, layer: torch.nn.Module) -> None:
         packed, scales, _ = self._get_weight_params(layer)
-        weight = dequantise(packed.data, scales.data).float()
+        # compressed-tensors packs [out, in / 4] and has scales [out, groups].
+        across = getattr(packed, "packed_dim", 0) == 1
+        laid_out = (packed.data.t(), scales.data.t()) if across else (packed.data, scales.data)
+        weight = dequantise(*laid_out).float()
         layer.register_parameter("dequantised", torch.nn.Parameter(weight, requires_grad=False))
 
     def apply_weights(self, layer: Any, x: torch.Tensor, bias: torch.Tensor | None = None) -> torch.Tensor:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
+from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
@@ -124,8 +125,15 @@ def _check_choice(path: Path, now: Json) -> None:
             f"cannot resume {path}: an earlier version made it and kept other traces; choose another output"
         )
     if names := [name for name in {**was, **now} if was.get(name) != now.get(name)]:
-        said = ", ".join(f"{name} was {was.get(name)}, now {now.get(name)}" for name in names)
+        said = ", ".join(f"{name} was {_brief(was.get(name))}, now {_brief(now.get(name))}" for name in names)
         raise UserError(f"cannot resume {path}: {said}; go back to that, or choose another output")
+
+
+def _brief(value: Any) -> Any:
+    """A rule as a message shows it; of a judge, its name and a hash of what it is asked."""
+    if not isinstance(value, dict):
+        return value
+    return f"{value.get('model')} (asked {blake2b(str(value.get('instruction')).encode(), digest_size=3).hexdigest()})"
 
 
 def _failures(path: Path) -> list[Attempt]:

@@ -35,6 +35,10 @@ _ALONE = re.compile(
 _WRAPPED = (
     (re.compile(r"\b(?:Fraction|Rational)\((-?\d+), (\d+)\)"), r"\1/\2"),
     (re.compile(r"\bnp\.\w+\(([^()]*)\)"), r"\1"),
+    (re.compile(r"\bInterval\(([^()]*)\)"), r"[\1]"),
+    (re.compile(r"\bInterval\.open\(([^()]*)\)"), r"(\1)"),
+    (re.compile(r"\bInterval\.Lopen\(([^()]*)\)"), r"(\1]"),
+    (re.compile(r"\bInterval\.Ropen\(([^()]*)\)"), r"[\1)"),
     (re.compile(r"[-+]0(?:\.0*)?j\b"), ""),
 )
 

@@ -67,7 +67,10 @@ def read_exercises(
             exercises[found.problem.id] = found
             texts.add(text)
     if not exercises:
-        raise UserError(f"{source} has no problem with a numerical answer ({dict(left_out)}); give others")
+        counts = ", ".join(f"{count} {reason}" for reason, count in left_out.items()) or "it is empty"
+        hints = [] if expressions else ["judge=true takes answers that are no numbers"]
+        hints += [] if unanswered else ["reference=majority takes problems without an answer"]
+        raise UserError(f"{source} has no problem that can be checked ({counts}); {'; '.join(hints) or 'give others'}")
     return list(exercises.values()), left_out
 
 

@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any, Literal
 
 from sctir_kaggle.config import SolverConfig
+from sctir_kaggle.engines.openai_server import server_at
 from sctir_kaggle.recipes.data.tir.attempts import Tokens
 from sctir_kaggle.recipes.data.tir.outcomes import Rules
-from sctir_kaggle.types import UserError
+from sctir_kaggle.types import EngineError, UserError
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,6 +119,9 @@ class TirSettings:
     in_flight: int = 1000
     """Attempts at once. One whose code has run holds a process of some 10 MB until it ends."""
 
+    server_wait: float = 10.0
+    """Seconds to wait for a server that is not up yet, or still loads its model."""
+
     tries: int = 8
     """Tries of a request that breaks off or fails with 5xx."""
 
@@ -155,7 +159,7 @@ class TirSettings:
         for name in ("rounds", "keep", "turns", "in_flight", "tries", "failures", "judge_max_tokens"):
             if getattr(self, name) < 1:
                 raise UserError(f"{name} is {getattr(self, name)}; it must be at least 1")
-        for name in ("attempt_seconds", "stall"):
+        for name in ("attempt_seconds", "stall", "server_wait"):
             if (seconds := getattr(self, name)) is not None and seconds <= 0:
                 raise UserError(f"{name} is {seconds}; it must be above 0 seconds")
         if self.limit is not None and self.limit < 1:
@@ -167,6 +171,8 @@ class TirSettings:
         if self.engine == "chat" and self.model is not None:
             raise UserError(f"model is {self.model}, which a chat server does not read; name its model in served_model")
         self._check_choice()
+        for name in ("base_url", "judge_url"):
+            _check_urls(name, getattr(self, name))
         self.request_options()
         _options("judge_options", self.judge_options)
 
@@ -240,6 +246,14 @@ class TirSettings:
     def judge_cost(self, tokens: Tokens) -> float:
         """The price of the judge's `tokens`, in the same currency."""
         return (tokens.prompt * self.judge_price_prompt + tokens.completion * self.judge_price_completion) / 1e6
+
+
+def _check_urls(name: str, urls: tuple[str, ...]) -> None:
+    for url in urls:
+        try:
+            server_at(url)
+        except EngineError as error:
+            raise UserError(f"{name}: {error}") from None
 
 
 def _options(name: str, text: str) -> dict[str, Any]:

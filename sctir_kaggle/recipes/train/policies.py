@@ -1,0 +1,101 @@
+"""TRL's trainers for GRPO and RLOO with candidates that the solver samples, in place of TRL's own generation."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from sctir_kaggle.recipes.train.live_engine import LiveEngine
+    from sctir_kaggle.recipes.train.rollouts import Candidate, Rollouts
+
+OpenLive = Callable[[Any], "AbstractContextManager[LiveEngine]"]
+"""Opens an engine over the model of a trainer."""
+
+
+def trainer_class(method: str) -> Any:
+    """`GRPOTrainer` or `RLOOTrainer` for `method`, `grpo` or `rloo`; see `Sampling` for its arguments."""
+    from trl import GRPOTrainer, RLOOTrainer
+
+    class GRPO(Sampling, GRPOTrainer):  # type: ignore[misc,unused-ignore]
+        def __init__(self, rollouts: Rollouts, open_engine: OpenLive, **options: Any) -> None:
+            super().__init__(rollouts, open_engine, rollout_func=_rollout, **options)
+
+    class RLOO(Sampling, RLOOTrainer):  # type: ignore[misc,unused-ignore]
+        """TRL's knows no rollout function and no mask but that of the padding, which would hide outputs from the model.
+
+        So the log-probabilities of what the model only read are set to 0, in the loss and in the KL term alike. The mean
+        `kl` of the log is over all tokens behind the prompt.
+        """
+
+        def _generate(self, prompts: list[str]) -> Any:
+            self._sequences = [one.sequence for one in self.sample(prompts)]
+            self._written = self._padded([one.written for one in self._sequences])
+            return super()._generate(prompts)
+
+        def _tokenize_prompts(self, prompts: list[str]) -> Any:
+            return [list(one.prompt) for one in self._sequences], None, {}
+
+        def _generate_single_turn(self, *_: Any) -> list[list[int]]:
+            return [list(one.completion) for one in self._sequences]
+
+        def _generate_and_score_completions(self, inputs: Any) -> Any:
+            scored = super()._generate_and_score_completions(inputs)
+            return {**scored, "written": self._written}
+
+        def _compute_loss(self, model: Any, inputs: Any) -> Any:
+            self._written = inputs["written"]
+            return super()._compute_loss(model, inputs)
+
+        def _get_per_token_logps_and_entropies(
+            self, model: Any, input_ids: Any, attention_mask: Any, logits_to_keep: int, *arguments: Any, **options: Any
+        ) -> Any:
+            logs, entropies, auxiliary = super()._get_per_token_logps_and_entropies(
+                model, input_ids, attention_mask, logits_to_keep, *arguments, **options
+            )
+            written = self._written
+            if entropies is not None:  # TRL divides their sum by the tokens behind the prompt, read ones included
+                entropies = entropies * written * attention_mask[:, -logits_to_keep:].sum() / written.sum().clamp(min=1)
+            return logs * written, entropies, auxiliary
+
+        def _padded(self, rows: Sequence[Sequence[int]]) -> Any:
+            import torch
+            from torch.nn.utils.rnn import pad_sequence
+
+            tensors = [torch.tensor(row, device=self.accelerator.device) for row in rows]
+            return pad_sequence(tensors, batch_first=True)
+
+    return {"grpo": GRPO, "rloo": RLOO}[method]
+
+
+class Sampling:
+    """What both trainers have of ours: candidates by `rollouts` from an engine over the weights as they are now.
+
+    `options` are those of TRL's trainer.
+    """
+
+    def __init__(self, rollouts: Rollouts, open_engine: OpenLive, **options: Any) -> None:
+        self.rollouts, self._open_live = rollouts, open_engine
+        super().__init__(**options)
+
+    def sample(self, names: Sequence[str]) -> list[Candidate]:
+        """One candidate for each row of this process, numbered through the whole training: a resumed one goes on there."""
+        trainer: Any = self
+        before = trainer.state.global_step * trainer.accelerator.num_processes + trainer.accelerator.process_index
+        return self.rollouts.sample(names, lambda: self._open_live(self), first=before * len(names))
+
+    def _set_signature_columns_if_needed(self) -> None:
+        trainer: Any = self
+        trainer._signature_columns = ["prompt"]
+
+
+def _rollout(prompts: list[str], trainer: Any) -> dict[str, Any]:
+    """TRL's `rollout_func`; its `env_mask` is 1 on what the model wrote."""
+    sequences = [one.sequence for one in trainer.sample(prompts)]
+    return {
+        "prompt_ids": [list(one.prompt) for one in sequences],
+        "completion_ids": [list(one.completion) for one in sequences],
+        "logprobs": [list(one.log_probabilities) for one in sequences],
+        "env_mask": [list(one.written) for one in sequences],
+    }

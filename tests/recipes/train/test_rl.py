@@ -1,0 +1,380 @@
+"""RL for real, at tiny size: the solver's own tokens, the arithmetic of both methods, and what a whole run writes."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from statistics import mean, stdev
+from typing import Any
+
+import pytest
+
+from sctir_kaggle.dialects.rendering import render
+from sctir_kaggle.dialects.rows import NUMINA
+from sctir_kaggle.dialects.tokenizer import Tokenizer
+from sctir_kaggle.problems import HELD_OUT, read_problems
+from sctir_kaggle.recipes.settings import CONFIGS, read_settings, run_recipe
+from sctir_kaggle.recipes.train.rl import RL, keep, open_trainer, rl
+from sctir_kaggle.recipes.train.trainer import last_checkpoint
+from sctir_kaggle.runtime import EMBEDDED_MODEL
+from sctir_kaggle.types import Control, EngineError, UserError
+
+pytestmark = pytest.mark.recipes
+
+GROUPS, GENERATIONS = 3, 4
+ROWS = GROUPS * GENERATIONS
+
+
+@pytest.fixture(scope="module", autouse=True)
+def stack() -> None:
+    pytest.importorskip("trl", reason="RL needs the training stack: pip install 'sctir-kaggle[recipes]'")
+
+
+def settings(output: Path, **changes: Any) -> RL:
+    tiny = {"batch": ROWS, "generations": GENERATIONS, "steps": 1, "checkpointing": False, "log": ("none",)}
+    solver = {"max_tokens": 256, "slots": ROWS, "wrong": -0.5}
+    start = {"model": str(EMBEDDED_MODEL), "problems": HELD_OUT}
+    return RL(output=output, **{**start, **tiny, **solver, **changes})
+
+
+class Step:
+    """One sampling of a trainer whose weights are no longer those of its checkpoint, and TRL's rows of it."""
+
+    def __init__(self, trainer: Any) -> None:
+        import torch
+
+        self.trainer = trainer
+        trainer.current_gradient_accumulation_steps = 1  # as within the training loop
+        torch.manual_seed(0)
+        with torch.no_grad():
+            for weights in trainer.model.parameters():
+                weights.add_(0.02 * weights.std() * torch.randn_like(weights) if weights.dim() > 1 else 0)
+        names = list(trainer.rollouts.problems)[:GROUPS]
+        trainer.model.train()
+        self.rows = trainer._generate_and_score_completions([{"prompt": n} for n in names for _ in range(GENERATIONS)])
+        self.candidates = trainer.rollouts.last
+
+    def written(self) -> Any:
+        """1 for each token of `completion_ids` that is learned, [rows, tokens]."""
+        rows = self.rows
+        mask = rows["written"] if "written" in rows else rows["tool_mask"]
+        return mask * rows["completion_mask"]
+
+    def log_probabilities(self) -> Any:
+        """Of `completion_ids`, [rows, tokens], by a plain forward of each row alone, in float32."""
+        import torch
+
+        temperature, logs = self.trainer.args.temperature, torch.zeros(self.rows["completion_ids"].shape)
+        for row, one in enumerate(self.candidates):
+            ids = torch.tensor([*one.sequence.prompt, *one.sequence.completion])
+            each = (self.trainer.model(input_ids=ids[None]).logits[0, :-1] / temperature).log_softmax(-1)
+            own = each.gather(1, ids[1:, None])[len(one.sequence.prompt) - 1 :, 0]
+            logs = logs.index_put((torch.tensor([row]), torch.arange(len(own))), own)
+        return logs
+
+
+@contextmanager
+def sampled(output: Path, **changes: Any) -> Iterator[Step]:
+    with open_trainer(settings(output, **changes)) as trainer:
+        yield Step(trainer)
+
+
+@pytest.fixture(scope="module", params=["grpo", "rloo"])
+def step(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Step]:
+    with sampled(tmp_path_factory.mktemp(request.param), method=request.param) as made:
+        yield made
+
+
+@pytest.mark.slow
+def test_the_trainer_gets_the_tokens_that_the_solver_sent_and_sampled(step: Step) -> None:
+    """As the solver renders its trace: nothing was decoded and encoded again, and no row differs in one token."""
+    encode = Tokenizer.load(EMBEDDED_MODEL).encode
+    rows = step.rows
+    for at, one in enumerate(step.candidates):
+        *before, last = one.trace.turns
+        prompt = encode(render(NUMINA, one.problem, before, prefix=last.prefix))
+        whole = [*prompt, *one.sampled[-1].ids]
+        trained = [
+            *rows["prompt_ids"][at][rows["prompt_mask"][at] == 1].tolist(),
+            *rows["completion_ids"][at][rows["completion_mask"][at] == 1].tolist(),
+        ]
+        assert trained == whole
+        assert trained[: len(one.sequence.prompt)] == list(encode(render(NUMINA, one.problem)))
+    assert sum(len(one.trace.turns) > 1 for one in step.candidates) > ROWS / 2
+
+
+@pytest.mark.slow
+def test_what_was_sampled_is_learned_and_outputs_are_only_read(step: Step) -> None:
+    tokenizer, written = Tokenizer.load(EMBEDDED_MODEL), step.written()
+    outputs = 0
+    for at, one in enumerate(step.candidates):
+        whole = [*one.sequence.prompt, *one.sequence.completion]
+        expected = [0] * len(whole)
+        for number, turn in enumerate(one.trace.turns):
+            start = len(tokenizer.encode(render(NUMINA, one.problem, one.trace.turns[:number], prefix=turn.prefix)))
+            for place, token in enumerate(one.sampled[number].ids, start):
+                if place == len(whole) or whole[place] != token:  # its end is not sent again, or otherwise encoded
+                    assert place >= start + len(one.sampled[number].ids) - 1
+                    break
+                expected[place] = 1
+        length = len(one.sequence.completion)
+        assert written[at].tolist() == [*expected[-length:], *[0] * (len(written[at]) - length)]
+        read = tokenizer.decode([token for token, own in zip(whole, expected, strict=True) if not own])
+        for turn in one.trace.turns:
+            output = "".join(part for part in turn.bridge if not isinstance(part, Control))
+            outputs += bool(output.strip())
+            assert output in read
+    assert outputs > ROWS / 2
+
+
+@pytest.mark.slow
+def test_the_log_probabilities_of_the_sampling_are_those_of_the_training(step: Step) -> None:
+    """Also that the engine serves the weights in training: they are not those of the checkpoint any more."""
+    import torch
+
+    rows, written = step.rows, step.written()
+    ids = torch.cat([rows["prompt_ids"], rows["completion_ids"]], dim=1)
+    mask = torch.cat([rows["prompt_mask"], rows["completion_mask"]], dim=1)
+    length = rows["completion_ids"].shape[1]
+    with torch.no_grad():
+        trained, _, _ = step.trainer._get_per_token_logps_and_entropies(step.trainer.model, ids, mask, length)
+        alone = step.log_probabilities()
+    for at, one in enumerate(step.candidates):
+        own = written[at] == 1
+        sampling = torch.tensor(one.sequence.log_probabilities)[own[: len(one.sequence.written)]]
+        assert torch.allclose(trained[at][own], sampling, atol=1e-3)
+        assert torch.allclose(alone[at][own], sampling, atol=1e-3)
+
+
+def reward_of(candidate: Any, chosen: Any) -> float:
+    """As the settings say."""
+    [right, wrong, code] = chosen.reward_weights
+    said = candidate.trace.answer
+    answered = right if said == candidate.problem.answer else 0.0 if said is None else wrong
+    return float(answered + code * candidate.ran_code)
+
+
+def advantages_of(step: Step, method: str) -> list[float]:
+    """GRPO: (r - mean of the group) / (sd of the group + 1e-4). RLOO: r - mean of the others in the group."""
+    found: list[float] = []
+    for start in range(0, ROWS, GENERATIONS):
+        group = [reward_of(one, step.trainer.args) for one in step.candidates[start : start + GENERATIONS]]
+        for own in group:
+            others = (sum(group) - own) / (GENERATIONS - 1)
+            found.append((own - mean(group)) / (stdev(group) + 1e-4) if method == "grpo" else own - others)
+    return found
+
+
+@pytest.mark.slow
+def test_advantage_and_gradient_are_those_of_the_papers(step: Step) -> None:
+    """Of the plain policy gradient: a candidate's advantage times its written tokens' log-probability; GRPO over all tokens
+    of the batch, RLOO over all candidates."""
+    import torch
+
+    trainer, method = step.trainer, "rloo" if "written" in step.rows else "grpo"
+    expected = advantages_of(step, method)
+    assert step.rows["advantages"].tolist() == pytest.approx(expected, abs=1e-3)
+    assert min(expected) < 0 < max(expected)
+    weights, written = list(trainer.model.parameters()), step.written()
+    own = torch.autograd.grad(trainer._compute_loss(trainer.model, step.rows), weights)
+    count = written.sum() if method == "grpo" else ROWS
+    loss = -(step.rows["advantages"][:, None] * step.log_probabilities() * written).sum() / count
+    for name, one, other in zip(
+        dict(trainer.model.named_parameters()), own, torch.autograd.grad(loss, weights), strict=True
+    ):
+        assert torch.allclose(one, other, atol=1e-4 * float(other.abs().max())), name
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("method", ["grpo", "rloo"])
+def test_cancelled_candidates_are_in_no_baseline_and_teach_nothing(method: str, tmp_path: Path) -> None:
+    with open_trainer(settings(tmp_path, method=method)) as trainer:
+        sample = trainer.rollouts.sample
+
+        def first_is_cancelled(*arguments: Any, **options: Any) -> Any:
+            found = sample(*arguments, **options)
+            sequence = replace(found[0].sequence, written=(0,) * len(found[0].sequence.written))
+            found[0] = replace(found[0], sequence=sequence, counts=False)
+            return found
+
+        trainer.rollouts.sample = first_is_cancelled
+        step = Step(trainer)
+        kept = [reward_of(one, trainer.args) for one in step.candidates[1:GENERATIONS]]
+        baselines = [mean(kept) if method == "grpo" else (sum(kept) - own) / (len(kept) - 1) for own in kept]
+        scale = stdev(kept) + 1e-4 if method == "grpo" else 1.0
+        expected = [0.0, *((own - base) / scale for own, base in zip(kept, baselines, strict=True))]
+        assert step.rows["advantages"][:GENERATIONS].tolist() == pytest.approx(expected, abs=1e-3)
+        assert step.written()[0].sum() == 0
+        assert trainer._metrics["train"]["candidates/left_out"] == [1.0]
+        assert trainer._compute_loss(trainer.model, step.rows).isfinite()
+
+
+@pytest.mark.slow
+def test_the_kl_term_is_against_the_model_at_the_start(tmp_path: Path) -> None:
+    for method in ("grpo", "rloo"):
+        with open_trainer(settings(tmp_path / method, method=method, beta=0.05)) as trainer:
+            step = Step(trainer)
+            trainer._compute_loss(trainer.model, step.rows)
+            [kl] = trainer._metrics["train"]["kl"]
+            with_noise = abs(kl)
+        assert 0 < with_noise < 1, method
+
+
+@pytest.mark.slow
+def test_a_step_without_a_candidate_that_ended_is_an_error(tmp_path: Path) -> None:
+    with open_trainer(settings(tmp_path, seconds=1e-9)) as trainer, pytest.raises(EngineError) as error:
+        Step(trainer)
+    assert str(error.value) == "none of the 12 candidates of a step can be learned from: not ended after 1e-09 s"
+
+
+@pytest.mark.slow
+def test_a_run_learns_and_writes_a_model_that_loads(tmp_path: Path) -> None:
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    made = rl(settings(tmp_path, steps=2, learning_rate=1e-3, checkpointing=True))
+    before: Any = AutoModelForCausalLM.from_pretrained(EMBEDDED_MODEL, dtype=torch.float32)
+    after: Any = AutoModelForCausalLM.from_pretrained(made, dtype=torch.float32)
+    assert AutoTokenizer.from_pretrained(made).get_vocab() == AutoTokenizer.from_pretrained(EMBEDDED_MODEL).get_vocab()
+    assert not torch.equal(before.lm_head.weight, after.lm_head.weight)
+    lines = [json.loads(line) for line in (tmp_path / "steps.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in lines] == [1, 2]
+    assert all(0 < line["reward"] <= 1.1 and line["candidates/turns"] > 1 for line in lines)
+
+
+def refused(output: Path, capsys: pytest.CaptureFixture[str], **changes: Any) -> str:
+    """The one line of standard error with which a run ends, status 2."""
+
+    def main() -> None:
+        rl(settings(output, **changes))
+
+    with pytest.raises(SystemExit) as ended:
+        run_recipe(main)
+    assert ended.value.code == 2
+    [line] = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
+    return line.removeprefix("error: ")
+
+
+def test_groups_must_fill_a_batch(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="batch x accumulate is 12 and generations 5; the first must be a multiple"):
+        settings(tmp_path, generations=5)
+    with pytest.raises(UserError, match="and that at least 2"):
+        settings(tmp_path, generations=1)
+    with pytest.raises(UserError, match="equal candidates teach nothing"):
+        settings(tmp_path, temperature=0.0)
+    with pytest.raises(UserError, match="right, wrong and code are all 0"):
+        settings(tmp_path, right=0.0, wrong=0.0, code=0.0)
+
+
+@pytest.mark.parametrize("name", ["rl.yaml", "tiny_rl.yaml"])
+def test_the_files_of_the_package_are_whole(name: str) -> None:
+    assert read_settings(RL, CONFIGS / name).turns == 4
+
+
+def test_an_unknown_field_is_named(tmp_path: Path) -> None:
+    file = tmp_path / "rl.yaml"
+    file.write_text(f"model: m\nproblems: p.csv\noutput: {tmp_path}\ngeneration: 4\n")
+    with pytest.raises(UserError, match=r"rl.yaml, generation: no such field; did you mean generations\?"):
+        read_settings(RL, file)
+
+
+@pytest.mark.slow
+def test_a_folder_without_a_tokenizer_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = tmp_path / "model"
+    folder.mkdir()
+    (folder / "config.json").write_bytes((EMBEDDED_MODEL / "config.json").read_bytes())
+    said = refused(tmp_path / "out", capsys, model=str(folder))
+    assert said.startswith(f"cannot load {folder}: ")
+
+
+@pytest.mark.slow
+def test_too_few_problems_for_a_step_are_counted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    problems = tmp_path / "problems.csv"
+    problems.write_text("id,problem,answer\na,1 + 1?,2\nb,1 + 2?,3\nc,1/2?,1/2\n")
+    said = refused(tmp_path / "out", capsys, problems=problems)
+    assert "2 problems; 1 left out: no integer answer, and a step takes 3: give more" in said
+    problems.write_text("id,problem,answer\nc,1/2?,1/2\n")
+    assert "has an integer answer; the reward needs them" in refused(tmp_path / "out", capsys, problems=problems)
+
+
+def state(folder: Path, step: int) -> None:
+    checkpoint = folder / f"checkpoint-{step}"
+    checkpoint.mkdir(parents=True)
+    (checkpoint / "trainer_state.json").write_text('{"global_step": 3}')
+
+
+def test_another_recipes_checkpoint_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    state(tmp_path, 3)
+    said = refused(tmp_path, capsys)
+    assert (
+        said == f"{tmp_path / 'checkpoint-3'} is of another recipe: there is no rl.json beside it; take another output"
+    )
+    assert "go on with resume: true" in refused(tmp_path, capsys, resume=False)
+
+
+@pytest.mark.slow
+def test_a_run_goes_on_with_the_model_and_the_problems_that_it_was_begun_with(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    start = tmp_path / "start"
+    shutil.copytree(EMBEDDED_MODEL, start)
+    output = tmp_path / "out"
+    keep(settings(output, model=str(start)), read_problems(HELD_OUT))
+    state(output, 1)
+    said = refused(output, capsys, model=str(start), generations=2, learning_rate=1e-3)
+    assert said.startswith(f"{output} is of a run with ")
+    assert "generations=4" in said
+    assert "learning_rate=1e-06" in said
+    problems = tmp_path / "problems.csv"
+    problems.write_text(HELD_OUT.read_text(encoding="utf-8").replace(",161", ",162"), encoding="utf-8")
+    assert "rows=" in refused(output, capsys, model=str(start), problems=problems)
+    auto: Any = AutoModelForCausalLM
+    other = auto.from_pretrained(start, dtype=torch.float32)
+    with torch.no_grad():
+        other.lm_head.weight.mul_(1.5)
+    other.save_pretrained(start)
+    assert re.search("a run with weights=[0-9a-f]+: give it the same", refused(output, capsys, model=str(start)))
+
+
+@pytest.mark.slow
+def test_a_killed_run_goes_on_and_ends_with_the_weights_of_one_that_was_not(tmp_path: Path) -> None:
+    from safetensors.torch import load_file
+
+    chosen = {"steps": 3, "save_every": 1, "learning_rate": 1e-3, "schedule": "constant"}
+    rl(settings(tmp_path / "whole", **chosen))
+    killed = tmp_path / "killed"
+    values = {"model": EMBEDDED_MODEL, "problems": HELD_OUT, "output": killed, "log": "none", "checkpointing": "false"}
+    values |= {"batch": ROWS, "generations": GENERATIONS, "max_tokens": 256, "slots": ROWS, "wrong": -0.5, **chosen}
+    module = ["-m", "sctir_kaggle.recipes.train.rl", "--set", *(f"{name}={value}" for name, value in values.items())]
+    with subprocess.Popen([sys.executable, *module], start_new_session=True) as process:
+        wait_for(lambda: last_checkpoint(killed) is not None or process.poll() is not None)
+        os.killpg(process.pid, signal.SIGKILL)
+    assert process.returncode == -signal.SIGKILL
+    assert not (killed / "model").exists()
+    rl(settings(killed, **chosen))
+    first, second = (load_file(tmp_path / name / "model" / "model.safetensors") for name in ("whole", "killed"))
+    assert all((first[name] - second[name]).abs().max() < 1e-6 for name in first)
+    lines = [(tmp_path / name / "steps.jsonl").read_text().splitlines() for name in ("whole", "killed")]
+    rewards = [[(line["step"], line["reward"]) for line in map(json.loads, one)] for one in lines]
+    assert rewards[0] == rewards[1]
+    assert [step for step, _ in rewards[0]] == [1, 2, 3]
+
+
+def wait_for(happened: Callable[[], bool], seconds: float = 600.0) -> None:
+    deadline = time.monotonic() + seconds
+    while not happened() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert happened()
