@@ -12,7 +12,7 @@ import argparse
 import asyncio
 import errno
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -146,15 +146,18 @@ def files_of(step: str, settings: Settings) -> tuple[Path, Path]:
 
 def _extract(settings: Settings, _: Path, output: Output) -> None:
     names = ("dpi", "check_layer", "ocr_confidence", "formula_confidence", "formula_pages")
+    rules = Rules(**{name: getattr(settings, name) for name in names})
     backend = _backend(settings)
-    extraction = Extraction(output, Rules(**{name: getattr(settings, name) for name in names}), backend)
-    try:
-        extraction.run(documents_in(settings.documents))
-    finally:
-        counts = extraction.statistics
-        cost = settings.page_price * counts.sent
-        counts.write(output.path.with_suffix(".statistics.json"), cost=cost)
-        output.notes.append(counts.line() + (f"; cost {cost:,.2f}" if cost else ""))
+    with ExitStack() as stack:
+        kept = backend and stack.enter_context(Output(output.path.with_suffix(".answers.jsonl")))
+        extraction = Extraction(output, rules, (*backend, kept) if backend and kept else None)
+        try:
+            extraction.run(documents_in(settings.documents))
+        finally:
+            counts = extraction.statistics
+            cost = settings.page_price * counts.sent
+            counts.write(output.path.with_suffix(".statistics.json"), cost=cost)
+            output.notes.append(counts.line() + (f"; cost {cost:,.2f}" if cost else ""))
 
 
 def _backend(settings: Settings) -> tuple[str, Backend] | None:

@@ -83,18 +83,18 @@ def test_mathpix_reads_the_page_as_its_api_is_documented_and_the_values_survive(
 
 @pytest.mark.usefixtures("keys")
 @pytest.mark.parametrize(
-    ("reply", "reason"),
+    ("reply", "reason", "read_next_time"),
     [
-        (answer(sure=0.79), "mathpix's confidence is 0.79"),
-        (answer("The sum of 103 and 210."), "mathpix's text has no formula"),
-        (answer("The sum of 103 and $2^{10}$."), "mathpix's text lacks 10^3"),
-        (failure("image_no_content"), "Mathpix: The error image_no_content"),
-        ({"request_id": "r"}, "an answer without a text"),
+        (answer(sure=0.79), "mathpix's confidence is 0.79", "without a request"),
+        (answer("The sum of 103 and 210."), "mathpix's text has no formula", "never"),
+        (answer("The sum of 103 and $2^{10}$."), "mathpix's text lacks 10^3", "never"),
+        (failure("image_no_content"), "Mathpix: The error image_no_content", "by a request"),
+        ({"request_id": "r"}, "an answer without a text", "by a request"),
     ],
     ids=["unsure", "no-formula", "lost-power", "an-error", "no-text"],
 )
-def test_an_answer_that_may_have_lost_a_value_is_refused_and_asked_for_again(
-    tmp_path: Path, reply: Any, reason: str
+def test_an_answer_that_may_have_lost_a_value_is_refused_and_kept(
+    tmp_path: Path, reply: Any, reason: str, read_next_time: str
 ) -> None:
     replies = [reply, answer()]
     with JsonServer(lambda body: replies.pop(0)) as server:
@@ -102,8 +102,10 @@ def test_an_answer_that_may_have_lost_a_value_is_refused_and_asked_for_again(
         assert reason in read(tmp_path / "out" / "pages.failed.jsonl")[0]["reason"]
         assert read(tmp_path / "out" / "pages.jsonl") == []
         assert "refused: 1 " in said
-        by_mathpix(tmp_path / "out", server, *pages_in(tmp_path, 1))
-    assert [page["by"] for page in read(tmp_path / "out" / "pages.jsonl")] == ["mathpix"]
+        for _ in range(2):
+            by_mathpix(tmp_path / "out", server, *pages_in(tmp_path, 1), formula_confidence=0.7)
+    assert len(server.bodies) == 1 + (read_next_time == "by a request")
+    assert len(read(tmp_path / "out" / "pages.jsonl")) == (read_next_time != "never")
 
 
 @pytest.mark.usefixtures("keys")
@@ -150,12 +152,14 @@ def test_a_server_that_refuses_or_fails_ends_the_step_and_what_was_read_stays(
 
 
 @pytest.mark.usefixtures("keys")
-def test_no_more_pages_are_sent_than_allowed(tmp_path: Path) -> None:
+@pytest.mark.parametrize("most", [0, 2])
+def test_no_more_pages_are_sent_than_allowed(tmp_path: Path, most: int) -> None:
     with JsonServer(lambda body: answer()) as server:
-        by_mathpix(tmp_path / "out", server, *pages_in(tmp_path, 3), formula_pages=2)
-    assert len(server.bodies) == 2
-    [failed] = read(tmp_path / "out" / "pages.failed.jsonl")
-    assert "formula_pages=2 were sent already" in failed["reason"]
+        by_mathpix(tmp_path / "out", server, *pages_in(tmp_path, 3), formula_pages=most)
+    assert len(server.bodies) == most
+    failed = read(tmp_path / "out" / "pages.failed.jsonl")
+    assert len(failed) == 3 - most
+    assert f"formula_pages={most} were sent already" in failed[-1]["reason"]
 
 
 def test_without_keys_or_with_no_address_one_line_says_so(

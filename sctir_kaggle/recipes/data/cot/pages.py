@@ -8,6 +8,7 @@ refused. Not covered: formulas in a document that neither glyphs nor ink betray,
 from __future__ import annotations
 
 import json
+import math
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -83,19 +84,24 @@ Load = Callable[[], Reader]
 
 
 class Extraction:
-    """Reads pages by `rules` into `output`. `backend` is a back end with its name; `load`, the OCR's, is called late."""
+    """Reads pages by `rules` into `output`. `load`, the OCR's, is called late.
+
+    `backend` is a back end with its name, and the output for those of its answers that are not taken: what was paid for once
+    is judged again in a later run, by its rules, and not sent again.
+    """
 
     def __init__(
         self,
         output: Output,
         rules: Rules,
-        backend: tuple[str, Backend] | None = None,
+        backend: tuple[str, Backend, Output] | None = None,
         load: Load = load_reader,
     ) -> None:
         self.output, self.rules = output, rules
-        self.by = backend[0] if backend else ""
-        self.backend = backend[1] if backend else None
+        self.by, self.backend, self._kept = backend if backend else ("", None, None)
         self.statistics = Statistics(Counter(str(record.get("by")) for record in output.records()))
+        self._answers = {record["id"]: record for record in self._kept.records()} if self._kept else {}
+        self._most = math.inf if rules.formula_pages is None else rules.formula_pages
         self._load = load
         self._waiting: list[tuple[Record, Needs]] = []
 
@@ -126,17 +132,17 @@ class Extraction:
             self._add(page, found)
         elif self.backend is None:
             self._refuse(page, f"{found.reason}, {NO_BACKEND}", found.kind)
-        elif (
-            self.rules.formula_pages is not None
-            and self.statistics.sent + len(self._waiting) >= self.rules.formula_pages
-        ):
-            self._refuse(
-                page, f"{found.reason}; formula_pages={self.rules.formula_pages} were sent already", found.kind
-            )
+        elif known := self._answers.get(self._key(page)):
+            self._judge(page, found, Recognized(known["text"], known["sure"]))
+        elif self.statistics.sent + len(self._waiting) >= self._most:
+            self._refuse(page, f"{found.reason}; formula_pages={self._most} were sent already", found.kind)
         else:
             self._waiting.append((page, found))
             if len(self._waiting) >= self.backend.batch:
                 self._flush()
+
+    def _key(self, page: Record) -> str:
+        return f"{page['id']} by {self.by} at {self.rules.dpi}"
 
     def _read(self, look: Look) -> Record | Needs:
         """The page's text with its source, or why it needs a back end."""
@@ -197,14 +203,21 @@ class Extraction:
         for (page, needs), answer in zip(waiting, answers, strict=True):
             if isinstance(answer, EngineError):
                 ended = ended or answer
-            elif isinstance(answer, Rejected):
-                self._refuse(page, f"{needs.reason}; {answer}", f"that {self.by} did not read")
-            elif (fault := self._fault(needs, answer)) is not None:
-                self._refuse(page, f"{needs.reason}; {fault}", f"whose answer of {self.by} was not taken")
             else:
-                self._add(page, {"text": answer.text, "by": self.by, "sure": answer.sure})
+                self._judge(page, needs, answer)
         if ended is not None:
             raise ended
+
+    def _judge(self, page: Record, needs: Needs, answer: Recognized | Rejected) -> None:
+        """Take the back end's answer, or refuse the page."""
+        if isinstance(answer, Rejected):
+            self._refuse(page, f"{needs.reason}; {answer}", f"that {self.by} did not read")
+        elif (fault := self._fault(needs, answer)) is not None:
+            if self._kept is not None and self._key(page) not in self._kept.done:
+                self._kept.add({"id": self._key(page), "text": answer.text, "sure": answer.sure})
+            self._refuse(page, f"{needs.reason}; {fault}", f"whose answer of {self.by} was not taken")
+        else:
+            self._add(page, {"text": answer.text, "by": self.by, "sure": answer.sure})
 
     def _fault(self, needs: Needs, answer: Recognized) -> str | None:
         """Why the back end's answer is not taken; None where it is."""

@@ -170,7 +170,7 @@ def _on(line: Sequence[Ink]) -> Iterator[str]:
             yield "a sign larger than the line"
         mark = ink.height < 0.55 * tall and ink.width < 0.28 * tall  # a comma, a quotation mark
         base = _baseline([*line[max(0, index - 12) : index], *line[index + 1 : index + 13]], tall)
-        if base is None or mark or ink.height < 0.42 * tall:
+        if base is None or mark or ink.height < 0.38 * tall:
             continue
         small = ink.height <= 0.88 * tall
         touching = ink.top < base - 1.22 * tall  # a power and its base
