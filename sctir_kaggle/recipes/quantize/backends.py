@@ -137,7 +137,9 @@ def _llm_compressor(settings: QuantizeSettings, calibration: Calibration) -> Non
         recipe=recipe,
         num_calibration_samples=len(samples),
     )
-    model.half().save_pretrained(settings.output, save_compressed=True)  # without a tokenizer, which `oneshot` would save
+    model.half().save_pretrained(
+        settings.output, save_compressed=True
+    )  # without a tokenizer, which `oneshot` would save
 
 
 BACKENDS: Mapping[str, Quantize] = {
