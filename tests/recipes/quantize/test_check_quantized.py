@@ -156,3 +156,12 @@ def test_nothing_to_compare_is_refused(checks: CheckSettings, field: str, value:
     changed: dict[str, Any] = {field: value}
     with pytest.raises(UserError, match=f"{field} is {value}; it must be at least"):
         replace(checks, **changed)
+
+
+def test_the_embedded_twins_card_has_the_figures_with_their_errors() -> None:
+    card = (PACKED / CARD).read_text()
+    assert all(
+        f"| {name}" in card
+        for name in ("KL divergence, nats a token", "same top token, %", "perplexity, and its ratio")
+    )
+    assert "-0.000 %" not in card
