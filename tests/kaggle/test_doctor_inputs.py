@@ -208,10 +208,16 @@ def test_a_config_that_promises_packed_weights_which_are_not_is_fatal(model: Pat
 
 
 def test_3_bits_have_no_fast_kernel_and_transformers_needs_a_library(
-    packed: Path, monkeypatch: pytest.MonkeyPatch
+    packed: Path, model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(checkpoint, "importable", lambda name: False)
     assert the(checkpoint.quantization, packed, engine="transformers").level == "fatal"
+    edit(
+        model / "config.json", lambda stored: stored.update(quantization_config={"quant_method": "compressed-tensors"})
+    )
+    finding = the(checkpoint.quantization, model, engine="transformers")
+    assert finding.level == "fatal"
+    assert "with compressed_tensors only" in finding.detail
     edit(packed / "config.json", lambda stored: stored["quantization_config"].update(bits=3))
     assert the(checkpoint.quantization, packed).level == "warning"
 

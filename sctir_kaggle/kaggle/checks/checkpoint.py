@@ -30,6 +30,9 @@ TOKENIZERS = (("tokenizer.json",), ("tokenizer.model",), ("vocab.json", "merges.
 GPTQ_BITS = (4, 8)
 """Widths for which vLLM has fast kernels."""
 
+READERS = {"gptq": "gptqmodel", "compressed-tensors": "compressed_tensors"}
+"""What transformers needs for weights of a method, by the names to import."""
+
 
 class Damaged(ValueError):
     """A weight file is incomplete; the message says what is wrong."""
@@ -248,8 +251,9 @@ def _unknown_bits(found: Mapping[str, Any]) -> tuple[Level, str, str] | None:
 
 
 def _no_reader(found: Mapping[str, Any]) -> tuple[Level, str, str] | None:
-    if found.get("quant_method") == "gptq" and not importable("gptqmodel"):
-        return "fatal", f"{_in_words(found)}: transformers reads it with gptqmodel only", "take --engine vllm"
+    library = READERS.get(str(found.get("quant_method")))
+    if library and not importable(library):
+        return "fatal", f"{_in_words(found)}: transformers reads it with {library} only", "take --engine vllm"
     return None
 
 
