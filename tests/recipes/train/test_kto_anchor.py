@@ -32,6 +32,7 @@ def furthest(first: dict[str, Any], second: dict[str, Any]) -> float:
     return float(max((first[name] - second[name]).abs().max().item() for name in first))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 def test_the_anchor_is_the_moving_average_of_the_policies(run: Path, tmp_path: Path, precision: str) -> None:
     from safetensors.torch import load_file
@@ -49,6 +50,7 @@ def test_the_anchor_is_the_moving_average_of_the_policies(run: Path, tmp_path: P
     assert furthest(expected, policy) > 1e-4
 
 
+@pytest.mark.slow
 def test_the_loss_is_beside_the_anchor(run: Path, tmp_path: Path) -> None:
     """The first step has the same reference; later the policy is nearer to an anchor than to what it began as."""
     both = [settings(run, tmp_path / str(rate), anchor=rate, steps=4, **LEARNING) for rate in (None, 0.9)]
@@ -59,6 +61,7 @@ def test_the_loss_is_beside_the_anchor(run: Path, tmp_path: Path) -> None:
     assert abs(float(moving[-1]["chosen"])) < abs(float(fixed[-1]["chosen"])) / 2
 
 
+@pytest.mark.slow
 def test_a_run_that_is_killed_while_it_writes_an_anchor_ends_like_one_that_is_not(
     run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
