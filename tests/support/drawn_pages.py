@@ -59,10 +59,11 @@ def scanned(path: Path, text: str, *, fonts: str = "cm", size: float = 13) -> Pa
 def under_a_layer(path: Path, text: str) -> Path:
     """A PDF with a text layer of a heading, and the image of a page below it."""
     import matplotlib
+    import numpy
     from matplotlib.figure import Figure
     from PIL import Image
 
-    image = Image.open(drawn(path.with_suffix(".png"), text))
+    image = numpy.asarray(Image.open(drawn(path.with_suffix(".png"), text)))
     with matplotlib.rc_context({"pdf.fonttype": 42}):
         figure = Figure(figsize=(8.3, 7))
         figure.text(0.08, 0.95, "The problems of the third round of a contest", size=13)

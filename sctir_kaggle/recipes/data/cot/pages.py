@@ -98,7 +98,9 @@ class Extraction:
         load: Load = load_reader,
     ) -> None:
         self.output, self.rules = output, rules
-        self.by, self.backend, self._kept = backend if backend else ("", None, None)
+        self.by, self.backend, self._kept = "", None, None
+        if backend:
+            self.by, self.backend, self._kept = backend
         self.statistics = Statistics(Counter(str(record.get("by")) for record in output.records()))
         self._answers = {record["id"]: record for record in self._kept.records()} if self._kept else {}
         self._most = math.inf if rules.formula_pages is None else rules.formula_pages
