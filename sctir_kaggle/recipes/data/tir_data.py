@@ -126,6 +126,18 @@ def make(settings: TirSettings) -> dict[str, Any]:
     return statistics
 
 
+def _waiting(settings: TirSettings) -> dict[str, Any]:
+    """How long and how often a server is tried, the model's and the judge's alike."""
+    return {
+        "tries": settings.tries,
+        "pause": settings.pause,
+        "patience": settings.patience,
+        "stall": settings.stall,
+        "wait": settings.server_wait,
+        "reach": settings.server_wait,
+    }
+
+
 def _open_judge(settings: TirSettings, stack: ExitStack) -> JudgeEngine | None:
     """The judge's servers, closed with `stack`; None without a judge."""
     if not settings.judge:
@@ -134,12 +146,7 @@ def _open_judge(settings: TirSettings, stack: ExitStack) -> JudgeEngine | None:
         settings.judge_url,
         settings.judge_model,
         slots=settings.in_flight,
-        tries=settings.tries,
-        pause=settings.pause,
-        patience=settings.patience,
-        stall=settings.stall,
-        wait=settings.server_wait,
-        reach=settings.server_wait,
+        **_waiting(settings),
         options=settings.request_options_of_judge(),
     )
     stack.callback(engine.close)
@@ -208,12 +215,7 @@ def _load(settings: TirSettings) -> Load | None:
         settings.served_model,
         tokenizer=settings.model,
         slots=slots,
-        tries=settings.tries,
-        pause=settings.pause,
-        patience=settings.patience,
-        stall=settings.stall,
-        wait=settings.server_wait,
-        reach=settings.server_wait,
+        **_waiting(settings),
         options=settings.request_options(),
     )
 
