@@ -22,10 +22,9 @@ from benchmarks.ladder_data import make_data
 from benchmarks.machine import machine
 from benchmarks.smollm2 import checkpoint
 from sctir_kaggle.journal import JOURNAL, journal_of, stream_results
-from sctir_kaggle.recipes.settings import run_recipe
+from sctir_kaggle.recipes.settings import keep_settings, run_recipe, write_json
 from sctir_kaggle.recipes.tiny.__main__ import table
 from sctir_kaggle.recipes.tiny.commands import Command, recipe
-from sctir_kaggle.recipes.tiny.settings import keep_settings, write_json
 from sctir_kaggle.recipes.tiny.steps import Steps
 from sctir_kaggle.types import UserError
 

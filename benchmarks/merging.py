@@ -27,10 +27,9 @@ from sctir_kaggle.lab.replay.progress import Progress
 from sctir_kaggle.lab.replay.run import Plan, replay
 from sctir_kaggle.presets import PRESETS
 from sctir_kaggle.problems import ASSETS
-from sctir_kaggle.recipes.settings import CONFIGS, read_settings, run_recipe
+from sctir_kaggle.recipes.settings import CONFIGS, keep_settings, read_settings, run_recipe, write_json
 from sctir_kaggle.recipes.tiny.__main__ import gain
 from sctir_kaggle.recipes.tiny.problems import TRACES, held_out, training_drafts, validation
-from sctir_kaggle.recipes.tiny.settings import keep_settings, write_json
 from sctir_kaggle.recipes.tiny.steps import Steps
 from sctir_kaggle.recipes.train.kto import KTO, kto
 from sctir_kaggle.recipes.train.merge import MergeSettings, merge

@@ -29,9 +29,8 @@ from sctir_kaggle.engines.transformers import TransformersEngine
 from sctir_kaggle.lab.statistics import format_mean_sd
 from sctir_kaggle.presets import PRESETS
 from sctir_kaggle.recipes.data.problem_list import write_problems
-from sctir_kaggle.recipes.settings import CONFIGS, read_settings, run_recipe
+from sctir_kaggle.recipes.settings import CONFIGS, keep_settings, read_settings, run_recipe, write_json
 from sctir_kaggle.recipes.tiny.problems import held_out, training_drafts, validation
-from sctir_kaggle.recipes.tiny.settings import keep_settings, write_json
 from sctir_kaggle.recipes.train.rl import RL, rl
 from sctir_kaggle.runtime import EMBEDDED_MODEL
 from sctir_kaggle.sandbox import Sandbox

@@ -6,6 +6,7 @@ Covered: fields of bool, int, float, str, Path, Literal, None, and tuples of the
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import MISSING, fields
@@ -162,3 +163,21 @@ def _name(kind: Any) -> str:
 
 def _shown(value: Any) -> str:
     return "nothing" if value is None else f"{str(value)!r}"[:80]
+
+
+def keep_settings(output: Path, name: str, values: Mapping[str, object]) -> None:
+    """Write `values` but for `output` to the file `name` there. Raises `UserError` where it holds others."""
+    file, said = output / name, json.loads(json.dumps(dict(values), default=str))
+    del said["output"]
+    if file.exists() and (kept := json.loads(file.read_text(encoding="utf-8"))) != said:
+        other = ", ".join(f"{field}={kept.get(field)}" for field in said if kept.get(field) != said[field])
+        raise UserError(f"{output} is of a run with {other}: give it the same settings, or another output")
+    write_json(file, said)
+
+
+def write_json(file: Path, content: object) -> None:
+    """Write `content` as JSON, atomically."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    part = file.with_name(f".{file.name}.part")
+    part.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+    part.replace(file)

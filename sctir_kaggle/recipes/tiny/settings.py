@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from sctir_kaggle.recipes.settings import keep_settings
 from sctir_kaggle.recipes.tiny.problems import PROBLEMS, TRACES
 from sctir_kaggle.types import UserError
 
@@ -62,21 +61,3 @@ class Tiny:
 def keep(tiny: Tiny) -> None:
     """Write the settings to the output. Raises `UserError` where it holds a run with others."""
     keep_settings(tiny.output, "tiny.json", asdict(tiny))
-
-
-def keep_settings(output: Path, name: str, values: Mapping[str, object]) -> None:
-    """Write `values` but for `output` to the file `name` there. Raises `UserError` where it holds others."""
-    file, said = output / name, json.loads(json.dumps(dict(values), default=str))
-    del said["output"]
-    if file.exists() and (kept := json.loads(file.read_text(encoding="utf-8"))) != said:
-        other = ", ".join(f"{field}={kept.get(field)}" for field in said if kept.get(field) != said[field])
-        raise UserError(f"{output} is of a run with {other}: give it the same settings, or another output")
-    write_json(file, said)
-
-
-def write_json(file: Path, content: object) -> None:
-    """Write `content` as JSON, atomically."""
-    file.parent.mkdir(parents=True, exist_ok=True)
-    part = file.with_name(f".{file.name}.part")
-    part.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
-    part.replace(file)

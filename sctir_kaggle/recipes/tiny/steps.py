@@ -13,7 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import IO
 
-from sctir_kaggle.recipes.tiny.settings import write_json
+from sctir_kaggle.recipes.settings import write_json
 from sctir_kaggle.types import UserError
 
 QUIET = {"TQDM_DISABLE": "1"}

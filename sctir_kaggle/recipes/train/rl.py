@@ -25,8 +25,7 @@ from sctir_kaggle.background import BackgroundLoop
 from sctir_kaggle.config import MATH, SolverConfig
 from sctir_kaggle.dialects.recognition import AUTO, choose
 from sctir_kaggle.problems import read_problems
-from sctir_kaggle.recipes.settings import run_recipe, settings_of_command
-from sctir_kaggle.recipes.tiny.settings import keep_settings
+from sctir_kaggle.recipes.settings import keep_settings, run_recipe, settings_of_command
 from sctir_kaggle.recipes.tokenizer import checkpoint_errors, load_transformers_tokenizer
 from sctir_kaggle.recipes.train.disk import check_disk, full_disk_in_one_line
 from sctir_kaggle.recipes.train.trainer import (
