@@ -12,6 +12,9 @@ MEMORY, OUTPUT_LIMIT, CRASH = ExecutionStatus.MEMORY, ExecutionStatus.OUTPUT_LIM
 SUCCESS = "DONE"
 """What the snippets print where they got what they must not get."""
 
+GOT_IT = f"print('{SUCCESS}', flush=True); __import__('time').sleep(100)"
+"""The end of a block that is `watched`: it waits to be stopped. Its limit of time is shorter."""
+
 
 @dataclass(frozen=True)
 class Attack:
@@ -20,8 +23,9 @@ class Attack:
     `says` is a regular expression that must match in the output, `never` are substrings that must not be in it, and
     `exactly` is the whole of it. `then` is a later turn of the same candidate and a pattern for its output; without it
     the candidate must still have its variables, or be told that they are gone. `ruins` marks a block after which its
-    own candidate may stay broken. `alone` keeps other blocks from running beside it. `needs` names modules, or a
-    machine, without which it means nothing.
+    own candidate may stay broken. `watched` marks one whose limit is kept by the host's looks, which come late where the
+    host is busy: it may get what it must not (`never`) as long as it is stopped then. `alone` keeps other blocks from
+    running beside it. `needs` names modules, or a machine, without which it means nothing.
     """
 
     name: str
@@ -33,6 +37,7 @@ class Attack:
     exactly: str | None = None
     then: tuple[str, str] | None = None
     ruins: bool = False
+    watched: bool = False
     alone: bool = False
     needs: tuple[str, ...] = ()
 

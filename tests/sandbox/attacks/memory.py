@@ -5,7 +5,7 @@ None of them takes more than three gigabytes, so that one that succeeds is told 
 
 from __future__ import annotations
 
-from tests.sandbox.attacks.attack import CRASH, ERROR, MEMORY, OK, TIMEOUT, Attack, refused, system_call
+from tests.sandbox.attacks.attack import CRASH, ERROR, GOT_IT, MEMORY, OK, TIMEOUT, Attack, refused, system_call
 
 _TOLD = r"MemoryError: the code needed more than \d+ MB and was stopped$"
 
@@ -63,8 +63,8 @@ def _shared(name: str, code: str, *, cls: str = "shared memory") -> Attack:
 
     Where the machine is short of pages, to get them takes longer than any limit of time.
     """
-    code += "\nif taken > 900 << 20: print('DO' + 'NE', taken)"
-    return Attack(name, cls, code, (*_ENDS, TIMEOUT), never=("DONE",))
+    code += f"\nif taken > 900 << 20: print(taken); {GOT_IT}"
+    return Attack(name, cls, code, (*_ENDS, TIMEOUT), never=("DONE",), watched=True)
 
 
 _SHARED = [

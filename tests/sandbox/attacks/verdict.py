@@ -24,6 +24,7 @@ _TOLD = {
     ExecutionStatus.OUTPUT_LIMIT: r"Error: the code (printed more than \d+ MB|filled its working folder)",
     ExecutionStatus.CRASH: r"Error: the code (ended Python|was stopped|.* stopped)",
 }
+_STOPPED = (ExecutionStatus.MEMORY, ExecutionStatus.OUTPUT_LIMIT, ExecutionStatus.CRASH)
 _HARMFUL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff]")
 
 Record = dict[str, Any]
@@ -34,7 +35,7 @@ def faults(attack: Attack, record: Record) -> list[str]:
     status = ExecutionStatus(record["status"])
     return [
         *_of_the_status(attack, status, record["output"]),
-        *_of_the_output(attack, record["output"]),
+        *_of_the_output(attack, status, record["output"]),
         *_of_the_time(record),
         *_of_the_host(record),
         *_of_the_next_turn(attack, record),
@@ -57,8 +58,9 @@ def _of_the_status(attack: Attack, status: ExecutionStatus, output: str) -> list
     return found
 
 
-def _of_the_output(attack: Attack, output: str) -> list[str]:
-    found = [f"the output has {text!r}" for text in (*attack.never, RAISED) if text in output]
+def _of_the_output(attack: Attack, status: ExecutionStatus, output: str) -> list[str]:
+    never = () if attack.watched and status in _STOPPED else attack.never
+    found = [f"the output has {text!r}" for text in (*never, RAISED) if text in output]
     if attack.exactly is not None and output != attack.exactly:
         found.append(f"the output is not {attack.exactly!r}")
     if not re.search(attack.says, output, re.MULTILINE):

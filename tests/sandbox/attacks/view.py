@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.sandbox.attacks.attack import CRASH, OK, OUTPUT_LIMIT, TIMEOUT, Attack, refused, system_call
+from tests.sandbox.attacks.attack import CRASH, GOT_IT, OK, OUTPUT_LIMIT, TIMEOUT, Attack, refused, system_call
 
 _PYTHON = [
     refused("written in place", "Python's files", """
@@ -172,8 +172,7 @@ for n in range(16):
     kept.append(file)
     os.unlink(f'f{n}')
     for _ in range(32): file.write(bytes(1 << 20))
-print('DONE')
-""", (OUTPUT_LIMIT, TIMEOUT), never=("DONE",), ruins=True, alone=True),
+""" + GOT_IT, (OUTPUT_LIMIT, TIMEOUT), never=("DONE",), ruins=True, watched=True, alone=True),
     Attack("threads up to the allowance", "hidden use", """
 import threading
 stop, started = threading.Event(), 0
@@ -195,8 +194,7 @@ for n in range(16):
         kept.append(mmap.mmap(file.fileno(), 32 << 20))
     os.unlink(f'f{n}')
     for _ in range(32): kept[-1].write(b'x' * (1 << 20))
-print('written')
-""", (OUTPUT_LIMIT, TIMEOUT), ruins=True, alone=True),
+""" + GOT_IT, (OUTPUT_LIMIT, TIMEOUT), never=("DONE",), ruins=True, watched=True, alone=True),
 ]  # fmt: skip
 
 ATTACKS = [*_PYTHON, *_OUT, *_NEIGHBOURS, *_STORMS, *_QUOTAS]

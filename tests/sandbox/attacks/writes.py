@@ -6,7 +6,18 @@ write, sets what is set already, or makes a file by a name that is swept up. A t
 
 from __future__ import annotations
 
-from tests.sandbox.attacks.attack import CRASH, ERROR, MEMORY, OK, OUTPUT_LIMIT, TIMEOUT, Attack, refused, system_call
+from tests.sandbox.attacks.attack import (
+    CRASH,
+    ERROR,
+    GOT_IT,
+    MEMORY,
+    OK,
+    OUTPUT_LIMIT,
+    TIMEOUT,
+    Attack,
+    refused,
+    system_call,
+)
 
 _SUBMISSION = [
     refused("opened in every mode", "submission", """
@@ -171,7 +182,16 @@ _FULL = (OK, ERROR, CRASH, MEMORY, OUTPUT_LIMIT, TIMEOUT)
 def _room(name: str, code: str, *, says: str = "", statuses: tuple[str, ...] = ()) -> Attack:
     """More than the private folder holds: refused or stopped, and gone with the candidate."""
     allowed = tuple(status for status in _FULL if not statuses or status.value in statuses)
-    return Attack(name, "room in the folder", code, allowed, says=says, never=("\nDONE", "DONE\n"), ruins=True)
+    return Attack(
+        name,
+        "room in the folder",
+        code.replace("print('DONE')", GOT_IT),
+        allowed,
+        says=says,
+        never=("\nDONE", "DONE\n"),
+        ruins=True,
+        watched=True,
+    )
 
 
 _ROOM = [
@@ -212,7 +232,6 @@ while len(kept) < 12:
     os.unlink('f')
     for _ in range(48): os.write(file, block)
     {keep}
-__import__('time').sleep(0.3)
 print('DONE')
 """, says="Errno|stopped|Error")
         for name, keep in (
