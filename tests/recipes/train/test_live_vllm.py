@@ -1,0 +1,129 @@
+"""vLLM with the weights of a model in training: what it samples, and with which log-probabilities."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytest.importorskip("torch", reason="the engine needs the extra `cpu`: pip install 'sctir-kaggle[cpu]'")
+
+from sctir_kaggle.recipes.train.live_engine import LiveEngine, Sampled
+from sctir_kaggle.recipes.train.live_vllm import LiveVLLM
+from sctir_kaggle.types import EngineError
+from tests.support.rl_support import change
+from tests.support.vllm_support import GREEDY, MODEL, Engines, ask_all, needs_vllm, prompts
+
+GREEDILY = [(prompt, replace(GREEDY, max_tokens=100)) for prompt in prompts(6)]
+SAMPLES = [(prompt, replace(GREEDY, max_tokens=100, temperature=0.8, seed=at)) for at, prompt in enumerate(prompts(6))]
+
+
+@pytest.fixture(scope="module")
+def engine(engines: Engines) -> Iterator[LiveVLLM]:
+    engines.close()  # a process has one at a time
+    started = start()
+    try:
+        yield started
+    finally:
+        started.close()
+
+
+def start() -> LiveVLLM:
+    return LiveVLLM.start(str(MODEL), slots=6, context_length=None, dtype="float32", memory=0.3, sleeps=True)
+
+
+@pytest.fixture
+def model() -> Any:
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    auto: Any = AutoModelForCausalLM
+    return auto.from_pretrained(MODEL, dtype=torch.float32).eval()
+
+
+def by_transformers(model: Any, engine: LiveVLLM, requests: Any) -> dict[str, Sampled]:
+    live = LiveEngine(model, engine.tokenizer, slots=6)
+    try:
+        ask_all(live, requests)
+    finally:
+        live.close()
+    return live.sampled
+
+
+def difference(one: Sampled, model: Any, temperature: float) -> float:
+    """The greatest of a token's log-probability from that of a plain forward of the model."""
+    import torch
+
+    ids = torch.tensor([*one.prompt, *one.ids])
+    with torch.no_grad():
+        logs = (model(input_ids=ids[None]).logits[0, :-1] / temperature).log_softmax(-1)
+    own = logs.gather(1, ids[1:, None])[len(one.prompt) - 1 :, 0]
+    return float((own - torch.tensor(one.log_probabilities)).abs().max())
+
+
+@needs_vllm
+def test_it_samples_from_the_weights_that_it_took_last(engine: LiveVLLM, model: Any) -> None:
+    """The same prompts, so that a key or a value of the old weights, left in the prefix cache, would show."""
+    greedy = []
+    for seed in (None, 1, 2):
+        if seed is not None:
+            change(model, seed=seed)
+        engine.take(model.named_parameters())
+        said = ask_all(engine, GREEDILY)
+        greedy.append(engine.sampled.copy())
+        assert [one.cached_tokens for one in said] == [0] * len(said)
+        expected = by_transformers(model, engine, GREEDILY)
+        assert {name: one.ids for name, one in greedy[-1].items()} == {name: one.ids for name, one in expected.items()}
+        assert max(difference(one, model, 1.0) for one in greedy[-1].values()) < 1e-4
+    assert len({tuple(one.log_probabilities for one in found.values()) for found in greedy}) == 3
+
+
+@needs_vllm
+def test_the_log_probabilities_are_those_at_the_temperature(engine: LiveVLLM, model: Any) -> None:
+    engine.take(model.named_parameters())
+    ask_all(engine, SAMPLES)
+    assert len(engine.sampled) == len(SAMPLES)
+    for one in engine.sampled.values():
+        assert len(one.log_probabilities) == len(one.ids)
+        assert difference(one, model, 0.8) < 1e-4
+        assert difference(one, model, 1.0) > 1e-2
+
+
+@needs_vllm
+def test_the_record_has_the_token_that_a_stop_string_cut(engine: LiveVLLM, model: Any) -> None:
+    engine.take(model.named_parameters())
+    prompt = GREEDILY[0][0]
+    [whole] = ask_all(engine, [(prompt, replace(GREEDY, stop=(), max_tokens=60))])
+    ids = engine.sampled["p/0/0"].ids
+    stops = [whole.text[start : start + 3] for start in range(0, len(whole.text) - 3, 4)]
+    cut = ask_all(engine, [(prompt, replace(GREEDY, max_tokens=60, stop=("@never@", stop))) for stop in stops])
+    records = [engine.sampled[f"p/{place}/0"].ids for place in range(len(stops))]
+    assert all(one == ids[: len(one)] for one in records)
+    assert sum(said.token_ids != one for said, one in zip(cut, records, strict=True)) > 5
+
+
+@needs_vllm
+def test_a_name_that_vllm_does_not_know_is_one_line(engine: LiveVLLM, model: Any) -> None:
+    weight = dict(model.named_parameters())["lm_head.weight"]
+    with pytest.raises(EngineError, match="vLLM did not take the weights in training: ") as error:
+        engine.take([("model.layers.99.mlp.down_proj.weight", weight)])
+    assert "\n" not in str(error.value)
+    engine.take(model.named_parameters())
+    ask_all(engine, GREEDILY)
+    assert max(difference(one, model, 1.0) for one in engine.sampled.values()) < 1e-4
+
+
+@needs_vllm
+def test_a_process_with_a_process_group_is_refused(engine: LiveVLLM, tmp_path: Path) -> None:
+    from torch import distributed
+
+    engine.close()
+    distributed.init_process_group("gloo", init_method=f"file://{tmp_path / 'store'}", world_size=1, rank=0)
+    try:
+        with pytest.raises(EngineError, match="start it by python -m, not by accelerate launch"):
+            start()
+    finally:
+        distributed.destroy_process_group()
