@@ -168,7 +168,7 @@ def test_a_call_is_done_in_the_engines_thread_between_two_steps() -> None:
     thread, given = loop.call(lambda own: (threading.current_thread().name, own))
     assert (thread, given) == ("vllm-engine", engine)
     with pytest.raises(KeyError, match="weights"):
-        loop.call(lambda own: {}["weights"])
+        loop.call(lambda own: own.left["weights"])
     assert run(send(loop)).finished
     loop.close()
 
