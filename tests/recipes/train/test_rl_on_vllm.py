@@ -50,7 +50,7 @@ def test_the_probabilities_of_vllm_are_those_of_the_training(step: Step) -> None
 def test_a_run_goes_on_after_its_checkpoint_and_samples_from_each_steps_weights(
     engines: Engines, tmp_path: Path
 ) -> None:
-    """An engine that keeps the first step's weights has ratios from 0.1 to 1.6 at the second, and down to 5e-17 at the third."""
+    """An engine that kept the first step's weights had ratios from 0.1 to 1.6 at the second, down to 5e-17 at the third."""
     engines.close()
     chosen = {"engine": "vllm", "save_every": 1, "learning_rate": 1e-3, "schedule": "constant", "checkpointing": True}
     rl(settings(tmp_path, steps=2, **chosen))
