@@ -19,6 +19,7 @@ from torch import Tensor, distributed
 from sctir_kaggle.dialects.tokenizer import Tokenizer
 from sctir_kaggle.engines.vllm import Facts, VLLMEngine
 from sctir_kaggle.engines.vllm_loop import EngineLoop
+from sctir_kaggle.engines.vllm_options import check_installed
 from sctir_kaggle.recipes.train.live_engine import Sampled
 from sctir_kaggle.types import Completion, EngineError, SamplingParams, TokenIds, one_line
 
@@ -43,14 +44,9 @@ class LiveVLLM(VLLMEngine):
     ) -> LiveVLLM:
         """Start vLLM for checkpoints like `model`; see `load`. With `sleeps` it frees a GPU's memory in `rest`.
 
-        Raises `EngineError` where it cannot start, and in a process that belongs to a process group: vLLM opens and
-        ends a group of its own.
+        Raises `EngineError` where it cannot start; see `check_here`, too.
         """
-        if distributed.is_available() and distributed.is_initialized():
-            raise EngineError(
-                "vLLM samples in a training of one process without DeepSpeed, and this one has a process group: start it by "
-                "python -m, not by accelerate launch, or set engine=transformers"
-            )
+        check_here()
         os.environ["VLLM_ENABLE_V1_MULTIPROCESSING"] = "0"  # the weights are copied within this process
         engine = cls.load(
             model,
@@ -75,6 +71,7 @@ class LiveVLLM(VLLMEngine):
         """
         if torch.cuda.is_available():
             torch.cuda.synchronize()  # the copies are made in another thread, on its own stream
+            torch.cuda.empty_cache()  # vLLM's memory is not PyTorch's to give
 
         def copy(engine: Any) -> None:
             if self._sleeps:
@@ -104,6 +101,16 @@ class LiveVLLM(VLLMEngine):
         logs = tuple(float(at_token[token].logprob) for token, at_token in pairs)
         self.sampled[request_id] = Sampled(prompt, tuple(sample.token_ids), logs)
         return completion
+
+
+def check_here() -> None:
+    """Raise `EngineError` where vLLM is not installed, or this process belongs to a group: vLLM opens and ends one itself."""
+    check_installed()
+    if distributed.is_available() and distributed.is_initialized():
+        raise EngineError(
+            "vLLM samples in a training of one process without DeepSpeed, and this one has a process group: start it by "
+            "python -m, not by accelerate launch, or set engine=transformers"
+        )
 
 
 def _is_news(record: logging.LogRecord) -> bool:

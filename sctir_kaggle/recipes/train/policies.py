@@ -84,7 +84,7 @@ def trainer_class(method: str) -> Any:
                 entropies = entropies * written * attention_mask[:, -logits_to_keep:].sum() / written.sum().clamp(min=1)
             return logs * written, entropies, auxiliary
 
-        def _padded(self, rows: Sequence[Sequence[int]]) -> Any:
+        def _padded(self, rows: Sequence[Sequence[float]]) -> Any:
             import torch
             from torch.nn.utils.rnn import pad_sequence
 

@@ -26,7 +26,6 @@ from typing import TYPE_CHECKING, Any, Literal
 from sctir_kaggle.background import BackgroundLoop
 from sctir_kaggle.config import MATH, SolverConfig
 from sctir_kaggle.dialects.recognition import AUTO, choose
-from sctir_kaggle.engines.vllm_options import check_installed
 from sctir_kaggle.problems import read_problems
 from sctir_kaggle.recipes.settings import run_recipe, settings_of_command
 from sctir_kaggle.recipes.tiny.settings import keep_settings
@@ -224,6 +223,7 @@ def open_trainer(settings: RL) -> Iterator[Any]:
     from datasets import Dataset
 
     from sctir_kaggle.dialects.tokenizer import Tokenizer
+    from sctir_kaggle.recipes.train import live_vllm
     from sctir_kaggle.recipes.train.policies import trainer_class
     from sctir_kaggle.recipes.train.rollouts import Rollouts
 
@@ -237,7 +237,7 @@ def open_trainer(settings: RL) -> Iterator[Any]:
     if len(problems) < groups:
         raise UserError(f"{settings.problems}: {summary}, and a step takes {groups}: give more, or a smaller batch")
     if settings.engine == "vllm":
-        check_installed()
+        live_vllm.check_here()
     model = _model(settings, config)
     with ExitStack() as stack:
         solver, encoder = settings.solver, Tokenizer.load(settings.model)

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 pytest.importorskip("torch", reason="the engine needs the extra `cpu`: pip install 'sctir-kaggle[cpu]'")
 
+from sctir_kaggle.engines.vllm_loop import EngineLoop
 from sctir_kaggle.recipes.train.live_engine import LiveEngine, Sampled
 from sctir_kaggle.recipes.train.live_vllm import LiveVLLM
 from sctir_kaggle.types import EngineError
 from tests.support.rl_support import change
-from tests.support.vllm_support import GREEDY, MODEL, Engines, ask_all, needs_vllm, prompts
+from tests.support.vllm_support import GREEDY, MODEL, Engines, ask_all, inner, needs_vllm, prompts, run
 
 GREEDILY = [(prompt, replace(GREEDY, max_tokens=100)) for prompt in prompts(6)]
 SAMPLES = [(prompt, replace(GREEDY, max_tokens=100, temperature=0.8, seed=at)) for at, prompt in enumerate(prompts(6))]
@@ -114,6 +117,81 @@ def test_a_name_that_vllm_does_not_know_is_one_line(engine: LiveVLLM, model: Any
     engine.take(model.named_parameters())
     ask_all(engine, GREEDILY)
     assert max(difference(one, model, 1.0) for one in engine.sampled.values()) < 1e-4
+
+
+@needs_vllm
+def test_it_takes_weights_after_requests_that_were_cancelled(engine: LiveVLLM, model: Any) -> None:
+    """As those are that have not ended after the seconds of a step: vLLM keeps its prefix cache while one runs."""
+    engine.take(model.named_parameters())
+
+    async def cancelled() -> None:
+        endless = replace(GREEDY, stop=(), stop_token_ids=(), max_tokens=1500, temperature=1.5)
+        work = [asyncio.create_task(engine.generate(prompt, endless, request_id="p")) for prompt, _ in GREEDILY]
+        while not inner(engine).has_unfinished_requests():
+            await asyncio.sleep(0.001)
+        for one in work:
+            one.cancel()
+        await asyncio.gather(*work, return_exceptions=True)
+        await asyncio.to_thread(engine.take, model.named_parameters())
+
+    run(cancelled())
+    assert engine.sampled == {}
+    ask_all(engine, GREEDILY)
+    assert max(difference(one, model, 1.0) for one in engine.sampled.values()) < 1e-4
+
+
+class Asleep:
+    """Plays a vLLM on a GPU, and writes down what is asked of it."""
+
+    model_config = SimpleNamespace(get_vocab_size=lambda: 8, enable_sleep_mode=True)
+
+    def __init__(self, *, cached: bool = False) -> None:
+        self.said: list[object] = []
+        self.cached = cached
+
+    def wake_up(self, tags: list[str]) -> None:
+        self.said.append(("wake up", *tags))
+
+    def sleep(self, level: int) -> None:
+        self.said.append(("sleep", level))
+
+    def collective_rpc(self, method: str, kwargs: dict[str, Any]) -> None:
+        self.said.append((method, [name for name, _ in kwargs["weights_iterator"]]))
+
+    def reset_prefix_cache(self) -> bool:
+        self.said.append("reset")
+        return not self.cached
+
+
+def played(engine: Asleep) -> LiveVLLM:
+    loop = EngineLoop(lambda: engine, lambda engine: None)
+    loop.wait_until_started()
+    tokenizer: Any = None
+    return LiveVLLM(loop, tokenizer, {}, loop.close)
+
+
+def test_on_a_gpu_it_wakes_for_the_weights_then_for_the_cache_and_sleeps_after_the_step() -> None:
+    """The order that vLLM documents for RL: https://docs.vllm.ai/en/latest/features/sleep_mode.html."""
+    import torch
+
+    inside = Asleep()
+    engine = played(inside)
+    engine.take([("lm_head.weight", torch.zeros(1, requires_grad=True))])
+    engine.rest()
+    weights = [("wake up", "weights"), ("reload_weights", ["lm_head.weight"]), ("wake up", "kv_cache")]
+    assert inside.said == [*weights, "reset", ("sleep", 2)]
+    engine.close()
+    with pytest.raises(
+        EngineError, match="vLLM did not take the weights in training: EngineError: the engine is closed"
+    ):
+        engine.take([])
+
+
+def test_a_prefix_cache_that_stays_is_an_error() -> None:
+    engine = played(Asleep(cached=True))
+    with pytest.raises(EngineError, match="RuntimeError: its prefix cache is in use"):
+        engine.take([])
+    engine.close()
 
 
 @needs_vllm

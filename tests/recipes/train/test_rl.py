@@ -25,6 +25,8 @@ from sctir_kaggle.dialects.rows import NUMINA
 from sctir_kaggle.dialects.tokenizer import Tokenizer
 from sctir_kaggle.problems import HELD_OUT, read_problems
 from sctir_kaggle.recipes.settings import CONFIGS, read_settings, run_recipe
+from sctir_kaggle.recipes.train import live_vllm
+from sctir_kaggle.recipes.train import rl as module
 from sctir_kaggle.recipes.train.rl import RL, keep, open_trainer, rl
 from sctir_kaggle.recipes.train.trainer import last_checkpoint
 from sctir_kaggle.runtime import EMBEDDED_MODEL
@@ -98,15 +100,16 @@ def test_advantage_and_gradient_are_those_of_the_papers(step: Step) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("method", ["grpo", "rloo"])
-def test_a_candidate_weighs_by_its_probability_in_training_over_that_in_vllm(method: str, tmp_path: Path) -> None:
+def test_a_candidate_weighs_by_its_probability_in_training_over_that_in_vllm(
+    method: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """One that vLLM thought half as likely weighs twice, one that it thought a quarter as likely, nothing."""
     import torch
 
     odds = [2.0, 4.0, 0.5, *[1.0] * (ROWS - 3)]
-    with open_trainer(settings(tmp_path, method=method)) as trainer:
-        assert trainer.ratio_max is None  # the transformers engine samples by the model in training itself
-        trainer.ratio_max = trainer.vllm_importance_sampling_clip_max = 3.0
-        trainer.use_vllm = method == "grpo"  # as at the construction with a limit
+    monkeypatch.setattr(live_vllm, "check_here", lambda: None)
+    monkeypatch.setattr(module, "_on_vllm", lambda own, *_: module._on_transformers(own, Tokenizer.load(own.model)))
+    with open_trainer(settings(tmp_path, method=method, engine="vllm")) as trainer:
         sample = trainer.rollouts.sample
 
         def as_by_others(*arguments: Any, **options: Any) -> Any:
