@@ -174,18 +174,28 @@ def test_a_call_is_done_in_the_engines_thread_between_two_steps() -> None:
 
 
 def test_what_was_cancelled_is_aborted_before_a_call() -> None:
-    engine = Played(length=10**9)
+    engine, entered, go = Played(length=10**9), threading.Event(), threading.Event()
     loop = loop_on(engine)
 
-    async def cancelled() -> None:
+    def hold(own: Played) -> int:
+        entered.set()
+        go.wait(60)
+        return len(own.left)
+
+    async def scene() -> int:
         task = asyncio.create_task(send(loop))
-        while not await asyncio.to_thread(loop.call, lambda own: dict(own.left)):
-            await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        holding = asyncio.create_task(asyncio.to_thread(loop.call, hold))
+        await asyncio.to_thread(entered.wait, 60)
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
+        loop.submit(next_call)
+        go.set()
+        return await holding
 
-    run(cancelled())
-    assert loop.call(lambda own: dict(own.left)) == {}
+    next_call = Call(lambda own: len(own.left), Future())
+    assert run(scene()) == 1
+    assert next_call.future.result(60) == 0
     loop.close()
 
 

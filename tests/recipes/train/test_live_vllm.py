@@ -171,7 +171,7 @@ def played(engine: Asleep) -> LiveVLLM:
 
 
 def test_on_a_gpu_it_wakes_for_the_weights_then_for_the_cache_and_sleeps_after_the_step() -> None:
-    """The order that vLLM documents for RL: https://docs.vllm.ai/en/latest/features/sleep_mode.html."""
+    """The order that vLLM documents for RL: https://docs.vllm.ai/en/latest/features/sleep_mode/."""
     import torch
 
     inside = Asleep()
