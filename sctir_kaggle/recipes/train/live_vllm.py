@@ -78,6 +78,7 @@ class LiveVLLM(VLLMEngine):
                 engine.wake_up(tags=["weights"])
             given = ((name, weight.detach()) for name, weight in weights)
             engine.collective_rpc("reload_weights", kwargs={"weights_iterator": given})
+            engine.apply_model(_pack_tied_head)
             if self._sleeps:
                 engine.wake_up(tags=["kv_cache"])
             if not engine.reset_prefix_cache():
@@ -111,6 +112,16 @@ def check_here() -> None:
             "vLLM samples in a training of one process without DeepSpeed, and this one has a process group: start it by "
             "python -m, not by accelerate launch, or set engine=transformers"
         )
+
+
+def _pack_tied_head(model: Any) -> None:
+    """Pack an output layer that shares the embedding's weights.
+
+    On a CPU vLLM computes with a packed copy, and `reload_weights` makes that anew only for layers that the checkpoint names.
+    """
+    head = getattr(model, "lm_head", None)
+    if head is not None and getattr(model.config, "tie_word_embeddings", False):
+        head.quant_method.process_weights_after_loading(head)
 
 
 def _is_news(record: logging.LogRecord) -> bool:

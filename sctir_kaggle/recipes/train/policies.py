@@ -12,11 +12,16 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any
 
+from sctir_kaggle.types import EngineError
+
 if TYPE_CHECKING:
     from sctir_kaggle.recipes.train.rollouts import Candidate, RecordingEngine, Rollouts
 
 OpenLive = Callable[[Any], "AbstractContextManager[RecordingEngine]"]
 """Opens an engine over the model of a trainer."""
+
+LEAST_RATIO = 0.01
+"""Of a step's greatest ratio. Its mean is 1 where the samples are the model's; far below, a weight was not copied."""
 
 
 def trainer_class(method: str) -> Any:
@@ -34,6 +39,11 @@ def trainer_class(method: str) -> Any:
             """TRL copies no weights at a step that has been loaded; the engine takes them when it is opened."""
             step: int = self.state.global_step
             return step
+
+        def _generate_and_score_completions(self, inputs: Any) -> Any:
+            scored = super()._generate_and_score_completions(inputs)
+            self.check_ratios()
+            return scored
 
     class RLOO(Sampling, RLOOTrainer):  # type: ignore[misc,unused-ignore]
         """TRL's knows no rollout function and no mask but that of the padding, which would hide outputs from the model.
@@ -57,6 +67,7 @@ def trainer_class(method: str) -> Any:
             scored = super()._generate_and_score_completions(inputs)
             if self.ratio_max is not None:
                 scored["advantages"] = scored["advantages"] * self._ratios(scored["old_logps"])
+            self.check_ratios()
             return {**scored, "written": self._written}
 
         def _ratios(self, trained: Any) -> Any:
@@ -111,6 +122,18 @@ class Sampling:
         trainer: Any = self
         before = trainer.state.global_step * trainer.accelerator.num_processes + trainer.accelerator.process_index
         return self.rollouts.sample(names, lambda: self._open_live(self), first=before * len(names))
+
+    def check_ratios(self) -> None:
+        """Raise `EngineError` where every candidate of the last step is so unlikely in training that none can be learned from."""
+        trainer: Any = self
+        if self.ratio_max is None:
+            return
+        greatest = trainer._metrics["train"]["sampling/importance_sampling_ratio/max"][-1]
+        if not greatest >= LEAST_RATIO:
+            raise EngineError(
+                f"vLLM does not sample from the model in training: no candidate of a step has more than {greatest:.1g} of "
+                "its probability there; set engine=transformers"
+            )
 
     def _set_signature_columns_if_needed(self) -> None:
         trainer: Any = self

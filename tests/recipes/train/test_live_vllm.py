@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -34,8 +35,8 @@ def engine(engines: Engines) -> Iterator[LiveVLLM]:
         started.close()
 
 
-def start() -> LiveVLLM:
-    return LiveVLLM.start(str(MODEL), slots=6, context_length=None, dtype="float32", memory=0.3, sleeps=True)
+def start(model: Path = MODEL) -> LiveVLLM:
+    return LiveVLLM.start(str(model), slots=6, context_length=None, dtype="float32", memory=0.3, sleeps=True)
 
 
 @pytest.fixture
@@ -140,6 +141,34 @@ def test_it_takes_weights_after_requests_that_were_cancelled(engine: LiveVLLM, m
     assert max(difference(one, model, 1.0) for one in engine.sampled.values()) < 1e-4
 
 
+@needs_vllm
+def test_tied_and_biased_layers_are_copied_too(engine: LiveVLLM, tmp_path: Path) -> None:
+    """On a CPU vLLM packs the weights of its layers, an output layer that is the embedding's too."""
+    import torch
+    from transformers import AutoModelForCausalLM, LlamaConfig
+
+    engine.close()
+    shutil.copytree(MODEL, tmp_path, dirs_exist_ok=True, ignore=shutil.ignore_patterns("*.safetensors"))
+    config = LlamaConfig.from_pretrained(
+        MODEL, num_hidden_layers=1, tie_word_embeddings=True, attention_bias=True, mlp_bias=True, initializer_range=0.2
+    )
+    auto: Any = AutoModelForCausalLM
+    model = auto.from_config(config).float().eval()
+    model.save_pretrained(tmp_path)
+    tied = start(tmp_path)
+    try:
+        for seed in (1, 2):
+            change(model, seed=seed)
+            with torch.no_grad():
+                for name, weights in model.named_parameters():
+                    weights.add_(torch.randn_like(weights) if name.endswith("bias") else 0)
+            tied.take(model.named_parameters())
+            ask_all(tied, SAMPLES)
+            assert max(difference(one, model, 0.8) for one in tied.sampled.values()) < 1e-3
+    finally:
+        tied.close()
+
+
 class Asleep:
     """Plays a vLLM on a GPU, and writes down what is asked of it."""
 
@@ -157,6 +186,9 @@ class Asleep:
 
     def collective_rpc(self, method: str, kwargs: dict[str, Any]) -> None:
         self.said.append((method, [name for name, _ in kwargs["weights_iterator"]]))
+
+    def apply_model(self, work: object) -> None:
+        pass
 
     def reset_prefix_cache(self) -> bool:
         self.said.append("reset")

@@ -11,7 +11,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
@@ -98,30 +98,52 @@ def test_advantage_and_gradient_are_those_of_the_papers(step: Step) -> None:
     step.check_gradient()
 
 
+def by_others(trainer: Any, odds: Sequence[float]) -> None:
+    """Have each candidate sampled by an engine that gives it its probability in training, divided by its number in `odds`."""
+    sample = trainer.rollouts.sample
+
+    def sampled_by_others(*arguments: Any, **options: Any) -> Any:
+        found = sample(*arguments, **options)
+        for at, (one, ratio) in enumerate(zip(found, odds, strict=True)):
+            less = math.log(ratio) / sum(one.sequence.written)
+            pairs = zip(one.sequence.log_probabilities, one.sequence.written, strict=True)
+            logs = tuple(log - less * wrote for log, wrote in pairs)
+            found[at] = replace(one, sequence=replace(one.sequence, log_probabilities=logs))
+        return found
+
+    trainer.rollouts.sample = sampled_by_others
+
+
+@pytest.fixture
+def played_vllm(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Transformers in its place."""
+    monkeypatch.setattr(live_vllm, "check_here", lambda: None)
+    monkeypatch.setattr(module, "_on_vllm", lambda own, *_: module._on_transformers(own, Tokenizer.load(own.model)))
+
+
 @pytest.mark.slow
+@pytest.mark.usefixtures("played_vllm")
 @pytest.mark.parametrize("method", ["grpo", "rloo"])
-def test_a_candidate_weighs_by_its_probability_in_training_over_that_in_vllm(
-    method: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_samples_of_another_model_are_an_error(method: str, tmp_path: Path) -> None:
+    with open_trainer(settings(tmp_path, method=method, engine="vllm")) as trainer:
+        by_others(trainer, [0.001] * ROWS)
+        with pytest.raises(EngineError) as error:
+            Step(trainer)
+    assert str(error.value) == (
+        "vLLM does not sample from the model in training: no candidate of a step has more than 0.001 of its probability "
+        "there; set engine=transformers"
+    )
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("played_vllm")
+@pytest.mark.parametrize("method", ["grpo", "rloo"])
+def test_a_candidate_weighs_by_its_probability_in_training_over_that_in_vllm(method: str, tmp_path: Path) -> None:
     """One that vLLM thought half as likely weighs twice, one that it thought a quarter as likely, nothing."""
     import torch
 
-    odds = [2.0, 4.0, 0.5, *[1.0] * (ROWS - 3)]
-    monkeypatch.setattr(live_vllm, "check_here", lambda: None)
-    monkeypatch.setattr(module, "_on_vllm", lambda own, *_: module._on_transformers(own, Tokenizer.load(own.model)))
     with open_trainer(settings(tmp_path, method=method, engine="vllm")) as trainer:
-        sample = trainer.rollouts.sample
-
-        def as_by_others(*arguments: Any, **options: Any) -> Any:
-            found = sample(*arguments, **options)
-            for at, (one, ratio) in enumerate(zip(found, odds, strict=True)):
-                less = math.log(ratio) / sum(one.sequence.written)
-                pairs = zip(one.sequence.log_probabilities, one.sequence.written, strict=True)
-                logs = tuple(log - less * wrote for log, wrote in pairs)
-                found[at] = replace(one, sequence=replace(one.sequence, log_probabilities=logs))
-            return found
-
-        trainer.rollouts.sample = as_by_others
+        by_others(trainer, [2.0, 4.0, 0.5, *[1.0] * (ROWS - 3)])
         step = Step(trainer)
         step.check_gradient(torch.tensor([2.0, 0.0, 0.5, *[1.0] * (ROWS - 3)]), tolerance=1e-3)
         logged = trainer._metrics["train"]
