@@ -124,7 +124,7 @@ class Sampling:
         return self.rollouts.sample(names, lambda: self._open_live(self), first=before * len(names))
 
     def check_ratios(self) -> None:
-        """Raise `EngineError` where every candidate of the last step is so unlikely in training that none can be learned from."""
+        """Raise `EngineError` where every candidate of the last step is so unlikely in training that it teaches nothing."""
         trainer: Any = self
         if self.ratio_max is None:
             return
