@@ -72,6 +72,7 @@ def test_chain_of_thought_is_asked_of_stage_1_and_tools_of_stage_2() -> None:
     assert {way: model_of(way) for way in NAMES} == {
         "greedy-cot": STAGE_1,
         "cot-majority": STAGE_1,
+        "greedy-tir": EMBEDDED_MODEL,
         "single-tir": EMBEDDED_MODEL,
         "sc-tir": EMBEDDED_MODEL,
     }
