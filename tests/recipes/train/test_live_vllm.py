@@ -142,6 +142,23 @@ def test_it_takes_weights_after_requests_that_were_cancelled(engine: LiveVLLM, m
 
 
 @needs_vllm
+def test_a_dead_one_is_not_built_again(engine: LiveVLLM, model: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The next would sample from random weights."""
+    engine.take(model.named_parameters())
+
+    def dies() -> None:
+        raise RuntimeError("out of memory")
+
+    monkeypatch.setattr(inner(engine), "step", dies)
+    for _ in range(2):
+        with pytest.raises(EngineError, match="vLLM died: RuntimeError: out of memory"):
+            ask_all(engine, GREEDILY[:1])
+    with pytest.raises(EngineError, match="did not take the weights in training: EngineError: vLLM died"):
+        engine.take(model.named_parameters())
+    assert engine.describe()["restarts"] == 0
+
+
+@needs_vllm
 def test_tied_and_biased_layers_are_copied_too(engine: LiveVLLM, tmp_path: Path) -> None:
     """On a CPU vLLM packs the weights of its layers, an output layer that is the embedding's too."""
     import torch
