@@ -131,8 +131,8 @@ class Sampling:
         greatest = trainer._metrics["train"]["sampling/importance_sampling_ratio/max"][-1]
         if not greatest >= LEAST_RATIO:
             raise EngineError(
-                f"vLLM does not sample from the model in training: no candidate of a step has more than {greatest:.1g} of "
-                "its probability there; set engine=transformers"
+                "vLLM does not sample from the model in training, where each candidate of a step is at most "
+                f"{greatest:.1g} times as likely: set engine=transformers"
             )
 
     def _set_signature_columns_if_needed(self) -> None:

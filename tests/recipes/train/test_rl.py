@@ -130,8 +130,8 @@ def test_samples_of_another_model_are_an_error(method: str, tmp_path: Path) -> N
         with pytest.raises(EngineError) as error:
             Step(trainer)
     assert str(error.value) == (
-        "vLLM does not sample from the model in training: no candidate of a step has more than 0.001 of its probability "
-        "there; set engine=transformers"
+        "vLLM does not sample from the model in training, where each candidate of a step is at most 0.001 times as likely: "
+        "set engine=transformers"
     )
 
 
