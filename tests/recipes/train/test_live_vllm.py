@@ -21,8 +21,10 @@ from sctir_kaggle.types import EngineError
 from tests.support.rl_support import change
 from tests.support.vllm_support import GREEDY, MODEL, Engines, ask_all, inner, needs_vllm, prompts, run
 
-GREEDILY = [(prompt, replace(GREEDY, max_tokens=100)) for prompt in prompts(6)]
-SAMPLES = [(prompt, replace(GREEDY, max_tokens=100, temperature=0.8, seed=at)) for at, prompt in enumerate(prompts(6))]
+GREEDILY = [(prompt, replace(GREEDY, max_tokens=100, seed=at)) for at, prompt in enumerate(prompts(6))]
+"""Each has a seed of its own, since `LiveEngine` tells requests apart by it."""
+
+SAMPLES = [(prompt, replace(params, temperature=0.8)) for prompt, params in GREEDILY]
 
 
 @pytest.fixture(scope="module")
