@@ -21,7 +21,7 @@ from sctir_kaggle.types import EngineError
 from tests.support.rl_support import change
 from tests.support.vllm_support import GREEDY, MODEL, Engines, ask_all, inner, needs_vllm, prompts, run
 
-GREEDILY = [(prompt, replace(GREEDY, max_tokens=100, seed=at)) for at, prompt in enumerate(prompts(6))]
+GREEDILY = [(prompt, replace(GREEDY, max_tokens=80, seed=at)) for at, prompt in enumerate(prompts(4))]
 """Each has a seed of its own, since `LiveEngine` tells requests apart by it."""
 
 SAMPLES = [(prompt, replace(params, temperature=0.8)) for prompt, params in GREEDILY]
@@ -74,7 +74,7 @@ def difference(one: Sampled, model: Any, temperature: float) -> float:
 def test_it_samples_from_the_weights_that_it_took_last(engine: LiveVLLM, model: Any) -> None:
     """The same prompts, so that a key or a value of the old weights, left in the prefix cache, would show."""
     greedy = []
-    for seed in (None, 1, 2):
+    for seed in (None, 1):
         if seed is not None:
             change(model, seed=seed)
         engine.take(model.named_parameters())
@@ -84,7 +84,7 @@ def test_it_samples_from_the_weights_that_it_took_last(engine: LiveVLLM, model: 
         expected = by_transformers(model, engine, GREEDILY)
         assert {name: one.ids for name, one in greedy[-1].items()} == {name: one.ids for name, one in expected.items()}
         assert max(difference(one, model, 1.0) for one in greedy[-1].values()) < 1e-4
-    assert len({tuple(one.log_probabilities for one in found.values()) for found in greedy}) == 3
+    assert len({tuple(one.log_probabilities for one in found.values()) for found in greedy}) == 2
 
 
 @needs_vllm
