@@ -81,7 +81,7 @@ def one_line(error: BaseException, *, named: bool = False, first: bool = False, 
     'ValueError: a bad value'
     """
     text, name = str(error).strip(), type(error).__name__
-    text = text.splitlines()[0].rstrip(".:") if first and text else " ".join(text.split())
+    text = text.splitlines()[0].rstrip(" .:") if first and text else " ".join(text.split())
     line = f"{name}: {text}" if named and text else text or name
     return line if len(line) <= limit else line[: limit - 3] + "..."
 
