@@ -21,11 +21,11 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sctir_kaggle.dialects.tokenizer import Tokenizer
 from sctir_kaggle.dialects.tokenizer_files import TokenizerFiles
-from sctir_kaggle.engines.vllm_loop import EngineLoop, Request
+from sctir_kaggle.engines.vllm_loop import RESTARTS, EngineLoop, Request
 from sctir_kaggle.engines.vllm_options import (
     argument_name,
     check_installed,
@@ -35,6 +35,9 @@ from sctir_kaggle.engines.vllm_options import (
 )
 from sctir_kaggle.engines.vllm_process import environment_of_child, tie
 from sctir_kaggle.types import Completion, EngineError, Prompt, PromptTooLong, SamplingParams, TokenIds
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 Facts = dict[str, str | int]
 
@@ -52,6 +55,10 @@ class VLLMEngine:
     wait; after a second death they raise `EngineError`, too.
     """
 
+    _RESTARTS = RESTARTS
+    _LOGPROBS: int | None = None
+    """Log-probabilities in vLLM's output: None for none, 0 for that of the sampled token."""
+
     def __init__(self, loop: EngineLoop, tokenizer: Tokenizer, facts: Facts, end: Callable[[], None]) -> None:
         self.tokenizer = tokenizer
         self._loop, self._facts, self._end = loop, facts, end
@@ -68,7 +75,7 @@ class VLLMEngine:
         memory: float = 0.9,
         child: Mapping[str, str] | None = None,
         options: Mapping[str, Any] | None = None,
-    ) -> VLLMEngine:
+    ) -> Self:
         """Load `model`, a folder or a name on the Hugging Face Hub, for `slots` concurrent requests.
 
         The quantization is the checkpoint's own. `dtype` is by default float32 on a CPU unless quantized, float16 on a
@@ -100,7 +107,7 @@ class VLLMEngine:
                 options={**own, **(options or {})},
             )
             imported = time.monotonic()
-            loop = EngineLoop(lambda: _build(arguments, child), _shut_down)
+            loop = EngineLoop(lambda: _build(arguments, child), _shut_down, most_restarts=cls._RESTARTS)
             undo.callback(loop.close)
             if child is None:
                 _IN_PROCESS.add(loop)
@@ -144,7 +151,7 @@ class VLLMEngine:
             raise EngineError(
                 f"{request_id}: a token id is not in 0..{self._vocabulary - 1}: pass this model's own ids"
             )
-        sampling = _sampling(params, limit=min(params.max_tokens, room), request_id=request_id)
+        sampling = _sampling(params, limit=min(params.max_tokens, room), request_id=request_id, logprobs=self._LOGPROBS)
         future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
         self._loop.submit(Request(request_id, ids, sampling, future))
         return self._completion(ids, params, await future, request_id)
@@ -174,7 +181,7 @@ class VLLMEngine:
         )
 
 
-def _sampling(params: SamplingParams, *, limit: int, request_id: str) -> Any:
+def _sampling(params: SamplingParams, *, limit: int, request_id: str, logprobs: int | None = None) -> Any:
     """Convert `params` to vLLM's own.
 
     vLLM detokenizes only where there are stop strings, which it finds in the text: without them the engine's thread is
@@ -194,6 +201,7 @@ def _sampling(params: SamplingParams, *, limit: int, request_id: str) -> Any:
             repetition_penalty=params.repetition_penalty,
             max_tokens=limit,
             seed=params.seed,
+            logprobs=logprobs,
             stop=stop,
             stop_token_ids=list(params.stop_token_ids),
             detokenize=bool(stop),

@@ -15,12 +15,14 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from sctir_kaggle.types import EngineError, TokenIds, one_line
 
 RESTARTS = 1
 """Times that a dead engine is built again: what kills it twice would do so a third time."""
+
+T = TypeVar("T")
 
 log = logging.getLogger("sctir_kaggle")
 
@@ -35,18 +37,35 @@ class Request:
     future: asyncio.Future[Any]
 
 
+@dataclass(slots=True, eq=False)
+class Call:
+    """Work on the engine itself, to be done between two of its steps."""
+
+    work: Callable[[Any], Any]
+    future: Future[Any]
+
+    def do(self, engine: Any) -> None:
+        """Pass what the work returns or raises to the future."""
+        try:
+            self.future.set_result(self.work(engine))
+        except BaseException as error:  # whatever it is: `EngineLoop.call` must not wait for ever
+            self.future.set_exception(error)
+
+
 class EngineLoop:
     """Serves requests on the `LLMEngine` that `build` returns. All calls to the engine, `build` too, are made in one thread.
 
-    `discard` is called with an engine before its last reference is dropped. `engine` is None while there is none; read
-    from it only what does not change.
+    `discard` is called with an engine before its last reference is dropped. An engine that died is built again
+    `most_restarts` times. `engine` is None while there is none; read from it only what does not change.
     """
 
-    def __init__(self, build: Callable[[], Any], discard: Callable[[Any], None]) -> None:
+    def __init__(
+        self, build: Callable[[], Any], discard: Callable[[Any], None], *, most_restarts: int = RESTARTS
+    ) -> None:
         self.engine: Any = None
         self.restarts = 0
-        self._build, self._discard = build, discard
-        self._inbox: queue.SimpleQueue[Request | None] = queue.SimpleQueue()
+        self._build, self._discard, self._most_restarts = build, discard, most_restarts
+        self._inbox: queue.SimpleQueue[Request | Call | None] = queue.SimpleQueue()
         self._running: dict[str, Request] = {}
         self._number = itertools.count()
         self._lock = threading.Lock()
@@ -64,7 +83,17 @@ class EngineLoop:
         """Block until the engine serves. Raises `EngineError` where it cannot be built."""
         self._started.result()
 
-    def submit(self, request: Request) -> None:
+    def call(self, work: Callable[[Any], T]) -> T:
+        """Do `work` on the engine between two of its steps, and return what it returns or raise what it raises.
+
+        Blocks until then; call it from any thread but the engine's. What cancelled callers requested is aborted before.
+        Raises `EngineError` once the loop has ended.
+        """
+        future: Future[T] = Future()
+        self.submit(Call(work, future))
+        return future.result()
+
+    def submit(self, request: Request | Call) -> None:
         """Queue a request, from any thread. Raises `EngineError` once the loop has ended."""
         with self._lock:
             if self._over is not None:
@@ -85,7 +114,7 @@ class EngineLoop:
         while over is None:
             over = self._run()
             self._drop()
-            if over is not None and self.restarts < RESTARTS:
+            if over is not None and self.restarts < self._most_restarts:
                 self._fail_running(f"{over}; it is being restarted")
                 self.restarts += 1
                 over = self._start()
@@ -122,7 +151,10 @@ class EngineLoop:
                 request = self._inbox.get(block=not self._running)
                 if request is None:
                     return False
-                if not request.future.cancelled():
+                if isinstance(request, Call):
+                    self._abort_cancelled()
+                    request.do(self.engine)
+                elif not request.future.cancelled():
                     self._admit(request)
         except queue.Empty:
             return True
@@ -177,7 +209,9 @@ class EngineLoop:
             self._over = message
             while not self._inbox.empty():
                 request = self._inbox.get()
-                if request is not None:
+                if isinstance(request, Call):
+                    request.future.set_exception(EngineError(message))
+                elif request is not None:
                     self._running[f"#{next(self._number)}"] = request
         for request in self._running.values():
             settle(request.future, EngineError(message))

@@ -6,13 +6,14 @@ import asyncio
 import json
 import sys
 import threading
+from concurrent.futures import Future
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from sctir_kaggle.engines.vllm_loop import EngineLoop, Request
+from sctir_kaggle.engines.vllm_loop import Call, EngineLoop, Request
 from sctir_kaggle.engines.vllm_options import checkpoint_name, engine_arguments, quantization_of, version_of
 from sctir_kaggle.types import EngineError
 from tests.support.vllm_support import MODEL, run
@@ -159,6 +160,81 @@ def test_an_engine_that_loses_a_request_is_taken_for_dead() -> None:
     engine.step = lambda: engine.left.clear() or []  # type: ignore[func-returns-value, method-assign]
     with pytest.raises(EngineError, match="lost 1 request"):
         run(send(loop_on(engine, Played())))
+
+
+def test_a_call_is_done_in_the_engines_thread_between_two_steps() -> None:
+    engine = Played()
+    loop = loop_on(engine)
+    thread, given = loop.call(lambda own: (threading.current_thread().name, own))
+    assert (thread, given) == ("vllm-engine", engine)
+    with pytest.raises(KeyError, match="weights"):
+        loop.call(lambda own: own.left["weights"])
+    assert run(send(loop)).finished
+    loop.close()
+
+
+def test_what_was_cancelled_is_aborted_before_a_call() -> None:
+    engine, entered, go = Played(length=10**9), threading.Event(), threading.Event()
+    loop = loop_on(engine)
+
+    def hold(own: Played) -> int:
+        entered.set()
+        go.wait(60)
+        return len(own.left)
+
+    async def scene() -> int:
+        task = asyncio.create_task(send(loop))
+        await asyncio.sleep(0)
+        holding = asyncio.create_task(asyncio.to_thread(loop.call, hold))
+        await asyncio.to_thread(entered.wait, 60)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        loop.submit(next_call)
+        go.set()
+        return await holding
+
+    next_call = Call(lambda own: len(own.left), Future())
+    assert run(scene()) == 1
+    assert next_call.future.result(60) == 0
+    loop.close()
+
+
+def test_an_engine_that_is_not_to_be_built_again_ends_with_its_first_death() -> None:
+    first, second = Played(), Played()
+    stock = iter([first, second])
+    loop = EngineLoop(lambda: next(stock), lambda engine: engine.discard(), most_restarts=0)
+    loop.wait_until_started()
+    first.dies = RuntimeError("out of memory")
+    with pytest.raises(EngineError, match="vLLM died: RuntimeError: out of memory"):
+        run(send(loop))
+    with pytest.raises(EngineError, match="vLLM died: RuntimeError: out of memory"):
+        loop.call(lambda own: own)
+    assert next(stock) is second
+
+
+def test_a_call_that_waits_when_the_engine_dies_raises() -> None:
+    engine, entered, go = Played(), threading.Event(), threading.Event()
+
+    def step() -> list[Any]:
+        entered.set()
+        go.wait(60)
+        raise RuntimeError("out of memory")
+
+    engine.step = step  # type: ignore[method-assign]
+    loop = EngineLoop(lambda: engine, lambda engine: engine.discard(), most_restarts=0)
+    loop.wait_until_started()
+    waiting = Call(lambda own: own, Future())
+
+    async def scene() -> None:
+        dying = asyncio.create_task(send(loop))
+        await asyncio.to_thread(entered.wait, 60)
+        loop.submit(waiting)
+        go.set()
+        await asyncio.gather(dying, return_exceptions=True)
+
+    run(scene())
+    with pytest.raises(EngineError, match="vLLM died: RuntimeError: out of memory"):
+        waiting.future.result(60)
 
 
 def test_after_close_every_request_raises() -> None:

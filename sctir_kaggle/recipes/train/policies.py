@@ -1,4 +1,10 @@
-"""TRL's trainers for GRPO and RLOO with candidates that the solver samples, in place of TRL's own generation."""
+"""TRL's trainers for GRPO and RLOO with candidates that the solver samples, in place of TRL's own generation.
+
+vLLM's probabilities are not quite those of the training's forward (other kernels, other rounding), so what it sampled is off
+policy by as much. Both trainers correct that as TRL's GRPO does by default (`sequence_mask`): a candidate's loss is multiplied
+by the ratio of its probabilities, training's to vLLM's, over what the model wrote; one whose ratio is above a limit teaches
+nothing. The ratio of whole candidates is the unbiased one, and close to 1 while the probabilities are; it is in the log.
+"""
 
 from __future__ import annotations
 
@@ -6,12 +12,16 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any
 
-if TYPE_CHECKING:
-    from sctir_kaggle.recipes.train.live_engine import LiveEngine
-    from sctir_kaggle.recipes.train.rollouts import Candidate, Rollouts
+from sctir_kaggle.types import EngineError
 
-OpenLive = Callable[[Any], "AbstractContextManager[LiveEngine]"]
+if TYPE_CHECKING:
+    from sctir_kaggle.recipes.train.rollouts import Candidate, RecordingEngine, Rollouts
+
+OpenLive = Callable[[Any], "AbstractContextManager[RecordingEngine]"]
 """Opens an engine over the model of a trainer."""
+
+LEAST_RATIO = 0.01
+"""Of a step's greatest ratio. Its mean is 1 where the samples are the model's; far below, a weight was not copied."""
 
 
 def trainer_class(method: str) -> Any:
@@ -21,6 +31,19 @@ def trainer_class(method: str) -> Any:
     class GRPO(Sampling, GRPOTrainer):  # type: ignore[misc,unused-ignore]
         def __init__(self, rollouts: Rollouts, open_engine: OpenLive, **options: Any) -> None:
             super().__init__(rollouts, open_engine, rollout_func=_rollout, **options)
+            if self.ratio_max is not None:  # only now: at its construction TRL would open a vLLM of its own
+                self.use_vllm, self.vllm_importance_sampling_clip_max = True, self.ratio_max
+
+        @property
+        def _last_loaded_step(self) -> int:
+            """TRL copies no weights at a step that has been loaded; the engine takes them when it is opened."""
+            step: int = self.state.global_step
+            return step
+
+        def _generate_and_score_completions(self, inputs: Any) -> Any:
+            scored = super()._generate_and_score_completions(inputs)
+            self.check_ratios()
+            return scored
 
     class RLOO(Sampling, RLOOTrainer):  # type: ignore[misc,unused-ignore]
         """TRL's knows no rollout function and no mask but that of the padding, which would hide outputs from the model.
@@ -42,7 +65,20 @@ def trainer_class(method: str) -> Any:
 
         def _generate_and_score_completions(self, inputs: Any) -> Any:
             scored = super()._generate_and_score_completions(inputs)
+            if self.ratio_max is not None:
+                scored["advantages"] = scored["advantages"] * self._ratios(scored["old_logps"])
+            self.check_ratios()
             return {**scored, "written": self._written}
+
+        def _ratios(self, trained: Any) -> Any:
+            """The ratios [rows] from the log-probabilities [rows] of the training's forward, logged under TRL's names."""
+            logs = self._padded([one.log_probabilities for one in self._sequences])
+            ratios = (trained - (logs * self._written).sum(1)).exp()
+            ratios = ratios.masked_fill(ratios > self.ratio_max, 0.0)
+            gathered, log = self.accelerator.gather(ratios), self._metrics["train"]
+            for name in ("min", "mean", "max"):
+                log[f"sampling/importance_sampling_ratio/{name}"].append(getattr(gathered, name)().item())
+            return ratios
 
         def _compute_loss(self, model: Any, inputs: Any) -> Any:
             self._written = inputs["written"]
@@ -59,7 +95,7 @@ def trainer_class(method: str) -> Any:
                 entropies = entropies * written * attention_mask[:, -logits_to_keep:].sum() / written.sum().clamp(min=1)
             return logs * written, entropies, auxiliary
 
-        def _padded(self, rows: Sequence[Sequence[int]]) -> Any:
+        def _padded(self, rows: Sequence[Sequence[float]]) -> Any:
             import torch
             from torch.nn.utils.rnn import pad_sequence
 
@@ -72,11 +108,13 @@ def trainer_class(method: str) -> Any:
 class Sampling:
     """What both trainers have of ours: candidates by `rollouts` from an engine over the weights as they are now.
 
-    `options` are those of TRL's trainer.
+    `ratio_max` is the limit of the correction, None for no correction. `options` are those of TRL's trainer.
     """
 
-    def __init__(self, rollouts: Rollouts, open_engine: OpenLive, **options: Any) -> None:
-        self.rollouts, self._open_live = rollouts, open_engine
+    def __init__(
+        self, rollouts: Rollouts, open_engine: OpenLive, *, ratio_max: float | None = None, **options: Any
+    ) -> None:
+        self.rollouts, self._open_live, self.ratio_max = rollouts, open_engine, ratio_max
         super().__init__(**options)
 
     def sample(self, names: Sequence[str]) -> list[Candidate]:
@@ -84,6 +122,18 @@ class Sampling:
         trainer: Any = self
         before = trainer.state.global_step * trainer.accelerator.num_processes + trainer.accelerator.process_index
         return self.rollouts.sample(names, lambda: self._open_live(self), first=before * len(names))
+
+    def check_ratios(self) -> None:
+        """Raise `EngineError` where every candidate of the last step is so unlikely in training that it teaches nothing."""
+        trainer: Any = self
+        if self.ratio_max is None:
+            return
+        greatest = trainer._metrics["train"]["sampling/importance_sampling_ratio/max"][-1]
+        if not greatest >= LEAST_RATIO:
+            raise EngineError(
+                "vLLM does not sample from the model in training, where each candidate of a step is at most "
+                f"{greatest:.1g} times as likely: set engine=transformers"
+            )
 
     def _set_signature_columns_if_needed(self) -> None:
         trainer: Any = self

@@ -2,12 +2,14 @@
 
 GRPO (DeepSeekMath, https://arxiv.org/abs/2402.03300) or RLOO (https://arxiv.org/abs/2402.14740) by TRL. The candidates of a
 step are sampled by the solver itself, with turns, stop strings, dialect and sandbox as at inference (`rollouts`), from the
-weights in training (`live_engine`). The loss is on the tokens that the model sampled; what code printed, and the box that the
-solver opens, is read and not learned. The rewards are for a right answer, for a wrong one, and for code that ran, each with
-its weight. Cancelled and failed candidates are left out: no reward, no share in a baseline, no loss.
+weights in training: by transformers (`live_engine`), or by vLLM over a copy of them (`live_vllm`). The loss is on the tokens
+that the model sampled; what code printed, and the box that the solver opens, is read and not learned. The rewards are for a
+right answer, for a wrong one, and for code that ran, each with its weight. Cancelled and failed candidates are left out: no
+reward, no share in a baseline, no loss.
 
 Resumes from the last whole checkpoint in `output`; the model ends in `output/model`, the log's lines in
-`output/steps.jsonl`. Not covered: vLLM as the engine. Needs the extra `recipes`; written against TRL 1.16.
+`output/steps.jsonl`. Not covered: vLLM in a training of several processes. Needs the extra `recipes`; written against TRL
+1.16.
 """
 
 from __future__ import annotations
@@ -42,6 +44,8 @@ from sctir_kaggle.types import Problem, UserError
 if TYPE_CHECKING:
     from sctir_kaggle.dialects.tokenizer import Tokenizer
     from sctir_kaggle.recipes.train.live_engine import LiveEngine
+    from sctir_kaggle.recipes.train.live_vllm import LiveVLLM
+    from sctir_kaggle.recipes.train.policies import OpenLive
     from sctir_kaggle.recipes.train.rollouts import Candidate, Rollouts
 
 
@@ -86,8 +90,18 @@ class RL(ResumableSettings):
     longest: int | None = None
     """Tokens of a candidate with its problem, at most; a longer one ends there, without an answer. None: the model's
     context."""
+    engine: Literal["transformers", "vllm"] = "transformers"
+    """What samples: transformers over the weights in training, or vLLM over a copy of them, which is copied anew each step.
+    vLLM must be installed, and the training be of one process on one device."""
+    vllm_memory: float = 0.3
+    """The share of the GPU's memory that vLLM may take for its weights and its keys and values, as in TRL."""
+    vllm_sleep: bool = True
+    """Whether vLLM frees the GPU's memory while the training computes."""
+    ratio_max: float = 3.0
+    """With vLLM, a candidate's loss is multiplied by its probability in the training's forward over that in vLLM; a
+    candidate with a larger ratio than this teaches nothing. TRL's value."""
     slots: int = 48
-    """Candidates that the engine samples at the same time; the others wait. Memory is kept for each."""
+    """Candidates that the engine samples at the same time; the others wait. Transformers keeps memory for each."""
     seconds: float = 600.0
     """Seconds of a step's sampling, at most; candidates that have not ended then are cancelled."""
 
@@ -101,6 +115,12 @@ class RL(ResumableSettings):
             )
         if self.temperature <= 0:
             raise UserError(f"temperature is {self.temperature}; it must be above 0: equal candidates teach nothing")
+        if not 0 < self.vllm_memory < 1:
+            raise UserError(f"vllm_memory is {self.vllm_memory}; it is a share of the GPU's memory, between 0 and 1")
+        if self.ratio_max < 1:
+            raise UserError(
+                f"ratio_max is {self.ratio_max}; equal probabilities have the ratio 1, so it must be at least that"
+            )
         if not 0 <= self.warmup <= 1:
             raise UserError(f"warmup is {self.warmup}; it is the share of the steps, from 0 to 1")
         if self.seconds <= 0:
@@ -130,7 +150,10 @@ def main() -> None:
     leave()
 
 
-MAY_CHANGE = {"epochs", "steps", "save_every", "keep", "resume", "log_every", "log", "slots", "seconds"}
+MAY_CHANGE = {
+    *("epochs", "steps", "save_every", "keep", "resume", "log_every", "log", "slots", "seconds"),
+    *("vllm_memory", "vllm_sleep"),
+}
 """Settings that may change where a run goes on: its length, with which the schedule ends, and what changes no step."""
 
 
@@ -199,6 +222,7 @@ def open_trainer(settings: RL) -> Iterator[Any]:
     from datasets import Dataset
 
     from sctir_kaggle.dialects.tokenizer import Tokenizer
+    from sctir_kaggle.recipes.train import live_vllm
     from sctir_kaggle.recipes.train.policies import trainer_class
     from sctir_kaggle.recipes.train.rollouts import Rollouts
 
@@ -211,6 +235,8 @@ def open_trainer(settings: RL) -> Iterator[Any]:
     groups = config.generation_batch_size // settings.generations
     if len(problems) < groups:
         raise UserError(f"{settings.problems}: {summary}, and a step takes {groups}: give more, or a smaller batch")
+    if settings.engine == "vllm":
+        live_vllm.check_here()
     model = _model(settings, config)
     with ExitStack() as stack:
         solver, encoder = settings.solver, Tokenizer.load(settings.model)
@@ -224,7 +250,8 @@ def open_trainer(settings: RL) -> Iterator[Any]:
         )
         trainer = trainer_class(settings.method)(
             rollouts,
-            _open_engine(settings, encoder),
+            _on_vllm(settings, config, stack) if settings.engine == "vllm" else _on_transformers(settings, encoder),
+            ratio_max=settings.ratio_max if settings.engine == "vllm" else None,
             model=model,
             reward_funcs=rewards(rollouts),
             args=config,
@@ -308,10 +335,9 @@ def _model(settings: RL, config: Any) -> Any:
         return auto.from_pretrained(settings.model, dtype=dtype)
 
 
-def _open_engine(settings: RL, tokenizer: Tokenizer) -> Callable[[Any], AbstractContextManager[LiveEngine]]:
+def _on_transformers(settings: RL, tokenizer: Tokenizer) -> OpenLive:
     """Opens the engine over a trainer's weights as they are now, and leaves the model in training mode again."""
     import torch
-    from trl.models import unwrap_model_for_generation
 
     from sctir_kaggle.engines.transformers import SMALL
     from sctir_kaggle.recipes.train.live_engine import LiveEngine
@@ -319,8 +345,7 @@ def _open_engine(settings: RL, tokenizer: Tokenizer) -> Callable[[Any], Abstract
     @contextmanager
     def opened(trainer: Any) -> Iterator[LiveEngine]:
         threads = torch.get_num_threads()
-        kwargs = {"gradient_checkpointing_kwargs": trainer.args.gradient_checkpointing_kwargs}
-        with unwrap_model_for_generation(trainer.model_wrapped, trainer.accelerator, **kwargs) as model:
+        with _unwrapped(trainer) as model:
             model.eval()
             if model.num_parameters() < SMALL:
                 torch.set_num_threads(1)
@@ -339,6 +364,43 @@ def _open_engine(settings: RL, tokenizer: Tokenizer) -> Callable[[Any], Abstract
                 model.train()
 
     return opened
+
+
+def _on_vllm(settings: RL, config: Any, stack: ExitStack) -> OpenLive:
+    """Starts vLLM in the precision of the training, until `stack` ends; opens it with a copy of a trainer's weights."""
+    from sctir_kaggle.recipes.train.live_vllm import LiveVLLM
+
+    engine = LiveVLLM.start(
+        settings.model,
+        slots=settings.slots,
+        context_length=settings.longest,
+        dtype="bfloat16" if config.bf16 else "float32",
+        memory=settings.vllm_memory,
+        sleeps=settings.vllm_sleep,
+    )
+    stack.callback(engine.close)
+
+    @contextmanager
+    def opened(trainer: Any) -> Iterator[LiveVLLM]:
+        with _unwrapped(trainer) as model:
+            engine.take(model.named_parameters())
+        try:
+            yield engine
+        finally:
+            engine.rest()
+
+    return opened
+
+
+def _unwrapped(trainer: Any) -> AbstractContextManager[Any]:
+    """The model in training without what accelerate put around it, whole under ZeRO-3."""
+    from trl.models import unwrap_model_for_generation
+
+    kwargs = {"gradient_checkpointing_kwargs": trainer.args.gradient_checkpointing_kwargs}
+    found: AbstractContextManager[Any] = unwrap_model_for_generation(
+        trainer.model_wrapped, trainer.accelerator, **kwargs
+    )
+    return found
 
 
 if __name__ == "__main__":

@@ -12,17 +12,27 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from typing import Protocol
 
 from sctir_kaggle.background import BackgroundLoop
 from sctir_kaggle.config import SolverConfig
 from sctir_kaggle.dialects.dialect import Dialect
-from sctir_kaggle.recipes.train.live_engine import LiveEngine, Sampled
+from sctir_kaggle.dialects.tokenizer import Tokenizer
+from sctir_kaggle.recipes.train.live_engine import Sampled
 from sctir_kaggle.solver import Solver
-from sctir_kaggle.types import EngineError, ExecutionStatus, Executor, Problem, Trace, TraceStatus
+from sctir_kaggle.types import Engine, EngineError, ExecutionStatus, Executor, Problem, Trace, TraceStatus
 
 UNFINISHED = {TraceStatus.CANCELLED, TraceStatus.FAILED}
 
-OpenEngine = Callable[[], AbstractContextManager[LiveEngine]]
+
+class RecordingEngine(Engine, Protocol):
+    """An engine that keeps what it sampled, the record of every finished request by its id."""
+
+    tokenizer: Tokenizer
+    sampled: dict[str, Sampled]
+
+
+OpenEngine = Callable[[], AbstractContextManager[RecordingEngine]]
 """Opens an engine over the weights as they are now, and closes it."""
 
 
@@ -124,14 +134,14 @@ class Rollouts:
         return self.last
 
     async def _all(
-        self, solver: Solver, engine: LiveEngine, problems: Sequence[Problem], first: int
+        self, solver: Solver, engine: RecordingEngine, problems: Sequence[Problem], first: int
     ) -> list[Candidate]:
         deadline = time.monotonic() + self._seconds
         work = (self._one(solver, engine, problem, first + at, deadline) for at, problem in enumerate(problems))
         return list(await asyncio.gather(*work))
 
     async def _one(
-        self, solver: Solver, engine: LiveEngine, problem: Problem, number: int, deadline: float
+        self, solver: Solver, engine: RecordingEngine, problem: Problem, number: int, deadline: float
     ) -> Candidate:
         [trace] = (await solver.solve(problem, deadline=deadline, first=number)).traces
         ids = [f"{problem.id}/{number}/{turn}" for turn in range(len(trace.turns))]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import re
 import shutil
@@ -10,9 +11,9 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from importlib.util import find_spec
 from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
@@ -24,69 +25,28 @@ from sctir_kaggle.dialects.rows import NUMINA
 from sctir_kaggle.dialects.tokenizer import Tokenizer
 from sctir_kaggle.problems import HELD_OUT, read_problems
 from sctir_kaggle.recipes.settings import CONFIGS, read_settings, run_recipe
+from sctir_kaggle.recipes.train import live_vllm
+from sctir_kaggle.recipes.train import rl as module
 from sctir_kaggle.recipes.train.rl import RL, keep, open_trainer, rl
 from sctir_kaggle.recipes.train.trainer import last_checkpoint
 from sctir_kaggle.runtime import EMBEDDED_MODEL
 from sctir_kaggle.types import Control, EngineError, UserError
+from tests.support.rl_support import (
+    GENERATIONS,
+    ROWS,
+    Step,
+    advantages_of,
+    reward_of,
+    sampled,
+    settings,
+)
 
 pytestmark = pytest.mark.recipes
-
-GROUPS, GENERATIONS = 3, 4
-ROWS = GROUPS * GENERATIONS
 
 
 @pytest.fixture(scope="module", autouse=True)
 def stack() -> None:
     pytest.importorskip("trl", reason="RL needs the training stack: pip install 'sctir-kaggle[recipes]'")
-
-
-def settings(output: Path, **changes: Any) -> RL:
-    tiny = {"batch": ROWS, "generations": GENERATIONS, "steps": 1, "checkpointing": False, "log": ("none",)}
-    solver = {"max_tokens": 256, "slots": ROWS, "wrong": -0.5}
-    start = {"model": str(EMBEDDED_MODEL), "problems": HELD_OUT}
-    return RL(output=output, **{**start, **tiny, **solver, **changes})
-
-
-class Step:
-    """One sampling of a trainer whose weights are no longer those of its checkpoint, and TRL's rows of it."""
-
-    def __init__(self, trainer: Any) -> None:
-        import torch
-
-        self.trainer = trainer
-        trainer.current_gradient_accumulation_steps = 1  # as within the training loop
-        torch.manual_seed(0)
-        with torch.no_grad():
-            for weights in trainer.model.parameters():
-                weights.add_(0.02 * weights.std() * torch.randn_like(weights) if weights.dim() > 1 else 0)
-        names = list(trainer.rollouts.problems)[:GROUPS]
-        trainer.model.train()
-        self.rows = trainer._generate_and_score_completions([{"prompt": n} for n in names for _ in range(GENERATIONS)])
-        self.candidates = trainer.rollouts.last
-
-    def written(self) -> Any:
-        """1 for each token of `completion_ids` that is learned, [rows, tokens]."""
-        rows = self.rows
-        mask = rows["written"] if "written" in rows else rows["tool_mask"]
-        return mask * rows["completion_mask"]
-
-    def log_probabilities(self, model: Any = None) -> Any:
-        """Of `completion_ids`, [rows, tokens], by a plain forward of each row alone, in float32."""
-        import torch
-
-        temperature, logs = self.trainer.args.temperature, torch.zeros(self.rows["completion_ids"].shape)
-        for row, one in enumerate(self.candidates):
-            ids = torch.tensor([*one.sequence.prompt, *one.sequence.completion])
-            each = ((model or self.trainer.model)(input_ids=ids[None]).logits[0, :-1] / temperature).log_softmax(-1)
-            own = each.gather(1, ids[1:, None])[len(one.sequence.prompt) - 1 :, 0]
-            logs = logs.index_put((torch.tensor([row]), torch.arange(len(own))), own)
-        return logs
-
-
-@contextmanager
-def sampled(output: Path, **changes: Any) -> Iterator[Step]:
-    with open_trainer(settings(output, **changes)) as trainer:
-        yield Step(trainer)
 
 
 @pytest.fixture(scope="module", params=["grpo", "rloo"])
@@ -98,19 +58,7 @@ def step(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
 @pytest.mark.slow
 def test_the_trainer_gets_the_tokens_that_the_solver_sent_and_sampled(step: Step) -> None:
     """As the solver renders its trace: nothing was decoded and encoded again, and no row differs in one token."""
-    encode = Tokenizer.load(EMBEDDED_MODEL).encode
-    rows = step.rows
-    for at, one in enumerate(step.candidates):
-        *before, last = one.trace.turns
-        prompt = encode(render(NUMINA, one.problem, before, prefix=last.prefix))
-        whole = [*prompt, *one.sampled[-1].ids]
-        trained = [
-            *rows["prompt_ids"][at][rows["prompt_mask"][at] == 1].tolist(),
-            *rows["completion_ids"][at][rows["completion_mask"][at] == 1].tolist(),
-        ]
-        assert trained == whole
-        assert trained[: len(one.sequence.prompt)] == list(encode(render(NUMINA, one.problem)))
-    assert sum(len(one.trace.turns) > 1 for one in step.candidates) > ROWS / 2
+    step.check_tokens()
 
 
 @pytest.mark.slow
@@ -140,59 +88,68 @@ def test_what_was_sampled_is_learned_and_outputs_are_only_read(step: Step) -> No
 @pytest.mark.slow
 def test_the_log_probabilities_of_the_sampling_are_those_of_the_training(step: Step) -> None:
     """Also that the engine serves the weights in training: they are not those of the checkpoint any more."""
-    import torch
-
-    rows, written = step.rows, step.written()
-    ids = torch.cat([rows["prompt_ids"], rows["completion_ids"]], dim=1)
-    mask = torch.cat([rows["prompt_mask"], rows["completion_mask"]], dim=1)
-    length = rows["completion_ids"].shape[1]
-    with torch.no_grad():
-        trained, _, _ = step.trainer._get_per_token_logps_and_entropies(step.trainer.model, ids, mask, length)
-        alone = step.log_probabilities()
-    for at, one in enumerate(step.candidates):
-        own = written[at] == 1
-        sampling = torch.tensor(one.sequence.log_probabilities)[own[: len(one.sequence.written)]]
-        assert torch.allclose(trained[at][own], sampling, atol=1e-3)
-        assert torch.allclose(alone[at][own], sampling, atol=1e-3)
-
-
-def reward_of(candidate: Any, chosen: Any) -> float:
-    """As the settings say."""
-    [right, wrong, code] = chosen.reward_weights
-    said = candidate.trace.answer
-    answered = right if said == candidate.problem.answer else 0.0 if said is None else wrong
-    return float(answered + code * candidate.ran_code)
-
-
-def advantages_of(rewards: list[float], method: str) -> list[float]:
-    """GRPO: (r - mean of the group) / (sd of the group + 1e-4). RLOO: r - mean of the others in the group."""
-    found: list[float] = []
-    for start in range(0, ROWS, GENERATIONS):
-        group = rewards[start : start + GENERATIONS]
-        for own in group:
-            others = (sum(group) - own) / (GENERATIONS - 1)
-            found.append((own - mean(group)) / (stdev(group) + 1e-4) if method == "grpo" else own - others)
-    return found
+    assert step.greatest_difference() < 1e-3
 
 
 @pytest.mark.slow
 def test_advantage_and_gradient_are_those_of_the_papers(step: Step) -> None:
-    """Of the plain policy gradient: a candidate's advantage times its written tokens' log-probability; GRPO over all tokens
-    of the batch, RLOO over all candidates."""
+    expected = advantages_of([reward_of(one, step.trainer.args) for one in step.candidates], step.method)
+    assert step.rows["advantages"].tolist() == pytest.approx(expected, abs=1e-3)
+    step.check_gradient()
+
+
+def by_others(trainer: Any, odds: Sequence[float]) -> None:
+    """Have each candidate sampled by an engine that gives it its probability in training, divided by its number in `odds`."""
+    sample = trainer.rollouts.sample
+
+    def sampled_by_others(*arguments: Any, **options: Any) -> Any:
+        found = sample(*arguments, **options)
+        for at, (one, ratio) in enumerate(zip(found, odds, strict=True)):
+            less = math.log(ratio) / sum(one.sequence.written)
+            pairs = zip(one.sequence.log_probabilities, one.sequence.written, strict=True)
+            logs = tuple(log - less * wrote for log, wrote in pairs)
+            found[at] = replace(one, sequence=replace(one.sequence, log_probabilities=logs))
+        return found
+
+    trainer.rollouts.sample = sampled_by_others
+
+
+@pytest.fixture
+def played_vllm(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Transformers in its place."""
+    monkeypatch.setattr(live_vllm, "check_here", lambda: None)
+    monkeypatch.setattr(module, "_on_vllm", lambda own, *_: module._on_transformers(own, Tokenizer.load(own.model)))
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("played_vllm")
+@pytest.mark.parametrize("method", ["grpo", "rloo"])
+def test_samples_of_another_model_are_an_error(method: str, tmp_path: Path) -> None:
+    with open_trainer(settings(tmp_path, method=method, engine="vllm")) as trainer:
+        by_others(trainer, [0.001] * ROWS)
+        with pytest.raises(EngineError) as error:
+            Step(trainer)
+    assert str(error.value) == (
+        "vLLM does not sample from the model in training, where each candidate of a step is at most 0.001 times as likely: "
+        "set engine=transformers"
+    )
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("played_vllm")
+@pytest.mark.parametrize("method", ["grpo", "rloo"])
+def test_a_candidate_weighs_by_its_probability_in_training_over_that_in_vllm(method: str, tmp_path: Path) -> None:
+    """One that vLLM thought half as likely weighs twice, one that it thought a quarter as likely, nothing."""
     import torch
 
-    trainer, method = step.trainer, "rloo" if "written" in step.rows else "grpo"
-    expected = advantages_of([reward_of(one, trainer.args) for one in step.candidates], method)
-    assert step.rows["advantages"].tolist() == pytest.approx(expected, abs=1e-3)
-    assert min(expected) < 0 < max(expected)
-    weights, written = list(trainer.model.parameters()), step.written()
-    own = torch.autograd.grad(trainer._compute_loss(trainer.model, step.rows), weights)
-    count = written.sum() if method == "grpo" else ROWS
-    loss = -(step.rows["advantages"][:, None] * step.log_probabilities() * written).sum() / count
-    for name, one, other in zip(
-        dict(trainer.model.named_parameters()), own, torch.autograd.grad(loss, weights), strict=True
-    ):
-        assert torch.allclose(one, other, atol=1e-4 * float(other.abs().max())), name
+    with open_trainer(settings(tmp_path, method=method, engine="vllm")) as trainer:
+        by_others(trainer, [2.0, 4.0, 0.5, *[1.0] * (ROWS - 3)])
+        step = Step(trainer)
+        step.check_gradient(torch.tensor([2.0, 0.0, 0.5, *[1.0] * (ROWS - 3)]), tolerance=1e-3)
+        logged = trainer._metrics["train"]
+        assert logged["sampling/importance_sampling_ratio/min"] == [0.0]
+        assert logged["sampling/importance_sampling_ratio/max"] == [pytest.approx(2.0, rel=1e-3)]
+        assert logged["sampling/importance_sampling_ratio/mean"] == [pytest.approx((2.5 + ROWS - 3) / ROWS, rel=1e-3)]
 
 
 @pytest.mark.slow
@@ -287,6 +244,18 @@ def test_groups_must_fill_a_batch(tmp_path: Path) -> None:
         settings(tmp_path, temperature=0.0)
     with pytest.raises(UserError, match="right, wrong and code are all 0"):
         settings(tmp_path, right=0.0, wrong=0.0, code=0.0)
+    with pytest.raises(UserError, match=r"vllm_memory is 90.0; it is a share of the GPU's memory"):
+        settings(tmp_path, vllm_memory=90.0)
+    with pytest.raises(UserError, match=r"ratio_max is 0.2; equal probabilities have the ratio 1"):
+        settings(tmp_path, ratio_max=0.2)
+
+
+@pytest.mark.slow
+def test_vllm_as_the_engine_must_be_installed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    if find_spec("vllm") is not None:
+        pytest.skip("vLLM is installed")
+    said = refused(tmp_path, capsys, engine="vllm")
+    assert said.startswith("vLLM is not installed: pip install ")
 
 
 @pytest.mark.parametrize("name", ["rl.yaml", "tiny_rl.yaml"])
