@@ -339,7 +339,7 @@ def test_a_zygote_that_is_killed_costs_the_variables_of_the_candidates(run: Run,
             time.sleep(0.3)  # its children die with it, but not in the same instant
         return f"```python\nx = {number}\nprint(x)\n```output\n" if turn < 2 else f"{number}}}$"
 
-    to_the_end = run_of(config=replace(CONFIG, stop="none"))  # nobody hit is cancelled
+    to_the_end = run_of(600, config=replace(CONFIG, stop="none"))  # nobody hit is cancelled, or out of time
     outcome = run(run=to_the_end, load=scripted(script))
     assert (outcome.answers, bool(killed)) == (ANSWERS, True)  # one of an earlier test may end just now, too
     hit = next(result for result in read_journal(outcome.submission.journal)[1] if result.problem.id == "424e18")

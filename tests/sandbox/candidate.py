@@ -13,12 +13,10 @@ import pytest
 from sctir_kaggle.sandbox import Sandbox, executor
 from sctir_kaggle.sandbox.child import Child
 from sctir_kaggle.types import ExecutionResult
+from tests.support.patience import PATIENCE
 
 CODE_SECONDS = 3.0
 """The limit of a block that is to run into it."""
-
-PATIENCE = 120.0
-"""Seconds in which everything else comes to its end, however busy the machine is."""
 
 
 class Candidate:

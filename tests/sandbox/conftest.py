@@ -7,8 +7,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from sctir_kaggle.sandbox import Sandbox, child, executor
-from tests.sandbox.candidate import PATIENCE, Candidate
+from sctir_kaggle.sandbox import Sandbox
+from tests.sandbox.candidate import Candidate
+from tests.support.patience import PATIENCE, patient_sandbox
 
 pytest.importorskip("numpy")
 pytest.importorskip("sympy")
@@ -18,15 +19,7 @@ _numbers = itertools.count()
 
 @pytest.fixture(scope="package", autouse=True)
 def patience() -> Iterator[None]:
-    """Nothing is given up, or done otherwise, since a process had to wait for a core."""
-    with pytest.MonkeyPatch.context() as patch:
-        for module, name in (
-            (child, "CODE_SECONDS"),
-            (child, "KILL_SECONDS"),
-            (executor, "READY_SECONDS"),
-            (executor, "ANSWER_SECONDS"),
-        ):
-            patch.setattr(module, name, PATIENCE)
+    with patient_sandbox():
         yield
 
 

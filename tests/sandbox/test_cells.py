@@ -12,7 +12,8 @@ import sctir_kaggle
 from sctir_kaggle.sandbox import Sandbox
 from sctir_kaggle.sandbox.outcome import VARIABLES_GONE
 from sctir_kaggle.types import ExecutionStatus, LastExpression
-from tests.sandbox.candidate import CODE_SECONDS, PATIENCE, Candidate
+from tests.sandbox.candidate import CODE_SECONDS, Candidate
+from tests.support.patience import PATIENCE
 
 
 def test_variables_live_from_turn_to_turn(run: Candidate) -> None:

@@ -15,7 +15,8 @@ import pytest
 
 from sctir_kaggle.sandbox import Sandbox
 from sctir_kaggle.types import ExecutionResult, ExecutionStatus, ExecutorError
-from tests.sandbox.candidate import PATIENCE, Candidate, eventually, running, until, zygote_pid
+from tests.sandbox.candidate import Candidate, eventually, running, until, zygote_pid
+from tests.support.patience import PATIENCE
 
 
 def test_48_candidates_at_once_all_get_their_own_answer(sandbox: Sandbox) -> None:

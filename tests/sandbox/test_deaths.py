@@ -13,7 +13,8 @@ import pytest
 from sctir_kaggle.sandbox import Sandbox
 from sctir_kaggle.sandbox.outcome import BROKEN, VARIABLES_GONE
 from sctir_kaggle.types import ExecutionStatus
-from tests.sandbox.candidate import CODE_SECONDS, PATIENCE, Candidate, eventually, running, until
+from tests.sandbox.candidate import CODE_SECONDS, Candidate, eventually, running, until
+from tests.support.patience import PATIENCE
 
 
 @pytest.mark.parametrize(

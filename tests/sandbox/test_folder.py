@@ -12,7 +12,8 @@ import pytest
 from sctir_kaggle.sandbox import Sandbox, folder, watch
 from sctir_kaggle.sandbox.outcome import DISK_FULL, FOLDER_FULL
 from sctir_kaggle.types import ExecutionStatus
-from tests.sandbox.candidate import CODE_SECONDS, PATIENCE, Candidate
+from tests.sandbox.candidate import CODE_SECONDS, Candidate
+from tests.support.patience import PATIENCE
 
 
 def test_an_ordinary_folder_has_a_size(tmp_path: Path) -> None:

@@ -11,7 +11,8 @@ import pytest
 from sctir_kaggle.sandbox import Sandbox
 from sctir_kaggle.sandbox.outcome import NO_TIME_LEFT, VARIABLES_GONE
 from sctir_kaggle.types import ExecutionResult, ExecutionStatus
-from tests.sandbox.candidate import CODE_SECONDS, PATIENCE, Candidate, until
+from tests.sandbox.candidate import CODE_SECONDS, Candidate, until
+from tests.support.patience import PATIENCE
 
 TOO_LONG = f"TimeoutError: the code ran for more than {CODE_SECONDS:g} seconds and was stopped"
 

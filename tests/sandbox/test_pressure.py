@@ -19,8 +19,9 @@ import pytest
 from sctir_kaggle.sandbox import Sandbox, executor, layers
 from sctir_kaggle.sandbox.outcome import FOLDER_FULL, VARIABLES_GONE
 from sctir_kaggle.types import ExecutionStatus, ExecutorError
-from tests.sandbox.candidate import PATIENCE, Candidate, eventually, running, zygote_pid
+from tests.sandbox.candidate import Candidate, eventually, running, zygote_pid
 from tests.sandbox.setting import REPOSITORY
+from tests.support.patience import PATIENCE
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(sys.platform != "linux", reason="/proc and pidfds are Linux's")]
 

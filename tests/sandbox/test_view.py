@@ -12,7 +12,8 @@ import pytest
 from sctir_kaggle.sandbox import Sandbox
 from sctir_kaggle.sandbox.view import lay_out, put_up_closed_doors
 from sctir_kaggle.types import ExecutionStatus
-from tests.sandbox.candidate import PATIENCE, Candidate, eventually
+from tests.sandbox.candidate import Candidate, eventually
+from tests.support.patience import PATIENCE
 
 linux = pytest.mark.skipif(sys.platform != "linux", reason="chroot and mounts are Linux's")
 
