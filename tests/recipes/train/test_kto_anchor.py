@@ -58,7 +58,9 @@ def test_the_loss_is_beside_the_anchor(run: Path, tmp_path: Path) -> None:
         kto(one)
     fixed, moving = (rewards(one.output) for one in both)
     assert float(fixed[0]["loss"]) == pytest.approx(float(moving[0]["loss"]), abs=1e-5)
-    assert abs(float(moving[-1]["chosen"])) < abs(float(fixed[-1]["chosen"])) / 2
+    # all steps and both kinds: what the model's candidates of this run were decides how far a single mean moves
+    distance = [sum(abs(float(row[kind])) for row in one for kind in ("chosen", "rejected")) for one in (fixed, moving)]
+    assert distance[1] < 0.7 * distance[0]
 
 
 @pytest.mark.slow
